@@ -1,0 +1,2 @@
+//! One market pipeline for each node shape.
+pub mod spec;

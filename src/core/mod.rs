@@ -1,0 +1,4 @@
+//! The pure, deterministic state machine.
+pub mod market;
+pub mod rng;
+pub mod timers;

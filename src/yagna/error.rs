@@ -1,0 +1,91 @@
+//! How a call can fail: three classes, because they ask for three different reactions.
+
+use std::fmt;
+
+/// An HTTP status code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Status(pub u16);
+
+impl Status {
+    /// No app-key, or one that the daemon does not know.
+    pub const UNAUTHORIZED: Self = Self(401);
+    /// No such thing.
+    pub const NOT_FOUND: Self = Self(404);
+    /// It was there once.
+    pub const GONE: Self = Self(410);
+}
+
+/// Why there is no response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// The daemon answered with a documented refusal: it did not happen, or it is over.
+    Rejected {
+        /// The status, 400 to 499.
+        status: Status,
+        /// The body as text.
+        body: String,
+    },
+    /// Certainly not executed: no connection, or the request was not written.
+    NotSent {
+        /// What stood in the way.
+        why: String,
+    },
+    /// May have been executed.
+    Unknown(Doubt),
+}
+
+/// What makes the outcome of a call unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// No answer within our patience.
+    TimedOut,
+    /// The connection ended after the request was written.
+    Closed {
+        /// What was seen.
+        why: String,
+    },
+    /// The daemon failed while it worked on it.
+    Failed {
+        /// The status, 500 to 599, or one that nobody expects.
+        status: Status,
+        /// The body as text.
+        body: String,
+    },
+    /// The daemon said that it was done, in words that cannot be read.
+    Garbled {
+        /// What could not be read.
+        why: String,
+    },
+}
+
+impl CallError {
+    /// Whether the daemon refused with this status.
+    #[must_use]
+    pub fn is_refusal(&self, wanted: Status) -> bool {
+        match self {
+            Self::Rejected { status, .. } => *status == wanted,
+            Self::NotSent { .. } | Self::Unknown(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected { status, body } => write!(f, "{status}: {body}"),
+            Self::NotSent { why } => write!(f, "Request not sent: {why}"),
+            Self::Unknown(Doubt::TimedOut) => f.write_str("Request timed out"),
+            Self::Unknown(Doubt::Closed { why }) => write!(f, "Connection closed: {why}"),
+            Self::Unknown(Doubt::Failed { status, body }) => write!(f, "{status}: {body}"),
+            Self::Unknown(Doubt::Garbled { why }) => write!(f, "Answer not understood: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}

@@ -1,0 +1,20 @@
+//! The daemon's vocabulary and its wire form.
+//!
+//! One [`Request`] gets one reply: a [`Response`] or a [`CallError`] of one of three classes. Both
+//! sides of the wire speak these types: the production client encodes requests and decodes
+//! responses, a simulated daemon does the inverse. Everything here is pure, but for `client`.
+
+pub mod error;
+pub mod ids;
+pub mod model;
+pub mod request;
+pub mod response;
+
+pub use error::{CallError, Doubt, Status};
+pub use ids::{AllocationId, PlatformId, ProposalId, ProviderId, SubscriptionId};
+pub use model::{
+    Allocation, Decorations, DemandBody, DemandEvent, Identity, Properties, Proposal,
+    ProposalState, Rejection, Subscription,
+};
+pub use request::Request;
+pub use response::Response;
