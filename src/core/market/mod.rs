@@ -1,2 +1,326 @@
-//! One market pipeline for each node shape.
+//! One market pipeline for each node shape and subnet.
+//!
+//! A demand is kept published, its offers are filtered, scored, and negotiated side by side, best
+//! first. Rules kept here: K1 to K5, M9, B1.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+pub mod demand;
+pub mod funnel;
+pub mod limits;
+pub mod negotiate;
+pub mod offer;
+pub mod price;
+pub mod score;
 pub mod spec;
+pub mod supply;
+
+mod chain;
+mod pool;
+mod publication;
+
+use chain::Chain;
+use funnel::Funnel;
+use limits::Limits;
+use negotiate::Bounds;
+use offer::Offer;
+use pool::{Entry, Place, Pool};
+use publication::Publication;
+use score::Scorer;
+use spec::{Image, NodeSpec};
+use supply::Supply;
+
+use super::{
+    Purpose, TimerKey,
+    effects::Effects,
+    ids::{Generation, MarketId, OfferNo},
+    planted::Bug,
+    reputation::Reputation,
+    survey::MarketReport,
+    sweep::Sweeper,
+};
+use crate::{
+    units::Timestamp,
+    yagna::{
+        CallError, Decorations, DemandBody, DemandEvent, PlatformId, Proposal, ProposalId,
+        ProviderId, Response,
+    },
+};
+
+/// What a market's calls are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MarketCall {
+    Subscribe(Generation),
+    Poll(Generation),
+    Counter(OfferNo),
+    Reject(OfferNo),
+    RejectStray,
+}
+
+/// What a market waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MarketTimer {
+    /// Publish the demand again.
+    Publish,
+    /// Ask again what happened to a generation of the demand.
+    Poll(Generation),
+    /// Withdraw a generation of the demand.
+    Retire(Generation),
+    /// Start negotiations.
+    Dispatch,
+    /// A negotiation has waited long enough.
+    Chain(OfferNo),
+}
+
+/// What a market is opened with.
+#[derive(Clone, Debug)]
+pub(super) struct MarketPlan {
+    pub(super) spec: Arc<NodeSpec>,
+    pub(super) subnet_tag: String,
+    pub(super) image: Image,
+    pub(super) platform: PlatformId,
+    pub(super) decorations: Decorations,
+    pub(super) reputation: Arc<Reputation>,
+    /// Negotiations side by side.
+    pub(super) parallel: usize,
+    /// Offers remembered.
+    pub(super) pool_capacity: usize,
+}
+
+/// One market pipeline.
+pub(super) struct Market {
+    id: MarketId,
+    spec: Arc<NodeSpec>,
+    subnet_tag: String,
+    image: Image,
+    platform: PlatformId,
+    decorations: Decorations,
+    reputation: Arc<Reputation>,
+    bounds: Bounds,
+    limits: Limits,
+    scorer: Scorer,
+    publication: Publication,
+    pool: Pool,
+    chains: BTreeMap<OfferNo, Chain>,
+    /// Which chain a counter-proposal of ours belongs to.
+    awaiting: BTreeMap<ProposalId, OfferNo>,
+    /// Answers that overtook the reply that names our counter-proposal.
+    early: BTreeMap<ProposalId, DemandEvent>,
+    /// Counter-proposals by generation and terms.
+    counters: BTreeMap<(Generation, u64, u64), Arc<DemandBody>>,
+    /// Failures in a row and the end of the pause, for providers in trouble.
+    troubles: BTreeMap<ProviderId, (u32, Timestamp)>,
+    funnel: Funnel,
+    supply: Vec<Supply>,
+    parallel: usize,
+    /// Rejections under way that belong to no chain.
+    strays: usize,
+    paused_until: Timestamp,
+    pauses: u32,
+    open: bool,
+}
+
+impl Market {
+    /// Opens a market: publishes its demand.
+    pub(super) fn open(fx: &mut Effects, id: MarketId, plan: MarketPlan) -> Self {
+        let limits = Limits::new(&plan.spec.limits);
+        let mut pool = Pool::new(plan.pool_capacity);
+        if fx.planted(Bug::PoolUnbounded) {
+            pool.lift_limit();
+        }
+        let mut market = Self {
+            id,
+            bounds: demand::bounds(&plan.spec),
+            funnel: Funnel::new(limits.as_slice().len()),
+            limits,
+            scorer: Scorer::new(plan.spec.limits.per_cpu_expected_usage, fx.seed),
+            spec: plan.spec,
+            subnet_tag: plan.subnet_tag,
+            image: plan.image,
+            platform: plan.platform,
+            decorations: plan.decorations,
+            reputation: plan.reputation,
+            publication: Publication::default(),
+            pool,
+            chains: BTreeMap::new(),
+            awaiting: BTreeMap::new(),
+            early: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            supply: Vec::new(),
+            parallel: plan.parallel,
+            strays: 0,
+            paused_until: Timestamp::EPOCH,
+            pauses: 0,
+            open: true,
+        };
+        market.publish(fx);
+        market
+    }
+
+    /// Starts nothing new; decided negotiations are still told to their providers.
+    pub(super) fn close(&mut self, fx: &mut Effects) {
+        self.open = false;
+        fx.timers.cancel(&self.timer(MarketTimer::Dispatch));
+        fx.timers.cancel(&self.timer(MarketTimer::Publish));
+        let open = self.chains.values().filter(|chain| !chain.is_decided()).count();
+        self.funnel.unfinished = u64::try_from(open).unwrap_or(u64::MAX);
+        self.funnel.waiting = u64::try_from(self.pool.waiting()).unwrap_or(u64::MAX);
+    }
+
+    /// Whether no provider is left that must still be told.
+    pub(super) fn is_settled(&self) -> bool {
+        self.strays == 0 && self.chains.values().all(|chain| !chain.is_decided())
+    }
+
+    /// Withdraws the demand, and with it what is still open.
+    pub(super) fn leave(&mut self, fx: &mut Effects, sweeper: &mut Sweeper) {
+        self.withdraw(fx, sweeper);
+    }
+
+    pub(super) fn on_reply(
+        &mut self,
+        fx: &mut Effects,
+        call: MarketCall,
+        result: Result<Response, CallError>,
+        sweeper: &mut Sweeper,
+    ) {
+        match call {
+            MarketCall::Subscribe(generation) => {
+                self.on_subscribed(fx, generation, result, sweeper);
+            }
+            MarketCall::Poll(generation) => self.on_polled(fx, generation, result),
+            MarketCall::Counter(number) => self.on_countered(fx, number, result),
+            MarketCall::Reject(number) => self.on_reject_sent(fx, number, &result),
+            MarketCall::RejectStray => self.strays = self.strays.saturating_sub(1),
+        }
+    }
+
+    pub(super) fn on_timer(&mut self, fx: &mut Effects, timer: MarketTimer, sweeper: &mut Sweeper) {
+        match timer {
+            MarketTimer::Publish => self.publish(fx),
+            MarketTimer::Poll(generation) => self.poll(fx, generation),
+            MarketTimer::Retire(generation) => self.retire(fx, generation, sweeper),
+            MarketTimer::Dispatch => self.dispatch(fx),
+            MarketTimer::Chain(number) => self.on_silence(fx, number),
+        }
+    }
+
+    pub(super) fn funnel(&self) -> &Funnel {
+        &self.funnel
+    }
+
+    pub(super) fn into_report(self) -> MarketReport {
+        MarketReport {
+            subnet_tag: self.subnet_tag,
+            limits: self.limits,
+            funnel: self.funnel,
+            supply: self.supply,
+        }
+    }
+
+    pub(super) fn negotiations(&self) -> usize {
+        self.chains.len()
+    }
+
+    pub(super) fn pool_size(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// An offer matched our demand: counted once however often it is matched.
+    fn on_match(&mut self, fx: &Effects, generation: Generation, proposal: &Proposal) {
+        let fingerprint = offer::content(proposal);
+        match self.pool.find(&proposal.issuer, fingerprint) {
+            Some(Some(number)) => self.rematch(fx, number, generation, proposal),
+            Some(None) => {}
+            None => self.on_new_match(fx, generation, proposal, fingerprint),
+        }
+    }
+
+    fn on_new_match(
+        &mut self,
+        fx: &Effects,
+        generation: Generation,
+        proposal: &Proposal,
+        fingerprint: u64,
+    ) {
+        let is_welcome = self.count_arrival(fx, &proposal.issuer);
+        let offer = Offer::read(proposal, &self.platform);
+        let exceeded = match &offer {
+            Ok(offer) if is_welcome => {
+                let exceeded = self.limits.exceeded(&offer.price, offer.threads);
+                self.funnel.count_limits(exceeded, &offer.provider);
+                exceeded
+            }
+            Ok(_) => None,
+            Err(error) => {
+                if is_welcome {
+                    self.funnel.count_unusable(&error.to_string());
+                }
+                None
+            }
+        };
+        let (Ok(offer), true, None) = (offer, is_welcome, exceeded) else {
+            self.pool.dismiss(&proposal.issuer, fingerprint);
+            return;
+        };
+        let entry = Entry {
+            score: self.scorer.score(&offer, &self.reputation),
+            offer,
+            generation,
+            proposal: proposal.id.clone(),
+            matched_at: fx.now,
+            place: Place::Ready,
+            was_negotiated: false,
+        };
+        if self.pool.add(entry) {
+            self.funnel.overflow += 1;
+        }
+    }
+
+    /// Counts a new offer; false if its provider is blacklisted.
+    fn count_arrival(&mut self, fx: &Effects, provider: &ProviderId) -> bool {
+        self.funnel.initial += 1;
+        let is_blacklisted =
+            self.reputation.is_blacklisted(provider, fx.now) && !fx.planted(Bug::BlacklistIgnored);
+        if !is_blacklisted {
+            self.funnel.not_blacklisted += 1;
+        }
+        !is_blacklisted
+    }
+
+    /// A known offer came again, with a younger demand or after its provider published it again.
+    fn rematch(
+        &mut self,
+        fx: &Effects,
+        number: OfferNo,
+        generation: Generation,
+        proposal: &Proposal,
+    ) {
+        let Some(entry) = self.pool.get_mut(number) else { return };
+        let place = entry.place;
+        match place {
+            Place::Negotiating => {}
+            Place::Ready | Place::Parked(_) | Place::Lost => {
+                entry.generation = generation;
+                entry.proposal = proposal.id.clone();
+                entry.matched_at = fx.now;
+                if place == Place::Lost {
+                    self.pool.put(number, Place::Ready);
+                }
+            }
+        }
+    }
+
+    fn purpose(&self, call: MarketCall) -> Purpose {
+        Purpose::Market(self.id, call)
+    }
+
+    fn timer(&self, timer: MarketTimer) -> TimerKey {
+        TimerKey::Market(self.id, timer)
+    }
+
+    fn wake(&self, fx: &mut Effects, timer: MarketTimer, at: Timestamp) {
+        fx.wake(self.timer(timer), at);
+    }
+}

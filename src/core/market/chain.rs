@@ -1,0 +1,445 @@
+//! One negotiation: our counter-proposals and the provider's drafts, to a certain end (K3).
+//!
+//! A chain ends by agreement, by a rejection from either side, by the provider's silence, or with
+//! its demand. The survey takes no draft: it counts it and rejects it at once, so that the provider
+//! is free for others.
+
+use std::sync::Arc;
+
+use super::{
+    Market, MarketCall, MarketTimer, demand, negotiate::Move, offer::Offer, pool::Place,
+    supply::Supply,
+};
+use crate::{
+    core::{
+        backoff::Backoff,
+        effects::Effects,
+        ids::{Generation, OfferNo},
+        market::negotiate::Terms,
+        planted::Bug,
+    },
+    units::{Span, Timestamp},
+    yagna::{
+        CallError, DemandBody, DemandEvent, Doubt, Proposal, ProposalId, ProposalState, Rejection,
+        Request, Response,
+    },
+};
+
+const COUNTER_PATIENCE: Span = Span::secs(5);
+const ANSWER_PATIENCE: Span = Span::secs(30);
+const REJECT_PATIENCE: Span = Span::secs(5);
+const REJECT_TRIES: u8 = 3;
+/// A provider that has not come to terms by then never will.
+const ROUNDS_MAX: u8 = 20;
+/// Answers that overtake the reply to our own call; more than a page of them cannot be meant.
+const EARLY_MAX: usize = 256;
+/// A proposal older than this share of its hour is not worth a negotiation.
+const MATCH_LIFE: Span = Span::mins(48);
+const NOT_NEEDED: &str = "No more needed";
+
+/// A negotiation under way.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) generation: Generation,
+    rounds: u8,
+    /// What our latest counter-proposal says.
+    stated: Terms,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Our counter-proposal is on its way to the provider.
+    Countering,
+    /// The provider thinks about it.
+    Awaiting { counter: ProposalId },
+    /// The chain is decided; the provider is being told.
+    Rejecting { draft: ProposalId, reason: String, tries: u8 },
+}
+
+impl Chain {
+    pub(super) fn is_decided(&self) -> bool {
+        match self.stage {
+            Stage::Countering | Stage::Awaiting { .. } => false,
+            Stage::Rejecting { .. } => true,
+        }
+    }
+}
+
+impl Market {
+    /// Starts negotiations, best offer first, as many side by side as we may.
+    pub(super) fn dispatch(&mut self, fx: &mut Effects) {
+        let unparked_at = self.pool.unpark(fx.now);
+        if !self.open || self.paused_until > fx.now {
+            return;
+        }
+        while self.chains.len() + self.strays < self.parallel {
+            let next =
+                if fx.planted(Bug::WorstFirst) { self.pool.worst() } else { self.pool.best() };
+            let Some(number) = next else { break };
+            let Some(entry) = self.pool.get(number) else { break };
+            if let Some(until) = self.trouble_until(&entry.offer, fx.now) {
+                self.pool.put(number, Place::Parked(until));
+                continue;
+            }
+            let is_fresh = fx.now.since(entry.matched_at) < MATCH_LIFE
+                && self.publication.subscription(entry.generation).is_some();
+            if !is_fresh {
+                self.pool.put(number, Place::Lost);
+                continue;
+            }
+            self.open_chain(fx, number);
+        }
+        if let Some(at) = unparked_at {
+            self.wake(fx, MarketTimer::Dispatch, at);
+        }
+    }
+
+    fn open_chain(&mut self, fx: &mut Effects, number: OfferNo) {
+        let Some(entry) = self.pool.get_mut(number) else { return };
+        if !entry.was_negotiated {
+            entry.was_negotiated = true;
+            self.funnel.negotiated += 1;
+        }
+        let (generation, proposal) = (entry.generation, entry.proposal.clone());
+        let (terms, shares_platform) = (entry.offer.terms, entry.offer.shares_platform);
+        if !shares_platform {
+            self.funnel.count_failure("No common payment platform!");
+            self.pool.finish(number);
+            return;
+        }
+        match self.bounds.open(terms, self.bounds.minimal) {
+            Ok(stated) => {
+                self.pool.put(number, Place::Negotiating);
+                let chain = Chain { generation, rounds: 0, stated, stage: Stage::Countering };
+                self.chains.insert(number, chain);
+                self.counter(fx, number, proposal, stated);
+            }
+            Err(error) => {
+                self.funnel.count_failure(&error.to_string());
+                self.pool.finish(number);
+            }
+        }
+    }
+
+    fn counter(&mut self, fx: &mut Effects, number: OfferNo, proposal: ProposalId, stated: Terms) {
+        let Some(chain) = self.chains.get_mut(&number) else { return };
+        let generation = chain.generation;
+        chain.stated = stated;
+        chain.stage = Stage::Countering;
+        chain.rounds += 1;
+        let Some(subscription) = self.publication.subscription(generation).cloned() else { return };
+        let Some(body) = self.counter_body(generation, stated) else { return };
+        let request = Request::CounterProposal { subscription, proposal, body };
+        fx.call(self.purpose(MarketCall::Counter(number)), request, COUNTER_PATIENCE);
+    }
+
+    /// Counter-proposals of one generation with equal terms are one document.
+    fn counter_body(&mut self, generation: Generation, stated: Terms) -> Option<Arc<DemandBody>> {
+        let key = (generation, stated.note_interval, stated.payment_timeout);
+        if let Some(body) = self.counters.get(&key) {
+            return Some(Arc::clone(body));
+        }
+        let demand = self.publication.body(generation)?;
+        let body = Arc::new(demand::counter(demand, &self.platform, stated));
+        if self.counters.len() >= EARLY_MAX {
+            self.counters.pop_first();
+        }
+        self.counters.insert(key, Arc::clone(&body));
+        Some(body)
+    }
+
+    pub(super) fn on_countered(
+        &mut self,
+        fx: &mut Effects,
+        number: OfferNo,
+        result: Result<Response, CallError>,
+    ) {
+        let Some(chain) = self.chains.get_mut(&number) else { return };
+        match result {
+            Ok(Response::Countered(counter)) => {
+                let generation = chain.generation;
+                chain.stage = Stage::Awaiting { counter: counter.clone() };
+                self.awaiting.insert(counter.clone(), number);
+                self.wake(fx, MarketTimer::Chain(number), fx.now.plus(ANSWER_PATIENCE));
+                if let Some(event) = self.early.remove(&counter) {
+                    self.on_event(fx, generation, event);
+                }
+            }
+            Ok(_) => {
+                self.fail(fx, number, "Failed to send proposal response! Answer not understood")
+            }
+            Err(CallError::NotSent { .. }) => self.on_counter_not_sent(fx, number),
+            Err(error) => {
+                if is_providers_fault(&error) {
+                    self.blame(fx, number);
+                }
+                self.fail(fx, number, &format!("Failed to send proposal response! {error}"));
+            }
+        }
+        self.dispatch(fx);
+    }
+
+    /// The daemon is away. Nothing happened, so nothing is lost: the offer waits for its return.
+    fn on_counter_not_sent(&mut self, fx: &mut Effects, number: OfferNo) {
+        self.chains.remove(&number);
+        self.pool.put(number, Place::Ready);
+        if self.paused_until <= fx.now {
+            self.pauses += 1;
+            let pause =
+                Backoff::DAEMON.pause(self.pauses, fx.seed, "counter", u64::from(self.id.0));
+            self.paused_until = fx.now.plus(pause);
+        }
+        self.wake(fx, MarketTimer::Dispatch, self.paused_until);
+    }
+
+    /// The provider did not answer in time.
+    pub(super) fn on_silence(&mut self, fx: &mut Effects, number: OfferNo) {
+        let Some(chain) = self.chains.get(&number) else { return };
+        match &chain.stage {
+            Stage::Countering => {}
+            Stage::Awaiting { .. } => {
+                self.blame(fx, number);
+                self.fail(fx, number, "Failed to receive proposal response!");
+            }
+            Stage::Rejecting { draft, reason, tries } => {
+                let (draft, reason, tries) = (draft.clone(), reason.clone(), *tries);
+                self.send_rejection(fx, number, draft, reason, tries);
+            }
+        }
+        self.dispatch(fx);
+    }
+
+    pub(super) fn on_event(
+        &mut self,
+        fx: &mut Effects,
+        generation: Generation,
+        event: DemandEvent,
+    ) {
+        match event {
+            DemandEvent::Proposal(proposal) => match proposal.state {
+                ProposalState::Initial => self.on_match(fx, generation, &proposal),
+                ProposalState::Draft => self.on_draft(fx, generation, proposal),
+                ProposalState::Rejected | ProposalState::Accepted | ProposalState::Expired => {}
+            },
+            DemandEvent::Rejected { proposal, reason } => self.on_rejected(fx, proposal, reason),
+            DemandEvent::Unreadable(_) => self.funnel.unreadable += 1,
+        }
+    }
+
+    fn on_rejected(&mut self, fx: &mut Effects, counter: ProposalId, reason: Option<Rejection>) {
+        let Some(number) = self.awaiting.get(&counter).copied() else {
+            self.keep_early(counter.clone(), DemandEvent::Rejected { proposal: counter, reason });
+            return;
+        };
+        let message = reason.and_then(|reason| reason.message);
+        self.fail(fx, number, message.as_deref().unwrap_or("Rejected without a reason"));
+    }
+
+    fn on_draft(&mut self, fx: &mut Effects, generation: Generation, proposal: Box<Proposal>) {
+        let number = proposal.previous.as_ref().and_then(|counter| self.awaiting.get(counter));
+        let Some(number) = number.copied() else {
+            match proposal.previous.clone() {
+                Some(counter) if self.has_counters_in_flight() => {
+                    self.keep_early(counter, DemandEvent::Proposal(proposal));
+                }
+                Some(_) | None => self.reject_stray(fx, generation, proposal.id),
+            }
+            return;
+        };
+        let Some(chain) = self.chains.get(&number) else { return };
+        let (stated, rounds) = (chain.stated, chain.rounds);
+        if let Some(counter) = &proposal.previous {
+            self.awaiting.remove(counter);
+        }
+        fx.timers.cancel(&self.timer(MarketTimer::Chain(number)));
+        match self.judge(fx, &proposal, stated, rounds) {
+            Ok((offer, Move::Take)) => {
+                self.funnel.agreed += 1;
+                self.supply.push(Supply::new(&offer));
+                self.clear(&offer);
+                self.reject(fx, number, proposal.id, NOT_NEEDED);
+            }
+            Ok((_, Move::Counter(terms))) => self.counter(fx, number, proposal.id, terms),
+            Err(reason) => {
+                self.funnel.count_failure(&reason);
+                self.reject(fx, number, proposal.id, &reason);
+            }
+        }
+    }
+
+    /// What to do with a draft. Its price counts like an offer's: providers may have raised it.
+    fn judge(
+        &self,
+        fx: &Effects,
+        proposal: &Proposal,
+        stated: Terms,
+        rounds: u8,
+    ) -> Result<(Offer, Move), String> {
+        let offer = Offer::read(proposal, &self.platform)
+            .map_err(|error| format!("Can't estimate costs! {error}"))?;
+        if let Some(index) = self.limits.exceeded(&offer.price, offer.threads)
+            && !fx.planted(Bug::RaiseAccepted)
+        {
+            let limit = &self.limits.as_slice()[index];
+            return Err(format!("Exceeds costs `{}` limit of `{}`!", limit.key(), limit.value()));
+        }
+        let answer = self.bounds.answer(offer.terms, stated).map_err(|error| error.to_string())?;
+        match answer {
+            Move::Take => Ok((offer, Move::Take)),
+            Move::Counter(_) if rounds >= ROUNDS_MAX && !fx.planted(Bug::CountersEndless) => {
+                Err(format!("No terms agreed on in {ROUNDS_MAX} rounds"))
+            }
+            Move::Counter(terms) => Ok((offer, Move::Counter(terms))),
+        }
+    }
+
+    fn reject(&mut self, fx: &mut Effects, number: OfferNo, draft: ProposalId, reason: &str) {
+        if fx.planted(Bug::DraftKept) {
+            self.end(fx, number);
+            return;
+        }
+        self.send_rejection(fx, number, draft, reason.to_owned(), 0);
+    }
+
+    fn send_rejection(
+        &mut self,
+        fx: &mut Effects,
+        number: OfferNo,
+        draft: ProposalId,
+        reason: String,
+        tries: u8,
+    ) {
+        let Some(chain) = self.chains.get_mut(&number) else { return };
+        let generation = chain.generation;
+        chain.stage =
+            Stage::Rejecting { draft: draft.clone(), reason: reason.clone(), tries: tries + 1 };
+        let Some(subscription) = self.publication.subscription(generation).cloned() else { return };
+        let request = Request::RejectProposal { subscription, proposal: draft, reason };
+        fx.call(self.purpose(MarketCall::Reject(number)), request, REJECT_PATIENCE);
+    }
+
+    pub(super) fn on_reject_sent(
+        &mut self,
+        fx: &mut Effects,
+        number: OfferNo,
+        result: &Result<Response, CallError>,
+    ) {
+        let Some(chain) = self.chains.get(&number) else { return };
+        let Stage::Rejecting { tries, .. } = &chain.stage else { return };
+        let is_worth_another = match result {
+            Ok(_) | Err(CallError::Rejected { .. } | CallError::Unknown(Doubt::Failed { .. })) => {
+                false
+            }
+            Err(CallError::NotSent { .. } | CallError::Unknown(_)) => *tries < REJECT_TRIES,
+        };
+        if is_worth_another {
+            let pause =
+                Backoff::DAEMON.pause(u32::from(*tries), fx.seed, "reject", u64::from(number.0));
+            self.wake(fx, MarketTimer::Chain(number), fx.now.plus(pause));
+            return;
+        }
+        self.end(fx, number);
+        self.dispatch(fx);
+    }
+
+    /// A draft that belongs to no chain of ours, such as one that came after its time: the provider
+    /// is told, once, that nobody waits for it.
+    fn reject_stray(&mut self, fx: &mut Effects, generation: Generation, draft: ProposalId) {
+        let Some(subscription) = self.publication.subscription(generation).cloned() else { return };
+        if self.strays >= self.parallel {
+            return;
+        }
+        self.strays += 1;
+        let request = Request::RejectProposal {
+            subscription,
+            proposal: draft,
+            reason: NOT_NEEDED.to_owned(),
+        };
+        fx.call(self.purpose(MarketCall::RejectStray), request, REJECT_PATIENCE);
+    }
+
+    fn keep_early(&mut self, counter: ProposalId, event: DemandEvent) {
+        if self.has_counters_in_flight() && self.early.len() < EARLY_MAX {
+            self.early.insert(counter, event);
+        }
+    }
+
+    fn has_counters_in_flight(&self) -> bool {
+        self.chains.len() > self.awaiting.len()
+    }
+
+    /// Ends a chain that came to nothing.
+    fn fail(&mut self, fx: &mut Effects, number: OfferNo, reason: &str) {
+        self.funnel.count_failure(reason);
+        self.end(fx, number);
+    }
+
+    fn end(&mut self, fx: &mut Effects, number: OfferNo) {
+        self.forget_chain(fx, number);
+        self.pool.finish(number);
+    }
+
+    fn forget_chain(&mut self, fx: &mut Effects, number: OfferNo) {
+        fx.timers.cancel(&self.timer(MarketTimer::Chain(number)));
+        let chain = self.chains.remove(&number);
+        if let Some(Chain { stage: Stage::Awaiting { counter }, .. }) = chain {
+            self.awaiting.remove(&counter);
+        }
+    }
+
+    /// Ends the chains of a demand that is gone; undecided offers count again when matched again.
+    pub(super) fn lose_chains(&mut self, fx: &mut Effects, generation: Generation) {
+        let lost: Vec<OfferNo> = self
+            .chains
+            .iter()
+            .filter(|(_, chain)| chain.generation == generation)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in lost {
+            if self.chains.get(&number).is_some_and(Chain::is_decided) {
+                self.end(fx, number);
+            } else {
+                self.pool.put(number, Place::Lost);
+                self.forget_chain(fx, number);
+            }
+        }
+        if self.chains.is_empty() {
+            self.early.clear();
+        }
+    }
+
+    pub(super) fn is_negotiating_in(&self, generation: Generation) -> bool {
+        self.chains.values().any(|chain| chain.generation == generation)
+    }
+
+    fn trouble_until(&self, offer: &Offer, now: Timestamp) -> Option<Timestamp> {
+        self.troubles.get(&offer.provider).map(|trouble| trouble.1).filter(|until| *until > now)
+    }
+
+    /// The provider is left alone for a while: it was silent, or not to be reached.
+    fn blame(&mut self, fx: &mut Effects, number: OfferNo) {
+        let Some(entry) = self.pool.get(number) else { return };
+        let trouble =
+            self.troubles.entry(entry.offer.provider.clone()).or_insert((0, Timestamp::EPOCH));
+        trouble.0 += 1;
+        let pause =
+            Backoff::PROVIDER.pause(trouble.0, fx.seed, "provider", entry.offer.fingerprint);
+        trouble.1 = fx.now.plus(pause);
+    }
+
+    fn clear(&mut self, offer: &Offer) {
+        self.troubles.remove(&offer.provider);
+        self.pauses = 0;
+    }
+}
+
+/// The daemon answers 500 when it cannot reach the provider, and takes long for it.
+fn is_providers_fault(error: &CallError) -> bool {
+    match error {
+        CallError::Unknown(Doubt::TimedOut | Doubt::Failed { .. }) => true,
+        CallError::Rejected { .. }
+        | CallError::NotSent { .. }
+        | CallError::Unknown(Doubt::Closed { .. } | Doubt::Garbled { .. }) => false,
+    }
+}

@@ -1,0 +1,2 @@
+//! Money at the daemon: what is set aside, and what a demand says so that it can be paid.
+pub(super) mod funds;
