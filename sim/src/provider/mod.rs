@@ -1,0 +1,289 @@
+//! Providers and their offers, as drawn from a scenario.
+//!
+//! An offer is kept as a small record; its properties are spelled out only when somebody looks.
+
+use std::{borrow::Cow, sync::Arc};
+
+use ray_on_golem::{
+    core::rng::Seed,
+    units::Glm,
+    yagna::{Properties, ProviderId},
+};
+use serde_json::{Number, Value};
+
+pub mod agent;
+
+use crate::{
+    scenario::{Population, Quirk, distribution::ONE},
+    yagna::constraint::{Fact, Facts},
+};
+
+/// Facts are counted in units of 10^-12.
+const FACT_ONE: u128 = 1_000_000_000_000;
+
+/// One offer of one provider.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Who offers.
+    pub provider: ProviderId,
+    /// Which offer of its provider.
+    pub number: u64,
+    /// The provider within its population.
+    pub member: u64,
+    /// What its provider has in common with others.
+    pub population: Arc<Population>,
+    /// For an hour of a busy CPU thread, in billionths of a GLM.
+    pub cpu_hour: u64,
+    /// For an hour of the node, in billionths of a GLM.
+    pub env_hour: u64,
+    /// For starting, in billionths of a GLM.
+    pub start: u64,
+    threads: u64,
+    memory: u64,
+    storage: u64,
+}
+
+/// What a draft says in place of its offer's own values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Draft {
+    /// Seconds between debit notes.
+    pub note_interval: Option<u64>,
+    /// Seconds to pay a debit note.
+    pub payment_timeout: Option<u64>,
+    /// Seconds to accept a debit note.
+    pub accept_timeout: Option<u64>,
+    /// The price, in billionths of the offered one.
+    pub price_factor: Option<u64>,
+}
+
+/// What the template of the provider agent offers.
+const NOTE_INTERVAL_SECS: u64 = 120;
+const PAYMENT_TIMEOUT_SECS: u64 = 120;
+const ACCEPT_TIMEOUT_SECS: u64 = 240;
+
+/// Draws all offers of a population; `first` numbers its first provider on the whole network.
+#[must_use]
+pub fn populate(population: &Arc<Population>, seed: Seed, first: u64) -> Vec<Offer> {
+    let mut offers = Vec::new();
+    for member in 0..population.count {
+        let provider = identity(seed, first + member);
+        for number in 0..population.offers {
+            let draw = |what: &str, spread: &crate::scenario::Distribution| {
+                spread.sample(seed, &format!("{}/{what}", population.name), member, number)
+            };
+            offers.push(Offer {
+                provider: provider.clone(),
+                number,
+                member,
+                cpu_hour: draw("cpu", &population.cpu_hour),
+                env_hour: draw("env", &population.env_hour),
+                start: draw("start", &population.start),
+                threads: (draw("threads", &population.threads) / ONE).max(1),
+                memory: draw("memory", &population.memory),
+                storage: draw("storage", &population.storage),
+                population: Arc::clone(population),
+            });
+        }
+    }
+    offers
+}
+
+/// The identity of the network's `nth` node.
+#[must_use]
+pub fn identity(seed: Seed, nth: u64) -> ProviderId {
+    let part = |which| seed.draw("identity", nth, which);
+    ProviderId::from(format!("0x{:016x}{:016x}{:08x}", part(0), part(1), part(2) as u32))
+}
+
+impl Offer {
+    /// The provider's name for this offer.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}-{}-{}", self.population.name, self.member, self.number)
+    }
+
+    /// The filter that demands must meet.
+    #[must_use]
+    pub fn constraints(&self) -> String {
+        let subnet = &self.population.subnet;
+        format!("(&\n  (golem.srv.comp.expiration>0)\n  (golem.node.debug.subnet={subnet})\n)")
+    }
+
+    /// Everything that it says, or a draft made from it.
+    #[must_use]
+    pub fn properties(&self, draft: Draft) -> Properties {
+        let (population, quirk) = (&self.population, self.population.quirk);
+        let mut properties = Properties::default();
+        let texts = |words: &[String]| {
+            Value::Array(words.iter().map(|word| Value::String(word.clone())).collect())
+        };
+        properties.set("golem.activity.caps.transfer.protocol", vec!["http", "https", "gftp"]);
+        properties.set(
+            "golem.com.payment.debit-notes.accept-timeout?",
+            draft.accept_timeout.unwrap_or(ACCEPT_TIMEOUT_SECS),
+        );
+        for platform in &population.platforms {
+            let key = format!("golem.com.payment.platform.{platform}.address");
+            properties.set(key, self.provider.as_str());
+        }
+        properties.set("golem.com.payment.protocol.version", 3);
+        self.set_price(&mut properties, draft.price_factor);
+        properties.set("golem.com.scheme", "payu");
+        if quirk != Quirk::NoTerms {
+            properties.set(agent::NOTE_INTERVAL, draft.note_interval.unwrap_or(NOTE_INTERVAL_SECS));
+            properties
+                .set(agent::PAYMENT_TIMEOUT, draft.payment_timeout.unwrap_or(PAYMENT_TIMEOUT_SECS));
+        }
+        properties.set("golem.inf.cpu.architecture", "x86_64");
+        properties.set("golem.inf.cpu.cores", self.threads.div_ceil(2));
+        if quirk != Quirk::NoThreads {
+            properties.set("golem.inf.cpu.threads", self.threads);
+        }
+        properties.set("golem.inf.mem.gib", decimal(u128::from(self.memory), 9));
+        properties.set("golem.inf.storage.gib", decimal(u128::from(self.storage), 9));
+        properties.set("golem.node.debug.subnet", population.subnet.as_str());
+        properties.set("golem.node.id.name", self.name());
+        properties.set("golem.runtime.capabilities", texts(&population.capabilities));
+        properties.set("golem.runtime.name", population.runtime.as_str());
+        properties.set("golem.runtime.version", "0.4.0");
+        properties.set("golem.srv.caps.multi-activity", true);
+        properties.set("golem.srv.caps.payload-manifest", true);
+        properties
+    }
+
+    fn set_price(&self, properties: &mut Properties, factor: Option<u64>) {
+        let raised = |price: u64| {
+            let billionths = u128::from(price) * u128::from(factor.unwrap_or(ONE));
+            billionths / u128::from(ONE)
+        };
+        // Rounded down, as a provider's float would have it: never above the price per hour.
+        let per_second = |per_hour: u64| decimal(raised(per_hour) * 1_000_000_000 / 3_600, 18);
+        let mut usage = vec!["golem.usage.cpu_sec", "golem.usage.duration_sec"];
+        let mut coefficients = vec![per_second(self.cpu_hour), per_second(self.env_hour)];
+        let mut model = "linear";
+        match self.population.quirk {
+            Quirk::None | Quirk::NoThreads | Quirk::NoTerms => {}
+            Quirk::ReversedVector => {
+                usage.reverse();
+                coefficients.reverse();
+            }
+            Quirk::UnknownCounterFree => {
+                usage.insert(0, "golem.usage.gpu-sec");
+                coefficients.insert(0, decimal(0, 0));
+            }
+            Quirk::UnknownCounterPriced => {
+                usage.insert(0, "golem.usage.gpu-sec");
+                coefficients.insert(0, decimal(1, 3));
+            }
+            Quirk::ShortVector => {
+                coefficients.pop();
+            }
+            Quirk::TextCoefficients => {
+                let text = |number: &Value| Value::String(number.to_string());
+                coefficients = coefficients.iter().map(text).collect();
+            }
+            Quirk::OtherModel => model = "auction",
+        }
+        coefficients.push(decimal(raised(self.start), 9));
+        properties.set("golem.com.pricing.model", model);
+        properties.set("golem.com.pricing.model.linear.coeffs", coefficients);
+        properties.set("golem.com.usage.vector", usage);
+    }
+
+    /// The same offer at another price, in billionths of the present one.
+    #[must_use]
+    pub fn repriced(&self, factor: u64) -> Self {
+        let times = |price: u64| {
+            let price = u128::from(price) * u128::from(factor) / u128::from(ONE);
+            u64::try_from(price).unwrap_or(u64::MAX)
+        };
+        Self {
+            cpu_hour: times(self.cpu_hour),
+            env_hour: times(self.env_hour),
+            start: times(self.start),
+            ..self.clone()
+        }
+    }
+}
+
+impl Facts for Offer {
+    fn fact(&self, key: &str) -> Option<Fact<'_>> {
+        let number = |billionths: u64| Some(Fact::Number(u128::from(billionths) * 1_000));
+        match key {
+            "golem.inf.cpu.threads" if self.population.quirk == Quirk::NoThreads => None,
+            "golem.inf.cpu.threads" => Some(Fact::Number(u128::from(self.threads) * FACT_ONE)),
+            "golem.inf.mem.gib" => number(self.memory),
+            "golem.inf.storage.gib" => number(self.storage),
+            "golem.node.debug.subnet" => Some(Fact::Text(Cow::Borrowed(&self.population.subnet))),
+            "golem.runtime.name" => Some(Fact::Text(Cow::Borrowed(&self.population.runtime))),
+            "golem.runtime.capabilities" => {
+                Some(Fact::List(Cow::Borrowed(&self.population.capabilities)))
+            }
+            "golem.com.payment.protocol.version" => Some(Fact::Number(3 * FACT_ONE)),
+            _ => {
+                let platform = key
+                    .strip_prefix("golem.com.payment.platform.")
+                    .and_then(|rest| rest.strip_suffix(".address"))?;
+                let offers_it = self.population.platforms.iter().any(|it| it == platform);
+                offers_it.then(|| Fact::Text(Cow::Borrowed(self.provider.as_str())))
+            }
+        }
+    }
+}
+
+/// A JSON number that is written as a decimal, exactly.
+fn decimal(value: u128, decimals: u8) -> Value {
+    let atto = value.saturating_mul(10_u128.saturating_pow(u32::from(18 - decimals.min(18))));
+    let text = Glm::from_atto(atto).to_string();
+    serde_json::from_str::<Number>(&text).map_or(Value::Null, Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ray_on_golem::core::rng::Seed;
+
+    use super::{Draft, Facts, populate};
+    use crate::{scenario::Scenario, yagna::constraint::Constraint};
+
+    fn offers(text: &str) -> Vec<super::Offer> {
+        let scenario = Scenario::parse(text.as_bytes()).expect("a scenario");
+        let population = Arc::new(scenario.populations.first().expect("one").clone());
+        populate(&population, Seed::new(1), 0)
+    }
+
+    #[test]
+    fn an_offer_spells_out_exact_prices() {
+        let offers = offers("populations: [{count: 1, cpu_hour: 0.5, env_hour: 0.36, start: 0.1}]");
+
+        let properties = offers[0].properties(Draft::default());
+
+        let coefficients = properties.get("golem.com.pricing.model.linear.coeffs").expect("there");
+        assert_eq!(coefficients.to_string(), "[0.000138888888888888,0.0001,0.1]");
+    }
+
+    #[test]
+    fn the_facts_of_the_record_are_those_of_the_properties() {
+        let offers = offers(
+            "populations: [{count: 20, threads: {uniform: [1, 64]}, memory: {uniform: [1, 9]}}]",
+        );
+        for text in [
+            "(golem.inf.cpu.threads>=16)",
+            "(golem.inf.mem.gib<4.5)",
+            "(golem.runtime.capabilities=vpn)",
+            "(golem.runtime.name=vm)",
+            "(golem.com.payment.platform.erc20-hoodi-tglm.address=*)",
+            "(golem.node.debug.subnet=x)",
+            "(golem.com.payment.protocol.version>1)",
+            "(golem.inf.storage.gib>=40)",
+        ] {
+            let filter = Constraint::parse(text);
+            for offer in &offers {
+                let spelled = offer.properties(Draft::default());
+                assert_eq!(filter.accepts(offer), filter.accepts(&spelled), "{text} {offer:?}");
+                assert!(offer.fact("nothing").is_none());
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Scenarios: a simulated network in a page of YAML. `fixtures/scenario/README.md` documents it.
+
+use ray_on_golem::{
+    config::yaml::{self, Field, Section, YamlError},
+    units::{Glm, money::Rounding},
+};
+
+pub mod distribution;
+mod population;
+
+pub use distribution::Distribution;
+pub use population::{Behaviour, Outbound, Population, Quirk};
+
+use crate::fault::Faults;
+
+/// A simulated network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// What it is for, in a sentence.
+    pub about: String,
+    /// The requestor's own daemon.
+    pub daemon: Daemon,
+    /// Who offers.
+    pub populations: Vec<Population>,
+    /// What goes wrong on the way to the daemon.
+    pub faults: Faults,
+}
+
+/// The requestor's own daemon, and its place in the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Daemon {
+    /// What the wallet holds.
+    pub wallet: Glm,
+    /// The share of offers that it knows at the start, in millionths: 0 is a fresh daemon.
+    pub warm: u64,
+    /// Daemons that tell it about offers.
+    pub neighbours: u64,
+    /// How long it takes for an answer of its own, in milliseconds.
+    pub latency_ms: Distribution,
+    /// How long a message to a provider takes, in milliseconds.
+    pub hop_ms: Distribution,
+}
+
+impl Scenario {
+    /// Reads a scenario.
+    ///
+    /// # Errors
+    ///
+    /// Says on which line which key is wrong, and what to write.
+    pub fn parse(bytes: &[u8]) -> Result<Self, YamlError> {
+        let tree = yaml::parse(bytes)?;
+        let section = Section::new(&tree, "")?;
+        section.deny_unknown(&["about", "daemon", "populations", "faults"])?;
+        let about = section.read("about", |field| Ok(field.text()?.to_owned()))?;
+        let mut populations = Vec::new();
+        if let Some(list) = section.optional("populations") {
+            for item in list.list()? {
+                populations.push(Population::read(&item.section()?)?);
+            }
+        }
+        Ok(Self {
+            about: about.unwrap_or_default(),
+            daemon: section.read("daemon", Daemon::read)?.unwrap_or_default(),
+            populations,
+            faults: section.read("faults", Faults::read)?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        const MILLION: u64 = 1_000_000;
+        Self {
+            wallet: Glm::from_whole(1_000),
+            warm: MILLION / 2,
+            neighbours: 8,
+            latency_ms: Distribution::uniform(distribution::ONE / 2, 4 * distribution::ONE),
+            hop_ms: Distribution::uniform(40 * distribution::ONE, 400 * distribution::ONE),
+        }
+    }
+}
+
+impl Daemon {
+    fn read(field: &Field<'_>) -> Result<Self, YamlError> {
+        let section = field.section()?;
+        section.deny_unknown(&["wallet", "warm", "neighbours", "latency_ms", "hop_ms"])?;
+        let default = Self::default();
+        let wallet = section.read("wallet", |field| field.decimal(Rounding::Exact))?;
+        let warm = section.read("warm", |field| share(field))?;
+        let neighbours = section.read("neighbours", |field| field.whole(0..=1_000_u64))?;
+        Ok(Self {
+            wallet: wallet.unwrap_or(default.wallet),
+            warm: warm.unwrap_or(default.warm),
+            neighbours: neighbours.unwrap_or(default.neighbours),
+            latency_ms: section
+                .read("latency_ms", Distribution::read)?
+                .unwrap_or(default.latency_ms),
+            hop_ms: section.read("hop_ms", Distribution::read)?.unwrap_or(default.hop_ms),
+        })
+    }
+}
+
+/// A share from 0 to 1, in millionths.
+fn share(field: &Field<'_>) -> Result<u64, YamlError> {
+    match u64::try_from(field.scaled(6, Rounding::Exact)?) {
+        Ok(share) if share <= 1_000_000 => Ok(share),
+        Ok(_) | Err(_) => Err(field.error("is no share; write a number from 0 to 1")),
+    }
+}

@@ -1,0 +1,306 @@
+//! The market's filter language: `(&(golem.inf.mem.gib>=1)(|(a=b)(!(c=*))))`.
+//!
+//! `=` against a list means "contains", `*` stands for any text, numbers compare exactly. Text that
+//! is no filter matches nothing; the daemon takes it all the same.
+
+use std::borrow::Cow;
+
+use ray_on_golem::{
+    units::money::{Rounding, parse_scaled},
+    yagna::Properties,
+};
+use serde_json::Value;
+
+/// Filters nested deeper than this match nothing.
+const DEPTH_MAX: usize = 32;
+/// Numbers are compared in units of 10^-12.
+const DECIMALS: usize = 12;
+
+/// A parsed filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Constraint {
+    /// All of them; an empty one is always true.
+    All(Vec<Constraint>),
+    /// Any of them.
+    Any(Vec<Constraint>),
+    /// Not this one.
+    Not(Box<Constraint>),
+    /// The property is there.
+    Present(String),
+    /// The property compares like this.
+    Compare(String, Operator, Operand),
+    /// Text that is no filter.
+    Never,
+}
+
+/// How a property is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// `=`
+    Equal,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+/// What a property is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operand {
+    text: String,
+    number: Option<u128>,
+}
+
+/// A property's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact<'a> {
+    /// Text.
+    Text(Cow<'a, str>),
+    /// A number in units of 10^-12.
+    Number(u128),
+    /// A list of texts.
+    List(Cow<'a, [String]>),
+}
+
+/// Whoever has properties.
+pub trait Facts {
+    /// The value of a property, if it is there.
+    fn fact(&self, key: &str) -> Option<Fact<'_>>;
+}
+
+impl Facts for Properties {
+    fn fact(&self, key: &str) -> Option<Fact<'_>> {
+        Some(match self.get(key)? {
+            Value::Null => return None,
+            Value::Bool(flag) => Fact::Text(Cow::Owned(flag.to_string())),
+            Value::Number(number) => {
+                match parse_scaled(number.as_str(), DECIMALS, Rounding::Down) {
+                    Ok(value) => Fact::Number(value),
+                    Err(_) => Fact::Text(Cow::Borrowed(number.as_str())),
+                }
+            }
+            Value::String(text) => Fact::Text(Cow::Borrowed(text)),
+            Value::Array(items) => Fact::List(Cow::Owned(
+                items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            )),
+            Value::Object(_) => Fact::Text(Cow::Borrowed("")),
+        })
+    }
+}
+
+impl Constraint {
+    /// Reads a filter; text of any shape is safe to pass.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut reader = Reader { rest: text.trim(), depth: 0 };
+        match reader.group() {
+            Some(constraint) if reader.rest.is_empty() => constraint,
+            Some(_) | None => Self::Never,
+        }
+    }
+
+    /// Whether the properties meet the filter.
+    #[must_use]
+    pub fn accepts(&self, facts: &impl Facts) -> bool {
+        match self {
+            Self::All(members) => members.iter().all(|member| member.accepts(facts)),
+            Self::Any(members) => members.iter().any(|member| member.accepts(facts)),
+            Self::Not(member) => !member.accepts(facts),
+            Self::Present(key) => facts.fact(key).is_some(),
+            Self::Compare(key, operator, operand) => {
+                facts.fact(key).is_some_and(|fact| operand.is_met(*operator, &fact))
+            }
+            Self::Never => false,
+        }
+    }
+}
+
+impl Operand {
+    fn new(text: &str) -> Self {
+        let number = parse_scaled(text, DECIMALS, Rounding::Down).ok();
+        Self { text: text.to_owned(), number }
+    }
+
+    fn is_met(&self, operator: Operator, fact: &Fact<'_>) -> bool {
+        let ordering = match (fact, self.number) {
+            (Fact::List(items), _) => {
+                return operator == Operator::Equal
+                    && items.iter().any(|item| matches_pattern(&self.text, item));
+            }
+            (Fact::Number(number), Some(wanted)) => number.cmp(&wanted),
+            (Fact::Number(_), None) => return false,
+            (Fact::Text(text), Some(wanted)) if operator != Operator::Equal => {
+                match parse_scaled(text, DECIMALS, Rounding::Down) {
+                    Ok(number) => number.cmp(&wanted),
+                    Err(_) => text.as_ref().cmp(&self.text),
+                }
+            }
+            (Fact::Text(text), _) if operator == Operator::Equal => {
+                return matches_pattern(&self.text, text);
+            }
+            (Fact::Text(text), _) => text.as_ref().cmp(&self.text),
+        };
+        match operator {
+            Operator::Equal => ordering.is_eq(),
+            Operator::Less => ordering.is_lt(),
+            Operator::LessOrEqual => ordering.is_le(),
+            Operator::Greater => ordering.is_gt(),
+            Operator::GreaterOrEqual => ordering.is_ge(),
+        }
+    }
+}
+
+/// Whether `text` is `pattern`, where `*` stands for any text.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut rest) = text.strip_prefix(head) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = tail.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+struct Reader<'a> {
+    rest: &'a str,
+    depth: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn group(&mut self) -> Option<Constraint> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return None;
+        }
+        self.expect('(')?;
+        let constraint = match self.rest.chars().next()? {
+            '&' => Constraint::All(self.members()?),
+            '|' => Constraint::Any(self.members()?),
+            '!' => {
+                self.rest = self.rest[1..].trim_start();
+                Constraint::Not(Box::new(self.group()?))
+            }
+            ')' => Constraint::All(Vec::new()),
+            _ => self.comparison()?,
+        };
+        self.expect(')')?;
+        self.rest = self.rest.trim_start();
+        self.depth -= 1;
+        Some(constraint)
+    }
+
+    fn members(&mut self) -> Option<Vec<Constraint>> {
+        self.rest = self.rest[1..].trim_start();
+        let mut members = Vec::new();
+        while self.rest.starts_with('(') {
+            members.push(self.group()?);
+        }
+        Some(members)
+    }
+
+    fn comparison(&mut self) -> Option<Constraint> {
+        let end = self.rest.find([')', '('])?;
+        let (text, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        let at = text.find(['=', '<', '>'])?;
+        let (key, comparison) = (text[..at].trim(), &text[at..]);
+        let (operator, value) = OPERATORS.iter().find_map(|(sign, operator)| {
+            Some((*operator, comparison.strip_prefix(sign)?.trim()))
+        })?;
+        if key.is_empty() {
+            return None;
+        }
+        Some(if operator == Operator::Equal && value == "*" {
+            Constraint::Present(key.to_owned())
+        } else {
+            Constraint::Compare(key.to_owned(), operator, Operand::new(value))
+        })
+    }
+
+    fn expect(&mut self, wanted: char) -> Option<()> {
+        self.rest = self.rest.strip_prefix(wanted)?.trim_start();
+        Some(())
+    }
+}
+
+/// Longer signs first.
+const OPERATORS: [(&str, Operator); 5] = [
+    ("<=", Operator::LessOrEqual),
+    (">=", Operator::GreaterOrEqual),
+    ("=", Operator::Equal),
+    ("<", Operator::Less),
+    (">", Operator::Greater),
+];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use ray_on_golem::yagna::Properties;
+    use serde_json::json;
+
+    use super::Constraint;
+
+    fn offer() -> Properties {
+        let mut properties = Properties::default();
+        properties.set("mem", json!(16.0));
+        properties.set("threads", json!(8));
+        properties.set("name", json!("prov-0"));
+        properties.set("caps", json!(["vpn", "inet"]));
+        properties
+    }
+
+    #[test]
+    fn filters_mean_what_the_market_says() {
+        let table = [
+            ("()", true),
+            ("(&)", true),
+            ("(mem>=16)", true),
+            ("(mem>16)", false),
+            ("(threads<=8.0)", true),
+            ("(threads>10)", false),
+            ("(name=prov-0)", true),
+            ("(name=prov-*)", true),
+            ("(name=*-0)", true),
+            ("(name=p*v*1)", false),
+            ("(caps=vpn)", true),
+            ("(&(caps=vpn)\n\t(caps=inet))", true),
+            ("(caps=manifest-support)", false),
+            ("(|(caps=gpu)(mem<20))", true),
+            ("(!(caps=gpu))", true),
+            ("(nothing=*)", false),
+            ("(name=*)", true),
+            ("(mem!=3)", false),
+            ("(mem>=16", false),
+            ("mem>=16", false),
+            ("", false),
+            ("(mem>=16)(x=1)", false),
+        ];
+        for (text, wanted) in table {
+            assert_eq!(Constraint::parse(text).accepts(&offer()), wanted, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[()&|!=<>* a-z0-9é]{0,60}") {
+            Constraint::parse(&text).accepts(&offer());
+        }
+    }
+
+    #[test]
+    fn endless_nesting_matches_nothing() {
+        assert_eq!(Constraint::parse(&"(!".repeat(100_000)), Constraint::Never);
+    }
+}
