@@ -4,10 +4,21 @@
 //! machine.
 
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod auditor;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod fault;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod plan;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod provider;
 #[deny(clippy::disallowed_methods)]
 pub mod scenario;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod world;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod yagna;
+
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+mod prices;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+mod wire;

@@ -99,10 +99,8 @@ impl Market {
         };
         match result {
             Ok(Response::Subscribed(subscription)) => {
-                if !fx.planted(Bug::RecordForgotten) {
-                    let subscription = subscription.clone();
-                    fx.record(Record::DemandPublished { mark, subscription });
-                }
+                let id = subscription.clone();
+                fx.record(Record::DemandPublished { mark, subscription: id });
                 self.publication.failures = 0;
                 if !self.open {
                     sweeper.discard(fx, Item::Demand(mark));
