@@ -9,6 +9,7 @@ pub mod ids;
 pub mod model;
 pub mod request;
 pub mod response;
+pub mod wire;
 
 pub use error::{CallError, Doubt, Status};
 pub use ids::{AllocationId, PlatformId, ProposalId, ProviderId, SubscriptionId};
@@ -16,5 +17,5 @@ pub use model::{
     Allocation, Decorations, DemandBody, DemandEvent, Identity, Properties, Proposal,
     ProposalState, Rejection, Subscription,
 };
-pub use request::Request;
+pub use request::{Endpoint, Request};
 pub use response::Response;
