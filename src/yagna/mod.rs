@@ -4,6 +4,7 @@
 //! sides of the wire speak these types: the production client encodes requests and decodes
 //! responses, a simulated daemon does the inverse. Everything here is pure, but for `client`.
 
+pub mod client;
 pub mod error;
 pub mod ids;
 pub mod model;
@@ -11,6 +12,7 @@ pub mod request;
 pub mod response;
 pub mod wire;
 
+pub use client::{AppKey, Client, Endpoints, Yagna};
 pub use error::{CallError, Doubt, Status};
 pub use ids::{AllocationId, PlatformId, ProposalId, ProviderId, SubscriptionId};
 pub use model::{
