@@ -4,17 +4,20 @@
 //! sides of the wire speak these types: the production client encodes requests and decodes
 //! responses, a simulated daemon does the inverse. Everything here is pure, but for `client`.
 
+pub mod client;
 pub mod error;
 pub mod ids;
 pub mod model;
 pub mod request;
 pub mod response;
+pub mod wire;
 
+pub use client::{AppKey, Client, Endpoints, Yagna};
 pub use error::{CallError, Doubt, Status};
 pub use ids::{AllocationId, PlatformId, ProposalId, ProviderId, SubscriptionId};
 pub use model::{
     Allocation, Decorations, DemandBody, DemandEvent, Identity, Properties, Proposal,
     ProposalState, Rejection, Subscription,
 };
-pub use request::Request;
+pub use request::{Endpoint, Request};
 pub use response::Response;

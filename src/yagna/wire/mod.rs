@@ -1,0 +1,74 @@
+//! The wire form of the daemon's vocabulary: HTTP parts in, HTTP parts out, no socket.
+//!
+//! [`encode_request`] and [`decode_response`] are the requestor's side, [`decode_request`] and
+//! [`encode_response`] the daemon's. Bytes of any shape are safe to pass. Decimals are read from
+//! their text and never through floats.
+
+mod client_side;
+mod documents;
+mod events;
+mod server_side;
+mod target;
+
+pub use client_side::{decode_response, encode_request};
+pub use server_side::{Malformed, decode_request, encode_refusal, encode_response};
+
+use super::error::Status;
+
+/// Where the market API begins on a daemon that serves all of them under one address.
+pub const MARKET_PREFIX: &str = "/market-api/v1";
+/// Where the payment API begins on a daemon that serves all of them under one address.
+pub const PAYMENT_PREFIX: &str = "/payment-api/v1";
+
+const JSON: &str = "application/json";
+
+/// The methods that the daemon's calls use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Method {
+    /// `GET`
+    Get,
+    /// `POST`
+    Post,
+    /// `DELETE`
+    Delete,
+}
+
+/// A request as it goes over the wire, without the parts that are the same for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: Method,
+    /// The path from the root of the daemon, with the query.
+    pub path: String,
+    /// The JSON body, if the call has one.
+    pub body: Option<Vec<u8>>,
+}
+
+/// A response as it comes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// The status.
+    pub status: Status,
+    /// What the body claims to be.
+    pub content_type: Option<String>,
+    /// The body, empty if there is none.
+    pub body: Vec<u8>,
+}
+
+impl Method {
+    /// The method as HTTP writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// The method that HTTP writes as `name`, if any call uses it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Get, Self::Post, Self::Delete].into_iter().find(|method| method.name() == name)
+    }
+}

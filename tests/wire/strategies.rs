@@ -1,0 +1,191 @@
+//! Requests and responses of every kind, as far as the wire can carry them.
+
+use std::sync::Arc;
+
+use proptest::{
+    collection::{btree_map, vec},
+    option,
+    prelude::*,
+};
+use ray_on_golem::{
+    units::{Glm, Span, Timestamp},
+    yagna::{
+        Allocation, Decorations, DemandBody, DemandEvent, Identity, Properties, Proposal,
+        ProposalState, Rejection, Request, Response, Subscription,
+    },
+};
+use serde_json::{Number, Value};
+
+/// The last microsecond that RFC 3339 can write.
+const LAST_MICROS: u64 = 253_402_207_200_000_000;
+
+pub(crate) fn config() -> ProptestConfig {
+    ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+pub(crate) fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        Just(Request::WhoAmI),
+        (id(), glm(), prop_oneof![time(), Just(Timestamp::NEVER)]).prop_map(
+            |(platform, total, timeout)| Request::CreateAllocation {
+                platform: platform.into(),
+                total,
+                timeout
+            }
+        ),
+        Just(Request::ListAllocations),
+        id().prop_map(|id| Request::ReleaseAllocation { allocation: id.into() }),
+        id().prop_map(|id| Request::DecorateDemand { allocation: id.into() }),
+        body().prop_map(|body| Request::Subscribe { demand: Arc::new(body) }),
+        Just(Request::ListDemands),
+        id().prop_map(|id| Request::Unsubscribe { subscription: id.into() }),
+        (id(), any::<u64>(), 1..=100_u8).prop_map(|(id, micros, max_events)| {
+            Request::CollectEvents {
+                subscription: id.into(),
+                timeout: Span::micros(micros),
+                max_events,
+            }
+        }),
+        (id(), id(), body()).prop_map(|(subscription, proposal, body)| Request::CounterProposal {
+            subscription: subscription.into(),
+            proposal: proposal.into(),
+            body: Arc::new(body)
+        }),
+        (id(), id(), ".*").prop_map(|(subscription, proposal, reason)| Request::RejectProposal {
+            subscription: subscription.into(),
+            proposal: proposal.into(),
+            reason
+        }),
+    ]
+}
+
+/// A request with a response to it.
+pub(crate) fn exchange() -> impl Strategy<Value = (Request, Response)> {
+    request().prop_flat_map(|request| {
+        let response = response_to(&request);
+        (Just(request), response)
+    })
+}
+
+/// JSON of any shape.
+pub(crate) fn json() -> BoxedStrategy<Value> {
+    json_with_keys("[a-z.?]{0,8}".boxed())
+}
+
+/// JSON of any shape, with keys to choose.
+pub(crate) fn json_with_keys(keys: BoxedStrategy<String>) -> BoxedStrategy<Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?(e[+-]?[0-9]{1,5})?".prop_map(number),
+        ".*".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 5, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(Value::from),
+            btree_map(keys.clone(), inner, 0..5)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+    .boxed()
+}
+
+fn response_to(request: &Request) -> BoxedStrategy<Response> {
+    match request {
+        Request::WhoAmI => (id(), ".*", ".*")
+            .prop_map(|(id, name, role)| Response::Identity(Identity { id: id.into(), name, role }))
+            .boxed(),
+        Request::CreateAllocation { .. } => {
+            allocation().prop_map(Response::AllocationCreated).boxed()
+        }
+        Request::ListAllocations => vec(allocation(), 0..4).prop_map(Response::Allocations).boxed(),
+        Request::ReleaseAllocation { .. } => Just(Response::AllocationReleased).boxed(),
+        Request::DecorateDemand { .. } => (vec((".*", ".*"), 0..3), vec(".*", 0..3))
+            .prop_map(|(properties, constraints)| {
+                Response::Decorations(Decorations { properties, constraints })
+            })
+            .boxed(),
+        Request::Subscribe { .. } => id().prop_map(|id| Response::Subscribed(id.into())).boxed(),
+        Request::ListDemands => vec((id(), body()), 0..3)
+            .prop_map(|demands| {
+                let listed = |(id, body): (String, _)| Subscription { id: id.into(), body };
+                Response::Demands(demands.into_iter().map(listed).collect())
+            })
+            .boxed(),
+        Request::Unsubscribe { .. } => Just(Response::Unsubscribed).boxed(),
+        Request::CollectEvents { .. } => vec(event(), 0..5).prop_map(Response::Events).boxed(),
+        Request::CounterProposal { .. } => {
+            id().prop_map(|id| Response::Countered(id.into())).boxed()
+        }
+        Request::RejectProposal { .. } => Just(Response::ProposalRejected).boxed(),
+    }
+}
+
+fn event() -> impl Strategy<Value = DemandEvent> {
+    let reason = (option::of(".*"), any::<Option<bool>>())
+        .prop_map(|(message, is_final)| Rejection { message, is_final });
+    prop_oneof![
+        proposal().prop_map(|proposal| DemandEvent::Proposal(Box::new(proposal))),
+        (id(), option::of(reason))
+            .prop_map(|(id, reason)| DemandEvent::Rejected { proposal: id.into(), reason }),
+        ".*".prop_map(DemandEvent::Unreadable),
+    ]
+}
+
+fn proposal() -> impl Strategy<Value = Proposal> {
+    let state = prop::sample::select(vec![
+        ProposalState::Initial,
+        ProposalState::Draft,
+        ProposalState::Rejected,
+        ProposalState::Accepted,
+        ProposalState::Expired,
+    ]);
+    (id(), id(), state, time(), option::of(id()), body()).prop_map(
+        |(id, issuer, state, timestamp, previous, body)| Proposal {
+            id: id.into(),
+            issuer: issuer.into(),
+            state,
+            timestamp,
+            previous: previous.map(Into::into),
+            body,
+        },
+    )
+}
+
+fn allocation() -> impl Strategy<Value = Allocation> {
+    (id(), ".*", id(), [glm(), glm(), glm()], option::of(time())).prop_map(
+        |(id, address, platform, [total, spent, remaining], timeout)| Allocation {
+            id: id.into(),
+            address,
+            platform: platform.into(),
+            total,
+            spent,
+            remaining,
+            timeout,
+        },
+    )
+}
+
+fn body() -> impl Strategy<Value = DemandBody> {
+    (btree_map(".*", json(), 0..4), ".*").prop_map(|(properties, constraints)| DemandBody {
+        properties: Properties(properties.into_iter().collect()),
+        constraints,
+    })
+}
+
+fn id() -> BoxedStrategy<String> {
+    ".{1,12}".boxed()
+}
+
+fn glm() -> BoxedStrategy<Glm> {
+    any::<u128>().prop_map(Glm::from_atto).boxed()
+}
+
+fn time() -> BoxedStrategy<Timestamp> {
+    (0..LAST_MICROS).prop_map(Timestamp::from_unix_micros).boxed()
+}
+
+fn number(text: String) -> Value {
+    Value::Number(text.parse::<Number>().expect("the pattern is that of a JSON number"))
+}
