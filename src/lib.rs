@@ -4,6 +4,8 @@
 //! their own, no I/O. `driver` and `cli` are the shell around them.
 
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod config;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod core;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod units;
