@@ -1,4 +1,5 @@
 //! Cluster files: what is read from good ones, and what is said about bad ones.
+#![expect(clippy::disallowed_methods, reason = "the fixtures are files")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,23 @@ fn every_refused_file_is_refused_with_one_clear_sentence() {
         .collect();
 
     insta::assert_snapshot!("refused", sentences.join("\n"));
+}
+
+#[test]
+fn what_cannot_be_read_as_a_file_is_refused_too() {
+    let said = |name: &str| {
+        let error = fs::read(fixture(name)).expect_err("no file");
+        ConfigError::unreadable(name, error.kind()).to_string()
+    };
+
+    assert_eq!(said("missing.yaml"), "missing.yaml: the file does not exist; check its name");
+    assert_eq!(said("refused"), "refused: this is a directory; name the YAML file in it");
+    let nested = "[".repeat(10_000_000);
+    assert_eq!(
+        ClusterFile::parse("a.yaml", nested.as_bytes()).expect_err("too large").to_string(),
+        "a.yaml: the file has 10000000 bytes, and at most 1048576 are read; is it really a YAML \
+         file?"
+    );
 }
 
 #[test]

@@ -210,7 +210,10 @@ const IDLE_TIMEOUT_MINUTES_MAX: u64 = 365 * 24 * 60;
 /// What Ray needs to be told so that it talks to Ray on Golem at all.
 fn check_provider(provider: &Section<'_>, warnings: &mut Vec<YamlError>) -> Result<(), YamlError> {
     provider.required("type")?.one_of(&["external"])?;
-    let module = provider.required("module")?;
+    let Some(module) = provider.optional("module") else {
+        let what = format!("is missing; Ray needs it, so write `{MODULE}`");
+        return Err(provider.place().join("module").error(what));
+    };
     if module.text()? != MODULE {
         let what = format!("{} is not Ray on Golem; write `{MODULE}`", module.shown());
         warnings.push(module.error(what));
@@ -220,7 +223,7 @@ fn check_provider(provider: &Section<'_>, warnings: &mut Vec<YamlError>) -> Resu
             || provider.place().join("use_internal_ips"),
             |field| field.place().clone(),
         );
-        warnings.push(place.error("nodes have internal addresses only; write `true`"));
+        warnings.push(place.error("the addresses of nodes are internal ones; write `true`"));
     }
     Ok(())
 }

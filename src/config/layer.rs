@@ -21,6 +21,28 @@ const GIB_MAX: u64 = 1 << 20;
 /// More CPU threads than any one machine has.
 const THREADS_MAX: u32 = 1 << 16;
 
+/// The keys under `demand`.
+const DEMAND_KEYS: [&str; 10] = [
+    "image_tag",
+    "image_hash",
+    "capabilities",
+    "outbound_urls",
+    "min_mem_gib",
+    "min_storage_gib",
+    "min_cpu_threads",
+    "max_cpu_threads",
+    "runtime",
+    "node_descriptor",
+];
+/// The keys under `budget_control`.
+const BUDGET_KEYS: [&str; 5] = [
+    "per_cpu_expected_usage",
+    "max_start_price",
+    "max_cpu_per_hour_price",
+    "max_env_per_hour_price",
+    "payment_interval_hours",
+];
+
 const MILLION: u64 = 1_000_000;
 
 /// What one level says about a key: a value, or null, which puts the default back.
@@ -76,6 +98,7 @@ impl Layer {
         let Some(section) = parent.read("node_config", Field::section)? else {
             return Ok(Self::default());
         };
+        refuse_misplaced(&section)?;
         section.deny_unknown(&["subnet_tag", "priority_subnet_tag", "demand", "budget_control"])?;
         Ok(Self {
             subnet_tag: setting(&section, "subnet_tag", word)?,
@@ -89,18 +112,7 @@ impl Layer {
 impl Demand {
     fn read(field: &Field<'_>) -> Result<Self, YamlError> {
         let section = field.section()?;
-        section.deny_unknown(&[
-            "image_tag",
-            "image_hash",
-            "capabilities",
-            "outbound_urls",
-            "min_mem_gib",
-            "min_storage_gib",
-            "min_cpu_threads",
-            "max_cpu_threads",
-            "runtime",
-            "node_descriptor",
-        ])?;
+        section.deny_unknown(&DEMAND_KEYS)?;
         Ok(Self {
             image_tag: setting(&section, "image_tag", word)?,
             image_hash: setting(&section, "image_hash", word)?,
@@ -125,13 +137,7 @@ impl Demand {
 impl Budget {
     fn read(field: &Field<'_>) -> Result<Self, YamlError> {
         let section = field.section()?;
-        section.deny_unknown(&[
-            "per_cpu_expected_usage",
-            "max_start_price",
-            "max_cpu_per_hour_price",
-            "max_env_per_hour_price",
-            "payment_interval_hours",
-        ])?;
+        section.deny_unknown(&BUDGET_KEYS)?;
         let usage = section.get("per_cpu_expected_usage");
         let usage_keys = ["cpu_load", "duration_hours", "max_cost"];
         let interval = section.get("payment_interval_hours");
@@ -152,6 +158,18 @@ impl Budget {
             interval_optimal: grouped(interval.as_ref(), "optimal", payment_interval)?,
         })
     }
+}
+
+/// A key that belongs one level deeper is worth a better word than that it is unknown.
+fn refuse_misplaced(section: &Section<'_>) -> Result<(), YamlError> {
+    for (key, field) in section.fields() {
+        for (parent, keys) in [("demand", &DEMAND_KEYS[..]), ("budget_control", &BUDGET_KEYS[..])] {
+            if keys.contains(&key) {
+                return Err(field.error(format!("belongs under `{parent}`; move it there")));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn setting<T>(
@@ -253,9 +271,8 @@ fn duration(field: &Field<'_>) -> Result<Span, YamlError> {
 fn payment_interval(field: &Field<'_>) -> Result<Span, YamlError> {
     hours(field, PAYMENT_INTERVAL_HOURS_MAX)?.ok_or_else(|| {
         let what = format!(
-            "does not fit here: no provider waits for its pay for more than \
-             {PAYMENT_INTERVAL_HOURS_MAX} hours; write hours above 0, up to \
-             {PAYMENT_INTERVAL_HOURS_MAX}"
+            "does not fit here; write hours above 0, up to {PAYMENT_INTERVAL_HOURS_MAX}, which is \
+             the longest that providers wait for their pay"
         );
         field.error(format!("{} {what}", field.shown()))
     })

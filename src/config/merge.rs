@@ -168,8 +168,10 @@ fn check_threads(demand: &Demand) -> Result<(), YamlError> {
         return Ok(());
     };
     if min > max {
-        let what =
-            format!("`{min}` is more than the `{max}` of {}; no machine has both", cite(max_place));
+        let what = format!(
+            "`{min}` is more than the `{max}` of {}; lower it, or raise the other",
+            cite(max_place)
+        );
         return Err(min_place.error(what));
     }
     Ok(())
@@ -191,7 +193,7 @@ fn expected_usage(budget: &Budget) -> Result<Option<ExpectedUsage>, YamlError> {
             Err(place.error(format!("{together} `cpu_load`, such as `0.8`")))
         }
         (None, None, Some((_, place))) => Err(place.error(
-            "a cost cannot be told without the expected use; add `cpu_load` and `duration_hours`",
+            "a cost is known only for an expected use; add `cpu_load` and `duration_hours`",
         )),
     }
 }

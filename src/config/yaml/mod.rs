@@ -153,7 +153,7 @@ impl Node {
             Value::Null => "nothing",
             Value::Scalar { text, quoted } => scalar::Resolved::of(text, *quoted).kind(),
             Value::List(_) => "a list",
-            Value::Map(_) => "a map of keys",
+            Value::Map(_) => "a map",
         }
     }
 
@@ -256,7 +256,7 @@ mod tests {
                 format!("a{level}: &a{level} [{alias}, {alias}, {alias}, {alias}]\n")
             }))
             .collect();
-        assert!(refused(&laughs).contains("with its aliases expanded"), "{}", refused(&laughs));
+        assert!(refused(&laughs).contains("once its aliases are expanded"), "{}", refused(&laughs));
         let keys: String = (0..100_000).map(|key| format!("k{key}:\n")).collect();
         assert!(refused(&keys).contains("more than 1024 keys"));
     }

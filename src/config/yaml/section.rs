@@ -70,8 +70,8 @@ impl<'a> Section<'a> {
             return Ok(field);
         }
         Err(match self.get(key) {
-            Some(field) => field.error("has no value, and one is required"),
-            None => self.place.join(key).error("is missing, and required"),
+            Some(field) => field.error("has no value; write one"),
+            None => self.place.join(key).error("is missing; add it"),
         })
     }
 
@@ -257,7 +257,9 @@ impl<'a> Field<'a> {
         match &self.node.value {
             Value::Map(entries) => Ok(Section { place, entries }),
             Value::Null => Ok(Section { place, entries: &[] }),
-            Value::Scalar { .. } | Value::List(_) => Err(self.wrong_type("a map of keys")),
+            Value::Scalar { .. } | Value::List(_) => {
+                Err(self.wrong_type("a map, such as `{key: value}`"))
+            }
         }
     }
 
@@ -362,6 +364,12 @@ fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     if word.len() > COMPARED_MAX {
         return None;
     }
+    // A key that was cut short or drawn out, such as `duration` for `duration_hours`.
+    let is_part = |candidate: &str| candidate.starts_with(word) || word.starts_with(candidate);
+    let part = known.iter().find(|candidate| word.len() >= 4 && is_part(candidate));
+    if let Some(candidate) = part {
+        return Some(*candidate);
+    }
     let distance = |candidate: &str| strsim::damerau_levenshtein(word, candidate);
     let (distance, candidate) =
         known.iter().map(|candidate| (distance(candidate), *candidate)).min()?;
@@ -370,6 +378,9 @@ fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 fn list_known(known: &[&str]) -> String {
+    if let [only] = known {
+        return format!("write `{only}`");
+    }
     let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
     format!("known here: {}", known.join(", "))
 }

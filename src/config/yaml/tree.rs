@@ -194,7 +194,7 @@ impl Builder {
     fn weigh(&mut self, weight: usize, mark: Mark) -> Result<(), YamlError> {
         self.weight = self.weight.saturating_add(weight);
         if self.weight > WEIGHT_MAX {
-            let what = "the file says more than is read, with its aliases expanded; shorten it";
+            let what = "the file is too large once its aliases are expanded; make it shorter";
             return Err(YamlError::at(mark, what));
         }
         Ok(())
