@@ -4,6 +4,7 @@
 //! sentence, never a panic, and never more memory than a small multiple of [`SIZE_MAX`]. It knows
 //! nothing of cluster files: [`Section`] and [`Field`] serve every YAML file of the project.
 
+mod loose;
 mod scalar;
 mod section;
 mod tree;
@@ -268,6 +269,23 @@ mod tests {
         let json = root.to_json().to_string();
 
         assert_eq!(json, r#"{"base":{"x":1,"y":2},"other":{"x":1,"y":3,"z":[{"x":1,"y":2}]}}"#);
+    }
+
+    #[test]
+    fn brackets_may_close_at_the_begin_of_a_line() {
+        let root = read(
+            "a:\n  b: {\n  # a comment\n}\n  c: [\n1,\n  two, { x: 'é\n  y'\n}\n]\nd: [\n]\ne:\n  f: 5\n",
+        );
+
+        let json = root.to_json().to_string();
+
+        assert_eq!(json, r#"{"a":{"b":{},"c":[1,"two",{"x":"é y"}]},"d":[],"e":{"f":5}}"#);
+        assert_eq!(
+            refused("a: {\n}\nb: [\n1,\n2\n"),
+            "a.yaml:6: this is not valid YAML: while parsing a flow sequence, expected ',' or ']'"
+        );
+        let slow = format!("a: [\n{}]\n", "1,\n".repeat(SIZE_MAX / 4));
+        assert!(parse(slow.as_bytes()).is_err());
     }
 
     #[test]
