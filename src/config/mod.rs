@@ -1,5 +1,16 @@
 //! Reads files that people write: YAML text in, sound typed values or one clear sentence out.
 //!
-//! Pure: the caller reads the file. What comes out of here needs no further checks.
+//! Pure: the caller reads the file. What comes out of here needs no further checks; where two
+//! levels of the file say something about the same node, they are merged here and nowhere else.
+//! Ray's own keys are Ray's business, and pass unread.
 
+mod cluster;
+mod error;
+mod layer;
+mod merge;
+pub mod networks;
 pub mod yaml;
+
+pub use cluster::{Auth, ClusterFile, NodeKind, NodeType, Parameters};
+pub use error::ConfigError;
+pub use networks::PaymentNetwork;

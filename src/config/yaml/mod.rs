@@ -4,6 +4,7 @@
 //! sentence, never a panic, and never more memory than a small multiple of [`SIZE_MAX`]. It knows
 //! nothing of cluster files: [`Section`] and [`Field`] serve every YAML file of the project.
 
+mod loose;
 mod scalar;
 mod section;
 mod tree;
@@ -153,7 +154,7 @@ impl Node {
             Value::Null => "nothing",
             Value::Scalar { text, quoted } => scalar::Resolved::of(text, *quoted).kind(),
             Value::List(_) => "a list",
-            Value::Map(_) => "a map of keys",
+            Value::Map(_) => "a map",
         }
     }
 
@@ -256,7 +257,7 @@ mod tests {
                 format!("a{level}: &a{level} [{alias}, {alias}, {alias}, {alias}]\n")
             }))
             .collect();
-        assert!(refused(&laughs).contains("with its aliases expanded"), "{}", refused(&laughs));
+        assert!(refused(&laughs).contains("once its aliases are expanded"), "{}", refused(&laughs));
         let keys: String = (0..100_000).map(|key| format!("k{key}:\n")).collect();
         assert!(refused(&keys).contains("more than 1024 keys"));
     }
@@ -268,6 +269,23 @@ mod tests {
         let json = root.to_json().to_string();
 
         assert_eq!(json, r#"{"base":{"x":1,"y":2},"other":{"x":1,"y":3,"z":[{"x":1,"y":2}]}}"#);
+    }
+
+    #[test]
+    fn brackets_may_close_at_the_begin_of_a_line() {
+        let root = read(
+            "a:\n  b: {\n  # a comment\n}\n  c: [\n1,\n  two, { x: 'é\n  y'\n}\n]\nd: [\n]\ne:\n  f: 5\n",
+        );
+
+        let json = root.to_json().to_string();
+
+        assert_eq!(json, r#"{"a":{"b":{},"c":[1,"two",{"x":"é y"}]},"d":[],"e":{"f":5}}"#);
+        assert_eq!(
+            refused("a: {\n}\nb: [\n1,\n2\n"),
+            "a.yaml:6: this is not valid YAML: while parsing a flow sequence, expected ',' or ']'"
+        );
+        let slow = format!("a: [\n{}]\n", "1,\n".repeat(SIZE_MAX / 4));
+        assert!(parse(slow.as_bytes()).is_err());
     }
 
     #[test]

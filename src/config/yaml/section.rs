@@ -70,8 +70,8 @@ impl<'a> Section<'a> {
             return Ok(field);
         }
         Err(match self.get(key) {
-            Some(field) => field.error("has no value, and one is required"),
-            None => self.place.join(key).error("is missing, and required"),
+            Some(field) => field.error("has no value; write one"),
+            None => self.place.join(key).error("is missing; add it"),
         })
     }
 
@@ -118,6 +118,12 @@ impl<'a> Section<'a> {
         };
         let hint = hint(&entry.key, known);
         Err(self.field(entry).place.error(format!("unknown key; {hint}")))
+    }
+
+    /// The whole section as JSON, for what is passed on without being understood.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
+        self.entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect()
     }
 
     fn field(&self, entry: &'a Entry) -> Field<'a> {
@@ -251,7 +257,9 @@ impl<'a> Field<'a> {
         match &self.node.value {
             Value::Map(entries) => Ok(Section { place, entries }),
             Value::Null => Ok(Section { place, entries: &[] }),
-            Value::Scalar { .. } | Value::List(_) => Err(self.wrong_type("a map of keys")),
+            Value::Scalar { .. } | Value::List(_) => {
+                Err(self.wrong_type("a map, such as `{key: value}`"))
+            }
         }
     }
 
@@ -265,7 +273,18 @@ impl<'a> Field<'a> {
         if words.contains(&text) {
             return Ok(text);
         }
-        Err(self.error(format!("{} is not known; {}", quote(text), hint(text, words))))
+        Err(self.unknown_word(words))
+    }
+
+    /// The error that this text is none of `words`; says which one was meant, and lists them.
+    #[must_use]
+    pub fn unknown_word(&self, words: &[&str]) -> YamlError {
+        let meant = match &self.node.value {
+            Value::Scalar { text, .. } => nearest(text, words),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
+        };
+        let meant = meant.map_or_else(String::new, |word| format!("did you mean `{word}`? "));
+        self.error(format!("{} is not known; {meant}{}", self.shown(), list_known(words)))
     }
 
     fn resolved(&self) -> Option<(&'a str, Resolved)> {
@@ -334,21 +353,34 @@ impl Place {
 
 /// `did you mean …`, or everything that is known if nothing is near.
 fn hint(word: &str, known: &[&str]) -> String {
-    const COMPARED_MAX: usize = 64;
-    let distance = |candidate: &str| strsim::damerau_levenshtein(word, candidate);
-    let nearest = known
-        .iter()
-        .filter(|_| word.len() <= COMPARED_MAX)
-        .map(|candidate| (distance(candidate), *candidate))
-        .min()
-        .filter(|(distance, candidate)| {
-            *distance <= (candidate.len() / 3).clamp(1, 4) && *distance < word.len()
-        });
-    match nearest {
-        Some((_, candidate)) => format!("did you mean `{candidate}`?"),
-        None => {
-            let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
-            format!("known here: {}", known.join(", "))
-        }
+    match nearest(word, known) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
+        None => list_known(known),
     }
+}
+
+fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    const COMPARED_MAX: usize = 64;
+    if word.len() > COMPARED_MAX {
+        return None;
+    }
+    // A key that was cut short or drawn out, such as `duration` for `duration_hours`.
+    let is_part = |candidate: &str| candidate.starts_with(word) || word.starts_with(candidate);
+    let part = known.iter().find(|candidate| word.len() >= 4 && is_part(candidate));
+    if let Some(candidate) = part {
+        return Some(*candidate);
+    }
+    let distance = |candidate: &str| strsim::damerau_levenshtein(word, candidate);
+    let (distance, candidate) =
+        known.iter().map(|candidate| (distance(candidate), *candidate)).min()?;
+    let is_near = distance <= (candidate.len() / 3).clamp(1, 4) && distance < word.len();
+    is_near.then_some(candidate)
+}
+
+fn list_known(known: &[&str]) -> String {
+    if let [only] = known {
+        return format!("write `{only}`");
+    }
+    let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
+    format!("known here: {}", known.join(", "))
 }

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 
+use super::loose::LooseText;
 use super::scalar::Resolved;
 use super::{DEPTH_MAX, Entry, Mark, Node, Value, YamlError, quote};
 
@@ -19,18 +20,40 @@ const NODE_WEIGHT: usize = 64;
 
 /// Reads the one document in `text`.
 pub(super) fn read(text: &str) -> Result<Node, YamlError> {
-    let mut builder = Builder::default();
-    let mut parser = Parser::new_from_str(text);
-    while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| explain(&error, text))?;
-        builder.take(event, mark_of(span.start))?;
-    }
-    match builder.root {
+    let mut loose = LooseText::new(text);
+    let root = loop {
+        match build(&loose) {
+            Ok(root) => break root,
+            Err(Failure::Refused(error)) => return Err(error),
+            Err(Failure::Unreadable(error)) => {
+                if !loose.push(&error) {
+                    return Err(explain(&error, loose.mark(*error.marker()), text));
+                }
+            }
+        }
+    };
+    match root {
         Some(Node { value: Value::Null, .. }) | None => {
             Err(YamlError::whole("the file is empty; there is nothing to read in it"))
         }
         Some(root) => Ok(root),
     }
+}
+
+/// Why there is no tree: by the library's word, or by ours.
+enum Failure {
+    Unreadable(ScanError),
+    Refused(YamlError),
+}
+
+fn build(loose: &LooseText) -> Result<Option<Node>, Failure> {
+    let mut builder = Builder::default();
+    let mut parser = Parser::new_from_str(loose.text());
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.map_err(Failure::Unreadable)?;
+        builder.take(event, loose.mark(span.start)).map_err(Failure::Refused)?;
+    }
+    Ok(builder.root)
 }
 
 #[derive(Default)]
@@ -194,7 +217,7 @@ impl Builder {
     fn weigh(&mut self, weight: usize, mark: Mark) -> Result<(), YamlError> {
         self.weight = self.weight.saturating_add(weight);
         if self.weight > WEIGHT_MAX {
-            let what = "the file says more than is read, with its aliases expanded; shorten it";
+            let what = "the file is too large once its aliases are expanded; make it shorter";
             return Err(YamlError::at(mark, what));
         }
         Ok(())
@@ -299,13 +322,8 @@ fn too_deep(mark: Mark) -> YamlError {
     YamlError::at(mark, format!("nesting is deeper than {DEPTH_MAX} levels; make it flatter"))
 }
 
-fn mark_of(marker: Marker) -> Mark {
-    Mark { line: marker.line(), column: marker.col() + 1 }
-}
-
 /// The library's words for a tab depend on where it stands; a user needs one sentence.
-fn explain(error: &ScanError, text: &str) -> YamlError {
-    let mark = mark_of(*error.marker());
+fn explain(error: &ScanError, mark: Mark, text: &str) -> YamlError {
     if let Some(line) = indented_by_tab(text, mark.line) {
         let what = "a tab is used for indentation, which YAML does not allow; use spaces";
         return YamlError::at(Mark { line, column: 1 }, what);

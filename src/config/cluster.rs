@@ -1,0 +1,334 @@
+//! The cluster file: what `ray up` is given.
+//!
+//! Only the keys that Ray on Golem acts on are read. Unknown keys are refused where the keys are
+//! ours, below `provider.parameters` and `node_config`, and are Ray's business elsewhere.
+
+use serde_json::{Map, Value as Json};
+
+use super::error::ConfigError;
+use super::layer::{Layer, glm};
+use super::merge::{merge, specify};
+use super::networks::{self, PaymentNetwork};
+use super::yaml::{self, Field, Section, YamlError};
+use crate::core::market::spec::NodeSpec;
+use crate::units::{Glm, Rounding, Span};
+
+/// A cluster file, read and merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterFile {
+    /// The name of the cluster.
+    pub cluster_name: String,
+    /// How many workers there may be at once.
+    pub max_workers: u32,
+    /// How long a worker may be idle before Ray gives it up.
+    pub idle_timeout: Span,
+    /// What stands under `provider.parameters`, but for the node configuration.
+    pub parameters: Parameters,
+    /// How nodes are reached.
+    pub auth: Auth,
+    /// The node types, in the order of the file; exactly one is the head.
+    pub node_types: Vec<NodeType>,
+    /// What is allowed and yet probably not meant, as sentences to show.
+    pub warnings: Vec<String>,
+}
+
+/// Settings of the cluster as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// The port of the web server.
+    pub webserver_port: u16,
+    /// Where the web server keeps its files, if not in the usual place.
+    pub webserver_datadir: Option<String>,
+    /// The local port that leads to the head's GCS, if there is to be one.
+    pub ray_gcs_expose_port: Option<u16>,
+    /// Whether the registry may count the look-up of the image.
+    pub enable_registry_stats: bool,
+    /// The chain to pay on; never a retired one.
+    pub payment_network: PaymentNetwork,
+    /// The most to spend between `ray up` and `ray down`; above zero.
+    pub total_budget: Glm,
+}
+
+/// How nodes are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// The user on the node.
+    pub ssh_user: String,
+    /// The file of the private key, if the user has one of their own.
+    pub ssh_private_key: Option<String>,
+}
+
+/// One of `available_node_types`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeType {
+    /// Its name.
+    pub name: String,
+    /// What nodes of this type are.
+    pub kind: NodeKind,
+    /// How many there are at least.
+    pub min_workers: u32,
+    /// How many there may be.
+    pub max_workers: u32,
+    /// What Ray is told that a node has, passed on as it is.
+    pub resources: Map<String, Json>,
+    /// What to look for on the market, merged from all levels of the file.
+    pub spec: NodeSpec,
+}
+
+/// What a node is to its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// The one that runs Ray's control services.
+    Head,
+    /// One that runs tasks.
+    Worker,
+}
+
+impl ClusterFile {
+    /// Reads the `bytes` of the cluster file that the user calls `file`.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong, where, and what to write; bytes of any kind are safe to pass.
+    pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, ConfigError> {
+        let content = |error| ConfigError::Content { file: file.to_owned(), error };
+        let root = yaml::parse(bytes).map_err(content)?;
+        let mut warnings = Vec::new();
+        let mut cluster = Self::read(&root, &mut warnings).map_err(content)?;
+        cluster.warnings = warnings.iter().map(|warning| warning.in_file(file)).collect();
+        Ok(cluster)
+    }
+
+    /// The node type called `name`.
+    ///
+    /// # Errors
+    ///
+    /// If there is none; names those that there are.
+    pub fn node_type(&self, name: &str) -> Result<&NodeType, ConfigError> {
+        self.node_types.iter().find(|node_type| node_type.name == name).ok_or_else(|| {
+            let available =
+                self.node_types.iter().map(|node_type| node_type.name.clone()).collect();
+            ConfigError::UnknownNodeType { name: name.to_owned(), available }
+        })
+    }
+
+    /// The node type of the head.
+    ///
+    /// # Panics
+    ///
+    /// If the node types were changed since the file was read.
+    #[must_use]
+    pub fn head(&self) -> &NodeType {
+        self.node_types
+            .iter()
+            .find(|node_type| node_type.kind == NodeKind::Head)
+            .expect("a cluster file without its head node type is refused")
+    }
+
+    fn read(root: &yaml::Node, warnings: &mut Vec<YamlError>) -> Result<Self, YamlError> {
+        let root = Section::new(root, "")?;
+        let cluster_name = root.required("cluster_name")?.text()?.to_owned();
+        let max_workers = root.read("max_workers", workers)?.unwrap_or(MAX_WORKERS);
+        let idle_timeout = root.read("idle_timeout_minutes", minutes)?.unwrap_or(IDLE_TIMEOUT);
+        let provider = root.required("provider")?.section()?;
+        check_provider(&provider, warnings)?;
+        let parameters = provider.required("parameters")?.section()?;
+        let base = Layer::read(&parameters)?;
+        Ok(Self {
+            cluster_name,
+            max_workers,
+            idle_timeout,
+            parameters: Parameters::read(&parameters, warnings)?,
+            auth: Auth::read(&root)?,
+            node_types: read_node_types(&root, &base, max_workers)?,
+            warnings: Vec::new(),
+        })
+    }
+}
+
+impl Parameters {
+    fn read(section: &Section<'_>, warnings: &mut Vec<YamlError>) -> Result<Self, YamlError> {
+        section.deny_unknown(&[
+            "webserver_port",
+            "webserver_datadir",
+            "ray_gcs_expose_port",
+            "enable_registry_stats",
+            "payment_network",
+            "payment_driver",
+            "total_budget",
+            "node_config",
+        ])?;
+        section.read("payment_driver", |driver| driver.one_of(&[networks::DRIVER]))?;
+        let payment_network = match section.optional("payment_network") {
+            Some(field) => payment_network(&field, warnings)?,
+            None => networks::DEFAULT,
+        };
+        let ray_gcs_expose_port = match section.get("ray_gcs_expose_port") {
+            Some(field) if field.is_null() => None,
+            Some(field) => Some(port(&field)?),
+            None => Some(RAY_GCS_EXPOSE_PORT),
+        };
+        Ok(Self {
+            webserver_port: section.read("webserver_port", port)?.unwrap_or(WEBSERVER_PORT),
+            webserver_datadir: section.read("webserver_datadir", text)?,
+            ray_gcs_expose_port,
+            enable_registry_stats: section
+                .read("enable_registry_stats", Field::flag)?
+                .unwrap_or(true),
+            payment_network,
+            total_budget: section.read("total_budget", budget)?.unwrap_or(TOTAL_BUDGET),
+        })
+    }
+}
+
+impl Auth {
+    fn read(root: &Section<'_>) -> Result<Self, YamlError> {
+        let Some(section) = root.read("auth", Field::section)? else {
+            return Ok(Self { ssh_user: SSH_USER.to_owned(), ssh_private_key: None });
+        };
+        Ok(Self {
+            ssh_user: section.read("ssh_user", text)?.unwrap_or_else(|| SSH_USER.to_owned()),
+            ssh_private_key: section.read("ssh_private_key", text)?,
+        })
+    }
+}
+
+const MODULE: &str = "ray_on_golem.provider.node_provider.GolemNodeProvider";
+const HEAD_NODE_TYPE: &str = "ray.head.default";
+const SSH_USER: &str = "root";
+const WEBSERVER_PORT: u16 = 4578;
+const RAY_GCS_EXPOSE_PORT: u16 = 6379;
+const TOTAL_BUDGET: Glm = Glm::from_whole(5);
+/// Ray's own default.
+const MAX_WORKERS: u32 = 2;
+/// Ray's own default.
+const IDLE_TIMEOUT: Span = Span::mins(5);
+/// More workers than one private network has addresses for.
+const WORKERS_MAX: u32 = 65_535;
+const IDLE_TIMEOUT_MINUTES_MAX: u64 = 365 * 24 * 60;
+
+/// What Ray needs to be told so that it talks to Ray on Golem at all.
+fn check_provider(provider: &Section<'_>, warnings: &mut Vec<YamlError>) -> Result<(), YamlError> {
+    provider.required("type")?.one_of(&["external"])?;
+    let Some(module) = provider.optional("module") else {
+        let what = format!("is missing; Ray needs it, so write `{MODULE}`");
+        return Err(provider.place().join("module").error(what));
+    };
+    if module.text()? != MODULE {
+        let what = format!("{} is not Ray on Golem; write `{MODULE}`", module.shown());
+        warnings.push(module.error(what));
+    }
+    if provider.read("use_internal_ips", Field::flag)? != Some(true) {
+        let place = provider.get("use_internal_ips").map_or_else(
+            || provider.place().join("use_internal_ips"),
+            |field| field.place().clone(),
+        );
+        warnings.push(place.error("the addresses of nodes are internal ones; write `true`"));
+    }
+    Ok(())
+}
+
+fn payment_network(
+    field: &Field<'_>,
+    warnings: &mut Vec<YamlError>,
+) -> Result<PaymentNetwork, YamlError> {
+    let Some(network) = networks::find(field.text()?) else {
+        return Err(field.unknown_word(&networks::names_in_use()));
+    };
+    match network.replaced_by.and_then(networks::find) {
+        Some(replacement) => {
+            let (retired, name) = (network.name, replacement.name);
+            let what =
+                format!("`{retired}` has been shut down, and `{name}` is used; write `{name}`");
+            warnings.push(field.error(what));
+            Ok(replacement)
+        }
+        None => Ok(network),
+    }
+}
+
+fn read_node_types(
+    root: &Section<'_>,
+    base: &Layer,
+    max_workers: u32,
+) -> Result<Vec<NodeType>, YamlError> {
+    let head = root.optional("head_node_type");
+    let head_name = head.as_ref().map(Field::text).transpose()?.unwrap_or(HEAD_NODE_TYPE);
+    let section = root.required("available_node_types")?.section()?;
+    let names: Vec<&str> = section.fields().map(|(name, _)| name).collect();
+    if !names.contains(&head_name) {
+        let what = format!("has no node type `{head_name}`, which is to be the head");
+        return Err(match head {
+            Some(head) => head.unknown_word(&names),
+            None => section.place().error(format!("{what}; add it, or set `head_node_type`")),
+        });
+    }
+    section
+        .fields()
+        .map(|(name, field)| {
+            let kind = if name == head_name { NodeKind::Head } else { NodeKind::Worker };
+            NodeType::read(name, &field, kind, base, max_workers)
+        })
+        .collect()
+}
+
+impl NodeType {
+    fn read(
+        name: &str,
+        field: &Field<'_>,
+        kind: NodeKind,
+        base: &Layer,
+        max_workers: u32,
+    ) -> Result<Self, YamlError> {
+        let section = field.section()?;
+        let layer = merge(base.clone(), Layer::read(&section)?);
+        let is_head = kind == NodeKind::Head;
+        // As Ray fills them in: the head is no worker.
+        let max_workers_default = if is_head { 0 } else { max_workers };
+        Ok(Self {
+            name: name.to_owned(),
+            kind,
+            min_workers: section.read("min_workers", workers)?.unwrap_or(0),
+            max_workers: section.read("max_workers", workers)?.unwrap_or(max_workers_default),
+            resources: section
+                .read("resources", Field::section)?
+                .map(|resources| resources.to_json())
+                .unwrap_or_default(),
+            spec: specify(layer, is_head, field.place())?,
+        })
+    }
+}
+
+fn text(field: &Field<'_>) -> Result<String, YamlError> {
+    field.text().map(str::to_owned)
+}
+
+fn port(field: &Field<'_>) -> Result<u16, YamlError> {
+    field.whole(1..=u16::MAX)
+}
+
+fn workers(field: &Field<'_>) -> Result<u32, YamlError> {
+    field.whole(0..=WORKERS_MAX)
+}
+
+fn minutes(field: &Field<'_>) -> Result<Span, YamlError> {
+    match u64::try_from(field.scaled(6, Rounding::Up)?) {
+        // A millionth of a minute is 60 microseconds.
+        Ok(micro_minutes) if micro_minutes <= IDLE_TIMEOUT_MINUTES_MAX * 1_000_000 => {
+            Ok(Span::micros(60).times(micro_minutes))
+        }
+        Ok(_) | Err(_) => {
+            let what =
+                format!("does not fit here; write minutes, up to {IDLE_TIMEOUT_MINUTES_MAX}");
+            Err(field.error(format!("{} {what}", field.shown())))
+        }
+    }
+}
+
+fn budget(field: &Field<'_>) -> Result<Glm, YamlError> {
+    let amount = glm(field)?;
+    if amount == Glm::ZERO {
+        return Err(field.error("nothing can be rented for 0 GLM; write an amount above 0"));
+    }
+    Ok(amount)
+}
