@@ -1,0 +1,53 @@
+# The commands of the project; `make` alone lists them.
+
+CARGO ?= cargo
+PYTHON ?= python3
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CLUSTER := fixtures/cluster/golem-cluster.yaml
+SCENARIO := fixtures/scenario/documentation-example.yaml
+
+headline = @printf '\n== %s\n' '$(1)'
+
+.NOTPARALLEL:
+.PHONY: help setup demo test lint build check doc bench deny
+
+help: ## lists the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+setup: ## checks the tools, and fetches dependencies and the real daemon
+	@.ci/setup
+
+demo: ## surveys a simulated market: no daemon, no money
+	$(call headline,building)
+	$(CARGO) build --release --locked
+	$(call headline,a market survey on the simulated network)
+	$(TARGET)/release/ray-on-golem network-stats $(CLUSTER) --sim $(SCENARIO) --seed 1
+
+# In this order, and one after the other: the tests are last, so that their result is.
+test: setup lint build doc check ## everything that must pass
+
+lint: ## format and lints
+	$(call headline,format)
+	$(CARGO) fmt --all --check
+	$(call headline,lints)
+	$(CARGO) clippy --workspace --all-targets --features planted --locked -- -D warnings
+
+# The command-line tests run the binaries side by side, as they are installed.
+build:
+	$(call headline,release build)
+	$(CARGO) build --release --locked
+
+doc:
+	$(call headline,documentation)
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+
+check:
+	$(call headline,tests)
+	$(CARGO) test --workspace --features planted --locked --no-fail-fast
+
+bench: ## the benchmarks
+	$(CARGO) bench --locked
+
+# `check` asks the same of the lists in deny.toml; this needs `cargo install cargo-deny --locked`.
+deny: ## licences, bans, and sources in more detail
+	$(CARGO) deny --locked check licenses bans sources

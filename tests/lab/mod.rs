@@ -1,0 +1,237 @@
+//! A real daemon for integration tests: `Lab::start` gives one, dropping it ends everything.
+//!
+//! The work is done by `tests/real_yagna/lab.py`, which says one line of JSON once the daemon answers
+//! and all offers are published. It holds the lab until its standard input closes, so that even a
+//! killed test leaves nothing behind. Labs share only the installed daemon: any number of them may
+//! run at once.
+
+// Each test binary compiles its own copy and none of them uses all of it.
+#![expect(dead_code, reason = "each test binary uses the part that it needs")]
+#![expect(clippy::disallowed_methods, reason = "the lab is a process")]
+#![expect(clippy::print_stderr, reason = "a failed test tells where its logs are")]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde::Deserialize;
+use tempfile::TempDir;
+
+/// What the stand-in providers of a lab offer and how they negotiate.
+#[derive(Debug, Clone)]
+pub(crate) struct Market {
+    /// Identities that sell; with none, nobody offers anything.
+    pub(crate) providers: u32,
+    /// Offers of each identity.
+    pub(crate) offers: u32,
+    /// How the offers answer a proposal.
+    pub(crate) mode: Mode,
+    /// Each n-th offer refuses, whatever the mode; zero for none.
+    pub(crate) refuse_every: u32,
+    /// How the offers answer an agreement.
+    pub(crate) agreements: Agreements,
+    /// The subnet of the offers.
+    pub(crate) subnet: &'static str,
+    /// GLM per CPU second, GLM per second, and GLM at the start, as in an offer.
+    pub(crate) coefficients: [&'static str; 3],
+}
+
+impl Market {
+    /// A market in which nobody sells.
+    pub(crate) fn empty() -> Self {
+        Self::of(0, 0)
+    }
+
+    /// A market of willing providers.
+    pub(crate) fn of(providers: u32, offers: u32) -> Self {
+        Self {
+            providers,
+            offers,
+            mode: Mode::Counter,
+            refuse_every: 0,
+            agreements: Agreements::Approve,
+            subnet: "public",
+            coefficients: ["0.0003", "0.0001", "0"],
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let pairs = [
+            ("--providers", self.providers.to_string()),
+            ("--offers", self.offers.to_string()),
+            ("--mode", self.mode.name().to_owned()),
+            ("--refuse-every", self.refuse_every.to_string()),
+            ("--agreements", self.agreements.name().to_owned()),
+            ("--subnet", self.subnet.to_owned()),
+            ("--coeffs", self.coefficients.join(",")),
+        ];
+        pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+    }
+}
+
+/// How an offer answers a proposal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mode {
+    /// By a counter-proposal that takes over the demand's terms.
+    Counter,
+    /// By a refusal with the reason `Node is busy.`
+    Refuse,
+    /// Not at all.
+    Silent,
+}
+
+impl Mode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Refuse => "refuse",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// How an offer answers an agreement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Agreements {
+    /// By approval.
+    Approve,
+    /// By a refusal with the reason `Node is busy.`
+    Refuse,
+    /// Not at all.
+    Ignore,
+}
+
+impl Agreements {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Refuse => "refuse",
+            Self::Ignore => "ignore",
+        }
+    }
+}
+
+/// A stand-in provider's identity.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Identity {
+    /// The alias, also the first part of the names of its offers.
+    pub(crate) name: String,
+    /// The node id; the same in every lab.
+    pub(crate) id: String,
+    /// The app key that acts for it.
+    pub(crate) key: String,
+}
+
+/// What the lab says of itself.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Facts {
+    /// The daemon's REST API.
+    pub(crate) api_url: String,
+    /// The requestor's app key.
+    pub(crate) app_key: String,
+    /// The requestor's node id; the same in every lab.
+    pub(crate) node_id: String,
+    /// The stand-in for the image registry; tags that begin with `golem/` exist.
+    pub(crate) registry_url: String,
+    /// The stand-in providers.
+    pub(crate) identities: Vec<Identity>,
+    /// The daemon's process id when the lab came up; a restart changes it.
+    pub(crate) pid: u32,
+}
+
+/// A running lab.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    facts: Facts,
+    holder: Child,
+    state: Option<TempDir>,
+}
+
+impl Lab {
+    /// Starts a daemon with a wallet of 1000 GLM, and the market.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the lab does not come up.
+    pub(crate) fn start(market: &Market) -> Self {
+        let state =
+            TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the directory is writable");
+        let mut holder = script("up", state.path())
+            .arg("--hold")
+            .args(market.arguments())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 is installed");
+        let out = holder.stdout.take().expect("standard output is piped");
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line).expect("the script speaks UTF-8");
+        let facts =
+            serde_json::from_str(&line).expect("the lab came up; if not, it said why above");
+        Self { facts, holder, state: Some(state) }
+    }
+
+    /// What a client needs to know.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Stops the daemon politely and starts it again: same port, same data.
+    pub(crate) fn restart(&self) {
+        self.command("restart");
+    }
+
+    /// Ends the daemon as a power cut would; `restart` brings it back.
+    pub(crate) fn kill(&self) {
+        self.command("kill");
+    }
+
+    /// Makes the daemon stop answering; connections still open.
+    pub(crate) fn freeze(&self) {
+        self.command("freeze");
+    }
+
+    /// Lets a frozen daemon go on.
+    pub(crate) fn thaw(&self) {
+        self.command("thaw");
+    }
+
+    fn command(&self, name: &str) {
+        let state = self.state.as_ref().expect("only `drop` takes it");
+        let status = script(name, state.path()).status().expect("python3 is installed");
+        assert!(status.success(), "lab.py {name}: {status}");
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // The holder ends everything once its standard input closes.
+        drop(self.holder.stdin.take());
+        let ended = self.holder.wait();
+        let state = self.state.take().expect("dropped once");
+        if std::thread::panicking() {
+            eprintln!("the lab's logs are in {}", state.keep().display());
+        } else {
+            assert!(ended.is_ok_and(|status| status.success()), "the lab ends");
+        }
+    }
+}
+
+fn script(command: &str, state: &Path) -> Command {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_yagna/lab.py");
+    let arguments = [path.as_os_str(), OsStr::new(command), OsStr::new("--state")];
+    let mut python = Command::new("python3");
+    python.args(arguments).arg(state).stdin(Stdio::null());
+    python.env("PYTHONDONTWRITEBYTECODE", "1").env("REAL_YAGNA_STATE", home());
+    python
+}
+
+/// Where the daemon is installed: once for all labs, in Cargo's target directory.
+fn home() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("REAL_YAGNA_STATE") {
+        return chosen.into();
+    }
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    scratch.parent().expect("a directory in the target directory").join("real-yagna")
+}

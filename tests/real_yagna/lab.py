@@ -1,0 +1,346 @@
+#!/usr/bin/env python3
+"""A real yagna daemon, offline, with stand-in providers: one lab is one daemon and its neighbours.
+
+    lab.py install                 once: the daemon from the package index, pinned, into a venv
+    lab.py up [--providers 3 --offers 4 --refuse-every 4]      prints one line of JSON
+    lab.py down
+    lab.py restart                 stops the daemon politely and starts it again in place
+    lab.py kill                    ends the daemon as a power cut would; `restart` brings it back
+    lab.py freeze | thaw           the daemon stops answering | goes on
+    lab.py provider [--mode refuse]                            more offers, until interrupted
+
+Several labs live side by side: each has its own state directory (`--state`), ports, and app key.
+Without `--state` it is `default` below the home of all labs, which is `$REAL_YAGNA_STATE` or
+`real-yagna` in Cargo's target directory. `up --hold` ends the lab when its standard input closes,
+so a lab never outlives the process that asked for it.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import rest
+from outside import CHAIN_IDS
+from process import Process
+
+PACKAGE = "golem-node==0.17.6"
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent.parent
+
+# Below the range from which the kernel takes ports for outgoing connections.
+PORTS = range(20_000, 32_000)
+BOOT_PATIENCE = 60.0
+BOOT_ATTEMPTS = 3
+
+
+def labs_home() -> Path:
+    """Where all labs and the installed daemon live."""
+    target = PROJECT / os.environ.get("CARGO_TARGET_DIR", "target")
+    return Path(os.environ.get("REAL_YAGNA_STATE") or target / "real-yagna").resolve()
+
+
+def yagna_binary() -> Path:
+    """The installed daemon."""
+    return labs_home() / "venv" / "bin" / "yagna"
+
+
+def install() -> Path:
+    """Installs the daemon unless this version is there; several callers may come at once."""
+    home = labs_home()
+    home.mkdir(parents=True, exist_ok=True)
+    done = home / "venv" / f".installed-{PACKAGE}"
+    with (home / "install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(home / "venv", ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
+            pip = [home / "venv" / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
+            subprocess.run([*pip, "install", PACKAGE], check=True, stdout=sys.stderr)
+            done.touch()
+    return yagna_binary()
+
+
+class Lab:
+    """One lab, known by its state directory; `lab.json` in it is all there is to remember."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.file = directory / "lab.json"
+        self.facts = json.loads(self.file.read_text()) if self.file.exists() else {}
+
+    def remember(self, **facts):
+        """Adds to what is remembered; the file is never seen half written."""
+        self.facts.update(facts)
+        draft = self.file.with_suffix(".draft")
+        draft.write_text(json.dumps(self.facts, indent=1))
+        draft.replace(self.file)
+
+    def process(self, name: str):
+        """One of the lab's processes, or `None` if it was never started."""
+        recorded = self.facts.get(name)
+        return Process(**recorded) if recorded else None
+
+    def up(self, options):
+        """Starts everything: the outside, the daemon, the identities, the offers."""
+        self.down()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for part in ("home", "data"):
+            (self.directory / part).mkdir(parents=True)
+        # The path of a socket has about 100 bytes, and a state directory may be deep.
+        sockets = tempfile.mkdtemp(prefix="lab-")
+        self.facts = {}
+        self.remember(app_key=secrets.token_hex(16), socket_dir=sockets)
+        self._start_outside()
+        self._boot_on_free_port()
+        if options.providers > 0:
+            self._make_identities(options.providers)
+            # The daemon reads its list of identities only when it starts.
+            self.restart()
+        if options.providers > 0 and options.offers > 0:
+            self._start_provider(options)
+
+    def down(self, politely: bool = True):
+        """Ends everything that was started; the files stay."""
+        for name in ("provider", "daemon", "outside"):
+            process = self.process(name)
+            if process and politely:
+                process.stop()
+            elif process:
+                process.kill()
+        if "socket_dir" in self.facts:
+            shutil.rmtree(self.facts["socket_dir"], ignore_errors=True)
+
+    def restart(self):
+        """Stops the daemon, if it runs, and starts it on the same port with the same data."""
+        daemon = self.process("daemon")
+        if daemon:
+            daemon.stop()
+        self._boot()
+
+    def describe(self) -> dict:
+        """What a user of the lab needs to know."""
+        names = ("api_url", "app_key", "node_id", "registry_url", "identities")
+        daemon = self.facts["daemon"]["pid"]
+        known = {name: self.facts.get(name, []) for name in names}
+        return {**known, "pid": daemon, "state": str(self.directory)}
+
+    def _start_outside(self):
+        argv = [sys.executable, str(HERE / "outside.py")]
+        log = self.directory / "outside.log"
+        process, port = Process.start_and_hear(argv, os.environ, log, BOOT_PATIENCE)
+        self.remember(outside=process.to_json(), registry_url=f"http://127.0.0.1:{port}")
+
+    def _boot_on_free_port(self):
+        for attempt in range(BOOT_ATTEMPTS):
+            self.remember(api_url=f"http://127.0.0.1:{free_port()}")
+            try:
+                self._boot()
+                return
+            except ChildProcessError:
+                # Somebody else may have taken the port meanwhile.
+                if attempt + 1 == BOOT_ATTEMPTS:
+                    raise
+
+    def _boot(self):
+        """Starts the daemon and returns when it answers to our key."""
+        gsb = Path(self.facts["socket_dir"]) / "gsb.sock"
+        gsb.unlink(missing_ok=True)
+        log = self.directory / "yagna.log"
+        argv = [str(yagna_binary()), "service", "run", "--disable-metrics-push"]
+        daemon = Process.start(argv, self._environment(), log)
+        self.remember(daemon=daemon.to_json())
+        deadline = time.monotonic() + BOOT_PATIENCE
+        while time.monotonic() < deadline:
+            if not daemon.alive():
+                raise ChildProcessError(f"yagna ended while it started, see {log}")
+            try:
+                status, me = self._call("GET", "/me")
+                if status == 200:
+                    self.remember(node_id=me["identity"])
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(0.02)
+        daemon.kill()
+        raise TimeoutError(f"yagna does not answer, see {log}")
+
+    def _call(self, method: str, path: str):
+        return rest.call(self.facts["api_url"], self.facts["app_key"], method, path, timeout=2.0)
+
+    def _environment(self) -> dict:
+        """The daemon's whole environment: nothing of the user's own daemon gets in."""
+        directory, facts = self.directory, self.facts
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(directory / "home"),
+            "YAGNA_DATADIR": str(directory / "data"),
+            "YAGNA_API_URL": facts["api_url"],
+            "GSB_URL": f"unix:{facts['socket_dir']}/gsb.sock",
+            "YAGNA_AUTOCONF_APPKEY": facts["app_key"],
+            "YAGNA_AUTOCONF_ID_SECRET": private_key("requestor"),
+            # A relay where nobody listens: identities of one daemon reach each other in process,
+            # no name is looked up, and start-up does not wait for an answer.
+            "YA_NET_TYPE": "hybrid",
+            "YA_NET_RELAY_HOST": "127.0.0.1:9",
+            "YA_NET_BIND_URL": "udp://127.0.0.1:0",
+            "YA_NET_SESSION_REQUEST_TIMEOUT": "100ms",
+            "YA_CONSENT_STATS": "deny",
+            "YAGNA_METRICS_URL": "http://127.0.0.1:9/",
+            "YAGNA_LOG_DIR": "",  # Log to the standard streams only.
+            "YAGNA_HTTP_WORKERS": "2",
+        }
+        for network in CHAIN_IDS:
+            environment[f"{network.upper()}_GETH_ADDR"] = f"{facts['registry_url']}/{network}"
+            # Without the wrapper contract a balance is one plain call.
+            environment[f"{network.upper()}_WRAPPER_CONTRACT_ADDRESS"] = "0x" + "0" * 40
+        return environment
+
+    def _make_identities(self, count: int):
+        identities = []
+        for number in range(count):
+            name = f"provider-{number}"
+            key = private_key(name)
+            made = self._cli("id", "create", name, "--no-password", "--from-private-key", key)
+            node_id = made["Ok"]["nodeId"]
+            app_key = self._cli("app-key", "create", name, "--id", node_id)
+            identities.append({"name": name, "id": node_id, "key": app_key})
+        self.remember(identities=identities)
+
+    def _cli(self, *words):
+        argv = [str(yagna_binary()), *words, "--json"]
+        done = subprocess.run(
+            argv, env=self._environment(), check=True, capture_output=True, timeout=BOOT_PATIENCE
+        )
+        return json.loads(done.stdout)
+
+    def provider_argv(self, options) -> list:
+        """The command that sells on the terms in `options`."""
+        identities = self.facts["identities"][: options.providers]
+        names = ("offers", "mode", "refuse_every", "refusal", "agreements", "subnet")
+        names += ("coeffs", "threads", "memory", "storage")
+        terms = {name: getattr(options, name) for name in names}
+        terms.update(api_url=self.facts["api_url"], identities=identities)
+        return [sys.executable, str(HERE / "provider.py"), json.dumps(terms)]
+
+    def _start_provider(self, options):
+        log = self.directory / "provider.log"
+        argv = self.provider_argv(options)
+        process, _ = Process.start_and_hear(argv, os.environ, log, BOOT_PATIENCE)
+        self.remember(provider=process.to_json())
+
+
+def private_key(name: str) -> str:
+    """A key that is the same in every lab, so that node ids are too. It guards nothing."""
+    return hashlib.sha256(f"ray-on-golem lab {name}".encode()).hexdigest()
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def coefficients(text: str) -> list:
+    """Prices as in an offer: per CPU second, per second, start."""
+    prices = [float(part) for part in text.split(",")]
+    if len(prices) != 3:
+        raise argparse.ArgumentTypeError("three numbers, separated by commas")
+    return prices
+
+
+def add_terms(parser):
+    """Options that say what is offered and how it is negotiated."""
+    add = parser.add_argument
+    add("--providers", type=int, default=0, metavar="N", help="identities that sell")
+    add("--offers", type=int, default=1, metavar="K", help="offers of each identity")
+    add("--mode", choices=("counter", "silent", "refuse"), default="counter")
+    add("--refuse-every", type=int, default=0, metavar="N", help="each N-th offer refuses")
+    add("--refusal", default="Node is busy.", help="the reason given by a refusing offer")
+    add("--agreements", choices=("approve", "refuse", "ignore"), default="approve")
+    add("--subnet", default="public")
+    add("--coeffs", type=coefficients, default=[0.0003, 0.0001, 0.0], metavar="CPU,ENV,START")
+    add("--threads", type=int, default=8)
+    add("--memory", type=float, default=16.0, metavar="GIB")
+    add("--storage", type=float, default=100.0, metavar="GIB")
+
+
+def parse_arguments():
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="lab.py", description="A real yagna daemon, offline.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("install", "up", "down", "restart", "kill", "freeze", "thaw", "provider"):
+        command = commands.add_parser(name)
+        if name != "install":
+            command.add_argument("--state", type=Path, metavar="DIR")
+        if name in ("up", "provider"):
+            add_terms(command)
+        if name == "up":
+            command.add_argument("--hold", action="store_true", help="until standard input closes")
+    return parser.parse_args()
+
+
+def run_up(lab: Lab, options):
+    """Starts a lab and, on request, holds it."""
+    install()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("lab.py: ended"))
+    held = False
+    try:
+        lab.up(options)
+        print(json.dumps(lab.describe()), flush=True)
+        held = not options.hold
+        while options.hold and sys.stdin.readline():
+            pass
+    finally:
+        if not held:
+            # Read anew: a restart by another process leaves another daemon than ours.
+            Lab(lab.directory).down(politely=False)
+
+
+def main():
+    """One command."""
+    options = parse_arguments()
+    if options.command == "install":
+        print(install())
+        return
+    lab = Lab((options.state or labs_home() / "default").resolve())
+    if options.command == "up":
+        run_up(lab, options)
+    elif options.command == "down":
+        lab.down()
+    elif not lab.process("daemon"):
+        sys.exit(f"lab.py: there is no lab in {lab.directory}")
+    elif options.command == "restart":
+        lab.restart()
+    elif options.command == "kill":
+        lab.process("daemon").kill()
+    elif options.command == "provider":
+        options.providers = options.providers or len(lab.facts.get("identities", []))
+        argv = lab.provider_argv(options)
+        os.execv(argv[0], argv)
+    else:
+        number = {"freeze": "SIGSTOP", "thaw": "SIGCONT"}[options.command]
+        lab.process("daemon").signal(getattr(signal, number))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""Stand-in providers: they sell through the provider's side of the daemon's REST API.
+
+`provider.py JSON` publishes offers, prints `ready` once all are published, and answers proposals,
+agreements, and activities until it is ended. The JSON names the daemon, the identities, and the
+terms; `lab.py` writes it.
+
+The daemon never matches an offer and a demand of one identity, hence the identities. After the
+daemon has been away the offers are published again: it keeps them in memory only.
+"""
+
+import http.client
+import json
+import signal
+import sys
+import threading
+import time
+from datetime import datetime, timezone
+
+import rest
+
+POLL_SECONDS = 20
+LONG_POLL_PATIENCE = POLL_SECONDS + 10
+PAUSE_SECONDS = 0.2
+
+# What a provider's agent takes over from the demand, and drops where the demand has none.
+NEGOTIABLE = (
+    "golem.com.payment.debit-notes.accept-timeout?",
+    "golem.com.scheme.payu.debit-note.interval-sec?",
+    "golem.com.scheme.payu.payment-timeout-sec?",
+)
+PLATFORMS = (
+    "erc20-hoodi-tglm",
+    "erc20-holesky-tglm",
+    "erc20-polygon-glm",
+    "erc20-mainnet-glm",
+)
+
+
+def log(*words):
+    """Talks to the log; standard output is for `ready` alone."""
+    print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
+
+
+class Identity:
+    """One provider: a node id and its key."""
+
+    def __init__(self, terms: dict, name: str, node_id: str, key: str):
+        self.base, self.name, self.node_id, self.key = terms["api_url"], name, node_id, key
+
+    def call(self, method: str, path: str, body=None, query=None, timeout=30.0):
+        return rest.call(self.base, self.key, method, path, body, query, timeout)
+
+
+class Seller(threading.Thread):
+    """One offer: publishes it and answers whoever asks."""
+
+    def __init__(self, identity: Identity, terms: dict, number: int, refuses: bool):
+        super().__init__(daemon=True)
+        self.identity, self.terms = identity, terms
+        self.name = f"{identity.name}-{number}"
+        self.mode = "refuse" if refuses else terms["mode"]
+        self.offer = self._offer()
+        self.path = None
+        self.published = threading.Event()
+
+    def _offer(self) -> dict:
+        terms, subnet = self.terms, self.terms["subnet"]
+        properties = {
+            "golem.activity.caps.transfer.protocol": ["http", "https", "gftp"],
+            "golem.com.payment.debit-notes.accept-timeout?": 240,
+            "golem.com.payment.protocol.version": 3,
+            "golem.com.pricing.model": "linear",
+            "golem.com.pricing.model.linear.coeffs": terms["coeffs"],
+            "golem.com.scheme": "payu",
+            "golem.com.scheme.payu.debit-note.interval-sec?": 120,
+            "golem.com.scheme.payu.payment-timeout-sec?": 120,
+            "golem.com.usage.vector": ["golem.usage.cpu_sec", "golem.usage.duration_sec"],
+            "golem.inf.cpu.architecture": "x86_64",
+            "golem.inf.cpu.brand": "Stand-in CPU",
+            "golem.inf.cpu.cores": terms["threads"] // 2,
+            "golem.inf.cpu.threads": terms["threads"],
+            "golem.inf.cpu.vendor": "GenuineIntel",
+            "golem.inf.mem.gib": terms["memory"],
+            "golem.inf.storage.gib": terms["storage"],
+            "golem.node.debug.subnet": subnet,
+            "golem.node.id.name": self.name,
+            "golem.node.net.is-public": False,
+            "golem.runtime.capabilities": ["vpn", "inet", "manifest-support", "start-entrypoint"],
+            "golem.runtime.name": "vm",
+            "golem.runtime.version": "0.4.0",
+            "golem.srv.caps.multi-activity": True,
+            "golem.srv.caps.payload-manifest": True,
+        }
+        for platform in PLATFORMS:
+            address = f"golem.com.payment.platform.{platform}.address"
+            properties[address] = self.identity.node_id
+        constraints = f"(&(golem.srv.comp.expiration>0)(golem.node.debug.subnet={subnet}))"
+        return {"properties": properties, "constraints": constraints}
+
+    def run(self):
+        while True:
+            try:
+                self._publish()
+                while self._answer_events():
+                    pass
+            except (OSError, http.client.HTTPException) as error:
+                log(self.name, "the daemon is away:", error)
+            time.sleep(PAUSE_SECONDS)
+
+    def _publish(self):
+        status, answer = self.identity.call("POST", "/market-api/v1/offers", self.offer)
+        if status != 201:
+            raise OSError(f"offer refused with {status}: {answer}")
+        self.path = f"/market-api/v1/offers/{answer}"
+        self.published.set()
+        log(self.name, "published", answer)
+
+    def withdraw(self):
+        """Takes the offer back, if anybody is there to hear it."""
+        try:
+            self.identity.call("DELETE", self.path, timeout=2.0)
+        except (OSError, http.client.HTTPException):
+            pass
+
+    def _answer_events(self) -> bool:
+        """Answers the next events; false when the daemon knows the offer no more."""
+        query = {"timeout": POLL_SECONDS, "maxEvents": 20}
+        status, events = self.identity.call(
+            "GET", f"{self.path}/events", query=query, timeout=LONG_POLL_PATIENCE
+        )
+        if status != 200:
+            log(self.name, "lost its offer:", status, events)
+            return False
+        for event in events:
+            if event["eventType"] == "ProposalEvent":
+                self._answer_proposal(event["proposal"])
+            elif event["eventType"] == "AgreementEvent":
+                self._answer_agreement(event["agreement"]["agreementId"])
+            else:
+                log(self.name, event["eventType"], event.get("reason"))
+        return True
+
+    def _answer_proposal(self, proposal: dict):
+        if self.mode == "silent":
+            return
+        path = f"{self.path}/proposals/{proposal['proposalId']}"
+        if self.mode == "refuse":
+            reason = {"message": self.terms["refusal"], "golem.proposal.rejection.is-final": False}
+            answer = self.identity.call("POST", f"{path}/reject", reason)
+        else:
+            answer = self.identity.call("POST", path, self._counter(proposal["properties"]))
+        log(self.name, self.mode, *answer)
+
+    def _counter(self, demand: dict) -> dict:
+        properties = {k: v for k, v in self.offer["properties"].items() if k not in NEGOTIABLE}
+        properties.update({name: demand[name] for name in NEGOTIABLE if name in demand})
+        return {**self.offer, "properties": properties}
+
+    def _answer_agreement(self, agreement: str):
+        path = f"/market-api/v1/agreements/{agreement}"
+        if self.terms["agreements"] == "approve":
+            answer = self.identity.call("POST", f"{path}/approve", query={"timeout": 15})
+        elif self.terms["agreements"] == "refuse":
+            answer = self.identity.call("POST", f"{path}/reject", {"message": self.terms["refusal"]})
+        else:
+            answer = ("agreement is ignored",)
+        log(self.name, agreement, *answer)
+
+
+class Runner(threading.Thread):
+    """The activities of one identity: they reach `Initialized`, and `Terminated` when destroyed.
+
+    No command runs: there is no execution unit behind it."""
+
+    STATES = {"CreateActivity": "Initialized", "DestroyActivity": "Terminated"}
+
+    def __init__(self, identity: Identity):
+        super().__init__(daemon=True)
+        self.identity = identity
+        self.after = datetime.now(timezone.utc).isoformat()
+
+    def run(self):
+        while True:
+            try:
+                self._follow_events()
+            except (OSError, http.client.HTTPException):
+                time.sleep(PAUSE_SECONDS)
+
+    def _follow_events(self):
+        query = {"timeout": POLL_SECONDS, "maxEvents": 20, "afterTimestamp": self.after}
+        status, events = self.identity.call(
+            "GET", "/activity-api/v1/events", query=query, timeout=LONG_POLL_PATIENCE
+        )
+        if status == 408:  # Nothing happened; other long polls say so by an empty list.
+            return
+        if status != 200:
+            raise OSError(f"activity events refused with {status}: {events}")
+        for event in events:
+            self.after = event["eventDate"]
+            # An event with details is an object whose only key is the type.
+            kind = event["eventType"]
+            kind = kind if isinstance(kind, str) else next(iter(kind))
+            if kind in self.STATES:
+                self._set_state(event["activityId"], self.STATES[kind])
+
+    def _set_state(self, activity: str, state: str):
+        body = {"state": [state, None], "reason": None, "errorMessage": None}
+        answer = self.identity.call("PUT", f"/activity-api/v1/activity/{activity}/state", body)
+        log(self.identity.name, activity, state, *answer)
+
+
+def sellers(terms: dict, identities: list) -> list:
+    """All offers, numbered across the identities, every n-th of them a refusing one."""
+    every = terms["refuse_every"]
+    found = []
+    for number in range(terms["offers"]):
+        for identity in identities:
+            refuses = every > 0 and (len(found) + 1) % every == 0
+            found.append(Seller(identity, terms, number, refuses))
+    return found
+
+
+def main():
+    """Sells until SIGTERM or SIGINT."""
+    terms = json.loads(sys.argv[1])
+    identities = [Identity(terms, p["name"], p["id"], p["key"]) for p in terms["identities"]]
+    offers = sellers(terms, identities)
+    for thread in [*offers, *map(Runner, identities)]:
+        thread.start()
+    for offer in offers:
+        offer.published.wait()
+    print("ready", flush=True)
+
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.sigwait(signals)
+    for offer in offers:
+        offer.withdraw()
+
+
+if __name__ == "__main__":
+    # Blocked before any thread starts, so that only `sigwait` takes them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    main()
