@@ -3,6 +3,8 @@
 //! `units`, `yagna` (but for its client), `core`, and `config` are pure: no clock, no randomness of
 //! their own, no I/O. `driver`, `http`, `registry`, and `cli` are the shell around them.
 
+#[expect(clippy::disallowed_methods, reason = "the I/O shell")]
+pub mod cli;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod config;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -1,1 +1,97 @@
-fn main() {}
+//! The simulator's program.
+
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use golem_sim::{
+    plan,
+    scenario::Scenario,
+    world::{Setup, World},
+};
+use ray_on_golem::{
+    cli::{
+        self,
+        error::CliError,
+        network_stats::{Order, SurveyArgs},
+        printer::Printer,
+    },
+    config::ConfigError,
+    core::{market::spec::ImageRef, rng::Seed},
+};
+
+/// Without a scenario, a small testnet is simulated.
+const DEFAULT_SCENARIO: &str = include_str!("../../fixtures/scenario/testnet.yaml");
+
+/// A simulated Golem network, offline and in virtual time.
+#[derive(Debug, Parser)]
+#[command(name = "golem-sim", version, after_long_help = cli::exit::help())]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows what a simulated market offers for a cluster
+    Stats {
+        #[command(flatten)]
+        survey: SurveyArgs,
+        /// The simulated network; a small testnet by default
+        #[arg(long)]
+        scenario: Option<PathBuf>,
+        /// What all randomness of the network grows from
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let mut printer = Printer::default();
+    let result = match Args::parse().command {
+        Command::Stats { survey, scenario, seed } => stats(survey, scenario, seed, &mut printer),
+    };
+    cli::finish(result, &mut printer).into()
+}
+
+fn stats(
+    survey: SurveyArgs,
+    scenario: Option<PathBuf>,
+    seed: u64,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
+    let order = Order::read(survey, printer)?;
+    let setup = Setup {
+        scenario: read(scenario)?,
+        seed: Seed::new(seed),
+        is_audited: false,
+        is_wired: false,
+        is_traced: false,
+        bug: None,
+        end_after: None,
+        crash_at_call: None,
+    };
+    order.print_start(printer)?;
+    let (ImageRef::Tag(image) | ImageRef::Hash(image)) = &order.node_type().spec.image;
+    let plan = order.plan(plan::image(image));
+    let run = World::new(setup).survey(plan);
+    for (_, notice) in &run.notices {
+        printer.warn(&notice.to_string());
+    }
+    match run.answer {
+        Some(result) => order.print_report(&*result?, true, printer),
+        None => Err(CliError::Argument("the simulated survey gave no answer in time".to_owned())),
+    }
+}
+
+fn read(scenario: Option<PathBuf>) -> Result<Scenario, CliError> {
+    let (name, bytes) = match scenario {
+        Some(path) => {
+            let name = path.display().to_string();
+            let bytes =
+                fs::read(&path).map_err(|error| ConfigError::unreadable(&name, error.kind()))?;
+            (name, bytes)
+        }
+        None => ("testnet.yaml".to_owned(), DEFAULT_SCENARIO.into()),
+    };
+    Scenario::parse(&bytes).map_err(|error| CliError::Argument(error.in_file(&name)))
+}

@@ -93,7 +93,7 @@ impl Plan {
             blacklisted: u8::try_from(draw("blacklisted", 3)).unwrap_or(0),
             end_after_secs: (draw("end", 4) == 0).then(|| draw("end after", gather_secs)),
             crash_at_call: (draw("crash", 4) == 0).then(|| 1 + draw("crash at", 60)),
-            is_wired: false,
+            is_wired: is_on("wired"),
         }
     }
 

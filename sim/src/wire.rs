@@ -1,15 +1,29 @@
 //! Calls in their wire form: the codec runs under the same seeds as everything else, with no socket.
 
-use ray_on_golem::yagna::{CallError, Request, Response};
+use ray_on_golem::yagna::{CallError, Request, Response, wire};
 
 use crate::yagna::Reply;
 
 /// The request after a trip over the wire.
-pub(crate) fn pass_request(request: Request) -> Request {
-    request
+///
+/// # Panics
+///
+/// If a server could not read what the client wrote: the two halves of the codec disagree.
+pub(crate) fn pass_request(request: &Request) -> Request {
+    let written = wire::encode_request(request);
+    wire::decode_request(&written).expect("a server reads what a client writes")
 }
 
 /// The reply after a trip over the wire.
-pub(crate) fn pass_reply(_request: &Request, _reply: &Reply) -> Result<Response, CallError> {
-    unreachable!()
+pub(crate) fn pass_reply(request: &Request, reply: &Reply) -> Result<Response, CallError> {
+    let written = match reply {
+        Ok(response) => wire::encode_response(Ok(response)),
+        // The daemon's words are the body as it is, not a message to be wrapped.
+        Err(refusal) => wire::HttpResponse {
+            status: refusal.status,
+            content_type: Some("application/json".to_owned()),
+            body: refusal.body.clone().into_bytes(),
+        },
+    };
+    wire::decode_response(request, &written)
 }

@@ -39,6 +39,9 @@ const LATE_MAX: Span = Span::secs(10);
 /// What is left after a crash is ended within this time, once the daemon is well.
 const SWEEP_MAX: Span = Span::mins(10);
 
+/// An audited run that takes more inputs than this turns in circles.
+const STEPS_MAX: u64 = 500_000;
+
 /// How to run a world.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -174,6 +177,10 @@ impl World {
         while !self.is_over() {
             let Some(next) = self.next_instant() else { break };
             self.now = self.now.max(next);
+            if self.setup.is_audited && self.run.steps > STEPS_MAX {
+                self.run.violations.push(Violation::new("B2", self.now, "steps without end"));
+                break;
+            }
             if self.now > self.due && self.run.answer.is_none() {
                 self.run.violations.push(Violation::new("V4", self.now, "no answer in time"));
                 break;
@@ -395,7 +402,7 @@ impl World {
         if self.setup.is_audited {
             self.auditor.on_call(self.now, &request, &self.durable, &mut self.run.violations);
         }
-        let request = if self.setup.is_wired { wire::pass_request(request) } else { request };
+        let request = if self.setup.is_wired { wire::pass_request(&request) } else { request };
         let is_refused = fate == Fate::Refused
             || matches!(self.outage(), Some(OutageKind::Restart | OutageKind::Down));
         let at = self.now.plus(self.latency());

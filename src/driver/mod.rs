@@ -1,3 +1,218 @@
-//! The shell around the pure core: everything that touches the machine it runs on.
+//! The shell around the machine: clock, calls, signals. It decides nothing.
+//!
+//! A survey keeps no journal: all that it makes at the daemon ends by itself (an allocation by its
+//! time-out, a demand after an hour), so `Persist` has nothing to protect.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{sync::mpsc, task::AbortHandle};
 
 pub mod appkey;
+
+use crate::{
+    cli::{error::CliError, printer::Printer},
+    core::{
+        Answer, Command, Input, Machine, Notice, Output,
+        ids::{CallId, RequestId},
+        rng::Seed,
+        survey::{SurveyPlan, SurveyProgress, SurveyReport},
+    },
+    units::{Span, Timestamp},
+    yagna::{CallError, Client, Request, Response, Yagna},
+};
+
+const SURVEY: RequestId = RequestId(1);
+const END_SURVEY: RequestId = RequestId(2);
+/// A sleeping machine looks at the clock this often: after a suspend, deadlines have passed that the
+/// runtime's timers do not know of.
+const NAP_MAX: Duration = Duration::from_secs(1);
+
+/// Runs one survey on the network of `client`; Ctrl-C ends it early, a second one at once.
+///
+/// # Errors
+///
+/// If the daemon refuses us, or the user has no patience.
+pub async fn survey(
+    client: &Client,
+    plan: SurveyPlan,
+    printer: &mut Printer,
+) -> Result<Box<SurveyReport>, CliError> {
+    let started = now();
+    let mut machine = Machine::new(Seed::new(started.as_unix_micros()), started);
+    let mut shell = Shell::new(client.clone());
+    let mut display = Display::new();
+    let mut is_ending = false;
+    let command = Command::Survey(Box::new(plan));
+    let mut input = Input::Requested { id: SURVEY, command };
+    loop {
+        machine.handle(now(), input);
+        while let Some(output) = machine.poll_output() {
+            match shell.execute(output) {
+                Some(Told::Report(result)) => return Ok(result?),
+                Some(Told::Notice(notice)) => display.warn(&notice, printer),
+                None => {}
+            }
+        }
+        display.show(machine.view().survey());
+        let deadline = machine.poll_timeout().map_or(Timestamp::NEVER, |(at, _)| at);
+        // The clock is asked, not the timer: a busy channel must not starve a deadline.
+        input = if deadline <= now() {
+            Input::Elapsed
+        } else {
+            tokio::select! {
+                reply = shell.next_reply() => reply,
+                interrupt = tokio::signal::ctrl_c() => {
+                    interrupt?;
+                    if is_ending {
+                        return Err(CliError::Interrupted);
+                    }
+                    is_ending = true;
+                    display.note("Received CTRL-C, exiting...", printer);
+                    Input::Requested { id: END_SURVEY, command: Command::EndSurvey }
+                }
+                () = nap_until(deadline) => Input::Elapsed,
+            }
+        };
+    }
+}
+
+/// What an output has for the user.
+enum Told {
+    Report(Result<Box<SurveyReport>, crate::core::survey::SurveyError>),
+    Notice(Notice),
+}
+
+/// Executes outputs; a call runs beside all others and sends its one reply to a channel.
+struct Shell {
+    client: Client,
+    calls: BTreeMap<CallId, AbortHandle>,
+    sender: mpsc::UnboundedSender<(CallId, Result<Response, CallError>)>,
+    receiver: mpsc::UnboundedReceiver<(CallId, Result<Response, CallError>)>,
+}
+
+impl Shell {
+    fn new(client: Client) -> Self {
+        // The machine bounds its calls, and each sends once.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { client, calls: BTreeMap::new(), sender, receiver }
+    }
+
+    fn execute(&mut self, output: Output) -> Option<Told> {
+        match output {
+            Output::Persist(_) | Output::Answer { answer: Answer::Ending(_), .. } => None,
+            Output::Answer { answer: Answer::Surveyed(result), .. } => Some(Told::Report(result)),
+            Output::Call { call, request, patience } => {
+                self.start(call, request, patience);
+                None
+            }
+            Output::Abandon { call } => {
+                if let Some(task) = self.calls.remove(&call) {
+                    task.abort();
+                }
+                None
+            }
+            Output::Notify(notice) => Some(Told::Notice(notice)),
+        }
+    }
+
+    fn start(&mut self, call: CallId, request: Request, patience: Span) {
+        let (client, sender) = (self.client.clone(), self.sender.clone());
+        let task = tokio::spawn(async move {
+            let result = client.call(request, patience).await;
+            // The receiver is gone only when the survey is over.
+            let _ = sender.send((call, result));
+        });
+        self.calls.insert(call, task.abort_handle());
+    }
+
+    async fn next_reply(&mut self) -> Input {
+        match self.receiver.recv().await {
+            Some((call, result)) => {
+                self.calls.remove(&call);
+                Input::Replied { call, result }
+            }
+            // Cannot be: the shell itself holds a sender. Waiting is harmless all the same.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        for task in self.calls.values() {
+            task.abort();
+        }
+    }
+}
+
+/// The line that moves while the survey runs; nothing when nobody watches.
+struct Display {
+    bar: Option<ProgressBar>,
+}
+
+impl Display {
+    fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {msg}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let bar = ProgressBar::new_spinner().with_style(style);
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Self { bar }
+    }
+
+    fn show(&self, progress: Option<SurveyProgress>) {
+        let (Some(bar), Some(progress)) = (&self.bar, progress) else { return };
+        let left = progress.until.since(now()).as_secs();
+        let time = if progress.is_ending {
+            "cleaning up".to_owned()
+        } else {
+            format!("{}:{:02} left", left / 60, left % 60)
+        };
+        bar.set_message(format!(
+            "{time}, {} offers, {} in negotiation, {} agreed, {} failed",
+            progress.initial, progress.negotiating, progress.agreed, progress.failed
+        ));
+    }
+
+    fn warn(&self, notice: &Notice, printer: &mut Printer) {
+        self.aside(|| printer.warn(&notice.to_string()));
+    }
+
+    fn note(&self, text: &str, printer: &mut Printer) {
+        self.aside(|| printer.tell(text));
+    }
+
+    fn aside(&self, speak: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(speak),
+            None => speak(),
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Sleeps until `deadline` or a little less, but not for long at once.
+async fn nap_until(deadline: Timestamp) {
+    let left = Duration::from_micros(deadline.since(now()).as_micros());
+    tokio::time::sleep(left.min(NAP_MAX)).await;
+}
+
+/// The wall clock.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}

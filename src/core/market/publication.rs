@@ -106,7 +106,6 @@ impl Market {
                     sweeper.discard(fx, Item::Demand(mark));
                     return;
                 }
-                self.retire_elders(fx, sweeper);
                 let published = Published {
                     mark,
                     subscription,
@@ -116,6 +115,7 @@ impl Market {
                     failures: 0,
                 };
                 self.publication.generations.insert(generation, published);
+                self.retire_elders(fx, generation, sweeper);
                 let refresh_after =
                     if fx.planted(Bug::LateRefresh) { Span::mins(61) } else { REFRESH_AFTER };
                 self.wake(fx, MarketTimer::Publish, fx.now.plus(refresh_after));
@@ -220,13 +220,13 @@ impl Market {
     }
 
     /// Gives up generations that a younger one has replaced and in which nothing is negotiated.
-    fn retire_elders(&mut self, fx: &mut Effects, sweeper: &mut Sweeper) {
+    fn retire_elders(&mut self, fx: &mut Effects, heir: Generation, sweeper: &mut Sweeper) {
         let idle: Vec<Generation> = self
             .publication
             .generations
             .keys()
             .copied()
-            .filter(|generation| !self.is_negotiating_in(*generation))
+            .filter(|generation| *generation < heir && !self.is_negotiating_in(*generation))
             .collect();
         for generation in idle {
             self.retire(fx, generation, sweeper);

@@ -1,0 +1,76 @@
+//! What can go wrong for a user, with a hint at what to do.
+
+use thiserror::Error;
+
+use super::exit::Exit;
+use crate::{config::ConfigError, core::survey::SurveyError, registry::RegistryError};
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The cluster file, or the node type in it.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An argument, beyond what the argument parser checks.
+    #[error("{0}")]
+    Argument(String),
+    /// The registry does not know the image.
+    #[error("{0}")]
+    Image(RegistryError),
+    /// Something outside is not there or not well.
+    #[error("{what}")]
+    Environment {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The survey came to nothing.
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
+    /// Interrupted before it could clean up.
+    #[error("interrupted before everything was undone")]
+    Interrupted,
+    /// The output could not be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl CliError {
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Argument(_) => Exit::Usage,
+            Self::Image(RegistryError::Unknown(_)) => Exit::Usage,
+            Self::Image(RegistryError::Unavailable(_) | RegistryError::Unusable { .. })
+            | Self::Environment { .. }
+            | Self::Survey(SurveyError::Unauthorized(_)) => Exit::Environment,
+            Self::Survey(SurveyError::Busy) | Self::Output(_) => Exit::Failure,
+            Self::Interrupted => Exit::Interrupted,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Environment { hint, .. } => Some(hint),
+            Self::Survey(SurveyError::Unauthorized(_)) => {
+                Some("set `YAGNA_APPKEY` to a key of `yagna app-key list`")
+            }
+            Self::Image(RegistryError::Unavailable(_)) => {
+                Some("check the connection, or set `GOLEM_REGISTRY_URL`")
+            }
+            Self::Image(RegistryError::Unknown(_)) => {
+                Some("correct `image_tag` or `image_hash` in the cluster file")
+            }
+            Self::Image(RegistryError::Unusable { .. })
+            | Self::Config(_)
+            | Self::Argument(_)
+            | Self::Survey(SurveyError::Busy)
+            | Self::Interrupted
+            | Self::Output(_) => None,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The command line: what was typed, what it means, and one door for all output.
+
+use clap::{Parser, Subcommand};
+
+pub mod document;
+pub mod error;
+pub mod exit;
+pub mod network_stats;
+pub mod printer;
+pub mod report;
+
+use error::CliError;
+use exit::Exit;
+use network_stats::NetworkStats;
+use printer::Printer;
+
+/// Runs Ray clusters on the Golem Network.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ray-on-golem",
+    display_name = "ray-on-golem,",
+    version = concat!("version ", env!("CARGO_PKG_VERSION")),
+    after_long_help = exit::help(),
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows what the Golem market offers for a cluster.
+    NetworkStats(NetworkStats),
+    /// Prints the version.
+    Version,
+}
+
+/// Does what was typed; the exit code says how it went.
+#[must_use]
+pub fn run(cli: Cli, printer: &mut Printer) -> Exit {
+    let result = match cli.command {
+        Command::NetworkStats(command) => command.run(printer),
+        Command::Version => {
+            printer.print(concat!("ray-on-golem ", env!("CARGO_PKG_VERSION"), "\n"))
+        }
+    };
+    finish(result, printer)
+}
+
+/// Tells of an error, and turns it into an exit code.
+#[must_use]
+pub fn finish(result: Result<(), CliError>, printer: &mut Printer) -> Exit {
+    match result {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            printer.error(&error);
+            error.exit()
+        }
+    }
+}
