@@ -1,5 +1,7 @@
 //! The same plan gives the same steps, whatever runs beside it and wherever it runs.
 
+#![expect(clippy::print_stdout, reason = "one process tells the other by its output")]
+
 use std::process::Command;
 
 use golem_sim::plan::Plan;

@@ -1,6 +1,8 @@
 //! One body of cases, two arms: the simulated daemon in process and a real yagna. Where both pass,
 //! what holds in the simulation holds at the daemon.
 
+#![expect(clippy::print_stdout, reason = "names the case that fails")]
+
 #[path = "../lab/mod.rs"]
 mod lab;
 
