@@ -1,4 +1,4 @@
-//! Whole surveys in virtual time: plans with an auditor, and a crowded market without.
+//! Whole surveys in virtual time, with an auditor at each step.
 
 use std::hint::black_box;
 

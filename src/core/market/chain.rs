@@ -50,8 +50,8 @@ pub(super) struct Chain {
 
 #[derive(Debug)]
 enum Stage {
-    /// Our counter-proposal is on its way to the provider.
-    Countering,
+    /// Our counter-proposal is on its way to the provider, or waits for the daemon's return.
+    Countering { answering: ProposalId },
     /// The provider thinks about it.
     Awaiting { counter: ProposalId },
     /// The chain is decided; the provider is being told.
@@ -61,7 +61,7 @@ enum Stage {
 impl Chain {
     pub(super) fn is_decided(&self) -> bool {
         match self.stage {
-            Stage::Countering | Stage::Awaiting { .. } => false,
+            Stage::Countering { .. } | Stage::Awaiting { .. } => false,
             Stage::Rejecting { .. } => true,
         }
     }
@@ -112,7 +112,8 @@ impl Market {
         match self.bounds.open(terms, self.bounds.minimal) {
             Ok(stated) => {
                 self.pool.put(number, Place::Negotiating);
-                let chain = Chain { generation, rounds: 0, stated, stage: Stage::Countering };
+                let stage = Stage::Countering { answering: proposal.clone() };
+                let chain = Chain { generation, rounds: 0, stated, stage };
                 self.chains.insert(number, chain);
                 self.counter(fx, number, proposal, stated);
             }
@@ -127,7 +128,7 @@ impl Market {
         let Some(chain) = self.chains.get_mut(&number) else { return };
         let generation = chain.generation;
         chain.stated = stated;
-        chain.stage = Stage::Countering;
+        chain.stage = Stage::Countering { answering: proposal.clone() };
         chain.rounds += 1;
         let Some(subscription) = self.publication.subscription(generation).cloned() else { return };
         let Some(body) = self.counter_body(generation, stated) else { return };
@@ -182,24 +183,31 @@ impl Market {
         self.dispatch(fx);
     }
 
-    /// The daemon is away. Nothing happened, so nothing is lost: the offer waits for its return.
+    /// The daemon is away. Nothing happened, so nothing is lost: the same answer waits for its
+    /// return.
     fn on_counter_not_sent(&mut self, fx: &mut Effects, number: OfferNo) {
-        self.chains.remove(&number);
-        self.pool.put(number, Place::Ready);
+        if let Some(chain) = self.chains.get_mut(&number) {
+            chain.rounds = chain.rounds.saturating_sub(1);
+        }
         if self.paused_until <= fx.now {
             self.pauses += 1;
             let pause =
                 Backoff::DAEMON.pause(self.pauses, fx.seed, "counter", u64::from(self.id.0));
             self.paused_until = fx.now.plus(pause);
         }
+        self.wake(fx, MarketTimer::Chain(number), self.paused_until);
         self.wake(fx, MarketTimer::Dispatch, self.paused_until);
     }
 
-    /// The provider did not answer in time.
-    pub(super) fn on_silence(&mut self, fx: &mut Effects, number: OfferNo) {
+    /// The chain has waited long enough: for the daemon, for the provider, or for another try.
+    pub(super) fn on_waited(&mut self, fx: &mut Effects, number: OfferNo) {
         let Some(chain) = self.chains.get(&number) else { return };
         match &chain.stage {
-            Stage::Countering => {}
+            Stage::Countering { .. } if !self.open => {}
+            Stage::Countering { answering } => {
+                let (answering, stated) = (answering.clone(), chain.stated);
+                self.counter(fx, number, answering, stated);
+            }
             Stage::Awaiting { .. } => {
                 self.blame(fx, number);
                 self.fail(fx, number, "Failed to receive proposal response!");
@@ -413,7 +421,7 @@ impl Market {
     }
 
     fn has_counters_in_flight(&self) -> bool {
-        self.chains.values().any(|chain| matches!(chain.stage, Stage::Countering))
+        self.chains.values().any(|chain| matches!(chain.stage, Stage::Countering { .. }))
     }
 
     /// Ends a chain that came to nothing.

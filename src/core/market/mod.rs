@@ -174,9 +174,11 @@ impl Market {
         self.funnel.waiting = u64::try_from(self.pool.waiting()).unwrap_or(u64::MAX);
     }
 
-    /// Whether no provider is left that must still be told.
+    /// Whether no provider is left that must still be told, and no demand is on its way.
     pub(super) fn is_settled(&self) -> bool {
-        self.strays == 0 && self.chains.values().all(|chain| !chain.is_decided())
+        self.strays == 0
+            && !self.publication.is_pending()
+            && self.chains.values().all(|chain| !chain.is_decided())
     }
 
     /// Withdraws the demand, and with it what is still open.
@@ -208,7 +210,7 @@ impl Market {
             MarketTimer::Poll(generation) => self.poll(fx, generation),
             MarketTimer::Retire(generation) => self.retire(fx, generation, sweeper),
             MarketTimer::Dispatch => self.dispatch(fx),
-            MarketTimer::Chain(number) => self.on_silence(fx, number),
+            MarketTimer::Chain(number) => self.on_waited(fx, number),
         }
     }
 
