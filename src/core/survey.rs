@@ -21,6 +21,7 @@ use super::{
     },
     output::{Answer, Notice, Output},
     payment::funds::Funds,
+    planted::Bug,
     reputation::Reputation,
     sweep::Sweeper,
 };
@@ -216,7 +217,9 @@ impl Survey {
             market.leave(fx, sweeper);
         }
         self.funds.close(fx, sweeper);
-        fx.wake(TimerKey::Survey, fx.now.plus(SWEEP_TIME));
+        if !fx.planted(Bug::EndUnbounded) {
+            fx.wake(TimerKey::Survey, fx.now.plus(SWEEP_TIME));
+        }
     }
 
     /// Answers; the survey is over.
