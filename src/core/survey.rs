@@ -188,6 +188,7 @@ impl Survey {
         self.error = error;
         self.stage = Stage::Settling;
         self.ended = Some(fx.now);
+        self.funds.stop(fx);
         for market in self.markets.values_mut() {
             market.close(fx);
         }

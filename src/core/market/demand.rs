@@ -155,3 +155,134 @@ fn all(members: &[String]) -> String {
     text.push(')');
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use serde_json::{Value, json};
+
+    use super::{body, bounds, counter};
+    use crate::{
+        core::market::spec::{Gib, Image, ImageRef, NodeSpec, PaymentInterval, PriceLimits},
+        units::{Span, Timestamp},
+        yagna::{Decorations, DemandBody, PlatformId},
+    };
+
+    fn spec() -> NodeSpec {
+        NodeSpec {
+            subnet_tag: "public".to_owned(),
+            priority_subnet_tag: None,
+            image: ImageRef::Tag("golem/ray".to_owned()),
+            runtime: "vm".to_owned(),
+            capabilities: vec!["vpn".to_owned(), "inet".to_owned()],
+            outbound_urls: Vec::new(),
+            min_mem: Gib::from_millionths(1_000_000),
+            min_storage: Gib::from_millionths(2_500_000),
+            min_cpu_threads: 2,
+            max_cpu_threads: Some(8),
+            node_descriptor: None,
+            limits: PriceLimits::default(),
+            payment_interval: PaymentInterval {
+                minimal: Span::hours(12),
+                optimal: Span::hours(24),
+            },
+        }
+    }
+
+    fn demand(spec: &NodeSpec) -> DemandBody {
+        let address = "golem.com.payment.platform.erc20-hoodi-tglm.address";
+        let decorations = Decorations {
+            properties: vec![
+                (address.to_owned(), "0xabc".to_owned()),
+                ("golem.com.payment.protocol.version".to_owned(), "3".to_owned()),
+            ],
+            constraints: vec![
+                format!("(|({address}=*))"),
+                "(golem.com.payment.protocol.version>1)".to_owned(),
+            ],
+        };
+        let image = Image { url: "http://images/ray".to_owned(), sha3: "abcd".to_owned() };
+        let expires = Timestamp::from_unix_micros(1_826_755_141_642_000);
+        body(spec, "public", &image, &decorations, expires)
+    }
+
+    #[test]
+    fn the_demand_of_an_image_says_exactly_this() {
+        let demand = demand(&spec());
+
+        let properties = json!({
+            "golem.srv.comp.expiration": 1_826_755_141_642_u64,
+            "golem.srv.caps.multi-activity": true,
+            "golem.node.debug.subnet": "public",
+            "golem.com.payment.debit-notes.accept-timeout?": 240,
+            "golem.com.scheme.payu.debit-note.interval-sec?": 180,
+            "golem.com.scheme.payu.payment-timeout-sec?": 43_200,
+            "golem.com.payment.platform.erc20-hoodi-tglm.address": "0xabc",
+            "golem.com.payment.protocol.version": "3",
+            "golem.srv.comp.task_package": "hash:sha3:abcd:http://images/ray",
+            "golem.srv.comp.vm.package_format": "gvmkit-squash",
+        });
+        assert_eq!(Value::Object(demand.properties.0), properties);
+        assert_eq!(
+            demand.constraints,
+            "(&(golem.node.debug.subnet=public)\n\
+             \t(|(golem.com.payment.platform.erc20-hoodi-tglm.address=*))\n\
+             \t(golem.com.payment.protocol.version>1)\n\
+             \t(golem.inf.cpu.threads<=8)\n\
+             \t(golem.runtime.name=vm)\n\
+             \t(&(golem.runtime.capabilities=vpn)\n\
+             \t(golem.runtime.capabilities=inet))\n\
+             \t(golem.inf.mem.gib>=1.0)\n\
+             \t(golem.inf.storage.gib>=2.5)\n\
+             \t(golem.inf.cpu.threads>=2))"
+        );
+    }
+
+    #[test]
+    fn a_node_that_wants_out_sends_a_manifest() {
+        let spec = NodeSpec {
+            outbound_urls: vec!["https://pypi.example".to_owned(), "http://b".to_owned()],
+            ..spec()
+        };
+
+        let demand = demand(&spec);
+
+        let payload = demand.properties.text("golem.srv.comp.payload").expect("a manifest");
+        let manifest = BASE64_STANDARD.decode(payload).expect("base64");
+        let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+        assert_eq!(demand.properties.get("golem.srv.comp.task_package"), None);
+        assert_eq!(
+            manifest["compManifest"]["net"]["inet"]["out"],
+            json!({ "protocols": ["https", "http"], "urls": ["https://pypi.example", "http://b"] })
+        );
+        assert_eq!(manifest["compManifest"]["script"]["commands"], json!(["run /bin/sh -c *"]));
+        assert_eq!(
+            manifest["payload"],
+            json!([{ "urls": ["http://images/ray"], "hash": "sha3:abcd" }])
+        );
+    }
+
+    #[test]
+    fn a_descriptor_travels_as_it_is() {
+        let descriptor = json!({ "node": { "id": "0x1" } });
+        let node_descriptor = descriptor.as_object().cloned();
+
+        let demand = demand(&NodeSpec { node_descriptor, ..spec() });
+
+        let key = "golem.!exp.gap-31.v0.node.descriptor";
+        assert_eq!(demand.properties.get(key), Some(&descriptor));
+    }
+
+    #[test]
+    fn a_counter_proposal_names_the_platform_and_the_terms() {
+        let demand = demand(&spec());
+        let terms = bounds(&spec()).optimal;
+
+        let counter = counter(&demand, &PlatformId::from("erc20-hoodi-tglm"), terms);
+
+        let said = |key: &str| counter.properties.get(key).cloned();
+        assert_eq!(said("golem.com.payment.chosen-platform"), Some(json!("erc20-hoodi-tglm")));
+        assert_eq!(said("golem.com.scheme.payu.payment-timeout-sec?"), Some(json!(86_400)));
+        assert_eq!(counter.constraints, demand.constraints);
+    }
+}

@@ -112,7 +112,7 @@ impl Funds {
                 self.stage = Stage::Ready { mark: None };
                 Some(bare(&self.platform, &identity))
             }
-            // Closed while the call was under way: what it made is not wanted.
+            // Closed while the call was under way: what it made is found by its mark.
             (FundsCall::Create, Stage::Closed, _) => None,
             (_, _, Ok(_)) => {
                 self.again(fx, "an answer to another question");
@@ -132,6 +132,15 @@ impl Funds {
             Stage::Decorating { allocation, .. } => decorate(fx, allocation),
             Stage::Identifying => identify(fx),
             Stage::Ready { .. } | Stage::Closed => {}
+        }
+    }
+
+    /// Asks for nothing any more; a call that is under way is still waited for.
+    pub(in crate::core) fn stop(&mut self, fx: &mut Effects) {
+        let waits_to_retry = fx.timers.due(&TimerKey::Funds).is_some();
+        fx.timers.cancel(&TimerKey::Funds);
+        if waits_to_retry && !self.is_settled() {
+            self.stage = Stage::Closed;
         }
     }
 
