@@ -18,8 +18,8 @@ use crate::{
     yagna::constraint::{Fact, Facts},
 };
 
-/// Facts are counted in units of 10^-12.
-const FACT_ONE: u128 = 1_000_000_000_000;
+/// Facts are counted in units of 10^-18.
+const FACT_ONE: i128 = 1_000_000_000_000_000_000;
 
 /// One offer of one provider.
 #[derive(Clone, Debug)]
@@ -208,10 +208,12 @@ impl Offer {
 
 impl Facts for Offer {
     fn fact(&self, key: &str) -> Option<Fact<'_>> {
-        let number = |billionths: u64| Some(Fact::Number(u128::from(billionths) * 1_000));
+        let number = |billionths: u64| {
+            Some(Fact::Number(i128::from(billionths) * (FACT_ONE / i128::from(ONE))))
+        };
         match key {
             "golem.inf.cpu.threads" if self.population.quirk == Quirk::NoThreads => None,
-            "golem.inf.cpu.threads" => Some(Fact::Number(u128::from(self.threads) * FACT_ONE)),
+            "golem.inf.cpu.threads" => Some(Fact::Number(i128::from(self.threads) * FACT_ONE)),
             "golem.inf.mem.gib" => number(self.memory),
             "golem.inf.storage.gib" => number(self.storage),
             "golem.node.debug.subnet" => Some(Fact::Text(Cow::Borrowed(&self.population.subnet))),
