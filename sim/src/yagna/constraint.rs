@@ -165,8 +165,8 @@ impl Operand {
     }
 }
 
-/// A decimal number, if the text is one.
-fn read_number(text: &str) -> Option<i128> {
+/// A decimal number in units of 10^-18, if the text is one.
+pub(crate) fn read_number(text: &str) -> Option<i128> {
     let unsigned = text.strip_prefix('-');
     let digits = unsigned.unwrap_or(text);
     if digits.starts_with(['+', '-']) {
