@@ -162,8 +162,9 @@ async fn statuses_have_their_classes() {
         })
     );
     for status in [302, 500, 504] {
-        let failed = Doubt::Failed { status: Status(status), body: "why".to_owned() };
-        let response = with_length(status, r#"{"message":"why"}"#);
+        let body = r#"{"message":"why"}"#;
+        let failed = Doubt::Failed { status: Status(status), body: body.to_owned() };
+        let response = with_length(status, body);
         assert_eq!(reply_to(&response).await, Err(CallError::Unknown(failed)));
     }
     let unreadable = reply_to(&with_length(200, "<html>")).await;

@@ -59,6 +59,11 @@ const PAUSE_MIN: Span = Span::millis(250);
 const IDLE_POLLS_MAX: u64 = 120;
 /// An offer that is better by more than chance can explain, in millionths.
 const CHANCE: u64 = 100_001;
+/// What an offer must state to be negotiated.
+const TERMS: [&str; 2] = [
+    "golem.com.scheme.payu.debit-note.interval-sec?",
+    "golem.com.scheme.payu.payment-timeout-sec?",
+];
 /// Calls that are not part of a negotiation.
 const OTHER_CALLS_MAX: usize = 16;
 
@@ -96,6 +101,8 @@ struct Known {
     costs: Option<Costs>,
     matched_at: Timestamp,
     chain: u32,
+    /// It speaks of payments while the node runs; nothing else can be negotiated.
+    has_terms: bool,
     is_answered: bool,
 }
 
@@ -323,6 +330,7 @@ impl Auditor {
             costs: Costs::of_properties(&proposal.body.properties),
             matched_at: now,
             chain,
+            has_terms: TERMS.iter().all(|key| proposal.body.properties.number(key).is_some()),
             is_answered: false,
         };
         self.proposals.insert(proposal.id.clone(), known);
@@ -385,6 +393,7 @@ impl Auditor {
             .filter(|known| {
                 known.state == ProposalState::Initial
                     && known.subscription == chosen.subscription
+                    && known.has_terms
                     && known.matched_at < now
                     && !asked.contains(&(&known.issuer, known.name.as_str()))
                     && !self.troubled.contains(&known.issuer)

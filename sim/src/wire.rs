@@ -16,14 +16,9 @@ pub(crate) fn pass_request(request: &Request) -> Request {
 
 /// The reply after a trip over the wire.
 pub(crate) fn pass_reply(request: &Request, reply: &Reply) -> Result<Response, CallError> {
-    let written = match reply {
-        Ok(response) => wire::encode_response(Ok(response)),
-        // The daemon's words are the body as it is, not a message to be wrapped.
-        Err(refusal) => wire::HttpResponse {
-            status: refusal.status,
-            content_type: Some("application/json".to_owned()),
-            body: refusal.body.clone().into_bytes(),
-        },
-    };
+    let written = wire::encode_response(match reply {
+        Ok(response) => Ok(response),
+        Err(refusal) => Err((refusal.status, &refusal.body)),
+    });
     wire::decode_response(request, &written)
 }

@@ -482,7 +482,9 @@ impl Daemon {
         events
             .map(|event| match event {
                 DemandEvent::Proposal(proposal) => *proposal,
-                other => panic!("{other:?}"),
+                other @ (DemandEvent::Rejected { .. } | DemandEvent::Unreadable(_)) => {
+                    panic!("{other:?}")
+                }
             })
             .collect()
     }

@@ -113,14 +113,15 @@ impl Text {
             nodes.len(),
             providers(nodes),
             threads(nodes),
-            memory(nodes),
+            memory(nodes).as_millionths() / 1_000_000,
         ));
         self.spread(&spread);
         self.line("\nCheapest cluster, one node of each provider, without start prices:");
         let load = u64::from(sizes.load.as_millionths()) / 10_000;
         for workers in sizes_of(sizes) {
             let quote = supply::quote(nodes, workers + 1, sizes.load);
-            self.line(format!("1 head and {workers} workers: {}", quoted(&quote, load)));
+            let plural = if workers == 1 { "" } else { "s" };
+            self.line(format!("1 head and {workers} worker{plural}: {}", quoted(&quote, load)));
         }
     }
 
@@ -138,8 +139,8 @@ impl Text {
         let most = spread.bars.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
         for (end, count) in &spread.bars {
             let width = usize::try_from((count * BAR_WIDTH).div_ceil(most)).unwrap_or(0);
-            let row = format!("{:>8}  {} {count}", format!("≤ {}", short(*end)), "█".repeat(width));
-            self.line(row);
+            let bar = if width == 0 { String::new() } else { "█".repeat(width) + " " };
+            self.line(format!("{:>8}  {bar}{count}", format!("≤ {}", short(*end))));
         }
     }
 
@@ -151,7 +152,9 @@ impl Text {
         self.line("\nWhat the limits cost:");
         for (limit, providers) in limits.iter().zip(&market.funnel.turned_away) {
             let (key, value) = (limit.key(), limit.value());
-            self.line(format!("`{key}` = {value} turned away {} providers", providers.len()));
+            let plural = if providers.len() == 1 { "" } else { "s" };
+            let count = providers.len();
+            self.line(format!("`{key}` = {value} turned away {count} provider{plural}"));
         }
     }
 }

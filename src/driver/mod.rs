@@ -45,7 +45,7 @@ pub async fn survey(
     let started = now();
     let mut machine = Machine::new(Seed::new(started.as_unix_micros()), started);
     let mut shell = Shell::new(client.clone());
-    let mut display = Display::new();
+    let display = Display::new();
     let mut is_ending = false;
     let command = Command::Survey(Box::new(plan));
     let mut input = Input::Requested { id: SURVEY, command };

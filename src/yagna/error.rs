@@ -22,7 +22,7 @@ pub enum CallError {
     Rejected {
         /// The status, 400 to 499.
         status: Status,
-        /// The message of the body, or all of it as text if it is no plain message; 4 KiB at most.
+        /// The body as the daemon wrote it; 4 KiB at most.
         body: String,
     },
     /// Certainly not executed: no connection, or the request was not written.
@@ -48,7 +48,7 @@ pub enum Doubt {
     Failed {
         /// The status, 500 to 599, or one that nobody expects.
         status: Status,
-        /// As that of a refusal.
+        /// The body as the daemon wrote it; 4 KiB at most.
         body: String,
     },
     /// The daemon said that it was done, in words that cannot be read.

@@ -52,7 +52,7 @@ impl Market {
             refuse_every: 0,
             agreements: Agreements::Approve,
             subnet: "public",
-            coefficients: ["0.0003", "0.0001", "0"],
+            coefficients: ["0.0001", "0.00005", "0"],
         }
     }
 

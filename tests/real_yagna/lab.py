@@ -278,7 +278,7 @@ def add_terms(parser):
     add("--refusal", default="Node is busy.", help="the reason given by a refusing offer")
     add("--agreements", choices=("approve", "refuse", "ignore"), default="approve")
     add("--subnet", default="public")
-    add("--coeffs", type=coefficients, default=[0.0003, 0.0001, 0.0], metavar="CPU,ENV,START")
+    add("--coeffs", type=coefficients, default=[0.0001, 0.00005, 0.0], metavar="CPU,ENV,START")
     add("--threads", type=int, default=8)
     add("--memory", type=float, default=16.0, metavar="GIB")
     add("--storage", type=float, default=100.0, metavar="GIB")

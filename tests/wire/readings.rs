@@ -101,7 +101,10 @@ fn a_status_decides_the_class() {
     );
     assert_eq!(
         answer(404, r#"{"message":null}"#),
-        Err(CallError::Rejected { status: Status::NOT_FOUND, body: String::new() })
+        Err(CallError::Rejected {
+            status: Status::NOT_FOUND,
+            body: r#"{"message":null}"#.to_owned()
+        })
     );
     for status in [0, 101, 202, 304, 500, 504, 599, 999] {
         let failed = Doubt::Failed { status: Status(status), body: "[]".to_owned() };

@@ -31,7 +31,8 @@ const REJECT_PATIENCE: Span = Span::secs(5);
 const REJECT_TRIES: u8 = 3;
 /// A provider that has not come to terms by then never will.
 const ROUNDS_MAX: u8 = 20;
-/// Answers that overtake the reply to our own call; more than a page of them cannot be meant.
+/// Answers that overtake the reply to our own call, and drafts that nobody waits for; more of them
+/// cannot be meant.
 const EARLY_MAX: usize = 256;
 /// A proposal older than this share of its hour is not worth a negotiation.
 const MATCH_LIFE: Span = Span::mins(48);
@@ -49,8 +50,8 @@ pub(super) struct Chain {
 
 #[derive(Debug)]
 enum Stage {
-    /// Our counter-proposal is on its way to the provider.
-    Countering,
+    /// Our counter-proposal is on its way to the provider, or waits for the daemon's return.
+    Countering { answering: ProposalId },
     /// The provider thinks about it.
     Awaiting { counter: ProposalId },
     /// The chain is decided; the provider is being told.
@@ -60,7 +61,7 @@ enum Stage {
 impl Chain {
     pub(super) fn is_decided(&self) -> bool {
         match self.stage {
-            Stage::Countering | Stage::Awaiting { .. } => false,
+            Stage::Countering { .. } | Stage::Awaiting { .. } => false,
             Stage::Rejecting { .. } => true,
         }
     }
@@ -111,7 +112,8 @@ impl Market {
         match self.bounds.open(terms, self.bounds.minimal) {
             Ok(stated) => {
                 self.pool.put(number, Place::Negotiating);
-                let chain = Chain { generation, rounds: 0, stated, stage: Stage::Countering };
+                let stage = Stage::Countering { answering: proposal.clone() };
+                let chain = Chain { generation, rounds: 0, stated, stage };
                 self.chains.insert(number, chain);
                 self.counter(fx, number, proposal, stated);
             }
@@ -126,7 +128,7 @@ impl Market {
         let Some(chain) = self.chains.get_mut(&number) else { return };
         let generation = chain.generation;
         chain.stated = stated;
-        chain.stage = Stage::Countering;
+        chain.stage = Stage::Countering { answering: proposal.clone() };
         chain.rounds += 1;
         let Some(subscription) = self.publication.subscription(generation).cloned() else { return };
         let Some(body) = self.counter_body(generation, stated) else { return };
@@ -162,7 +164,7 @@ impl Market {
                 chain.stage = Stage::Awaiting { counter: counter.clone() };
                 self.awaiting.insert(counter.clone(), number);
                 self.wake(fx, MarketTimer::Chain(number), fx.now.plus(ANSWER_PATIENCE));
-                if let Some(event) = self.early.remove(&counter) {
+                if let Some((_, _, event)) = self.early.remove(&counter) {
                     self.on_event(fx, generation, event);
                 }
             }
@@ -177,27 +179,35 @@ impl Market {
                 self.fail(fx, number, &format!("Failed to send proposal response! {error}"));
             }
         }
+        self.release_early(fx);
         self.dispatch(fx);
     }
 
-    /// The daemon is away. Nothing happened, so nothing is lost: the offer waits for its return.
+    /// The daemon is away. Nothing happened, so nothing is lost: the same answer waits for its
+    /// return.
     fn on_counter_not_sent(&mut self, fx: &mut Effects, number: OfferNo) {
-        self.chains.remove(&number);
-        self.pool.put(number, Place::Ready);
+        if let Some(chain) = self.chains.get_mut(&number) {
+            chain.rounds = chain.rounds.saturating_sub(1);
+        }
         if self.paused_until <= fx.now {
             self.pauses += 1;
             let pause =
                 Backoff::DAEMON.pause(self.pauses, fx.seed, "counter", u64::from(self.id.0));
             self.paused_until = fx.now.plus(pause);
         }
+        self.wake(fx, MarketTimer::Chain(number), self.paused_until);
         self.wake(fx, MarketTimer::Dispatch, self.paused_until);
     }
 
-    /// The provider did not answer in time.
-    pub(super) fn on_silence(&mut self, fx: &mut Effects, number: OfferNo) {
+    /// The chain has waited long enough: for the daemon, for the provider, or for another try.
+    pub(super) fn on_waited(&mut self, fx: &mut Effects, number: OfferNo) {
         let Some(chain) = self.chains.get(&number) else { return };
         match &chain.stage {
-            Stage::Countering => {}
+            Stage::Countering { .. } if !self.open => {}
+            Stage::Countering { answering } => {
+                let (answering, stated) = (answering.clone(), chain.stated);
+                self.counter(fx, number, answering, stated);
+            }
             Stage::Awaiting { .. } => {
                 self.blame(fx, number);
                 self.fail(fx, number, "Failed to receive proposal response!");
@@ -222,14 +232,23 @@ impl Market {
                 ProposalState::Draft => self.on_draft(fx, generation, proposal),
                 ProposalState::Rejected | ProposalState::Accepted | ProposalState::Expired => {}
             },
-            DemandEvent::Rejected { proposal, reason } => self.on_rejected(fx, proposal, reason),
+            DemandEvent::Rejected { proposal, reason } => {
+                self.on_rejected(fx, generation, proposal, reason);
+            }
             DemandEvent::Unreadable(_) => self.funnel.unreadable += 1,
         }
     }
 
-    fn on_rejected(&mut self, fx: &mut Effects, counter: ProposalId, reason: Option<Rejection>) {
+    fn on_rejected(
+        &mut self,
+        fx: &mut Effects,
+        generation: Generation,
+        counter: ProposalId,
+        reason: Option<Rejection>,
+    ) {
         let Some(number) = self.awaiting.get(&counter).copied() else {
-            self.keep_early(counter.clone(), DemandEvent::Rejected { proposal: counter, reason });
+            let event = DemandEvent::Rejected { proposal: counter.clone(), reason };
+            self.keep_early(fx, generation, counter, event);
             return;
         };
         let message = reason.and_then(|reason| reason.message);
@@ -241,7 +260,7 @@ impl Market {
         let Some(number) = number.copied() else {
             match proposal.previous.clone() {
                 Some(counter) if self.has_counters_in_flight() => {
-                    self.keep_early(counter, DemandEvent::Proposal(proposal));
+                    self.keep_early(fx, generation, counter, DemandEvent::Proposal(proposal));
                 }
                 Some(_) | None => self.reject_stray(fx, generation, proposal.id),
             }
@@ -346,27 +365,63 @@ impl Market {
     /// A draft that belongs to no chain of ours, such as one that came after its time: the provider
     /// is told, once, that nobody waits for it.
     fn reject_stray(&mut self, fx: &mut Effects, generation: Generation, draft: ProposalId) {
-        let Some(subscription) = self.publication.subscription(generation).cloned() else { return };
-        if self.strays >= self.parallel {
-            return;
+        if self.stray_drafts.len() < EARLY_MAX {
+            self.stray_drafts.push_back((generation, draft));
         }
-        self.strays += 1;
-        let request = Request::RejectProposal {
-            subscription,
-            proposal: draft,
-            reason: NOT_NEEDED.to_owned(),
-        };
-        fx.call(self.purpose(MarketCall::RejectStray), request, REJECT_PATIENCE);
+        self.send_strays(fx);
     }
 
-    fn keep_early(&mut self, counter: ProposalId, event: DemandEvent) {
+    pub(super) fn on_stray_rejected(&mut self, fx: &mut Effects) {
+        self.strays = self.strays.saturating_sub(1);
+        self.send_strays(fx);
+    }
+
+    fn send_strays(&mut self, fx: &mut Effects) {
+        while self.strays < self.parallel {
+            let Some((generation, draft)) = self.stray_drafts.pop_front() else { break };
+            let Some(subscription) = self.publication.subscription(generation).cloned() else {
+                continue;
+            };
+            self.strays += 1;
+            let reason = NOT_NEEDED.to_owned();
+            let request = Request::RejectProposal { subscription, proposal: draft, reason };
+            fx.call(self.purpose(MarketCall::RejectStray), request, REJECT_PATIENCE);
+        }
+    }
+
+    /// Keeps an answer whose question has no name yet.
+    fn keep_early(
+        &mut self,
+        fx: &Effects,
+        generation: Generation,
+        counter: ProposalId,
+        event: DemandEvent,
+    ) {
         if self.has_counters_in_flight() && self.early.len() < EARLY_MAX {
-            self.early.insert(counter, event);
+            self.early.insert(counter, (fx.now, generation, event));
+        }
+    }
+
+    /// Lets go of answers whose question was lost: what we asked so long ago has ended by now.
+    fn release_early(&mut self, fx: &mut Effects) {
+        if self.early.is_empty() {
+            return;
+        }
+        let in_flight = self.has_counters_in_flight();
+        let now = fx.now;
+        let released: Vec<_> = self
+            .early
+            .extract_if(.., |_, (at, _, _)| !in_flight || now.since(*at) > COUNTER_PATIENCE)
+            .collect();
+        for (_, (_, generation, event)) in released {
+            if let DemandEvent::Proposal(proposal) = event {
+                self.reject_stray(fx, generation, proposal.id);
+            }
         }
     }
 
     fn has_counters_in_flight(&self) -> bool {
-        self.chains.len() > self.awaiting.len()
+        self.chains.values().any(|chain| matches!(chain.stage, Stage::Countering { .. }))
     }
 
     /// Ends a chain that came to nothing.

@@ -3,7 +3,10 @@
 //! A demand is kept published, its offers are filtered, scored, and negotiated side by side, best
 //! first. Rules kept here: K1 to K5, M9, B1.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 pub mod demand;
 pub mod funnel;
@@ -105,7 +108,9 @@ pub(super) struct Market {
     /// Which chain a counter-proposal of ours belongs to.
     awaiting: BTreeMap<ProposalId, OfferNo>,
     /// Answers that overtook the reply that names our counter-proposal.
-    early: BTreeMap<ProposalId, DemandEvent>,
+    early: BTreeMap<ProposalId, (Timestamp, Generation, DemandEvent)>,
+    /// Drafts that nobody waits for, until their providers are told.
+    stray_drafts: VecDeque<(Generation, ProposalId)>,
     /// Counter-proposals by generation and terms.
     counters: BTreeMap<(Generation, u64, u64), Arc<DemandBody>>,
     /// Failures in a row and the end of the pause, for providers in trouble.
@@ -145,6 +150,7 @@ impl Market {
             chains: BTreeMap::new(),
             awaiting: BTreeMap::new(),
             early: BTreeMap::new(),
+            stray_drafts: VecDeque::new(),
             counters: BTreeMap::new(),
             troubles: BTreeMap::new(),
             supply: Vec::new(),
@@ -168,9 +174,11 @@ impl Market {
         self.funnel.waiting = u64::try_from(self.pool.waiting()).unwrap_or(u64::MAX);
     }
 
-    /// Whether no provider is left that must still be told.
+    /// Whether no provider is left that must still be told, and no demand is on its way.
     pub(super) fn is_settled(&self) -> bool {
-        self.strays == 0 && self.chains.values().all(|chain| !chain.is_decided())
+        self.strays == 0
+            && !self.publication.is_pending()
+            && self.chains.values().all(|chain| !chain.is_decided())
     }
 
     /// Withdraws the demand, and with it what is still open.
@@ -192,7 +200,7 @@ impl Market {
             MarketCall::Poll(generation) => self.on_polled(fx, generation, result),
             MarketCall::Counter(number) => self.on_countered(fx, number, result),
             MarketCall::Reject(number) => self.on_reject_sent(fx, number, &result),
-            MarketCall::RejectStray => self.strays = self.strays.saturating_sub(1),
+            MarketCall::RejectStray => self.on_stray_rejected(fx),
         }
     }
 
@@ -202,7 +210,7 @@ impl Market {
             MarketTimer::Poll(generation) => self.poll(fx, generation),
             MarketTimer::Retire(generation) => self.retire(fx, generation, sweeper),
             MarketTimer::Dispatch => self.dispatch(fx),
-            MarketTimer::Chain(number) => self.on_silence(fx, number),
+            MarketTimer::Chain(number) => self.on_waited(fx, number),
         }
     }
 

@@ -64,6 +64,10 @@ impl Publication {
         self.generations.get(&generation).map(|published| &published.subscription)
     }
 
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     pub(super) fn body(&self, generation: Generation) -> Option<&Arc<DemandBody>> {
         self.generations.get(&generation).map(|published| &published.body)
     }
@@ -258,6 +262,9 @@ impl Market {
     /// Withdraws all generations.
     pub(super) fn withdraw(&mut self, fx: &mut Effects, sweeper: &mut Sweeper) {
         fx.timers.cancel(&self.timer(MarketTimer::Publish));
+        if let Some((_, mark, _)) = self.publication.pending.take() {
+            sweeper.discard(fx, Item::Demand(mark));
+        }
         let generations: Vec<Generation> = self.publication.generations.keys().copied().collect();
         for generation in generations {
             self.retire(fx, generation, sweeper);

@@ -2,7 +2,7 @@
 //!
 //! A status says which of the three classes an outcome belongs to; a body never does.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     HttpRequest, HttpResponse, MARKET_PREFIX, Method, PAYMENT_PREFIX,
@@ -59,13 +59,6 @@ struct NewAllocation<'a> {
 #[derive(Serialize)]
 struct Reason<'a> {
     message: &'a str,
-}
-
-/// The usual error body; anything else in it means that it is another kind of document.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ErrorMessage {
-    message: Option<String>,
 }
 
 fn method(request: &Request) -> Method {
@@ -177,11 +170,7 @@ fn document<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-/// What an error body says to a person: its message, or all of it where it is something else.
+/// An error body as the daemon wrote it: users know its words from elsewhere.
 fn said(body: &[u8]) -> String {
-    let text = match serde_json::from_slice::<ErrorMessage>(body) {
-        Ok(ErrorMessage { message }) => message.unwrap_or_default(),
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
-    };
-    bounded(text)
+    bounded(String::from_utf8_lossy(body).into_owned())
 }
