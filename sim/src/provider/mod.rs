@@ -283,6 +283,14 @@ mod tests {
     }
 
     #[test]
+    fn an_offer_is_a_small_record() {
+        // Its identity is kept once for all offers of a provider: 42 bytes and two counters.
+        let identity = 42 + 2 * size_of::<usize>();
+
+        assert!(size_of::<super::Offer>() + identity <= 200);
+    }
+
+    #[test]
     fn an_offer_spells_out_exact_prices() {
         let offers = offers("populations: [{count: 1, cpu_hour: 0.5, env_hour: 0.36, start: 0.1}]");
 
