@@ -308,6 +308,21 @@ fn a_restart_forgets_demands_and_answers_nobody_but_keeps_allocations() {
 }
 
 #[test]
+fn after_a_restart_offers_come_back_with_broadcasts_but_not_those_withdrawn() {
+    let mut daemon = Daemon::of(
+        "daemon: {warm: 1}\npopulations: [{count: 20}, {count: 5, behaviour: {withdraws: 5}}]",
+    );
+    daemon.wait(Span::secs(10));
+
+    daemon.sim.restart(daemon.now);
+    let demand = daemon.subscribe();
+
+    assert!(daemon.collect(&demand, 0, 100).is_empty(), "it knows no offers");
+    daemon.wait(Span::secs(15));
+    assert_eq!(daemon.collect(&demand, 0, 100).len(), 20, "a neighbour told it about all others");
+}
+
+#[test]
 fn allocations_are_bounded_by_the_wallet_and_end_by_themselves() {
     let mut daemon = Daemon::of("daemon: {wallet: 8}");
     let Ok(Response::AllocationCreated(first)) = daemon.allocate(5, 60) else { panic!() };

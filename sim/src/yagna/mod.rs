@@ -161,12 +161,12 @@ impl SimYagna {
         self.agenda.due.keys().next().map(|(at, _)| *at)
     }
 
-    /// The daemon ends and starts again: demands and negotiations are forgotten, open requests are
-    /// never answered, allocations stay.
+    /// The daemon ends and starts again: demands, negotiations, and offers are forgotten, open
+    /// requests are never answered, allocations stay. Offers come back with broadcasts.
     pub fn restart(&mut self, now: Timestamp) {
         self.replies.clear();
         self.agenda.due.retain(|_, due| due.outlives_the_daemon());
-        self.market.forget(now);
+        self.market.forget(now, &mut self.agenda);
     }
 
     /// Our identity.

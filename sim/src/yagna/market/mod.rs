@@ -33,7 +33,7 @@ use crate::{
         agent::{self, Answer},
         populate,
     },
-    scenario::{Behaviour, Distribution, Scenario, distribution::ONE},
+    scenario::{Behaviour, Daemon, Distribution, Scenario, distribution::ONE},
 };
 
 /// The daemon ends every demand after an hour.
@@ -71,14 +71,25 @@ impl Due {
     }
 }
 
+/// How an offer stands to our daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is not on the market yet, or our daemon has not heard of it.
+    Unheard,
+    /// Our daemon knows it.
+    Known,
+    /// Its provider has taken it back.
+    Withdrawn,
+}
+
 #[derive(Debug)]
 pub(super) struct Market {
     seed: Seed,
     ids: Ids,
-    hop_ms: Distribution,
+    daemon: Daemon,
     offers: Vec<Offer>,
-    /// Whether each offer is on the market and known to our daemon.
-    known: Vec<bool>,
+    /// How each offer stands.
+    standing: Vec<Standing>,
     /// Calls of ours about each offer.
     calls: Vec<u64>,
     filters: Filters,
@@ -87,6 +98,7 @@ pub(super) struct Market {
     demands: BTreeMap<usize, Demand>,
     records: Vec<Record>,
     hops: u64,
+    restarts: u64,
 }
 
 impl Market {
@@ -107,14 +119,15 @@ impl Market {
         let mut market = Self {
             seed,
             ids: Ids(seed),
-            hop_ms: scenario.daemon.hop_ms.clone(),
-            known: vec![false; offers.len()],
+            daemon: scenario.daemon.clone(),
+            standing: vec![Standing::Unheard; offers.len()],
             calls: vec![0; offers.len()],
             filters: Filters::default(),
             books: Vec::new(),
             demands: BTreeMap::new(),
             records: Vec::new(),
             hops: 0,
+            restarts: 0,
             offers,
         };
         for number in 0..market.offers.len() {
@@ -122,7 +135,7 @@ impl Market {
             let Some(at) = broadcasts.arrival(number as u64, offer) else { continue };
             market.schedule_changes(number, at, agenda);
             if at <= now {
-                market.known[number] = true;
+                market.standing[number] = Standing::Known;
             } else {
                 agenda.add(at, Due::OfferArrives(number));
             }
@@ -151,7 +164,7 @@ impl Market {
         self.demands.insert(number, Demand::new(self.filters.parsed(&body.constraints)));
         agenda.add(now.plus(DEMAND_LIFE), Due::DemandExpires(number));
         for offer in 0..self.offers.len() {
-            if self.known[offer] {
+            if self.standing[offer] == Standing::Known {
                 self.match_with(now, number, offer);
             }
         }
@@ -267,11 +280,11 @@ impl Market {
     ) -> Vec<(RequestNo, Reply)> {
         match due {
             Due::OfferArrives(offer) => return self.on_offer_arrived(now, offer),
-            Due::OfferLeaves(offer) => self.known[offer] = false,
+            Due::OfferLeaves(offer) => self.standing[offer] = Standing::Withdrawn,
             Due::OfferRepriced { offer, factor } => {
-                self.known[offer] = false;
+                self.standing[offer] = Standing::Withdrawn;
                 self.offers.push(self.offers[offer].repriced(factor));
-                self.known.push(false);
+                self.standing.push(Standing::Unheard);
                 self.calls.push(0);
                 agenda.add(now.plus(PUBLISHED_AFTER), Due::OfferArrives(self.offers.len() - 1));
             }
@@ -303,11 +316,23 @@ impl Market {
         Vec::new()
     }
 
-    /// The daemon forgets all demands; whoever waits is left waiting.
-    pub(super) fn forget(&mut self, now: Timestamp) {
+    /// The daemon forgets all demands and offers; whoever waits is left waiting.
+    pub(super) fn forget(&mut self, now: Timestamp, agenda: &mut Agenda) {
         let numbers: Vec<usize> = self.demands.keys().copied().collect();
         for number in numbers {
             self.end(now, number, DemandEnd::Forgotten);
+        }
+        self.restarts += 1;
+        let (offers, nth) = (self.offers.len(), self.restarts);
+        let broadcasts = Broadcasts::after_restart(&self.daemon, offers, self.seed, nth, now);
+        for (number, offer) in self.offers.iter().enumerate() {
+            if self.standing[number] != Standing::Known {
+                continue;
+            }
+            self.standing[number] = Standing::Unheard;
+            if let Some(at) = broadcasts.arrival(number as u64, offer) {
+                agenda.add(at, Due::OfferArrives(number));
+            }
         }
     }
 
@@ -326,7 +351,10 @@ impl Market {
     }
 
     fn on_offer_arrived(&mut self, now: Timestamp, offer: usize) -> Vec<(RequestNo, Reply)> {
-        self.known[offer] = true;
+        if self.standing[offer] != Standing::Unheard {
+            return Vec::new();
+        }
+        self.standing[offer] = Standing::Known;
         let demands: Vec<usize> = self.demands.keys().copied().collect();
         let mut woken = Vec::new();
         for demand in demands {
@@ -451,7 +479,7 @@ impl Market {
             );
             return Err(refuse(410, &message));
         }
-        if !self.known[offer] {
+        if self.standing[offer] != Standing::Known {
             let theirs = self.ids.offer(offer);
             let message = format!("Subscription [{theirs}] was already unsubscribed.");
             return Err(refuse(400, &message));
@@ -525,7 +553,7 @@ impl Market {
 
     fn hop(&mut self) -> Span {
         self.hops += 1;
-        let billionths = self.hop_ms.sample(self.seed, "hop", self.hops, 0);
+        let billionths = self.daemon.hop_ms.sample(self.seed, "hop", self.hops, 0);
         Span::micros(billionths / (ONE / 1_000)).min(HOP_MAX)
     }
 
