@@ -1,6 +1,6 @@
 //! Every planted bug is seen by the invariant that it breaks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use golem_sim::plan::Plan;
 use ray_on_golem::core::planted::Bug;
@@ -23,6 +23,20 @@ fn every_planted_bug_is_caught() {
     }
 }
 
+#[test]
+fn every_invariant_of_the_auditor_has_a_bug_that_breaks_it() {
+    let architecture = std::fs::read_to_string("ARCHITECTURE.md").expect("there is a page");
+    let listed: BTreeSet<&str> = architecture
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .flat_map(|cell| cell.split(", "))
+        .filter(|id| id.len() == 2 && id.ends_with(|last: char| last.is_ascii_digit()))
+        .collect();
+
+    let broken: BTreeSet<&str> = Bug::ALL.into_iter().map(breaks).collect();
+    assert_eq!(listed, broken);
+}
+
 /// The invariant that a bug breaks first.
 const fn breaks(bug: Bug) -> &'static str {
     match bug {
@@ -38,5 +52,7 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::RecordForgotten => "R1",
         Bug::CallBeforePersist => "R2",
         Bug::AnswerForgotten => "A5",
+        Bug::PollImpatient => "B3",
+        Bug::EndUnbounded => "V4",
     }
 }

@@ -53,6 +53,8 @@ impl Violation {
 const DRAFT_PATIENCE: Span = Span::secs(60);
 /// More counter-proposals than this in one chain are endless.
 const COUNTERS_MAX: u32 = 25;
+/// A provider that has not answered by then may be left alone.
+const SILENCE: Span = Span::secs(29);
 /// What failed is not repeated sooner than this.
 const PAUSE_MIN: Span = Span::millis(250);
 /// Polls that bring nothing, in one minute and for one demand.
@@ -78,6 +80,8 @@ pub(crate) struct Auditor {
     drafts_due: BTreeSet<(Timestamp, ProposalId)>,
     failed: BTreeMap<Subject, Timestamp>,
     troubled: BTreeSet<ProviderId>,
+    /// Counter-proposals without an answer: since when, and of whom one is due.
+    asked: BTreeMap<ProposalId, (Timestamp, ProviderId)>,
     idle_polls: BTreeMap<(SubscriptionId, u64), u64>,
     ended_demands: BTreeSet<SubscriptionId>,
     end_asked: u32,
@@ -124,6 +128,7 @@ impl Auditor {
             drafts_due: BTreeSet::new(),
             failed: BTreeMap::new(),
             troubled: BTreeSet::new(),
+            asked: BTreeMap::new(),
             idle_polls: BTreeMap::new(),
             ended_demands: BTreeSet::new(),
             end_asked: 0,
@@ -231,16 +236,14 @@ impl Auditor {
                 self.ended_demands.insert(subscription.clone());
             }
             (Request::CounterProposal { proposal, .. }, Ok(Response::Countered(counter))) => {
-                let chain = self.proposals.get(proposal).map_or(0, |known| known.chain);
-                self.chains.insert(counter.clone(), chain + 1);
+                if let Some(known) = self.proposals.get(proposal) {
+                    self.chains.insert(counter.clone(), known.chain + 1);
+                    self.asked.insert(counter.clone(), (now, known.issuer.clone()));
+                }
             }
-            (Request::CounterProposal { proposal, .. }, Err(error)) => {
-                if let Some(known) = self.proposals.get_mut(proposal) {
+            (Request::CounterProposal { proposal, .. }, Err(_)) => {
+                if let Some(known) = self.proposals.get(proposal) {
                     self.troubled.insert(known.issuer.clone());
-                    // What was certainly not sent may be sent again.
-                    if matches!(error, CallError::NotSent { .. }) {
-                        known.is_answered = false;
-                    }
                 }
             }
             _ => {}
@@ -313,6 +316,17 @@ impl Auditor {
     }
 
     fn on_event(&mut self, now: Timestamp, subscription: &SubscriptionId, event: &DemandEvent) {
+        let counter = match event {
+            DemandEvent::Proposal(proposal) => proposal.previous.as_ref(),
+            DemandEvent::Rejected { proposal, .. } => Some(proposal),
+            DemandEvent::Unreadable(_) => None,
+        };
+        // Who answers late was left alone before, and stays so for a while.
+        if let Some((since, issuer)) = counter.and_then(|counter| self.asked.remove(counter))
+            && now.since(since) >= SILENCE
+        {
+            self.troubled.insert(issuer);
+        }
         let DemandEvent::Proposal(proposal) = event else { return };
         let chain = proposal
             .previous
@@ -381,6 +395,12 @@ impl Auditor {
         violations: &mut Vec<Violation>,
     ) {
         let value = |costs: &Costs| prices::value(&plan.limits, costs);
+        let silent: BTreeSet<&ProviderId> = self
+            .asked
+            .values()
+            .filter(|(since, _)| now.since(*since) >= SILENCE)
+            .map(|(_, issuer)| issuer)
+            .collect();
         let asked: BTreeSet<(&ProviderId, &str)> = self
             .proposals
             .values()
@@ -397,6 +417,7 @@ impl Auditor {
                     && known.matched_at < now
                     && !asked.contains(&(&known.issuer, known.name.as_str()))
                     && !self.troubled.contains(&known.issuer)
+                    && !silent.contains(&known.issuer)
                     && !plan.reputation.is_blacklisted(&known.issuer, now)
             })
             .filter_map(|known| known.costs.as_ref().map(|costs| (known, costs)))

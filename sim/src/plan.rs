@@ -68,7 +68,7 @@ impl Plan {
         let gather_secs = if draw("long", 6) == 0 { 4_500 } else { 20 + draw("gather", 300) };
         let outage = (is_on("faults") && is_on("outage")).then(|| Outage {
             at: Span::secs(draw("outage at", gather_secs)),
-            lasts: Span::secs(1 + draw("outage for", 60)),
+            lasts: Span::secs(1 + draw("outage for", 200)),
             kind: match draw("outage kind", 3) {
                 0 => OutageKind::Restart,
                 1 => OutageKind::Down,

@@ -35,11 +35,15 @@ pub enum Bug {
     CallBeforePersist,
     /// The request to end a survey is not answered (A5).
     AnswerForgotten,
+    /// The daemon is asked ten times a second whether something happened (B3).
+    PollImpatient,
+    /// A survey waits until everything is undone, however long that takes (V4).
+    EndUnbounded,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -55,6 +59,8 @@ impl Bug {
         Self::RecordForgotten,
         Self::CallBeforePersist,
         Self::AnswerForgotten,
+        Self::PollImpatient,
+        Self::EndUnbounded,
     ];
 }
 

@@ -21,6 +21,7 @@ use super::{
     },
     output::{Answer, Notice, Output},
     payment::funds::Funds,
+    planted::Bug,
     reputation::Reputation,
     sweep::Sweeper,
 };
@@ -204,7 +205,8 @@ impl Survey {
 
     /// Goes on to the next stage when this one has nothing left to do; true when all is done.
     pub(super) fn advance(&mut self, fx: &mut Effects, sweeper: &mut Sweeper) -> bool {
-        if self.stage == Stage::Settling && self.markets.values().all(Market::is_settled) {
+        let is_settled = self.funds.is_settled() && self.markets.values().all(Market::is_settled);
+        if self.stage == Stage::Settling && is_settled {
             self.sweep(fx, sweeper);
         }
         self.stage == Stage::Sweeping && sweeper.is_done()
@@ -216,7 +218,11 @@ impl Survey {
             market.leave(fx, sweeper);
         }
         self.funds.close(fx, sweeper);
-        fx.wake(TimerKey::Survey, fx.now.plus(SWEEP_TIME));
+        if fx.planted(Bug::EndUnbounded) {
+            fx.timers.cancel(&TimerKey::Survey);
+        } else {
+            fx.wake(TimerKey::Survey, fx.now.plus(SWEEP_TIME));
+        }
     }
 
     /// Answers; the survey is over.

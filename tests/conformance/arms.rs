@@ -19,7 +19,7 @@ use crate::lab::{Lab, Market};
 const PATIENCE: Span = Span::secs(30);
 
 /// Whoever answers requests.
-pub trait Arm {
+pub(crate) trait Arm {
     /// Makes one call; tells how it ended, and how long it took.
     fn timed(&mut self, request: Request) -> (Result<Response, CallError>, Span);
 
@@ -36,7 +36,7 @@ pub trait Arm {
 }
 
 /// The simulated daemon in virtual time.
-pub struct Sim {
+pub(crate) struct Sim {
     daemon: SimYagna,
     now: Timestamp,
     next: u64,
@@ -44,7 +44,7 @@ pub struct Sim {
 
 impl Sim {
     /// A fresh daemon with four offers, one of which refuses.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let text = "
             daemon: { warm: 1 }
             populations:
@@ -90,27 +90,27 @@ impl Arm for Sim {
 }
 
 /// A real daemon and its stand-in providers; they end with it.
-pub struct Real {
+pub(crate) struct Real {
     lab: Lab,
     runtime: tokio::runtime::Runtime,
 }
 
 /// One case's view of the real daemon.
-pub struct RealArm<'a> {
+pub(crate) struct RealArm<'a> {
     client: Client,
     runtime: &'a tokio::runtime::Runtime,
 }
 
 impl Real {
     /// A daemon with four offers, one of which refuses.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let lab = Lab::start(&Market { refuse_every: 4, ..Market::of(1, 4) });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Self { lab, runtime: runtime.expect("a runtime") }
     }
 
     /// A client for one case.
-    pub fn arm(&self) -> RealArm<'_> {
+    pub(crate) fn arm(&self) -> RealArm<'_> {
         let facts = self.lab.facts();
         let url: url::Url = facts.api_url.parse().expect("the lab tells its address");
         let key = AppKey::new(&facts.app_key).expect("the lab tells its key");

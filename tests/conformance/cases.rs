@@ -16,7 +16,7 @@ use crate::arms::Arm;
 type Case = fn(&mut dyn Arm);
 
 /// Every case and its name.
-pub const CASES: [(&str, Case); 18] = [
+pub(crate) const CASES: [(&str, Case); 18] = [
     ("we are somebody", identity),
     ("an allocation is made, listed, and released once", allocation_life),
     ("an allocation decorates a demand", decorations),

@@ -160,7 +160,7 @@ impl Market {
         }
         let request = Request::CollectEvents {
             subscription: published.subscription.clone(),
-            timeout: POLL_TIMEOUT,
+            timeout: if fx.planted(Bug::PollImpatient) { Span::millis(100) } else { POLL_TIMEOUT },
             max_events: POLL_EVENTS_MAX,
         };
         published.polled_at = fx.now;
@@ -175,9 +175,10 @@ impl Market {
     ) {
         let Some(published) = self.publication.generations.get_mut(&generation) else { return };
         published.poll = None;
-        let waited = fx.now.since(published.polled_at);
+        let is_worth =
+            fx.now.since(published.polled_at) >= POLL_WORTH || fx.planted(Bug::PollImpatient);
         match result {
-            Ok(Response::Events(events)) if !events.is_empty() || waited >= POLL_WORTH => {
+            Ok(Response::Events(events)) if !events.is_empty() || is_worth => {
                 published.failures = 0;
                 self.on_events(fx, generation, events);
                 self.poll(fx, generation);

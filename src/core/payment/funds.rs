@@ -77,6 +77,16 @@ impl Funds {
         }
     }
 
+    /// Whether it is known what there is to give back.
+    pub(in crate::core) fn is_settled(&self) -> bool {
+        match self.stage {
+            Stage::Creating { .. } => false,
+            Stage::Decorating { .. } | Stage::Identifying | Stage::Ready { .. } | Stage::Closed => {
+                true
+            }
+        }
+    }
+
     /// Takes a reply; hands out the decorations once they are known.
     pub(in crate::core) fn on_reply(
         &mut self,
