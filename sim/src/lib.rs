@@ -11,7 +11,7 @@ pub mod fault;
 pub mod plan;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod provider;
-#[deny(clippy::disallowed_methods)]
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod scenario;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod world;

@@ -16,10 +16,7 @@ use std::fs;
 use source::Source;
 
 /// Rust files longer than `shape::FILE_LINES_MAX`, each with the reason.
-const LONG_FILES: &[(&str, &str)] = &[(
-    "sim/src/yagna/market.rs",
-    "the daemon's whole market is one state machine; its answers are told apart call by call",
-)];
+const LONG_FILES: &[(&str, &str)] = &[];
 
 /// Functions longer than `shape::FUNCTION_LINES_MAX`, as `path:name`, each with the reason.
 const LONG_FUNCTIONS: &[(&str, &str)] = &[];

@@ -18,8 +18,8 @@ use crate::{
     yagna::constraint::{Fact, Facts},
 };
 
-/// Facts are counted in units of 10^-12.
-const FACT_ONE: u128 = 1_000_000_000_000;
+/// Facts are counted in units of 10^-18.
+const FACT_ONE: i128 = 1_000_000_000_000_000_000;
 
 /// One offer of one provider.
 #[derive(Clone, Debug)]
@@ -44,22 +44,42 @@ pub struct Offer {
 }
 
 /// What a draft says in place of its offer's own values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draft {
+    /// The terms of payment; none if they are those of the offer.
+    pub terms: Option<Terms>,
+    /// The prices.
+    pub prices: Prices,
+}
+
+/// Terms of payment; what is none is not spoken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
     /// Seconds between debit notes.
     pub note_interval: Option<u64>,
     /// Seconds to pay a debit note.
     pub payment_timeout: Option<u64>,
     /// Seconds to accept a debit note.
     pub accept_timeout: Option<u64>,
-    /// The price, in billionths of the offered one.
-    pub price_factor: Option<u64>,
+}
+
+/// The prices of a draft.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Prices {
+    /// Those of the offer.
+    #[default]
+    AsOffered,
+    /// So many billionths of those of the offer.
+    Times(u64),
+    /// Those that we named.
+    Adopted(Arc<[Value]>),
 }
 
 /// What the template of the provider agent offers.
-const NOTE_INTERVAL_SECS: u64 = 120;
-const PAYMENT_TIMEOUT_SECS: u64 = 120;
-const ACCEPT_TIMEOUT_SECS: u64 = 240;
+const TEMPLATE: Terms =
+    Terms { note_interval: Some(120), payment_timeout: Some(120), accept_timeout: Some(240) };
+
+const COEFFICIENTS: &str = "golem.com.pricing.model.linear.coeffs";
 
 /// Draws all offers of a population; `first` numbers its first provider on the whole network.
 #[must_use]
@@ -111,28 +131,25 @@ impl Offer {
 
     /// Everything that it says, or a draft made from it.
     #[must_use]
-    pub fn properties(&self, draft: Draft) -> Properties {
+    pub fn properties(&self, draft: &Draft) -> Properties {
         let (population, quirk) = (&self.population, self.population.quirk);
         let mut properties = Properties::default();
         let texts = |words: &[String]| {
             Value::Array(words.iter().map(|word| Value::String(word.clone())).collect())
         };
         properties.set("golem.activity.caps.transfer.protocol", vec!["http", "https", "gftp"]);
-        properties.set(
-            "golem.com.payment.debit-notes.accept-timeout?",
-            draft.accept_timeout.unwrap_or(ACCEPT_TIMEOUT_SECS),
-        );
+        let terms = draft.terms.unwrap_or(TEMPLATE);
+        set_if_some(&mut properties, agent::ACCEPT_TIMEOUT, terms.accept_timeout);
         for platform in &population.platforms {
             let key = format!("golem.com.payment.platform.{platform}.address");
             properties.set(key, self.provider.as_str());
         }
         properties.set("golem.com.payment.protocol.version", 3);
-        self.set_price(&mut properties, draft.price_factor);
+        self.set_price(&mut properties, &draft.prices);
         properties.set("golem.com.scheme", "payu");
         if quirk != Quirk::NoTerms {
-            properties.set(agent::NOTE_INTERVAL, draft.note_interval.unwrap_or(NOTE_INTERVAL_SECS));
-            properties
-                .set(agent::PAYMENT_TIMEOUT, draft.payment_timeout.unwrap_or(PAYMENT_TIMEOUT_SECS));
+            set_if_some(&mut properties, agent::NOTE_INTERVAL, terms.note_interval);
+            set_if_some(&mut properties, agent::PAYMENT_TIMEOUT, terms.payment_timeout);
         }
         properties.set("golem.inf.cpu.architecture", "x86_64");
         properties.set("golem.inf.cpu.cores", self.threads.div_ceil(2));
@@ -151,11 +168,12 @@ impl Offer {
         properties
     }
 
-    fn set_price(&self, properties: &mut Properties, factor: Option<u64>) {
-        let raised = |price: u64| {
-            let billionths = u128::from(price) * u128::from(factor.unwrap_or(ONE));
-            billionths / u128::from(ONE)
+    fn set_price(&self, properties: &mut Properties, prices: &Prices) {
+        let factor = match prices {
+            Prices::AsOffered | Prices::Adopted(_) => ONE,
+            Prices::Times(factor) => *factor,
         };
+        let raised = |price: u64| u128::from(price) * u128::from(factor) / u128::from(ONE);
         // Rounded down, as a provider's float would have it: never above the price per hour.
         let per_second = |per_hour: u64| decimal(raised(per_hour) * 1_000_000_000 / 3_600, 18);
         let mut usage = vec!["golem.usage.cpu_sec", "golem.usage.duration_sec"];
@@ -186,7 +204,10 @@ impl Offer {
         }
         coefficients.push(decimal(raised(self.start), 9));
         properties.set("golem.com.pricing.model", model);
-        properties.set("golem.com.pricing.model.linear.coeffs", coefficients);
+        match prices {
+            Prices::AsOffered | Prices::Times(_) => properties.set(COEFFICIENTS, coefficients),
+            Prices::Adopted(named) => properties.set(COEFFICIENTS, named.to_vec()),
+        }
         properties.set("golem.com.usage.vector", usage);
     }
 
@@ -208,10 +229,12 @@ impl Offer {
 
 impl Facts for Offer {
     fn fact(&self, key: &str) -> Option<Fact<'_>> {
-        let number = |billionths: u64| Some(Fact::Number(u128::from(billionths) * 1_000));
+        let number = |billionths: u64| {
+            Some(Fact::Number(i128::from(billionths) * (FACT_ONE / i128::from(ONE))))
+        };
         match key {
             "golem.inf.cpu.threads" if self.population.quirk == Quirk::NoThreads => None,
-            "golem.inf.cpu.threads" => Some(Fact::Number(u128::from(self.threads) * FACT_ONE)),
+            "golem.inf.cpu.threads" => Some(Fact::Number(i128::from(self.threads) * FACT_ONE)),
             "golem.inf.mem.gib" => number(self.memory),
             "golem.inf.storage.gib" => number(self.storage),
             "golem.node.debug.subnet" => Some(Fact::Text(Cow::Borrowed(&self.population.subnet))),
@@ -231,6 +254,12 @@ impl Facts for Offer {
     }
 }
 
+fn set_if_some(properties: &mut Properties, key: &str, value: Option<u64>) {
+    if let Some(value) = value {
+        properties.set(key, value);
+    }
+}
+
 /// A JSON number that is written as a decimal, exactly.
 fn decimal(value: u128, decimals: u8) -> Value {
     let atto = value.saturating_mul(10_u128.saturating_pow(u32::from(18 - decimals.min(18))));
@@ -244,7 +273,7 @@ mod tests {
 
     use ray_on_golem::core::rng::Seed;
 
-    use super::{Draft, Facts, populate};
+    use super::{COEFFICIENTS, Draft, Facts, populate};
     use crate::{scenario::Scenario, yagna::constraint::Constraint};
 
     fn offers(text: &str) -> Vec<super::Offer> {
@@ -254,12 +283,20 @@ mod tests {
     }
 
     #[test]
+    fn an_offer_is_a_small_record() {
+        // Its identity is kept once for all offers of a provider: 42 bytes and two counters.
+        let identity = 42 + 2 * size_of::<usize>();
+
+        assert!(size_of::<super::Offer>() + identity <= 200);
+    }
+
+    #[test]
     fn an_offer_spells_out_exact_prices() {
         let offers = offers("populations: [{count: 1, cpu_hour: 0.5, env_hour: 0.36, start: 0.1}]");
 
-        let properties = offers[0].properties(Draft::default());
+        let properties = offers[0].properties(&Draft::default());
 
-        let coefficients = properties.get("golem.com.pricing.model.linear.coeffs").expect("there");
+        let coefficients = properties.get(COEFFICIENTS).expect("there");
         assert_eq!(coefficients.to_string(), "[0.000138888888888888,0.0001,0.1]");
     }
 
@@ -280,7 +317,7 @@ mod tests {
         ] {
             let filter = Constraint::parse(text);
             for offer in &offers {
-                let spelled = offer.properties(Draft::default());
+                let spelled = offer.properties(&Draft::default());
                 assert_eq!(filter.accepts(offer), filter.accepts(&spelled), "{text} {offer:?}");
                 assert!(offer.fact("nothing").is_none());
             }

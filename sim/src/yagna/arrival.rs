@@ -28,6 +28,8 @@ pub(super) struct Broadcasts {
     /// The chance of one offer to be in one broadcast, in millionths.
     chance: u64,
     warm: u64,
+    /// Neighbours have learnt of all offers before the start.
+    is_settled: bool,
     seed: Seed,
     start: Timestamp,
 }
@@ -49,7 +51,19 @@ impl Broadcasts {
         at.sort_unstable();
         let offers = (offers as u64).max(1);
         let chance = (MILLION * BROADCAST_OFFERS_MAX / offers).min(MILLION);
-        Self { at, chance, warm: daemon.warm, seed, start }
+        Self { at, chance, warm: daemon.warm, is_settled: false, seed, start }
+    }
+
+    /// The broadcasts after the daemon's `nth` restart: it knows nothing, its neighbours know all.
+    pub(super) fn after_restart(
+        daemon: &Daemon,
+        offers: usize,
+        seed: Seed,
+        nth: u64,
+        start: Timestamp,
+    ) -> Self {
+        let seed = Seed::new(seed.draw("restart", nth, 0));
+        Self { warm: 0, is_settled: true, ..Self::new(daemon, offers, seed, start) }
     }
 
     /// When the network's `nth` offer reaches us; `None` if it does not within the hour.
@@ -67,7 +81,8 @@ impl Broadcasts {
                 || self.seed.below(MILLION, "carries", nth, which as u64) < self.chance
         };
         // A neighbour learns of an offer some time after it was made: not all come first.
-        let first = self.seed.below(1 + self.at.len() as u64 / 4, "learns", nth, 0) as usize;
+        let learnt_by = if self.is_settled { 1 } else { 1 + self.at.len() as u64 / 4 };
+        let first = self.seed.below(learnt_by, "learns", nth, 0) as usize;
         self.at.iter().enumerate().skip(first).find(|(which, _)| carries(*which)).map(|(_, at)| *at)
     }
 }

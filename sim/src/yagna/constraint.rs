@@ -1,7 +1,9 @@
 //! The market's filter language: `(&(golem.inf.mem.gib>=1)(|(a=b)(!(c=*))))`.
 //!
-//! `=` against a list means "contains", `*` stands for any text, numbers compare exactly. Text that
-//! is no filter matches nothing; the daemon takes it all the same.
+//! `=` against a list means "contains", `*` stands for any text, numbers compare exactly, and text
+//! compares as text. What is said of a property that is not there is neither true nor false, and so
+//! is its opposite: `(!(gpu=1))` does not match who never heard of `gpu`. Text that is no filter
+//! matches nothing; the daemon takes it all the same.
 
 use std::borrow::Cow;
 
@@ -13,8 +15,8 @@ use serde_json::Value;
 
 /// Filters nested deeper than this match nothing.
 const DEPTH_MAX: usize = 32;
-/// Numbers are compared in units of 10^-12.
-const DECIMALS: usize = 12;
+/// Numbers are compared in units of 10^-18; what is smaller is cut off on both sides.
+const DECIMALS: usize = 18;
 
 /// A parsed filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub enum Operator {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operand {
     text: String,
-    number: Option<u128>,
+    number: Option<i128>,
 }
 
 /// A property's value.
@@ -60,8 +62,8 @@ pub struct Operand {
 pub enum Fact<'a> {
     /// Text.
     Text(Cow<'a, str>),
-    /// A number in units of 10^-12.
-    Number(u128),
+    /// A number in units of 10^-18.
+    Number(i128),
     /// A list of texts.
     List(Cow<'a, [String]>),
 }
@@ -77,12 +79,10 @@ impl Facts for Properties {
         Some(match self.get(key)? {
             Value::Null => return None,
             Value::Bool(flag) => Fact::Text(Cow::Owned(flag.to_string())),
-            Value::Number(number) => {
-                match parse_scaled(number.as_str(), DECIMALS, Rounding::Down) {
-                    Ok(value) => Fact::Number(value),
-                    Err(_) => Fact::Text(Cow::Borrowed(number.as_str())),
-                }
-            }
+            Value::Number(number) => match read_number(number.as_str()) {
+                Some(value) => Fact::Number(value),
+                None => Fact::Text(Cow::Borrowed(number.as_str())),
+            },
             Value::String(text) => Fact::Text(Cow::Borrowed(text)),
             Value::Array(items) => Fact::List(Cow::Owned(
                 items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
@@ -106,23 +106,40 @@ impl Constraint {
     /// Whether the properties meet the filter.
     #[must_use]
     pub fn accepts(&self, facts: &impl Facts) -> bool {
+        self.resolve(facts) == Some(true)
+    }
+
+    /// Whether it is true; `None` if a missing property leaves it open.
+    fn resolve(&self, facts: &impl Facts) -> Option<bool> {
         match self {
-            Self::All(members) => members.iter().all(|member| member.accepts(facts)),
-            Self::Any(members) => members.iter().any(|member| member.accepts(facts)),
-            Self::Not(member) => !member.accepts(facts),
-            Self::Present(key) => facts.fact(key).is_some(),
+            Self::All(members) => resolve_members(members, facts, false),
+            Self::Any(members) => resolve_members(members, facts, true),
+            Self::Not(member) => member.resolve(facts).map(|is_met| !is_met),
+            Self::Present(key) => Some(facts.fact(key).is_some()),
             Self::Compare(key, operator, operand) => {
-                facts.fact(key).is_some_and(|fact| operand.is_met(*operator, &fact))
+                facts.fact(key).map(|fact| operand.is_met(*operator, &fact))
             }
-            Self::Never => false,
+            Self::Never => Some(false),
         }
     }
 }
 
+/// One member that is `decisive` decides; otherwise one that is open leaves all open.
+fn resolve_members(members: &[Constraint], facts: &impl Facts, decisive: bool) -> Option<bool> {
+    let mut is_open = false;
+    for member in members {
+        match member.resolve(facts) {
+            Some(is_met) if is_met == decisive => return Some(decisive),
+            Some(_) => {}
+            None => is_open = true,
+        }
+    }
+    (!is_open).then_some(!decisive)
+}
+
 impl Operand {
     fn new(text: &str) -> Self {
-        let number = parse_scaled(text, DECIMALS, Rounding::Down).ok();
-        Self { text: text.to_owned(), number }
+        Self { text: text.to_owned(), number: read_number(text) }
     }
 
     fn is_met(&self, operator: Operator, fact: &Fact<'_>) -> bool {
@@ -133,12 +150,6 @@ impl Operand {
             }
             (Fact::Number(number), Some(wanted)) => number.cmp(&wanted),
             (Fact::Number(_), None) => return false,
-            (Fact::Text(text), Some(wanted)) if operator != Operator::Equal => {
-                match parse_scaled(text, DECIMALS, Rounding::Down) {
-                    Ok(number) => number.cmp(&wanted),
-                    Err(_) => text.as_ref().cmp(&self.text),
-                }
-            }
             (Fact::Text(text), _) if operator == Operator::Equal => {
                 return matches_pattern(&self.text, text);
             }
@@ -152,6 +163,17 @@ impl Operand {
             Operator::GreaterOrEqual => ordering.is_ge(),
         }
     }
+}
+
+/// A decimal number in units of 10^-18, if the text is one.
+pub(crate) fn read_number(text: &str) -> Option<i128> {
+    let unsigned = text.strip_prefix('-');
+    let digits = unsigned.unwrap_or(text);
+    if digits.starts_with(['+', '-']) {
+        return None;
+    }
+    let magnitude = i128::try_from(parse_scaled(digits, DECIMALS, Rounding::Down).ok()?).ok()?;
+    Some(if unsigned.is_some() { -magnitude } else { magnitude })
 }
 
 /// Whether `text` is `pattern`, where `*` stands for any text.
@@ -258,6 +280,9 @@ mod tests {
         properties.set("threads", json!(8));
         properties.set("name", json!("prov-0"));
         properties.set("caps", json!(["vpn", "inet"]));
+        properties.set("version", json!("3"));
+        properties.set("debt", json!(-2.5));
+        properties.set("price", json!(0.000_000_000_000_1));
         properties
     }
 
@@ -286,6 +311,29 @@ mod tests {
             ("mem>=16", false),
             ("", false),
             ("(mem>=16)(x=1)", false),
+            (" ( & (mem >= 16) ) ", true),
+            ("(mem>=)", false),
+            ("(=16)", false),
+            ("(mem=1(6)", false),
+            ("(mem>=sixteen)", false),
+            ("(|)", false),
+            ("(mem=16.000)", true),
+            ("(mem=1.6e1)", true),
+            ("(debt<-2)", true),
+            ("(debt>-2)", false),
+            ("(price>0)", true),
+            ("(price>=0.0000000000001)", true),
+            ("(version>1)", true),
+            // Text compares as text.
+            ("(version>=10)", true),
+            ("(name>prov)", true),
+            ("(caps=v*)", true),
+            ("(caps>=vpn)", false),
+            // Who says nothing is neither on the one side nor on the other.
+            ("(!(gpu=1))", false),
+            ("(!(gpu=*))", true),
+            ("(|(gpu=1)(mem=16))", true),
+            ("(!(&(gpu=1)(mem=17)))", true),
         ];
         for (text, wanted) in table {
             assert_eq!(Constraint::parse(text).accepts(&offer()), wanted, "{text}");

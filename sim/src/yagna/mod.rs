@@ -19,7 +19,7 @@ use ray_on_golem::{
     yagna::{Identity, ProviderId, Request, Response, Status},
 };
 
-pub use market::{DemandBook, DemandEnd};
+pub use market::{ChainBook, ChainEnd, DemandBook, DemandEnd};
 pub use payment::AllocationBook;
 
 use crate::{provider, scenario::Scenario};
@@ -120,8 +120,11 @@ impl SimYagna {
                 }
             }
             Request::CounterProposal { subscription, proposal, body } => {
-                self.market.counter(now, id, subscription, proposal, body, &mut self.agenda);
-                return;
+                let agenda = &mut self.agenda;
+                match self.market.counter(now, id, subscription, proposal, body, agenda) {
+                    Some(reply) => reply,
+                    None => return,
+                }
             }
             Request::RejectProposal { subscription, proposal, .. } => {
                 self.market.reject(subscription, proposal)
@@ -158,11 +161,12 @@ impl SimYagna {
         self.agenda.due.keys().next().map(|(at, _)| *at)
     }
 
-    /// The daemon ends and starts again: demands and negotiations are forgotten, open requests are
-    /// never answered, allocations stay.
+    /// The daemon ends and starts again: demands, negotiations, and offers are forgotten, open
+    /// requests are never answered, allocations stay. Offers come back with broadcasts.
     pub fn restart(&mut self, now: Timestamp) {
         self.replies.clear();
-        self.market.forget(now);
+        self.agenda.due.retain(|_, due| due.outlives_the_daemon());
+        self.market.forget(now, &mut self.agenda);
     }
 
     /// Our identity.
@@ -175,6 +179,19 @@ impl SimYagna {
     #[must_use]
     pub fn demands(&self) -> &[DemandBook] {
         self.market.books()
+    }
+
+    /// Every negotiation there ever was, for an auditor; counted anew by each call.
+    #[must_use]
+    pub fn chains(&self) -> Vec<ChainBook> {
+        self.market.chains()
+    }
+
+    /// How many counter-proposals and rejections reached the daemon about each provider's offers,
+    /// for an auditor; counted anew by each call.
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<ProviderId, u64> {
+        self.market.calls()
     }
 
     /// Every allocation there ever was, for an auditor.

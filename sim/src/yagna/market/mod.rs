@@ -1,4 +1,7 @@
 //! The daemon's market: demands, matching, events, negotiation.
+//!
+//! A demand and an offer meet if each meets the other's filter. What they say to each other is kept
+//! as records; a record becomes an event with all its properties only when somebody takes it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,21 +9,31 @@ use ray_on_golem::{
     core::rng::Seed,
     units::{Span, Timestamp},
     yagna::{
-        DemandBody, DemandEvent, Proposal, ProposalId, ProposalState, Rejection, Response,
-        Subscription, SubscriptionId,
+        DemandBody, DemandEvent, ProposalId, ProviderId, Rejection, Response, Status, Subscription,
+        SubscriptionId,
     },
 };
 
-use super::{
-    Agenda, Refusal, Reply, RequestNo, arrival::Broadcasts, constraint::Constraint, refuse,
-};
+mod chain;
+mod demand;
+mod filter;
+mod record;
+
+pub use chain::{ChainBook, ChainEnd};
+pub use demand::{DemandBook, DemandEnd};
+
+use demand::{Demand, Waiting};
+use filter::Filters;
+use record::{Ids, Kind, Record};
+
+use super::{Agenda, Refusal, Reply, RequestNo, arrival::Broadcasts, refuse};
 use crate::{
     provider::{
-        Draft, Offer,
+        Offer,
         agent::{self, Answer},
         populate,
     },
-    scenario::{Behaviour, Distribution, Scenario, distribution::ONE},
+    scenario::{Behaviour, Daemon, Distribution, Scenario, distribution::ONE},
 };
 
 /// The daemon ends every demand after an hour.
@@ -28,6 +41,8 @@ const DEMAND_LIFE: Span = Span::hours(1);
 /// The daemon's own limit on a message to a provider.
 const HOP_MAX: Span = Span::secs(60);
 const EVENTS_MAX: u8 = 100;
+/// A new offer is broadcast after this time.
+const PUBLISHED_AFTER: Span = Span::secs(5);
 
 /// What will happen.
 #[derive(Debug)]
@@ -36,81 +51,54 @@ pub(crate) enum Due {
     OfferLeaves(usize),
     OfferRepriced { offer: usize, factor: u64 },
     CounterArrives { request: RequestNo, counter: usize },
-    Refused { request: RequestNo, refusal: Refusal },
     HopFails { request: RequestNo, proposal: usize },
     ProviderAnswers { counter: usize, answer: Answer },
     PollEnds { demand: usize, request: RequestNo },
     DemandExpires(usize),
 }
 
-/// One demand there ever was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DemandBook {
-    /// Its id.
-    pub id: SubscriptionId,
-    /// What it says.
-    pub body: Arc<DemandBody>,
-    /// When it was published.
-    pub since: Timestamp,
-    /// When and how it ended.
-    pub end: Option<(Timestamp, DemandEnd)>,
+impl Due {
+    /// Whether it happens on the network, whatever becomes of our daemon.
+    pub(crate) const fn outlives_the_daemon(&self) -> bool {
+        match self {
+            Self::OfferArrives(_) | Self::OfferLeaves(_) | Self::OfferRepriced { .. } => true,
+            Self::CounterArrives { .. }
+            | Self::HopFails { .. }
+            | Self::ProviderAnswers { .. }
+            | Self::PollEnds { .. }
+            | Self::DemandExpires(_) => false,
+        }
+    }
 }
 
-/// How a demand ended.
+/// How an offer stands to our daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DemandEnd {
-    /// We withdrew it.
+enum Standing {
+    /// It is not on the market yet, or our daemon has not heard of it.
+    Unheard,
+    /// Our daemon knows it.
+    Known,
+    /// Its provider has taken it back.
     Withdrawn,
-    /// Its hour was over.
-    Expired,
-    /// The daemon restarted.
-    Forgotten,
-}
-
-#[derive(Debug)]
-struct Demand {
-    filter: Constraint,
-    /// Rejections wait in front of proposals.
-    rejections: Vec<usize>,
-    proposals: Vec<usize>,
-    poll: Option<(RequestNo, u8)>,
-    polls: u64,
-    delivered: u64,
-}
-
-/// One proposal of any kind; its number is part of its id.
-#[derive(Debug)]
-struct Record {
-    demand: usize,
-    offer: usize,
-    previous: Option<usize>,
-    round: u64,
-    made: Timestamp,
-    kind: Kind,
-    is_countered: bool,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Initial,
-    Draft(Draft),
-    Ours(Arc<DemandBody>),
-    /// Ours, and what the provider said to it.
-    Refused(Option<Rejection>),
 }
 
 #[derive(Debug)]
 pub(super) struct Market {
     seed: Seed,
-    hop_ms: Distribution,
+    ids: Ids,
+    daemon: Daemon,
     offers: Vec<Offer>,
-    /// Whether each offer is on the market and known to our daemon.
-    known: Vec<bool>,
-    offer_filters: BTreeMap<String, Constraint>,
+    /// How each offer stands.
+    standing: Vec<Standing>,
+    /// Calls of ours about each offer.
+    calls: Vec<u64>,
+    filters: Filters,
     books: Vec<DemandBook>,
+    /// Those that are published, by their place in the books.
     demands: BTreeMap<usize, Demand>,
     records: Vec<Record>,
     hops: u64,
+    restarts: u64,
 }
 
 impl Market {
@@ -130,13 +118,16 @@ impl Market {
         let broadcasts = Broadcasts::new(&scenario.daemon, offers.len(), seed, now);
         let mut market = Self {
             seed,
-            hop_ms: scenario.daemon.hop_ms.clone(),
-            known: vec![false; offers.len()],
-            offer_filters: BTreeMap::new(),
+            ids: Ids(seed),
+            daemon: scenario.daemon.clone(),
+            standing: vec![Standing::Unheard; offers.len()],
+            calls: vec![0; offers.len()],
+            filters: Filters::default(),
             books: Vec::new(),
             demands: BTreeMap::new(),
             records: Vec::new(),
             hops: 0,
+            restarts: 0,
             offers,
         };
         for number in 0..market.offers.len() {
@@ -144,7 +135,7 @@ impl Market {
             let Some(at) = broadcasts.arrival(number as u64, offer) else { continue };
             market.schedule_changes(number, at, agenda);
             if at <= now {
-                market.known[number] = true;
+                market.standing[number] = Standing::Known;
             } else {
                 agenda.add(at, Due::OfferArrives(number));
             }
@@ -163,27 +154,17 @@ impl Market {
         agenda: &mut Agenda,
     ) -> Response {
         let number = self.books.len();
-        let id = self.subscription_id(number);
+        let id = self.ids.subscription(number);
         self.books.push(DemandBook {
             id: id.clone(),
             body: Arc::clone(body),
             since: now,
             end: None,
         });
-        self.demands.insert(
-            number,
-            Demand {
-                filter: Constraint::parse(&body.constraints),
-                rejections: Vec::new(),
-                proposals: Vec::new(),
-                poll: None,
-                polls: 0,
-                delivered: 0,
-            },
-        );
+        self.demands.insert(number, Demand::new(self.filters.parsed(&body.constraints)));
         agenda.add(now.plus(DEMAND_LIFE), Due::DemandExpires(number));
         for offer in 0..self.offers.len() {
-            if self.known[offer] {
+            if self.standing[offer] == Standing::Known {
                 self.match_with(now, number, offer);
             }
         }
@@ -203,13 +184,13 @@ impl Market {
         &mut self,
         now: Timestamp,
         id: &SubscriptionId,
-    ) -> (Reply, Option<(RequestNo, Reply)>) {
+    ) -> (Reply, Vec<(RequestNo, Reply)>) {
         match self.demand_number(id) {
             Some(number) => {
                 let cut_off = self.end(now, number, DemandEnd::Withdrawn);
                 (Ok(Response::Unsubscribed), cut_off)
             }
-            None => (Err(refuse(404, &format!("Demand [{id}] not found."))), None),
+            None => (Err(refuse(404, &format!("Demand [{id}] not found."))), Vec::new()),
         }
     }
 
@@ -235,8 +216,7 @@ impl Market {
             return Some(Ok(Response::Events(events)));
         }
         if let Some(demand) = self.demands.get_mut(&number) {
-            demand.polls += 1;
-            demand.poll = Some((request, max_events));
+            demand.polls.push_back(Waiting { request, max_events });
             agenda.add(now.plus(timeout), Due::PollEnds { demand: number, request });
         }
         None
@@ -244,10 +224,11 @@ impl Market {
 
     pub(super) fn cancel(&mut self, request: RequestNo) {
         for demand in self.demands.values_mut() {
-            demand.poll.take_if(|(waiting, _)| *waiting == request);
+            demand.take_poll(request);
         }
     }
 
+    /// Answers at once if it cannot be sent; otherwise when it has reached the provider.
     pub(super) fn counter(
         &mut self,
         now: Timestamp,
@@ -256,49 +237,37 @@ impl Market {
         proposal: &ProposalId,
         body: &Arc<DemandBody>,
         agenda: &mut Agenda,
-    ) {
-        let hop = self.hop();
-        let due = match self.check_counter(id, proposal, body) {
-            Err(refusal) => {
-                agenda.add(now, Due::Refused { request, refusal });
-                return;
-            }
-            Ok(number) => {
-                let offer = self.records[number].offer;
-                if let Some(hangs) = self.unreachable(offer) {
-                    agenda.add(now.plus(hangs), Due::HopFails { request, proposal: number });
-                    return;
-                }
-                let record = &mut self.records[number];
-                record.is_countered = true;
-                let ours = Record {
-                    demand: record.demand,
-                    offer,
-                    previous: Some(number),
-                    round: record.round + 1,
-                    made: now,
-                    kind: Kind::Ours(Arc::clone(body)),
-                    is_countered: false,
-                };
-                self.records.push(ours);
-                Due::CounterArrives { request, counter: self.records.len() - 1 }
-            }
+    ) -> Option<Reply> {
+        let number = match self.check_counter(id, proposal, body) {
+            Ok(number) => number,
+            Err(refusal) => return Some(Err(refusal)),
         };
-        agenda.add(now.plus(hop), due);
+        let Record { demand, offer, round, .. } = self.records[number];
+        if let Some(hangs) = self.unreachable(offer) {
+            agenda.add(now.plus(hangs), Due::HopFails { request, proposal: number });
+            return None;
+        }
+        self.records[number].is_countered = true;
+        let ours = Kind::Ours(Arc::clone(body));
+        let counter = self.record(
+            Record { round: round + 1, ..Record::new(now, demand, offer, ours) },
+            Some(number),
+        );
+        let at = now.plus(self.hop());
+        agenda.add(at, Due::CounterArrives { request, counter });
+        None
     }
 
     pub(super) fn reject(&mut self, id: &SubscriptionId, proposal: &ProposalId) -> Reply {
-        if self.demand_number(id).is_none() {
-            return Err(gone(id));
-        }
+        let Some(demand) = self.demand_number(id) else { return Err(gone(id)) };
         match self.proposal_number(proposal) {
-            Some(number) => {
-                self.records[number].is_countered = true;
+            Some(number) if self.records[number].demand == demand => {
+                self.records[number].is_rejected = true;
+                self.calls[self.records[number].offer] += 1;
                 Ok(Response::ProposalRejected)
             }
-            None => {
-                Err(Refusal { status: ray_on_golem::yagna::Status(500), ..unknown(id, proposal) })
-            }
+            // The daemon really fails here where it refuses elsewhere.
+            Some(_) | None => Err(Refusal { status: Status(500), ..unknown(id, proposal) }),
         }
     }
 
@@ -309,57 +278,90 @@ impl Market {
         due: Due,
         agenda: &mut Agenda,
     ) -> Vec<(RequestNo, Reply)> {
-        let reply = match due {
-            Due::OfferArrives(offer) => {
-                self.known[offer] = true;
-                let demands: Vec<usize> = self.demands.keys().copied().collect();
-                let woken = demands.into_iter().filter_map(|demand| {
-                    self.match_with(now, demand, offer);
-                    self.wake(demand)
-                });
-                return woken.collect();
-            }
-            Due::OfferLeaves(offer) => {
-                self.known[offer] = false;
-                None
-            }
+        match due {
+            Due::OfferArrives(offer) => return self.on_offer_arrived(now, offer),
+            Due::OfferLeaves(offer) => self.standing[offer] = Standing::Withdrawn,
             Due::OfferRepriced { offer, factor } => {
-                self.known[offer] = false;
+                self.standing[offer] = Standing::Withdrawn;
                 self.offers.push(self.offers[offer].repriced(factor));
-                self.known.push(false);
-                agenda.add(now.plus(Span::secs(5)), Due::OfferArrives(self.offers.len() - 1));
-                None
+                self.standing.push(Standing::Unheard);
+                self.calls.push(0);
+                agenda.add(now.plus(PUBLISHED_AFTER), Due::OfferArrives(self.offers.len() - 1));
             }
             Due::CounterArrives { request, counter } => {
                 self.on_counter_arrived(now, counter, agenda);
-                Some((request, Ok(Response::Countered(self.proposal_id(counter)))))
+                return vec![(request, Ok(Response::Countered(self.ids.proposal(counter))))];
             }
-            Due::Refused { request, refusal } => Some((request, Err(refusal))),
             Due::HopFails { request, proposal } => {
-                let id = self.proposal_id(proposal);
+                let id = self.ids.proposal(proposal);
                 let message = format!(
                     "Failed to send response for Proposal [{id}]. Error: Countering Proposal \
                      [{id}] GSB error: GSB failure: Net: error forwarding message: Connection \
                      timed out.."
                 );
-                Some((request, Err(refuse(500, &message))))
+                return vec![(request, Err(refuse(500, &message)))];
             }
-            Due::ProviderAnswers { counter, answer } => self.on_answer(now, counter, answer),
-            Due::PollEnds { demand, request } => self
-                .demands
-                .get_mut(&demand)
-                .and_then(|demand| demand.poll.take_if(|(waiting, _)| *waiting == request))
-                .map(|_| (request, Ok(Response::Events(Vec::new())))),
-            Due::DemandExpires(number) => self.end(now, number, DemandEnd::Expired),
-        };
-        reply.into_iter().collect()
+            Due::ProviderAnswers { counter, answer } => {
+                return self.on_answer(now, counter, answer);
+            }
+            Due::PollEnds { demand, request } => {
+                let waiting = self.demands.get_mut(&demand).and_then(|it| it.take_poll(request));
+                return waiting
+                    .map(|_| (request, Ok(Response::Events(Vec::new()))))
+                    .into_iter()
+                    .collect();
+            }
+            Due::DemandExpires(number) => return self.end(now, number, DemandEnd::Expired),
+        }
+        Vec::new()
     }
 
-    pub(super) fn forget(&mut self, now: Timestamp) {
+    /// The daemon forgets all demands and offers; whoever waits is left waiting.
+    pub(super) fn forget(&mut self, now: Timestamp, agenda: &mut Agenda) {
         let numbers: Vec<usize> = self.demands.keys().copied().collect();
         for number in numbers {
             self.end(now, number, DemandEnd::Forgotten);
         }
+        self.restarts += 1;
+        let (offers, nth) = (self.offers.len(), self.restarts);
+        let broadcasts = Broadcasts::after_restart(&self.daemon, offers, self.seed, nth, now);
+        for (number, offer) in self.offers.iter().enumerate() {
+            if self.standing[number] != Standing::Known {
+                continue;
+            }
+            self.standing[number] = Standing::Unheard;
+            if let Some(at) = broadcasts.arrival(number as u64, offer) {
+                agenda.add(at, Due::OfferArrives(number));
+            }
+        }
+    }
+
+    /// Every negotiation there ever was.
+    pub(super) fn chains(&self) -> Vec<ChainBook> {
+        chain::books(&self.records, &self.offers, &self.books)
+    }
+
+    /// How many counter-proposals and rejections we sent to each provider.
+    pub(super) fn calls(&self) -> BTreeMap<ProviderId, u64> {
+        let mut calls = BTreeMap::new();
+        for (offer, count) in self.offers.iter().zip(&self.calls).filter(|(_, count)| **count > 0) {
+            *calls.entry(offer.provider.clone()).or_insert(0) += count;
+        }
+        calls
+    }
+
+    fn on_offer_arrived(&mut self, now: Timestamp, offer: usize) -> Vec<(RequestNo, Reply)> {
+        if self.standing[offer] != Standing::Unheard {
+            return Vec::new();
+        }
+        self.standing[offer] = Standing::Known;
+        let demands: Vec<usize> = self.demands.keys().copied().collect();
+        let mut woken = Vec::new();
+        for demand in demands {
+            self.match_with(now, demand, offer);
+            woken.extend(self.wake(demand));
+        }
+        woken
     }
 
     fn schedule_changes(&self, number: usize, at: Timestamp, agenda: &mut Agenda) {
@@ -406,68 +408,49 @@ impl Market {
         now: Timestamp,
         counter: usize,
         answer: Answer,
-    ) -> Option<(RequestNo, Reply)> {
+    ) -> Vec<(RequestNo, Reply)> {
         let Record { demand, offer, round, .. } = self.records[counter];
         if !self.demands.contains_key(&demand) {
-            return None;
+            return Vec::new();
         }
         match answer {
-            Answer::Silence => return None,
+            Answer::Silence => {}
             Answer::Counter(draft) => {
-                self.records.push(Record {
-                    demand,
-                    offer,
-                    previous: Some(counter),
-                    round,
-                    made: now,
-                    kind: Kind::Draft(draft),
-                    is_countered: false,
-                });
-                let number = self.records.len() - 1;
-                self.demands.get_mut(&demand)?.proposals.push(number);
+                let draft = Record { round, ..Record::new(now, demand, offer, Kind::Draft(draft)) };
+                let number = self.record(draft, Some(counter));
+                self.queue(demand, |queue| queue.proposals.push(number));
             }
             Answer::Reject { message, is_final } => {
                 let reason = message
                     .map(|message| Rejection { message: Some(message), is_final: Some(is_final) });
                 self.records[counter].kind = Kind::Refused(reason);
-                self.demands.get_mut(&demand)?.rejections.push(counter);
+                self.queue(demand, |queue| queue.rejections.push(counter));
             }
         }
         self.wake(demand)
     }
 
-    /// A demand and an offer meet if each meets the other's filter.
     fn match_with(&mut self, now: Timestamp, demand: usize, offer: usize) {
         let Some(Demand { filter, .. }) = self.demands.get(&demand) else { return };
-        if !filter.accepts(&self.offers[offer]) {
+        let body = &self.books[demand].body;
+        if !filter.accepts(&self.offers[offer])
+            || !self.filters.of_offer(&self.offers[offer]).accepts(&body.properties)
+        {
             return;
         }
-        if !self.is_acceptable(offer, &Arc::clone(&self.books[demand].body)) {
-            return;
-        }
-        self.records.push(Record {
-            demand,
-            offer,
-            previous: None,
-            round: 0,
-            made: now,
-            kind: Kind::Initial,
-            is_countered: false,
-        });
-        let number = self.records.len() - 1;
+        let number = self.record(Record::new(now, demand, offer, Kind::Initial), None);
+        self.queue(demand, |queue| queue.proposals.push(number));
+    }
+
+    fn queue(&mut self, demand: usize, add: impl FnOnce(&mut Demand)) {
         if let Some(demand) = self.demands.get_mut(&demand) {
-            demand.proposals.push(number);
+            add(demand);
         }
     }
 
-    /// Whether what we say meets the offer's filter.
-    fn is_acceptable(&mut self, offer: usize, body: &DemandBody) -> bool {
-        let subnet = &self.offers[offer].population.subnet;
-        if !self.offer_filters.contains_key(subnet) {
-            let filter = Constraint::parse(&self.offers[offer].constraints());
-            self.offer_filters.insert(subnet.clone(), filter);
-        }
-        self.offer_filters.get(subnet).is_some_and(|filter| filter.accepts(&body.properties))
+    fn record(&mut self, record: Record, previous: Option<usize>) -> usize {
+        self.records.push(Record { previous, ..record });
+        self.records.len() - 1
     }
 
     fn check_counter(
@@ -480,15 +463,15 @@ impl Market {
             return Err(refuse(400, &format!("Subscription [{id}] was already unsubscribed.")));
         };
         let number = self.proposal_number(proposal).ok_or_else(|| unknown(id, proposal))?;
-        let record = &self.records[number];
-        let (offer, is_countered) = (record.offer, record.is_countered);
-        let is_theirs = match record.kind {
-            Kind::Initial | Kind::Draft(_) => record.demand == demand,
-            Kind::Ours(_) | Kind::Refused(_) => false,
-        };
-        if !is_theirs {
+        let Record { offer, is_countered, .. } = self.records[number];
+        if self.records[number].demand != demand {
             return Err(unknown(id, proposal));
         }
+        if self.records[number].is_ours() {
+            let message = format!("Proposal [{proposal}] was issued by ourselves.");
+            return Err(refuse(400, &message));
+        }
+        self.calls[offer] += 1;
         if is_countered {
             let message = format!(
                 "Proposal [{proposal}] already has counter proposal. Can't counter for the second \
@@ -496,14 +479,15 @@ impl Market {
             );
             return Err(refuse(410, &message));
         }
-        if !self.known[offer] {
-            let theirs = self.hex("offer", offer as u64);
-            let message =
-                format!("Subscription [{}-{theirs}] was already unsubscribed.", &theirs[..32]);
+        if self.standing[offer] != Standing::Known {
+            let theirs = self.ids.offer(offer);
+            let message = format!("Subscription [{theirs}] was already unsubscribed.");
             return Err(refuse(400, &message));
         }
-        let meets_ours = Constraint::parse(&body.constraints).accepts(&self.offers[offer]);
-        if !meets_ours || !self.is_acceptable(offer, body) {
+        let offered = &self.offers[offer];
+        if !self.filters.parsed(&body.constraints).accepts(offered)
+            || !self.filters.of_offer(offered).accepts(&body.properties)
+        {
             let message = format!("Proposal [{proposal}] doesn't match the Offer's constraints.");
             return Err(refuse(400, &message));
         }
@@ -532,68 +516,44 @@ impl Market {
     }
 
     /// Hands events to whoever waits for them.
-    fn wake(&mut self, demand: usize) -> Option<(RequestNo, Reply)> {
-        let waiting = self.demands.get_mut(&demand)?;
-        if waiting.rejections.is_empty() && waiting.proposals.is_empty() {
-            return None;
+    fn wake(&mut self, demand: usize) -> Vec<(RequestNo, Reply)> {
+        let mut woken = Vec::new();
+        while let Some(waiting) =
+            self.demands.get_mut(&demand).and_then(|queue| queue.next_poll_with_events())
+        {
+            let events = self.take(demand, waiting.max_events);
+            woken.push((waiting.request, Ok(Response::Events(events))));
         }
-        let (request, max_events) = waiting.poll.take()?;
-        let events = self.take(demand, max_events);
-        Some((request, Ok(Response::Events(events))))
+        woken
     }
 
-    /// Takes up to `max_events`: rejections in front, proposals in random order.
     fn take(&mut self, demand: usize, max_events: u8) -> Vec<DemandEvent> {
+        let seed = self.seed;
         let Some(queue) = self.demands.get_mut(&demand) else { return Vec::new() };
-        let max = usize::from(max_events);
-        let mut taken: Vec<usize> =
-            queue.rejections.drain(..queue.rejections.len().min(max)).collect();
-        while taken.len() < max && !queue.proposals.is_empty() {
-            let length = queue.proposals.len() as u64;
-            let drawn = self.seed.below(length, "event", demand as u64, queue.delivered);
-            queue.delivered += 1;
-            taken.push(queue.proposals.swap_remove(drawn as usize));
-        }
-        taken.into_iter().map(|number| self.event(number)).collect()
-    }
-
-    fn event(&self, number: usize) -> DemandEvent {
-        let record = &self.records[number];
-        let (state, draft) = match &record.kind {
-            Kind::Initial => (ProposalState::Initial, Draft::default()),
-            Kind::Draft(draft) => (ProposalState::Draft, *draft),
-            Kind::Ours(_) => (ProposalState::Draft, Draft::default()),
-            Kind::Refused(reason) => {
-                let proposal = self.proposal_id(number);
-                return DemandEvent::Rejected { proposal, reason: reason.clone() };
-            }
-        };
-        let offer = &self.offers[record.offer];
-        DemandEvent::Proposal(Box::new(Proposal {
-            id: self.proposal_id(number),
-            issuer: offer.provider.clone(),
-            state,
-            timestamp: record.made,
-            previous: record.previous.map(|previous| self.proposal_id(previous)),
-            body: DemandBody {
-                properties: offer.properties(draft),
-                constraints: offer.constraints(),
-            },
-        }))
+        let taken = queue.take(usize::from(max_events), |length, nth| {
+            seed.below(length, "event", demand as u64, nth)
+        });
+        taken
+            .into_iter()
+            .map(|number| {
+                let record = &self.records[number];
+                record.event(number, &self.offers[record.offer], self.ids)
+            })
+            .collect()
     }
 
     /// Ends a demand; tells whoever waits for its events.
-    fn end(&mut self, now: Timestamp, number: usize, how: DemandEnd) -> Option<(RequestNo, Reply)> {
-        let demand = self.demands.remove(&number)?;
+    fn end(&mut self, now: Timestamp, number: usize, how: DemandEnd) -> Vec<(RequestNo, Reply)> {
+        let Some(demand) = self.demands.remove(&number) else { return Vec::new() };
         let book = &mut self.books[number];
         book.end = Some((now, how));
-        let (request, _) = demand.poll?;
-        Some((request, Err(gone(&book.id))))
+        let refused = demand.polls.iter().map(|waiting| (waiting.request, Err(gone(&book.id))));
+        refused.collect()
     }
 
     fn hop(&mut self) -> Span {
         self.hops += 1;
-        let billionths = self.hop_ms.sample(self.seed, "hop", self.hops, 0);
+        let billionths = self.daemon.hop_ms.sample(self.seed, "hop", self.hops, 0);
         Span::micros(billionths / (ONE / 1_000)).min(HOP_MAX)
     }
 
@@ -602,28 +562,8 @@ impl Market {
         live.find(|number| self.books[**number].id == *id).copied()
     }
 
-    /// The number is the last part of the id; the id must be exactly ours.
     fn proposal_number(&self, id: &ProposalId) -> Option<usize> {
-        let text = id.as_str();
-        let tail = text.get(text.len().checked_sub(16)?..)?;
-        let number = usize::from_str_radix(tail, 16).ok()?;
-        (number < self.records.len() && self.proposal_id(number) == *id).then_some(number)
-    }
-
-    fn proposal_id(&self, number: usize) -> ProposalId {
-        ProposalId::from(format!("R-{}", self.hex("proposal", number as u64)))
-    }
-
-    fn subscription_id(&self, number: usize) -> SubscriptionId {
-        let (head, tail) =
-            (self.hex("subscription", number as u64), self.hex("demand", number as u64));
-        SubscriptionId::from(format!("{}-{tail}", &head[..32]))
-    }
-
-    /// 64 hexadecimal digits that end with the number.
-    fn hex(&self, label: &str, number: u64) -> String {
-        let (first, second) = (self.seed.draw(label, number, 0), self.seed.draw(label, number, 1));
-        format!("{first:016x}{second:016x}{:016x}{number:016x}", first ^ second.rotate_left(7))
+        self.ids.number_of(id).filter(|number| *number < self.records.len())
     }
 }
 
