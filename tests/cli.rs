@@ -83,9 +83,10 @@ fn errors_keep_the_exit_code_of_the_simulator() {
 
 #[test]
 fn a_missing_simulator_is_named() {
-    let directory = tempfile::tempdir().expect("a scratch directory");
+    // A link, not a copy: a program that was just written may still be busy.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a scratch directory");
     let alone = directory.path().join("ray-on-golem");
-    fs::copy(env!("CARGO_BIN_EXE_ray-on-golem"), &alone).expect("copied");
+    fs::hard_link(env!("CARGO_BIN_EXE_ray-on-golem"), &alone).expect("linked");
 
     let output = Command::new(&alone)
         .args(["network-stats", "fixtures/cluster/golem-cluster.yaml", "--sim"])

@@ -241,8 +241,9 @@ fn survey_real_network(order: Order, printer: &mut Printer) -> Result<(), CliErr
     runtime.block_on(async {
         let client = connect().await?;
         let image = look_up_image(&order).await?;
+        let mut interrupts = driver::interrupts()?;
         order.print_start(printer)?;
-        let report = driver::survey(&client, order.plan(image), printer).await?;
+        let report = driver::survey(&client, order.plan(image), &mut interrupts, printer).await?;
         order.print_report(&report, false, printer)
     })
 }

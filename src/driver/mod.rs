@@ -10,7 +10,11 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    task::AbortHandle,
+};
 
 pub mod appkey;
 
@@ -32,6 +36,15 @@ const END_SURVEY: RequestId = RequestId(2);
 /// runtime's timers do not know of.
 const NAP_MAX: Duration = Duration::from_secs(1);
 
+/// Listens for Ctrl-C from now on, so that it ends nothing unheard.
+///
+/// # Errors
+///
+/// If the system does not let us.
+pub fn interrupts() -> io::Result<Signal> {
+    signal(SignalKind::interrupt())
+}
+
 /// Runs one survey on the network of `client`; Ctrl-C ends it early, a second one at once.
 ///
 /// # Errors
@@ -40,6 +53,7 @@ const NAP_MAX: Duration = Duration::from_secs(1);
 pub async fn survey(
     client: &Client,
     plan: SurveyPlan,
+    interrupts: &mut Signal,
     printer: &mut Printer,
 ) -> Result<Box<SurveyReport>, CliError> {
     let started = now();
@@ -66,8 +80,7 @@ pub async fn survey(
         } else {
             tokio::select! {
                 reply = shell.next_reply() => reply,
-                interrupt = tokio::signal::ctrl_c() => {
-                    interrupt?;
+                Some(()) = interrupts.recv() => {
                     if is_ending {
                         return Err(CliError::Interrupted);
                     }
