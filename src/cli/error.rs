@@ -3,7 +3,9 @@
 use thiserror::Error;
 
 use super::exit::Exit;
-use crate::{config::ConfigError, core::survey::SurveyError, registry::RegistryError};
+use crate::{
+    config::ConfigError, core::survey::SurveyError, driver::DriverError, registry::RegistryError,
+};
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -34,6 +36,15 @@ pub enum CliError {
     /// The output could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
+}
+
+impl From<DriverError> for CliError {
+    fn from(error: DriverError) -> Self {
+        match error {
+            DriverError::Survey(error) => Self::Survey(error),
+            DriverError::Interrupted => Self::Interrupted,
+        }
+    }
 }
 
 impl CliError {

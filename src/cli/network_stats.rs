@@ -19,7 +19,7 @@ use crate::{
         survey::{SurveyPlan, SurveyReport},
     },
     driver::{
-        self,
+        self, Remark,
         appkey::{self, AppKeySource},
     },
     registry::{self, Registry, RegistryError},
@@ -243,7 +243,12 @@ fn survey_real_network(order: Order, printer: &mut Printer) -> Result<(), CliErr
         let image = look_up_image(&order).await?;
         let mut interrupts = driver::interrupts()?;
         order.print_start(printer)?;
-        let report = driver::survey(&client, order.plan(image), &mut interrupts, printer).await?;
+        let mut speak = |remark: Remark<'_>| match remark {
+            Remark::Notice(notice) => printer.warn(&notice.to_string()),
+            Remark::Interrupted => printer.tell("Received CTRL-C, exiting..."),
+        };
+        let plan = order.plan(image);
+        let report = driver::survey(&client, plan, &mut interrupts, &mut speak).await?;
         order.print_report(&report, false, printer)
     })
 }

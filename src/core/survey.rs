@@ -216,7 +216,7 @@ impl Survey {
     fn sweep(&mut self, fx: &mut Effects, sweeper: &mut Sweeper) {
         self.stage = Stage::Sweeping;
         for market in self.markets.values_mut() {
-            market.leave(fx, sweeper);
+            market.withdraw(fx, sweeper);
         }
         self.funds.close(fx, sweeper);
         if fx.planted(Bug::EndUnbounded) {

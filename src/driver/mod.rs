@@ -10,6 +10,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
+use thiserror::Error;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -19,12 +20,11 @@ use tokio::{
 pub mod appkey;
 
 use crate::{
-    cli::{error::CliError, printer::Printer},
     core::{
         Answer, Command, Input, Machine, Notice, Output,
         ids::{CallId, RequestId},
         rng::Seed,
-        survey::{SurveyPlan, SurveyProgress, SurveyReport},
+        survey::{SurveyError, SurveyPlan, SurveyProgress, SurveyReport},
     },
     units::{Span, Timestamp},
     yagna::{CallError, Client, Request, Response, Yagna},
@@ -35,6 +35,26 @@ const END_SURVEY: RequestId = RequestId(2);
 /// A sleeping machine looks at the clock this often: after a suspend, deadlines have passed that the
 /// runtime's timers do not know of.
 const NAP_MAX: Duration = Duration::from_secs(1);
+
+/// Something to tell the user while a survey runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Remark<'a> {
+    /// The machine has something to say.
+    Notice(&'a Notice),
+    /// Ctrl-C was heard.
+    Interrupted,
+}
+
+/// Why a survey came to nothing.
+#[derive(Debug, Error)]
+pub enum DriverError {
+    /// The machine says why.
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
+    /// Ctrl-C was heard twice.
+    #[error("interrupted before everything was undone")]
+    Interrupted,
+}
 
 /// Listens for Ctrl-C from now on, so that it ends nothing unheard.
 ///
@@ -54,8 +74,8 @@ pub async fn survey(
     client: &Client,
     plan: SurveyPlan,
     interrupts: &mut Signal,
-    printer: &mut Printer,
-) -> Result<Box<SurveyReport>, CliError> {
+    speak: &mut dyn FnMut(Remark<'_>),
+) -> Result<Box<SurveyReport>, DriverError> {
     let started = now();
     let mut machine = Machine::new(Seed::new(started.as_unix_micros()), started);
     let mut shell = Shell::new(client.clone());
@@ -68,7 +88,7 @@ pub async fn survey(
         while let Some(output) = machine.poll_output() {
             match shell.execute(output) {
                 Some(Told::Report(result)) => return Ok(result?),
-                Some(Told::Notice(notice)) => display.warn(&notice, printer),
+                Some(Told::Notice(notice)) => display.aside(|| speak(Remark::Notice(&notice))),
                 None => {}
             }
         }
@@ -82,10 +102,10 @@ pub async fn survey(
                 reply = shell.next_reply() => reply,
                 Some(()) = interrupts.recv() => {
                     if is_ending {
-                        return Err(CliError::Interrupted);
+                        return Err(DriverError::Interrupted);
                     }
                     is_ending = true;
-                    display.note("Received CTRL-C, exiting...", printer);
+                    display.aside(|| speak(Remark::Interrupted));
                     Input::Requested { id: END_SURVEY, command: Command::EndSurvey }
                 }
                 () = nap_until(deadline) => Input::Elapsed,
@@ -96,7 +116,7 @@ pub async fn survey(
 
 /// What an output has for the user.
 enum Told {
-    Report(Result<Box<SurveyReport>, crate::core::survey::SurveyError>),
+    Report(Result<Box<SurveyReport>, SurveyError>),
     Notice(Notice),
 }
 
@@ -192,14 +212,6 @@ impl Display {
             "{time}, {} offers, {} in negotiation, {} agreed, {} failed",
             progress.initial, progress.negotiating, progress.agreed, progress.failed
         ));
-    }
-
-    fn warn(&self, notice: &Notice, printer: &mut Printer) {
-        self.aside(|| printer.warn(&notice.to_string()));
-    }
-
-    fn note(&self, text: &str, printer: &mut Printer) {
-        self.aside(|| printer.tell(text));
     }
 
     fn aside(&self, speak: impl FnOnce()) {

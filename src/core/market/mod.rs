@@ -181,11 +181,6 @@ impl Market {
             && self.chains.values().all(|chain| !chain.is_decided())
     }
 
-    /// Withdraws the demand, and with it what is still open.
-    pub(super) fn leave(&mut self, fx: &mut Effects, sweeper: &mut Sweeper) {
-        self.withdraw(fx, sweeper);
-    }
-
     pub(super) fn on_reply(
         &mut self,
         fx: &mut Effects,

@@ -260,8 +260,8 @@ impl Market {
         }
     }
 
-    /// Withdraws all generations.
-    pub(super) fn withdraw(&mut self, fx: &mut Effects, sweeper: &mut Sweeper) {
+    /// Withdraws all generations, and with them what is still open.
+    pub(in crate::core) fn withdraw(&mut self, fx: &mut Effects, sweeper: &mut Sweeper) {
         fx.timers.cancel(&self.timer(MarketTimer::Publish));
         if let Some((_, mark, _)) = self.publication.pending.take() {
             sweeper.discard(fx, Item::Demand(mark));
