@@ -203,6 +203,7 @@ impl Auditor {
             | Request::DecorateDemand { .. }
             | Request::ListDemands
             | Request::CollectEvents { .. } => {}
+            _ => {}
         }
     }
 
@@ -501,6 +502,7 @@ fn subject(request: &Request) -> Option<Subject> {
         | Request::Unsubscribe { .. }
         | Request::CounterProposal { .. }
         | Request::RejectProposal { .. } => None,
+        _ => None,
     }
 }
 

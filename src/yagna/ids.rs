@@ -67,4 +67,18 @@ text_id! {
     AllocationId;
     /// A payment platform: driver, network, and token, such as `erc20-hoodi-tglm`.
     PlatformId;
+    /// A contract with a provider: 64 hexadecimal digits.
+    AgreementId;
+    /// Something that a provider runs for us under an agreement.
+    ActivityId;
+    /// A list of commands that an activity executes in order.
+    BatchId;
+    /// A private network.
+    NetworkId;
+    /// A bill for a running activity.
+    DebitNoteId;
+    /// The final bill for an agreement.
+    InvoiceId;
+    /// Our name for agreements and bills that belong together (`appSessionId`).
+    SessionId;
 }

@@ -14,10 +14,16 @@ pub mod wire;
 
 pub use client::{AppKey, Client, Endpoints, Yagna};
 pub use error::{CallError, Doubt, Status};
-pub use ids::{AllocationId, PlatformId, ProposalId, ProviderId, SubscriptionId};
+pub use ids::{
+    ActivityId, AgreementId, AllocationId, BatchId, DebitNoteId, InvoiceId, NetworkId, PlatformId,
+    ProposalId, ProviderId, SessionId, SubscriptionId,
+};
 pub use model::{
-    Allocation, Decorations, DemandBody, DemandEvent, Identity, Properties, Proposal,
-    ProposalState, Rejection, Subscription,
+    ActivityPhase, ActivityState, Agreement, AgreementEvent, AgreementEventKind, AgreementState,
+    AgreementSummary, Allocation, BatchCycle, BillEvent, BillEventKind, BilledAmount,
+    CommandResult, DebitNote, Decorations, DemandBody, DemandEvent, Deployment, DocumentState,
+    ExeCommand, Identity, Invoice, Network, Properties, Proposal, ProposalState, Rejection,
+    RejectionReason, Subscription,
 };
 pub use request::{Endpoint, Request};
 pub use response::Response;

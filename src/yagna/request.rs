@@ -1,10 +1,13 @@
 //! What can be asked of the daemon.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use super::{
-    ids::{AllocationId, PlatformId, ProposalId, SubscriptionId},
-    model::DemandBody,
+    ids::{
+        ActivityId, AgreementId, AllocationId, BatchId, DebitNoteId, InvoiceId, NetworkId,
+        PlatformId, ProposalId, ProviderId, SessionId, SubscriptionId,
+    },
+    model::{BilledAmount, DemandBody, ExeCommand, RejectionReason},
 };
 use crate::units::{Glm, Span, Timestamp};
 
@@ -73,6 +76,232 @@ pub enum Request {
         /// Why, for the provider to read.
         reason: String,
     },
+    /// `PUT /allocations/{id}`: change an allocation's total and its end.
+    AmendAllocation {
+        /// Which one.
+        allocation: AllocationId,
+        /// Its new total; not below what was spent.
+        total: Glm,
+        /// When the daemon releases it by itself.
+        timeout: Timestamp,
+    },
+    /// `POST /agreements`: make an agreement of a provider's draft. Nobody is told yet.
+    CreateAgreement {
+        /// The provider's draft.
+        proposal: ProposalId,
+        /// Until when the provider may approve.
+        valid_to: Timestamp,
+    },
+    /// `GET /agreements`: the agreements of a session.
+    ListAgreements {
+        /// Which session.
+        session: SessionId,
+    },
+    /// `GET /agreements/{id}`: one agreement.
+    GetAgreement {
+        /// Which one.
+        agreement: AgreementId,
+    },
+    /// `POST /agreements/{id}/confirm`: send it to the provider.
+    ConfirmAgreement {
+        /// Which one.
+        agreement: AgreementId,
+        /// The session that it belongs to from here on.
+        session: SessionId,
+    },
+    /// `POST /agreements/{id}/wait`: wait for the provider. 408 means to ask again, 410 that it was
+    /// refused, cancelled, or expired.
+    AwaitApproval {
+        /// Which one.
+        agreement: AgreementId,
+        /// How long the daemon may wait.
+        timeout: Span,
+    },
+    /// `POST /agreements/{id}/cancel`: take it back before it is approved.
+    CancelAgreement {
+        /// Which one.
+        agreement: AgreementId,
+    },
+    /// `POST /agreements/{id}/terminate`: end it. The daemon tells the provider first and fails with
+    /// 500 if it cannot.
+    TerminateAgreement {
+        /// Which one.
+        agreement: AgreementId,
+        /// Why, for the provider to read.
+        reason: String,
+    },
+    /// `GET /agreementEvents`: what happened to the agreements of a session.
+    CollectAgreementEvents {
+        /// Which session.
+        session: SessionId,
+        /// Only what happened after this.
+        after: Timestamp,
+        /// How long the daemon may wait for the first event.
+        timeout: Span,
+    },
+    /// `POST /activity`: have the provider start something.
+    CreateActivity {
+        /// Under which agreement.
+        agreement: AgreementId,
+        /// How long the daemon may wait for the provider.
+        timeout: Span,
+    },
+    /// `GET /activity?agreementId=`: the activities of an agreement.
+    ListActivities {
+        /// Which one.
+        agreement: AgreementId,
+    },
+    /// `DELETE /activity/{id}`: end an activity.
+    DestroyActivity {
+        /// Which one.
+        activity: ActivityId,
+        /// How long the daemon may wait for the provider.
+        timeout: Span,
+    },
+    /// `GET /activity/{id}/state`: how an activity stands; asks the provider.
+    GetActivityState {
+        /// Which one.
+        activity: ActivityId,
+        /// How long the daemon may wait for the provider.
+        timeout: Span,
+    },
+    /// `POST /activity/{id}/exec`: start a batch of commands.
+    Execute {
+        /// Which activity.
+        activity: ActivityId,
+        /// The commands, in order; the first that fails ends the batch.
+        script: Arc<Vec<ExeCommand>>,
+        /// How long the daemon may wait for the provider.
+        timeout: Span,
+    },
+    /// `GET /activity/{id}/exec/{batch}`: the results of a batch so far; waits for one of them, and
+    /// answers 408 if it does not come in time.
+    CollectResults {
+        /// Which activity.
+        activity: ActivityId,
+        /// Which batch.
+        batch: BatchId,
+        /// The command to wait for, from 0.
+        command: u32,
+        /// How long the daemon may wait for it.
+        timeout: Span,
+    },
+    /// `POST /net`: make a private network. Our own address in it is the first one.
+    CreateNetwork {
+        /// Its address.
+        ip: Ipv4Addr,
+        /// The length of its prefix.
+        prefix: u8,
+        /// Its gateway, which the daemon repeats: how we find it again.
+        gateway: Ipv4Addr,
+    },
+    /// `GET /net`: our private networks.
+    ListNetworks,
+    /// `DELETE /net/{id}`: remove a private network. 403 means that there is none.
+    RemoveNetwork {
+        /// Which one.
+        network: NetworkId,
+    },
+    /// `POST /net/{id}/nodes`: add a provider to a private network, and tell all its members.
+    AddNode {
+        /// Which network.
+        network: NetworkId,
+        /// Who.
+        provider: ProviderId,
+        /// At which address.
+        ip: Ipv4Addr,
+    },
+    /// `DELETE /net/{id}/nodes/{id}`: remove a provider from a private network.
+    RemoveNode {
+        /// Which network.
+        network: NetworkId,
+        /// Who.
+        provider: ProviderId,
+    },
+    /// `GET /debitNoteEvents`: what happened to the debit notes of a session.
+    CollectDebitNoteEvents {
+        /// Which session.
+        session: SessionId,
+        /// Only what happened after this.
+        after: Timestamp,
+        /// How long the daemon may wait for the first event.
+        timeout: Span,
+    },
+    /// `GET /invoiceEvents`: what happened to the invoices of a session.
+    CollectInvoiceEvents {
+        /// Which session.
+        session: SessionId,
+        /// Only what happened after this.
+        after: Timestamp,
+        /// How long the daemon may wait for the first event.
+        timeout: Span,
+    },
+    /// `GET /debitNotes`: those that were written after an instant, of all sessions.
+    ListDebitNotes {
+        /// The instant.
+        after: Timestamp,
+    },
+    /// `GET /invoices`: those that were written after an instant, of all sessions.
+    ListInvoices {
+        /// The instant.
+        after: Timestamp,
+    },
+    /// `GET /debitNotes/{id}`: one debit note.
+    GetDebitNote {
+        /// Which one.
+        debit_note: DebitNoteId,
+    },
+    /// `GET /invoices/{id}`: one invoice.
+    GetInvoice {
+        /// Which one.
+        invoice: InvoiceId,
+    },
+    /// `POST /debitNotes/{id}/accept`: promise to pay it. 504 means that it is accepted and that its
+    /// issuer will learn of it later.
+    AcceptDebitNote {
+        /// Which one.
+        debit_note: DebitNoteId,
+        /// Its amount, as the daemon wrote it.
+        amount: BilledAmount,
+        /// What to pay it from.
+        allocation: AllocationId,
+        /// How long the daemon may wait for the provider.
+        timeout: Span,
+    },
+    /// `POST /invoices/{id}/accept`: promise to pay it; 504 as for debit notes.
+    AcceptInvoice {
+        /// Which one.
+        invoice: InvoiceId,
+        /// Its amount, as the daemon wrote it.
+        amount: BilledAmount,
+        /// What to pay it from.
+        allocation: AllocationId,
+        /// How long the daemon may wait for the provider.
+        timeout: Span,
+    },
+    /// `POST /invoices/{id}/reject`: refuse to pay it. It can still be accepted later.
+    RejectInvoice {
+        /// Which one.
+        invoice: InvoiceId,
+        /// Why, in one of the daemon's words.
+        reason: RejectionReason,
+        /// Why, for the provider to read.
+        message: String,
+    },
+    /// `GET /batchCycle/{platform}`: when the daemon sends out what was accepted.
+    GetBatchCycle {
+        /// On which platform.
+        platform: PlatformId,
+    },
+    /// `POST /batchCycle`: change when the daemon sends out what was accepted.
+    SetBatchCycle {
+        /// On which platform.
+        platform: PlatformId,
+        /// From one payment to the next; at least five seconds.
+        interval: Span,
+        /// How much longer a payment may take; at least five seconds.
+        extra_time: Span,
+    },
 }
 
 /// The calls by kind, one for each route: what back-offs, faults, and statistics are kept by.
@@ -100,11 +329,73 @@ pub enum Endpoint {
     CounterProposal,
     /// [`Request::RejectProposal`]
     RejectProposal,
+    /// [`Request::AmendAllocation`]
+    AmendAllocation,
+    /// [`Request::CreateAgreement`]
+    CreateAgreement,
+    /// [`Request::ListAgreements`]
+    ListAgreements,
+    /// [`Request::GetAgreement`]
+    GetAgreement,
+    /// [`Request::ConfirmAgreement`]
+    ConfirmAgreement,
+    /// [`Request::AwaitApproval`]
+    AwaitApproval,
+    /// [`Request::CancelAgreement`]
+    CancelAgreement,
+    /// [`Request::TerminateAgreement`]
+    TerminateAgreement,
+    /// [`Request::CollectAgreementEvents`]
+    CollectAgreementEvents,
+    /// [`Request::CreateActivity`]
+    CreateActivity,
+    /// [`Request::ListActivities`]
+    ListActivities,
+    /// [`Request::DestroyActivity`]
+    DestroyActivity,
+    /// [`Request::GetActivityState`]
+    GetActivityState,
+    /// [`Request::Execute`]
+    Execute,
+    /// [`Request::CollectResults`]
+    CollectResults,
+    /// [`Request::CreateNetwork`]
+    CreateNetwork,
+    /// [`Request::ListNetworks`]
+    ListNetworks,
+    /// [`Request::RemoveNetwork`]
+    RemoveNetwork,
+    /// [`Request::AddNode`]
+    AddNode,
+    /// [`Request::RemoveNode`]
+    RemoveNode,
+    /// [`Request::CollectDebitNoteEvents`]
+    CollectDebitNoteEvents,
+    /// [`Request::CollectInvoiceEvents`]
+    CollectInvoiceEvents,
+    /// [`Request::ListDebitNotes`]
+    ListDebitNotes,
+    /// [`Request::ListInvoices`]
+    ListInvoices,
+    /// [`Request::GetDebitNote`]
+    GetDebitNote,
+    /// [`Request::GetInvoice`]
+    GetInvoice,
+    /// [`Request::AcceptDebitNote`]
+    AcceptDebitNote,
+    /// [`Request::AcceptInvoice`]
+    AcceptInvoice,
+    /// [`Request::RejectInvoice`]
+    RejectInvoice,
+    /// [`Request::GetBatchCycle`]
+    GetBatchCycle,
+    /// [`Request::SetBatchCycle`]
+    SetBatchCycle,
 }
 
 impl Endpoint {
     /// Every endpoint, in the order of their declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 42] = [
         Self::WhoAmI,
         Self::CreateAllocation,
         Self::ListAllocations,
@@ -116,6 +407,37 @@ impl Endpoint {
         Self::CollectEvents,
         Self::CounterProposal,
         Self::RejectProposal,
+        Self::AmendAllocation,
+        Self::CreateAgreement,
+        Self::ListAgreements,
+        Self::GetAgreement,
+        Self::ConfirmAgreement,
+        Self::AwaitApproval,
+        Self::CancelAgreement,
+        Self::TerminateAgreement,
+        Self::CollectAgreementEvents,
+        Self::CreateActivity,
+        Self::ListActivities,
+        Self::DestroyActivity,
+        Self::GetActivityState,
+        Self::Execute,
+        Self::CollectResults,
+        Self::CreateNetwork,
+        Self::ListNetworks,
+        Self::RemoveNetwork,
+        Self::AddNode,
+        Self::RemoveNode,
+        Self::CollectDebitNoteEvents,
+        Self::CollectInvoiceEvents,
+        Self::ListDebitNotes,
+        Self::ListInvoices,
+        Self::GetDebitNote,
+        Self::GetInvoice,
+        Self::AcceptDebitNote,
+        Self::AcceptInvoice,
+        Self::RejectInvoice,
+        Self::GetBatchCycle,
+        Self::SetBatchCycle,
     ];
 
     /// A short name for traces, scenario files, and statistics.
@@ -133,6 +455,37 @@ impl Endpoint {
             Self::CollectEvents => "collect-events",
             Self::CounterProposal => "counter-proposal",
             Self::RejectProposal => "reject-proposal",
+            Self::AmendAllocation => "amend-allocation",
+            Self::CreateAgreement => "create-agreement",
+            Self::ListAgreements => "list-agreements",
+            Self::GetAgreement => "get-agreement",
+            Self::ConfirmAgreement => "confirm-agreement",
+            Self::AwaitApproval => "await-approval",
+            Self::CancelAgreement => "cancel-agreement",
+            Self::TerminateAgreement => "terminate-agreement",
+            Self::CollectAgreementEvents => "collect-agreement-events",
+            Self::CreateActivity => "create-activity",
+            Self::ListActivities => "list-activities",
+            Self::DestroyActivity => "destroy-activity",
+            Self::GetActivityState => "get-activity-state",
+            Self::Execute => "execute",
+            Self::CollectResults => "collect-results",
+            Self::CreateNetwork => "create-network",
+            Self::ListNetworks => "list-networks",
+            Self::RemoveNetwork => "remove-network",
+            Self::AddNode => "add-node",
+            Self::RemoveNode => "remove-node",
+            Self::CollectDebitNoteEvents => "collect-debit-note-events",
+            Self::CollectInvoiceEvents => "collect-invoice-events",
+            Self::ListDebitNotes => "list-debit-notes",
+            Self::ListInvoices => "list-invoices",
+            Self::GetDebitNote => "get-debit-note",
+            Self::GetInvoice => "get-invoice",
+            Self::AcceptDebitNote => "accept-debit-note",
+            Self::AcceptInvoice => "accept-invoice",
+            Self::RejectInvoice => "reject-invoice",
+            Self::GetBatchCycle => "get-batch-cycle",
+            Self::SetBatchCycle => "set-batch-cycle",
         }
     }
 }
@@ -153,6 +506,37 @@ impl Request {
             Self::CollectEvents { .. } => Endpoint::CollectEvents,
             Self::CounterProposal { .. } => Endpoint::CounterProposal,
             Self::RejectProposal { .. } => Endpoint::RejectProposal,
+            Self::AmendAllocation { .. } => Endpoint::AmendAllocation,
+            Self::CreateAgreement { .. } => Endpoint::CreateAgreement,
+            Self::ListAgreements { .. } => Endpoint::ListAgreements,
+            Self::GetAgreement { .. } => Endpoint::GetAgreement,
+            Self::ConfirmAgreement { .. } => Endpoint::ConfirmAgreement,
+            Self::AwaitApproval { .. } => Endpoint::AwaitApproval,
+            Self::CancelAgreement { .. } => Endpoint::CancelAgreement,
+            Self::TerminateAgreement { .. } => Endpoint::TerminateAgreement,
+            Self::CollectAgreementEvents { .. } => Endpoint::CollectAgreementEvents,
+            Self::CreateActivity { .. } => Endpoint::CreateActivity,
+            Self::ListActivities { .. } => Endpoint::ListActivities,
+            Self::DestroyActivity { .. } => Endpoint::DestroyActivity,
+            Self::GetActivityState { .. } => Endpoint::GetActivityState,
+            Self::Execute { .. } => Endpoint::Execute,
+            Self::CollectResults { .. } => Endpoint::CollectResults,
+            Self::CreateNetwork { .. } => Endpoint::CreateNetwork,
+            Self::ListNetworks => Endpoint::ListNetworks,
+            Self::RemoveNetwork { .. } => Endpoint::RemoveNetwork,
+            Self::AddNode { .. } => Endpoint::AddNode,
+            Self::RemoveNode { .. } => Endpoint::RemoveNode,
+            Self::CollectDebitNoteEvents { .. } => Endpoint::CollectDebitNoteEvents,
+            Self::CollectInvoiceEvents { .. } => Endpoint::CollectInvoiceEvents,
+            Self::ListDebitNotes { .. } => Endpoint::ListDebitNotes,
+            Self::ListInvoices { .. } => Endpoint::ListInvoices,
+            Self::GetDebitNote { .. } => Endpoint::GetDebitNote,
+            Self::GetInvoice { .. } => Endpoint::GetInvoice,
+            Self::AcceptDebitNote { .. } => Endpoint::AcceptDebitNote,
+            Self::AcceptInvoice { .. } => Endpoint::AcceptInvoice,
+            Self::RejectInvoice { .. } => Endpoint::RejectInvoice,
+            Self::GetBatchCycle { .. } => Endpoint::GetBatchCycle,
+            Self::SetBatchCycle { .. } => Endpoint::SetBatchCycle,
         }
     }
 }

@@ -129,6 +129,7 @@ impl SimYagna {
             Request::RejectProposal { subscription, proposal, .. } => {
                 self.market.reject(subscription, proposal)
             }
+            _ => todo!(),
         };
         self.replies.push_back((id, reply));
     }

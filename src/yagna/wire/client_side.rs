@@ -73,6 +73,7 @@ fn method(request: &Request) -> Method {
         | Request::CounterProposal { .. }
         | Request::RejectProposal { .. } => Method::Post,
         Request::ReleaseAllocation { .. } | Request::Unsubscribe { .. } => Method::Delete,
+        _ => todo!(),
     }
 }
 
@@ -101,6 +102,7 @@ fn path(request: &Request) -> String {
         Request::RejectProposal { subscription, proposal, .. } => {
             format!("{}/reject", proposal_path(subscription, proposal))
         }
+        _ => todo!(),
     }
 }
 
@@ -132,6 +134,7 @@ fn body(request: &Request) -> Option<Vec<u8>> {
         | Request::ListDemands
         | Request::Unsubscribe { .. }
         | Request::CollectEvents { .. } => None,
+        _ => todo!(),
     }
 }
 
@@ -162,6 +165,7 @@ fn read(request: &Request, body: &[u8]) -> Result<Response, String> {
         }
         Request::CounterProposal { .. } => Response::Countered(document(body)?),
         Request::RejectProposal { .. } => Response::ProposalRejected,
+        _ => todo!(),
     };
     Ok(response)
 }

@@ -85,6 +85,7 @@ pub fn encode_response(outcome: Result<&Response, (Status, &str)>) -> HttpRespon
         Response::Unsubscribed | Response::ProposalRejected => {
             HttpResponse { status: Status(204), content_type: None, body: Vec::new() }
         }
+        _ => todo!(),
     }
 }
 

@@ -1,0 +1,135 @@
+//! The daemon's books, and the network's: what really happened, for an auditor to look at.
+//!
+//! Nothing here is ever told to the machine. All instants are those of the daemon.
+
+use std::net::Ipv4Addr;
+
+use ray_on_golem::{
+    units::{Glm, Timestamp},
+    yagna::{
+        ActivityId, AgreementId, AgreementState, AllocationId, BatchId, DebitNote, Invoice, Network,
+        ProposalId, ProviderId, SessionId,
+    },
+};
+
+/// One agreement there ever was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgreementBook {
+    /// Its id.
+    pub id: AgreementId,
+    /// The other side.
+    pub provider: ProviderId,
+    /// The draft that it was made of.
+    pub proposal: ProposalId,
+    /// The session that it was confirmed with.
+    pub session: Option<SessionId>,
+    /// Until when the provider may approve it.
+    pub valid_to: Timestamp,
+    /// When we made it.
+    pub created: Timestamp,
+    /// When it was sent to the provider.
+    pub confirmed: Option<Timestamp>,
+    /// When the provider approved it.
+    pub approved: Option<Timestamp>,
+    /// When it was over, however it ended.
+    pub ended: Option<Timestamp>,
+    /// Whether its provider ended it.
+    pub ended_by_provider: bool,
+    /// Where it stands.
+    pub state: AgreementState,
+    /// CPU threads of the node.
+    pub threads: u32,
+    /// Prices agreed on, in attoGLM: for starting, for a second of a busy CPU thread, and for a
+    /// second of the node.
+    pub start: Glm,
+    /// See `start`.
+    pub cpu_second: Glm,
+    /// See `start`.
+    pub env_second: Glm,
+}
+
+/// One activity there ever was at a provider, whether our daemon knows of it or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActivityBook {
+    /// Its id.
+    pub id: ActivityId,
+    /// The agreement that it runs under.
+    pub agreement: AgreementId,
+    /// When the provider created it.
+    pub created: Timestamp,
+    /// When it ended at the provider, and stopped costing.
+    pub ended: Option<Timestamp>,
+    /// Whether commands can run in it now.
+    pub is_ready: bool,
+    /// Batches that it was given, in order.
+    pub batches: Vec<BatchId>,
+    /// How often the bootstrap script ran to its end.
+    pub bootstraps: u32,
+    /// What it has really cost until now, or until it ended, at the agreed prices, start included.
+    pub cost: Glm,
+}
+
+/// One private network there ever was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkBook {
+    /// What the daemon tells of it.
+    pub network: Network,
+    /// Its members now, or when it was removed.
+    pub nodes: Vec<(Ipv4Addr, ProviderId)>,
+    /// When it was removed, or lost with the daemon.
+    pub removed: Option<Timestamp>,
+    /// Whether it was lost because the daemon ended.
+    pub is_lost: bool,
+}
+
+/// One debit note that reached our daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoteBook {
+    /// What the daemon tells of it.
+    pub note: DebitNote,
+    /// When it reached our daemon.
+    pub received: Timestamp,
+    /// When it was accepted, and from which allocation.
+    pub accepted: Option<(Timestamp, AllocationId)>,
+    /// What its acceptance took from the allocation.
+    pub taken: Glm,
+}
+
+/// One invoice that reached our daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvoiceBook {
+    /// What the daemon tells of it.
+    pub invoice: Invoice,
+    /// When it reached our daemon.
+    pub received: Timestamp,
+    /// When it was accepted, and from which allocation.
+    pub accepted: Option<(Timestamp, AllocationId)>,
+    /// When we refused it.
+    pub rejected: Option<Timestamp>,
+    /// What its acceptance took from the allocation.
+    pub taken: Glm,
+}
+
+/// One payment that left the wallet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentBook {
+    /// When.
+    pub at: Timestamp,
+    /// To whom.
+    pub payee: ProviderId,
+    /// Under which agreement.
+    pub agreement: AgreementId,
+    /// How much.
+    pub amount: Glm,
+}
+
+/// Whether a node answers on its ssh port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SshAnswer {
+    /// It does.
+    Up,
+    /// It says that nobody listens.
+    Refused,
+    /// Nothing comes back: no such node, no such network, or a link that swallows everything.
+    Silent,
+}
