@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use super::{
     Purpose, TimerKey,
-    ids::CallId,
+    cluster::record::ClusterRecord,
+    ids::{CallId, ClusterId},
     output::{Notice, Output},
     planted::{Bug, Planted},
-    record::{Durable, Record},
+    record::{CommonRecord, Durable, JournalId, Record},
     rng::Seed,
     timers::Timers,
 };
@@ -28,7 +29,7 @@ pub(super) struct Effects {
     durable: Durable,
     calls: BTreeMap<CallId, Purpose>,
     next_call: u64,
-    records: Vec<Record>,
+    records: BTreeMap<JournalId, Vec<Record>>,
     outputs: Vec<Output>,
 }
 
@@ -42,7 +43,7 @@ impl Effects {
             durable,
             calls: BTreeMap::new(),
             next_call: 0,
-            records: Vec::new(),
+            records: BTreeMap::new(),
             outputs: Vec::new(),
         }
     }
@@ -62,10 +63,20 @@ impl Effects {
     /// Records a fact; it is true from here on.
     pub(super) fn record(&mut self, record: Record) {
         self.durable.apply(&record);
-        let is_publication = matches!(record, Record::DemandPublished { .. });
+        let is_publication = matches!(record, Record::Common(CommonRecord::DemandPublished { .. }));
         if !(is_publication && self.planted(Bug::RecordForgotten)) {
-            self.records.push(record);
+            self.records.entry(record.journal()).or_default().push(record);
         }
+    }
+
+    /// Records a fact of all clusters.
+    pub(super) fn record_common(&mut self, record: CommonRecord) {
+        self.record(Record::Common(record));
+    }
+
+    /// Records a fact of one cluster.
+    pub(super) fn record_cluster(&mut self, cluster: ClusterId, record: ClusterRecord) {
+        self.record(Record::Cluster(cluster, Box::new(record)));
     }
 
     pub(super) fn call(&mut self, purpose: Purpose, request: Request, patience: Span) -> CallId {
@@ -103,13 +114,13 @@ impl Effects {
     /// Hands out what was collected: facts first, then the effects that they announce.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Output> {
         let records = std::mem::take(&mut self.records);
-        let persist = (!records.is_empty()).then_some(Output::Persist(records));
-        let mut outputs = std::mem::take(&mut self.outputs);
-        match persist {
-            Some(persist) if self.planted(Bug::CallBeforePersist) => outputs.push(persist),
-            Some(persist) => outputs.insert(0, persist),
-            None => {}
-        }
-        outputs.into_iter()
+        let facts: Vec<Output> = records
+            .into_iter()
+            .map(|(journal, records)| Output::Persist { journal, records })
+            .collect();
+        let effects = std::mem::take(&mut self.outputs);
+        let (first, second) =
+            if self.planted(Bug::CallBeforePersist) { (effects, facts) } else { (facts, effects) };
+        first.into_iter().chain(second)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+pub mod autostop;
 pub mod backoff;
+pub mod cluster;
 pub mod ids;
 pub mod input;
 pub mod market;
@@ -144,6 +146,7 @@ impl Machine {
         match input {
             Input::Requested { id, command } => self.on_request(id, command),
             Input::Replied { call, result } => self.on_reply(call, result),
+            Input::Probed { .. } => {}
             Input::Elapsed => self.on_elapsed(),
         }
         self.advance_survey();
@@ -185,6 +188,12 @@ impl Machine {
                     self.fx.emit(Output::Answer { id, answer });
                 }
             }
+            Command::RequestNodes(_)
+            | Command::TerminateNode { .. }
+            | Command::SetTags { .. }
+            | Command::EndCluster { .. }
+            | Command::SetBudget { .. }
+            | Command::Shutdown => {}
         }
     }
 

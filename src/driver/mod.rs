@@ -137,8 +137,11 @@ impl Shell {
 
     fn execute(&mut self, output: Output) -> Option<Told> {
         match output {
-            Output::Persist(_) | Output::Answer { answer: Answer::Ending(_), .. } => None,
+            Output::Persist { .. }
+            | Output::Probe { .. }
+            | Output::Answer { answer: Answer::Ending(_), .. } => None,
             Output::Answer { answer: Answer::Surveyed(result), .. } => Some(Told::Report(result)),
+            Output::Answer { .. } => None,
             Output::Call { call, request, patience } => {
                 self.start(call, request, patience);
                 None
