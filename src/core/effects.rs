@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use super::{
     Purpose, TimerKey,
-    cluster::record::ClusterRecord,
-    ids::{CallId, ClusterId},
-    output::{Notice, Output},
+    cluster::{record::ClusterRecord, state::ClusterState},
+    ids::{CallId, ClusterId, MarketId, ProbeId},
+    output::{Notice, Output, Probe},
     planted::{Bug, Planted},
     record::{CommonRecord, Durable, JournalId, Record},
     rng::Seed,
@@ -29,6 +29,9 @@ pub(super) struct Effects {
     durable: Durable,
     calls: BTreeMap<CallId, Purpose>,
     next_call: u64,
+    next_probe: u64,
+    next_market: u32,
+    probes: BTreeMap<ProbeId, Purpose>,
     records: BTreeMap<JournalId, Vec<Record>>,
     outputs: Vec<Output>,
 }
@@ -43,6 +46,9 @@ impl Effects {
             durable,
             calls: BTreeMap::new(),
             next_call: 0,
+            next_probe: 0,
+            next_market: 0,
+            probes: BTreeMap::new(),
             records: BTreeMap::new(),
             outputs: Vec::new(),
         }
@@ -60,6 +66,10 @@ impl Effects {
         self.calls.len()
     }
 
+    pub(super) fn probes_in_flight(&self) -> usize {
+        self.probes.len()
+    }
+
     /// Records a fact; it is true from here on.
     pub(super) fn record(&mut self, record: Record) {
         self.durable.apply(&record);
@@ -67,6 +77,11 @@ impl Effects {
         if !(is_publication && self.planted(Bug::RecordForgotten)) {
             self.records.entry(record.journal()).or_default().push(record);
         }
+    }
+
+    /// Whether something was recorded since the input that is being handled came in.
+    pub(super) fn has_records(&self) -> bool {
+        !self.records.is_empty()
     }
 
     /// Records a fact of all clusters.
@@ -85,6 +100,31 @@ impl Effects {
         self.calls.insert(call, purpose);
         self.outputs.push(Output::Call { call, request, patience });
         call
+    }
+
+    /// Looks at a node from outside.
+    pub(super) fn probe(&mut self, purpose: Purpose, what: Probe, patience: Span) {
+        let probe = ProbeId(self.next_probe);
+        self.next_probe += 1;
+        self.probes.insert(probe, purpose);
+        self.outputs.push(Output::Probe { probe, what, patience });
+    }
+
+    /// Whose look this was; `None` for one that nobody waits for.
+    pub(super) fn finish_probe(&mut self, probe: ProbeId) -> Option<Purpose> {
+        self.probes.remove(&probe)
+    }
+
+    /// A number that no market has had in this process.
+    pub(super) fn fresh_market(&mut self) -> MarketId {
+        let market = MarketId(self.next_market);
+        self.next_market += 1;
+        market
+    }
+
+    /// The books of a cluster.
+    pub(super) fn cluster(&self, id: ClusterId) -> &ClusterState {
+        self.durable.cluster(id).expect("a cluster that is worked on is in the books")
     }
 
     /// Whose reply this is; `None` for a reply that nobody waits for.

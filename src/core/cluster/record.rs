@@ -189,6 +189,8 @@ pub enum FundsFact {
         mark: Timestamp,
         /// How much.
         total: Glm,
+        /// How much of the budget was paid from earlier ones.
+        base: Glm,
     },
     /// The allocation is there, or was changed.
     Set {

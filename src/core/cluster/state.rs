@@ -135,6 +135,8 @@ pub struct Terms {
     pub provider: ProviderId,
     /// The provider's name for itself.
     pub name: String,
+    /// The wallet that the provider is paid to.
+    pub payee: String,
     /// The prices.
     pub price: Price,
     /// CPU threads.
@@ -219,6 +221,8 @@ pub enum Funds {
         mark: Timestamp,
         /// How much.
         total: Glm,
+        /// How much of the budget was paid from earlier ones.
+        base: Glm,
     },
     /// An allocation.
     Set {
@@ -228,6 +232,8 @@ pub enum Funds {
         allocation: AllocationId,
         /// How much.
         total: Glm,
+        /// How much of the budget was paid from earlier ones.
+        base: Glm,
     },
 }
 
@@ -299,7 +305,7 @@ impl ClusterState {
             }
             ClusterRecord::Node { node, fact } => self.apply_to_node(*node, fact),
             ClusterRecord::Agreement { number, fact } => self.apply_to_agreement(*number, fact),
-            ClusterRecord::Funds(fact) => self.funds = Funds::after(fact),
+            ClusterRecord::Funds(fact) => self.funds.apply(fact),
             ClusterRecord::Network(fact) => self.network.apply(fact),
             ClusterRecord::BillsRead { notes, invoices } => {
                 self.notes_read = *notes;
@@ -567,14 +573,22 @@ impl Funds {
         }
     }
 
-    fn after(fact: &FundsFact) -> Self {
-        match fact {
-            FundsFact::Intended { mark, total } => Self::Intended { mark: *mark, total: *total },
-            FundsFact::Set { mark, allocation, total } => {
-                Self::Set { mark: *mark, allocation: allocation.clone(), total: *total }
+    fn apply(&mut self, fact: &FundsFact) {
+        *self = match (fact, &self) {
+            (FundsFact::Intended { mark, total, base }, _) => {
+                Self::Intended { mark: *mark, total: *total, base: *base }
             }
-            FundsFact::Ended => Self::None,
-        }
+            (
+                FundsFact::Set { mark, allocation, total },
+                Self::Intended { base, .. } | Self::Set { base, .. },
+            ) => Self::Set {
+                mark: *mark,
+                allocation: allocation.clone(),
+                total: *total,
+                base: *base,
+            },
+            (FundsFact::Set { .. } | FundsFact::Ended, _) => Self::None,
+        };
     }
 }
 
