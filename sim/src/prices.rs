@@ -26,6 +26,15 @@ pub(crate) struct Costs {
 }
 
 impl Costs {
+    pub(crate) fn new(start: Glm, cpu_second: Glm, env_second: Glm, threads: u64) -> Self {
+        Self {
+            start: start.as_atto(),
+            cpu_second: cpu_second.as_atto(),
+            env_second: env_second.as_atto(),
+            threads: u128::from(threads),
+        }
+    }
+
     pub(crate) fn of_price(price: &Price, threads: u32) -> Self {
         Self {
             start: price.start.as_atto(),

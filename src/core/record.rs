@@ -133,6 +133,17 @@ pub enum Snapshot {
     Cluster(ClusterId, Box<ClusterState>),
 }
 
+impl Snapshot {
+    /// The journal that it belongs to.
+    #[must_use]
+    pub const fn journal(&self) -> JournalId {
+        match self {
+            Self::Common(_) => JournalId::Common,
+            Self::Cluster(cluster, _) => JournalId::Cluster(*cluster),
+        }
+    }
+}
+
 impl Record {
     /// The journal that it belongs to.
     #[must_use]

@@ -10,6 +10,17 @@ use ray_on_golem::{
     yagna::{CallError, Request, Response},
 };
 
+mod api;
+mod bounds;
+mod lifecycle;
+mod market;
+mod money;
+mod recovery;
+mod situations;
+mod subject;
+
+pub use situations::SITUATIONS;
+
 use crate::yagna::SimYagna;
 
 /// A broken invariant.
@@ -92,4 +103,95 @@ pub trait Checker {
 
     /// The run is over.
     fn at_end(&mut self, _scene: &Scene<'_>, _findings: &mut Findings) {}
+}
+
+impl Findings {
+    fn violate(&mut self, invariant: &'static str, at: Timestamp, what: impl Into<String>) {
+        self.violations.push(Violation { invariant, at, what: what.into() });
+    }
+
+    fn reach(&mut self, situation: &'static str) {
+        self.marks.insert(situation);
+    }
+}
+
+/// All families of invariants.
+pub struct Checkers(Vec<Box<dyn Checker>>);
+
+impl Checkers {
+    /// Checkers of a run that begins.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(vec![
+            Box::new(recovery::Recovery::default()),
+            Box::new(money::Money::default()),
+            Box::new(lifecycle::Lifecycle::default()),
+            Box::new(market::Market::default()),
+            Box::new(api::Api::default()),
+            Box::new(bounds::Bounds::default()),
+            Box::new(situations::Situations::default()),
+        ])
+    }
+}
+
+impl Default for Checkers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Checker for Checkers {
+    fn on_input(&mut self, scene: &Scene<'_>, input: &Input, findings: &mut Findings) {
+        for checker in &mut self.0 {
+            checker.on_input(scene, input, findings);
+        }
+    }
+
+    fn on_output(&mut self, scene: &Scene<'_>, output: &Output, findings: &mut Findings) {
+        for checker in &mut self.0 {
+            checker.on_output(scene, output, findings);
+        }
+    }
+
+    fn on_result(
+        &mut self,
+        scene: &Scene<'_>,
+        request: &Request,
+        result: &Result<Response, CallError>,
+        findings: &mut Findings,
+    ) {
+        for checker in &mut self.0 {
+            checker.on_result(scene, request, result, findings);
+        }
+    }
+
+    fn on_step(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
+        for checker in &mut self.0 {
+            checker.on_step(scene, findings);
+        }
+    }
+
+    fn on_crash(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
+        for checker in &mut self.0 {
+            checker.on_crash(scene, findings);
+        }
+    }
+
+    fn on_recovery(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
+        for checker in &mut self.0 {
+            checker.on_recovery(scene, findings);
+        }
+    }
+
+    fn on_phase(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
+        for checker in &mut self.0 {
+            checker.on_phase(scene, findings);
+        }
+    }
+
+    fn at_end(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
+        for checker in &mut self.0 {
+            checker.at_end(scene, findings);
+        }
+    }
 }
