@@ -24,12 +24,13 @@ pub use demand::{DemandBook, DemandEnd};
 
 use demand::{Demand, Waiting};
 use filter::Filters;
-use record::{Ids, Kind, Record};
+use record::{Kind, Record};
 
-use super::{Agenda, Refusal, Reply, RequestNo, arrival::Broadcasts, refuse};
+use super::{Agenda, Refusal, Reply, RequestNo, arrival::Broadcasts, ids::Ids, refuse};
+
 use crate::{
     provider::{
-        Offer,
+        Draft, Offer,
         agent::{self, Answer},
         populate,
     },
@@ -69,6 +70,17 @@ impl Due {
             | Self::DemandExpires(_) => false,
         }
     }
+}
+
+/// What an agreement is made of.
+#[derive(Debug)]
+pub(super) struct Promoted {
+    pub(super) offer: Offer,
+    pub(super) draft: Draft,
+    /// What we asked for last.
+    pub(super) demand: Arc<DemandBody>,
+    /// The numbers of the demand and the offer.
+    pub(super) meeting: (usize, usize),
 }
 
 /// How an offer stands to our daemon.
@@ -271,11 +283,78 @@ impl Market {
         }
     }
 
+    /// What an agreement is made of: a provider's draft that nothing was made of yet. The daemon does
+    /// not mind whether the demand is still published.
+    pub(super) fn promote(&mut self, id: &ProposalId) -> Result<Promoted, Refusal> {
+        let known = self.proposal_number(id).filter(|number| {
+            let end = self.books[self.records[*number].demand].end;
+            end.is_none_or(|(_, how)| how != DemandEnd::Forgotten)
+        });
+        let create = "Can't create Agreement for";
+        let Some(number) = known else {
+            let text = format!("{create} Proposal [{id}]. Proposal [{id}] not found.");
+            return Err(refuse(400, &text));
+        };
+        let record = &self.records[number];
+        let draft = match &record.kind {
+            Kind::Draft(draft) => draft.clone(),
+            Kind::Initial => {
+                let text = format!(
+                    "{create} Proposal [{id}]. No negotiation with Provider took place. (You should \
+                     counter Proposal at least one time)"
+                );
+                return Err(refuse(400, &text));
+            }
+            Kind::Ours(_) | Kind::Refused(_) => {
+                let text = format!(
+                    "{create} an own Proposal [{id}]. You can promote only provider's Proposals to \
+                     Agreement."
+                );
+                return Err(refuse(400, &text));
+            }
+        };
+        if record.is_promoted {
+            let text = format!("Can't create second Agreement for Proposal [{id}].");
+            return Err(refuse(409, &text));
+        }
+        if record.is_rejected {
+            return Err(refuse(400, &format!("{create} rejected Proposal [{id}].")));
+        }
+        if record.is_countered {
+            return Err(refuse(400, &format!("{create} already countered Proposal [{id}].")));
+        }
+        let asked = record.previous.map(|previous| &self.records[previous].kind);
+        let demand = match asked {
+            Some(Kind::Ours(body)) => Arc::clone(body),
+            Some(Kind::Initial | Kind::Draft(_) | Kind::Refused(_)) | None => {
+                Arc::clone(&self.books[record.demand].body)
+            }
+        };
+        let meeting = (record.demand, record.offer);
+        let offer = self.offers[record.offer].clone();
+        self.records[number].is_promoted = true;
+        Ok(Promoted { offer, draft, demand, meeting })
+    }
+
+    /// A demand and an offer whose agreement is over meet again, if both are still on the market.
+    pub(super) fn meet_again(
+        &mut self,
+        now: Timestamp,
+        demand: usize,
+        offer: usize,
+    ) -> Vec<(RequestNo, Reply)> {
+        if self.standing[offer] == Standing::Known {
+            self.match_with(now, demand, offer);
+        }
+        self.wake(demand)
+    }
+
     /// Something is due; tells the answers that it brings.
     pub(super) fn happen(
         &mut self,
         now: Timestamp,
         due: Due,
+        is_taken: impl Fn(&ProviderId) -> bool,
         agenda: &mut Agenda,
     ) -> Vec<(RequestNo, Reply)> {
         match due {
@@ -289,7 +368,7 @@ impl Market {
                 agenda.add(now.plus(PUBLISHED_AFTER), Due::OfferArrives(self.offers.len() - 1));
             }
             Due::CounterArrives { request, counter } => {
-                self.on_counter_arrived(now, counter, agenda);
+                self.on_counter_arrived(now, counter, is_taken, agenda);
                 return vec![(request, Ok(Response::Countered(self.ids.proposal(counter))))];
             }
             Due::HopFails { request, proposal } => {
@@ -391,12 +470,19 @@ impl Market {
         }
     }
 
-    fn on_counter_arrived(&mut self, now: Timestamp, counter: usize, agenda: &mut Agenda) {
+    fn on_counter_arrived(
+        &mut self,
+        now: Timestamp,
+        counter: usize,
+        is_taken: impl Fn(&ProviderId) -> bool,
+        agenda: &mut Agenda,
+    ) {
         let record = &self.records[counter];
         let Kind::Ours(body) = &record.kind else { return };
         let offer = &self.offers[record.offer];
+        let is_taken = is_taken(&offer.provider);
         let (answer, thought) =
-            agent::answer(offer, &body.properties, now, self.seed, record.round);
+            agent::answer(offer, &body.properties, is_taken, now, self.seed, record.round);
         if answer != Answer::Silence {
             let at = now.plus(thought).plus(self.hop());
             agenda.add(at, Due::ProviderAnswers { counter, answer });
@@ -551,7 +637,8 @@ impl Market {
         refused.collect()
     }
 
-    fn hop(&mut self) -> Span {
+    /// How long a message to a provider, or from one, takes.
+    pub(super) fn hop(&mut self) -> Span {
         self.hops += 1;
         let billionths = self.daemon.hop_ms.sample(self.seed, "hop", self.hops, 0);
         Span::micros(billionths / (ONE / 1_000)).min(HOP_MAX)
