@@ -6,6 +6,10 @@
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod auditor;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod checker;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod drill;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod fault;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod plan;

@@ -253,7 +253,7 @@ impl Lifecycle {
     /// Whether its provider cannot be reached, and somebody goes on trying.
     fn is_excused(&self, scene: &Scene<'_>, agreement: &AgreementId) -> bool {
         let book = scene.daemon.agreements().iter().find(|book| book.id == *agreement);
-        book.is_some_and(|book| scene.daemon.is_gone(&book.provider))
+        book.is_some_and(|book| book.is_provider_gone)
             && self.ending.get(agreement).is_some_and(|at| scene.now.since(*at) < RETRY_WITHIN)
     }
 }

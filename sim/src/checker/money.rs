@@ -314,7 +314,7 @@ impl Money {
                 continue;
             }
             let activities = scene.daemon.activities().iter().filter(|it| it.agreement == book.id);
-            let cost = activities.map(|it| it.cost).fold(Glm::ZERO, Glm::plus);
+            let cost = activities.map(|it| it.cost(scene.now)).fold(Glm::ZERO, Glm::plus);
             owed = owed.plus(cost.minus(paid));
         }
         (spent, owed, rate)

@@ -7,7 +7,7 @@ use ray_on_golem::{
     yagna::{ActivityId, AgreementId, DebitNoteId, InvoiceId},
 };
 
-use crate::yagna::{AgreementBook, SimYagna};
+use crate::yagna::{SimYagna, books::AgreementBook};
 
 /// Finds entries of the daemon's books by id; the books only grow.
 #[derive(Debug, Default)]

@@ -23,7 +23,7 @@ use crate::{
     fault::{Fate, Faults, OutageKind},
     scenario::{Scenario, distribution::ONE},
     wire,
-    yagna::{RequestNo, SimYagna, SshAnswer},
+    yagna::{RequestNo, SimYagna, books::SshAnswer},
 };
 
 /// When virtual time begins: 2026-01-01T00:00:00Z.
@@ -91,6 +91,9 @@ pub struct Engine {
     /// Die at the nth output from now.
     pub(super) crash_in: Option<u64>,
     outage: Option<(Timestamp, OutageKind)>,
+    /// When each node was asked for and when it was up, since the beginning.
+    pub(super) ready: Vec<(Span, Span)>,
+    pub(super) node_time: Span,
     at_instant: (Timestamp, u32),
 }
 
@@ -139,6 +142,8 @@ impl Engine {
             outputs: 0,
             crash_in: None,
             outage: None,
+            ready: Vec::new(),
+            node_time: Span::ZERO,
             at_instant: (BEGINNING, 0),
             setup,
         };
