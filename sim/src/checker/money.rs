@@ -14,7 +14,7 @@ use ray_on_golem::{
     },
     units::{Glm, Span, Timestamp},
     yagna::{
-        AgreementId, BilledAmount, CallError, DocumentState, PlatformId, ProviderId, Request,
+        AgreementEventKind, AgreementId, BilledAmount, CallError, DocumentState, PlatformId, ProviderId, Request,
         Response, SessionId,
     },
 };
@@ -41,6 +41,8 @@ pub(super) struct Money {
     sessions: BTreeMap<SessionId, ClusterName>,
     created: BTreeMap<AgreementId, Timestamp>,
     ended: BTreeMap<AgreementId, Timestamp>,
+    /// When agreements ended, as far as we were told.
+    known_ends: BTreeMap<AgreementId, Timestamp>,
     accepting: BTreeMap<AgreementId, u32>,
     disputed: BTreeSet<String>,
     steps: u64,
@@ -124,9 +126,22 @@ impl Checker for Money {
         &mut self,
         scene: &Scene<'_>,
         request: &Request,
-        _result: &Result<Response, CallError>,
+        result: &Result<Response, CallError>,
         _findings: &mut Findings,
     ) {
+        match (request, result) {
+            (_, Ok(Response::AgreementEvents(events))) => {
+                for event in events {
+                    if matches!(event.kind, AgreementEventKind::Terminated { .. }) {
+                        self.known_ends.entry(event.agreement.clone()).or_insert(event.at);
+                    }
+                }
+            }
+            (Request::TerminateAgreement { agreement, .. }, Ok(_)) => {
+                self.known_ends.entry(agreement.clone()).or_insert(scene.now);
+            }
+            _ => {}
+        }
         let agreement = match request {
             Request::AcceptDebitNote { debit_note, .. } => self
                 .index
@@ -350,7 +365,7 @@ impl Money {
         };
         let book = &scene.daemon.agreements()[nth];
         let since = self.created.get(&book.id).copied();
-        let until = book.ended.unwrap_or(now).min(now);
+        let until = self.known_ends.get(&book.id).copied().unwrap_or(now).min(now);
         let cap = since.map_or(Glm::ZERO, |since| {
             full_cost(book, until.since(since).plus(TOLERANCE))
         });
@@ -446,7 +461,8 @@ impl Money {
                 Some(&cluster.session) == session.as_ref() && cluster.ending.is_none()
             });
             if state == DocumentState::Received && is_heard && !self.disputed.contains(&id) {
-                let what = format!("bill {id} is neither accepted nor disputed");
+                let kind = if is_note { "note" } else { "invoice" };
+                let what = format!("{kind} {id} is neither accepted nor disputed for {}", scene.now.since(received));
                 findings.violate("M6", scene.now, what);
             }
         }

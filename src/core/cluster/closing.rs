@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     core::{effects::Effects, ids::AgreementNo, planted::Bug},
-    units::{Glm, Span},
+    units::{Glm, Span, Timestamp},
     yagna::{CallError, Request, Response, Status},
 };
 
@@ -196,13 +196,19 @@ impl Cluster {
 
     /// Nothing runs under an agreement any more.
     pub(super) fn over(&mut self, fx: &mut Effects, number: AgreementNo) {
+        self.over_since(fx, number, fx.now);
+    }
+
+    /// Nothing has run under an agreement since then.
+    pub(super) fn over_since(&mut self, fx: &mut Effects, number: AgreementNo, since: Timestamp) {
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
         if account.over.is_some() {
             return;
         }
+        let since = since.min(fx.now).max(account.signed);
         let (provider, has_cost) = (account.terms.provider.clone(), account.costs_since.is_some());
         self.close_quietly(fx, number, "it is over");
-        self.note(fx, number, AgreementFact::Over { at: fx.now });
+        self.note(fx, number, AgreementFact::Over { at: since });
         self.shrink_reserve(fx, number);
         self.rest(fx, ClusterTimer::Agreement(number));
         self.end_visibly(fx, number);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     core::{Purpose, effects::Effects, ids::AgreementNo, output::Notice, planted::Bug},
-    units::Span,
+    units::{Span, Timestamp},
     yagna::{
         AgreementEvent, AgreementEventKind, AgreementId, AgreementSummary, CallError, Request,
         Response, request::Endpoint,
@@ -119,13 +119,19 @@ impl Cluster {
             }
             AgreementEventKind::Terminated { reason, code, .. } => {
                 let why = code.as_deref().or(reason.as_deref()).unwrap_or("no reason given");
-                self.on_ended_by_provider(fx, number, why);
+                self.on_ended_by_provider(fx, number, why, event.at);
             }
             AgreementEventKind::Other(_) => {}
         }
     }
 
-    fn on_ended_by_provider(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) {
+    fn on_ended_by_provider(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        why: &str,
+        at: Timestamp,
+    ) {
         let state = fx.cluster(self.id);
         let Some(account) = state.accounts.get(&number) else { return };
         if account.over.is_some() {
@@ -148,6 +154,6 @@ impl Cluster {
                 }
             }
         }
-        self.over(fx, number);
+        self.over_since(fx, number, at);
     }
 }

@@ -608,7 +608,9 @@ impl Bills {
         if !fx.planted(Bug::DisputeUnrecorded) {
             fx.record(Record::agreement(self.cluster, number, fact));
         }
-        if let Bill::Invoice(invoice) = bill {
+        if let Bill::Invoice(invoice) = bill
+            && self.is_over(fx, number)
+        {
             let request = Request::RejectInvoice {
                 invoice: invoice.id.clone(),
                 reason: RejectionReason::IncorrectAmount,
@@ -618,6 +620,13 @@ impl Bills {
             self.done.push(number);
         }
         self.finish(fx, job);
+    }
+
+    /// While an agreement runs its invoice is disputed in silence: after a rejection the daemon would
+    /// not accept debit notes either, and the provider would leave.
+    fn is_over(&self, fx: &Effects, number: AgreementNo) -> bool {
+        let state = fx.cluster(self.cluster);
+        state.accounts.get(&number).is_none_or(|account| account.over.is_some())
     }
 
     /// A bill is decided, or needs no decision.
