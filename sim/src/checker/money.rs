@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ray_on_golem::{
     core::{
-        Answer, Command, Input, Output, Record,
+        Command, Input, Output, Record,
         cluster::{
             plan::ClusterName,
             record::{AgreementFact, ClusterRecord},
         },
-        ids::RequestId,
+        ids::{ClusterId, RequestId},
         market::spec::PriceLimits,
     },
     units::{Glm, Span, Timestamp},
@@ -39,12 +39,17 @@ pub(super) struct Money {
     budgets: BTreeMap<ClusterName, Budget>,
     asked: BTreeMap<RequestId, (ClusterName, Glm)>,
     sessions: BTreeMap<SessionId, ClusterName>,
+    names: BTreeMap<ClusterId, ClusterName>,
+    /// Bills whose acceptance the daemon has confirmed, whatever it then says of them.
+    accepted: BTreeSet<String>,
     created: BTreeMap<AgreementId, Timestamp>,
     ended: BTreeMap<AgreementId, Timestamp>,
     /// When agreements ended, as far as we were told.
     known_ends: BTreeMap<AgreementId, Timestamp>,
     accepting: BTreeMap<AgreementId, u32>,
     disputed: BTreeSet<String>,
+    /// Bills that were accepted before; what was decided once may be repeated.
+    judged: BTreeSet<String>,
     steps: u64,
     notes_seen: usize,
     invoices_seen: usize,
@@ -63,6 +68,7 @@ struct Budget {
 }
 
 struct Claim<'a> {
+    id: String,
     agreement: &'a AgreementId,
     issuer: &'a ProviderId,
     payee: &'a str,
@@ -107,13 +113,6 @@ impl Checker for Money {
     fn on_output(&mut self, scene: &Scene<'_>, output: &Output, findings: &mut Findings) {
         match output {
             Output::Persist { records, .. } => self.on_records(records),
-            Output::Answer { id, answer: Answer::BudgetSet(Ok(())) } => {
-                if let Some((name, total)) = self.asked.remove(id)
-                    && let Some(budget) = self.budgets.get_mut(&name)
-                {
-                    budget.total = budget.total.max(total);
-                }
-            }
             Output::Call { request, .. } => self.on_call(scene, request, findings),
             Output::Answer { .. }
             | Output::Abandon { .. }
@@ -139,6 +138,15 @@ impl Checker for Money {
             }
             (Request::TerminateAgreement { agreement, .. }, Ok(_)) => {
                 self.known_ends.entry(agreement.clone()).or_insert(scene.now);
+            }
+            _ => {}
+        }
+        match (request, result) {
+            (Request::AcceptDebitNote { debit_note, .. }, Ok(_)) => {
+                self.accepted.insert(debit_note.to_string());
+            }
+            (Request::AcceptInvoice { invoice, .. }, Ok(_)) => {
+                self.accepted.insert(invoice.to_string());
             }
             _ => {}
         }
@@ -194,10 +202,21 @@ impl Checker for Money {
 impl Money {
     fn on_records(&mut self, records: &[Record]) {
         for record in records {
-            let Record::Cluster(_, record) = record else { continue };
+            let Record::Cluster(cluster, record) = record else { continue };
             match record.as_ref() {
+                // Whoever asked may not have heard the answer; what was never asked for counts not.
+                ClusterRecord::BudgetSet { total } => {
+                    let name = self.names.get(cluster);
+                    let is_asked = |it: &(ClusterName, Glm)| Some(&it.0) == name && it.1 == *total;
+                    if self.asked.values().any(is_asked)
+                        && let Some(budget) = name.and_then(|name| self.budgets.get_mut(name))
+                    {
+                        budget.total = budget.total.max(*total);
+                    }
+                }
                 ClusterRecord::Opened { name, session, .. } => {
                     self.sessions.insert(session.clone(), name.clone());
+                    self.names.insert(*cluster, name.clone());
                 }
                 ClusterRecord::Agreement {
                     fact:
@@ -232,6 +251,7 @@ impl Money {
                 if let Some(nth) = self.index.note(scene.daemon, debit_note) {
                     let note = &scene.daemon.notes()[nth].note;
                     let claim = Claim {
+                        id: note.id.to_string(),
                         agreement: &note.agreement,
                         issuer: &note.issuer,
                         payee: &note.payee,
@@ -245,6 +265,7 @@ impl Money {
                 if let Some(nth) = self.index.invoice(scene.daemon, invoice) {
                     let invoice = &scene.daemon.invoices()[nth].invoice;
                     let claim = Claim {
+                        id: invoice.id.to_string(),
                         agreement: &invoice.agreement,
                         issuer: &invoice.issuer,
                         payee: &invoice.payee,
@@ -359,6 +380,15 @@ impl Money {
         findings: &mut Findings,
     ) {
         let now = scene.now;
+        let count = self.accepting.entry(claim.agreement.clone()).or_insert(0);
+        *count += 1;
+        if *count > 1 {
+            let what = format!("two acceptances of {} are under way", claim.agreement);
+            findings.violate("M2", now, what);
+        }
+        if !self.judged.insert(claim.id.clone()) {
+            return;
+        }
         let Some(nth) = self.index.agreement(scene.daemon, claim.agreement) else {
             findings.violate("M5", now, "a bill of an unknown agreement was accepted");
             return;
@@ -387,12 +417,6 @@ impl Money {
             || platform.is_some_and(|platform| platform != claim.platform);
         if is_foreign {
             findings.violate("M5", now, format!("money of {} goes elsewhere", book.id));
-        }
-        let count = self.accepting.entry(book.id.clone()).or_insert(0);
-        *count += 1;
-        if *count > 1 {
-            let what = format!("two acceptances of {} are under way", book.id);
-            findings.violate("M2", now, what);
         }
     }
 
@@ -460,7 +484,7 @@ impl Money {
             let is_heard = scene.durable.clusters().values().any(|cluster| {
                 Some(&cluster.session) == session.as_ref() && cluster.ending.is_none()
             });
-            if state == DocumentState::Received && is_heard && !self.disputed.contains(&id) {
+            if state == DocumentState::Received && is_heard && !self.disputed.contains(&id) && !self.accepted.contains(&id) {
                 let kind = if is_note { "note" } else { "invoice" };
                 let what = format!("{kind} {id} is neither accepted nor disputed for {}", scene.now.since(received));
                 findings.violate("M6", scene.now, what);
