@@ -124,10 +124,13 @@ impl SimYagna {
         let Some(agreement) = self.agreements.number(id) else {
             return Some(Err(refuse(404, &format!("Not found: {id}"))));
         };
-        self.ask_provider(now, request, timeout, agreement, Due::CreateArrives {
+        self.ask_provider(
+            now,
             request,
+            timeout,
             agreement,
-        });
+            Due::CreateArrives { request, agreement },
+        );
         None
     }
 
@@ -306,9 +309,8 @@ impl SimYagna {
         let book = &self.agreements.books[agreement];
         if book.state != AgreementState::Approved {
             let (id, state) = (&book.id, book.state);
-            let text = format!(
-                "Bad request: Agreement {id} is not Approved. Current state: {state:?}"
-            );
+            let text =
+                format!("Bad request: Agreement {id} is not Approved. Current state: {state:?}");
             self.answer_back(now, request, Err(refuse(400, &text)));
             return;
         }

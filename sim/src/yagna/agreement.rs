@@ -362,6 +362,10 @@ impl SimYagna {
                 self.on_proposed(now, request, agreement, session);
             }
             Due::Confirmed { request, agreement, session } => {
+                // A daemon that was restarted in between remembers nothing of it.
+                if !self.open.contains(&request) {
+                    return;
+                }
                 let book = &mut self.agreements.books[agreement];
                 book.session = Some(session);
                 book.confirmed = Some(now);
@@ -392,8 +396,7 @@ impl SimYagna {
                 if let Some(place) = waiting {
                     let (_, agreement) = self.agreements.waits.remove(place);
                     let id = &self.agreements.books[agreement].id;
-                    let text =
-                        format!("Timeout while waiting for Agreement [R-{id}] approval.");
+                    let text = format!("Timeout while waiting for Agreement [R-{id}] approval.");
                     self.answer(request, Err(refuse(408, &text)));
                 }
             }
@@ -530,11 +533,8 @@ impl SimYagna {
             return;
         }
         self.agreements.end(now, agreement, AgreementState::Terminated);
-        let kind = AgreementEventKind::Terminated {
-            by_requestor: true,
-            reason: Some(reason),
-            code: None,
-        };
+        let kind =
+            AgreementEventKind::Terminated { by_requestor: true, reason: Some(reason), code: None };
         self.agreements.note(now, agreement, kind);
         self.wake_agreement_polls(agreement);
         self.wind_up(now, agreement);
@@ -595,9 +595,7 @@ fn approval(book: &AgreementBook) -> Option<Reply> {
         AgreementState::Rejected => Err(refuse(410, "Rejected")),
         AgreementState::Cancelled => Err(refuse(410, "Cancelled")),
         AgreementState::Expired => Err(refuse(410, &format!("Agreement [R-{id}] expired."))),
-        AgreementState::Terminated => {
-            Err(refuse(400, &format!("Agreement [R-{id}] terminated.")))
-        }
+        AgreementState::Terminated => Err(refuse(400, &format!("Agreement [R-{id}] terminated."))),
         AgreementState::Proposal => {
             let text =
                 format!("Agreement [R-{id}] should be confirmed, before waiting for approval.");

@@ -246,7 +246,11 @@ impl SimYagna {
             let deal = &self.agreements.signings[unit.agreement].deal;
             let (conduct, nth) = (deal.conduct(), activity as u64 * 1_000 + unit.commands);
             let takes = match command {
-                _ if !unit.allows(command) => FAILS_AFTER,
+                ExeCommand::Deploy { .. } | ExeCommand::Start | ExeCommand::Run { .. }
+                    if !unit.allows(command) =>
+                {
+                    FAILS_AFTER
+                }
                 ExeCommand::Deploy { .. } => deal.secs("deploys", nth, &conduct.deploy),
                 ExeCommand::Start => deal.secs("starts", nth, &conduct.start),
                 ExeCommand::Run { .. } => deal.secs("runs", nth, &conduct.run),
