@@ -10,9 +10,10 @@ use ray_on_golem::{
     core::rng::Seed,
     units::{Glm, Span, Timestamp},
     yagna::{
-        ActivityId, AgreementId, AllocationId, BatchId, CommandResult, DebitNote, DebitNoteId,
-        DemandBody, DemandEvent, Deployment, ExeCommand, Invoice, InvoiceId, NetworkId, PlatformId,
-        Properties, Proposal, ProposalId, Request, Response, SessionId, Status, SubscriptionId,
+        ActivityId, AgreementId, AllocationId, BatchCycle, BatchId, BillEventKind, CommandResult,
+        DebitNote, DebitNoteId, DemandBody, DemandEvent, Deployment, ExeCommand, Invoice,
+        InvoiceId, NetworkId, PlatformId, Properties, Proposal, ProposalId, RejectionReason,
+        Request, Response, SessionId, Status, SubscriptionId,
     },
 };
 
@@ -400,4 +401,87 @@ pub(crate) fn accept_invoice(invoice: &Invoice, allocation: &AllocationId) -> Re
 
 pub(crate) fn glm(text: &str) -> Glm {
     Glm::parse(text, ray_on_golem::units::Rounding::Exact).expect("a literal")
+}
+
+impl Daemon {
+    /// The first debit note of a new activity, when it is there.
+    pub(crate) fn first_note(&mut self) -> DebitNote {
+        self.start();
+        let (id, _) = self.next_note(START);
+        self.note(&id)
+    }
+
+    /// The first debit note and the invoice of an agreement that is over, its last note not counted.
+    pub(crate) fn note_and_invoice(&mut self) -> (DebitNote, Invoice) {
+        let (agreement, _) = self.start();
+        let (id, _) = self.next_note(START);
+        let note = self.note(&id);
+        self.wait(Span::secs(30));
+        assert!(self.terminate(&agreement).is_ok());
+        let (id, _) = self.invoice_events(START, 30).remove(0);
+        (note, self.invoice(&id))
+    }
+
+    /// The next debit note that is received after an instant.
+    pub(crate) fn next_note(&mut self, after: Timestamp) -> (DebitNoteId, Timestamp) {
+        let mut after = after;
+        loop {
+            let (session, timeout) = (session(), Span::secs(50));
+            let request = Request::CollectDebitNoteEvents { session, after, timeout };
+            let Ok(Response::DebitNoteEvents(events)) = self.ask(&request) else { panic!() };
+            after = events.last().map_or(after, |event| event.at);
+            let received = |kind: &BillEventKind| *kind == BillEventKind::Received;
+            if let Some(event) = events.into_iter().find(|event| received(&event.kind)) {
+                return (event.id, event.at);
+            }
+        }
+    }
+
+    pub(crate) fn note_kinds(&mut self) -> Vec<BillEventKind> {
+        let (session, after, timeout) = (session(), START, Span::ZERO);
+        match self.ask(&Request::CollectDebitNoteEvents { session, after, timeout }) {
+            Ok(Response::DebitNoteEvents(events)) => {
+                events.into_iter().map(|event| event.kind).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn invoice_events(
+        &mut self,
+        after: Timestamp,
+        secs: u64,
+    ) -> Vec<(InvoiceId, BillEventKind)> {
+        let (session, timeout) = (session(), Span::secs(secs));
+        match self.ask(&Request::CollectInvoiceEvents { session, after, timeout }) {
+            Ok(Response::InvoiceEvents(events)) => {
+                events.into_iter().map(|event| (event.id, event.kind)).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) fn reject(daemon: &mut Daemon, invoice: &InvoiceId) -> Reply {
+    daemon.ask(&Request::RejectInvoice {
+        invoice: invoice.clone(),
+        reason: RejectionReason::IncorrectAmount,
+        message: "too much".to_owned(),
+    })
+}
+
+pub(crate) fn cycle(daemon: &mut Daemon) -> BatchCycle {
+    let platform = PlatformId::from("erc20-hoodi-tglm");
+    match daemon.ask(&Request::GetBatchCycle { platform }) {
+        Ok(Response::BatchCycle(cycle)) => cycle,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn due(note: &DebitNote) -> Glm {
+    note.total_due.glm().expect("GLM")
+}
+
+pub(crate) fn billed(invoice: &Invoice) -> Glm {
+    invoice.amount.glm().expect("GLM")
 }

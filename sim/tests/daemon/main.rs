@@ -2,6 +2,7 @@
 
 mod activity;
 mod agreement;
+mod bill;
 mod lab;
 mod market;
 mod network;
