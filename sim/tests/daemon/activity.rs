@@ -297,7 +297,7 @@ fn ssh_needs_the_network_and_its_membership() {
     assert_eq!(ssh(&daemon, &network), SshAnswer::Up);
     let provider = daemon.sim.agreements()[0].provider.clone();
 
-    let member = Request::RemoveNode { network: network.clone(), provider: provider.clone() };
+    let member = Request::RemoveNode { network: network.clone(), provider };
     assert!(daemon.ask(&member).is_ok());
     assert_eq!(ssh(&daemon, &network), SshAnswer::Silent);
     add(&mut daemon, &network);

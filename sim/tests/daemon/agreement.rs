@@ -229,6 +229,39 @@ fn a_provider_that_sees_no_activity_ends_the_agreement() {
 }
 
 #[test]
+fn a_provider_whose_last_activity_is_over_waits_for_the_next_one() {
+    let mut daemon = Daemon::beside("");
+    let (agreement, activity) = daemon.start();
+    assert!(daemon.destroy(&activity).is_ok());
+    let ended = daemon.sim.activities()[0].ended.expect("it is over");
+    daemon.wait(Span::secs(60));
+    let next = daemon.create_activity(&agreement);
+    daemon.wait(Span::secs(60));
+    assert_eq!(daemon.sim.agreements()[0].ended, None, "{next} runs");
+
+    assert!(daemon.destroy(&next).is_ok());
+    daemon.wait(Span::secs(95));
+
+    let again = daemon.sim.activities()[1].ended.expect("it is over");
+    assert!(again > ended);
+    assert_eq!(daemon.sim.agreements()[0].ended, Some(again.plus(Span::secs(90))));
+}
+
+#[test]
+fn an_agreement_ends_with_the_expiration_that_was_asked_for() {
+    let mut daemon = Daemon::beside("terminates_unaccepted: false");
+    let expires = START.plus(Span::mins(30));
+    daemon.expires = expires;
+    daemon.start();
+
+    daemon.wait(Span::mins(31));
+
+    assert_eq!(daemon.sim.agreements()[0].ended, Some(expires));
+    let last = events(&mut daemon, START, 0).pop().expect("an event");
+    assert_eq!(code(&last), Some("Expired"));
+}
+
+#[test]
 fn a_provider_may_end_an_agreement_at_once_or_later() {
     for (conduct, wanted) in
         [("approval: quits", "InitializationError"), ("terminates_after: 20", "Shutdown")]
@@ -293,6 +326,10 @@ fn a_provider_that_is_gone_cannot_be_told_that_it_is_over() {
     assert!(daemon.sim.agreements()[0].is_provider_gone);
     daemon.wait(Span::mins(10));
     assert_eq!(get(&mut daemon, &agreement).state, AgreementState::Approved, "nobody ends it");
+    let demand = daemon.subscribe();
+    let offer = daemon.proposals(&demand, 1).remove(0).id;
+    let Err(refusal) = daemon.counter(&demand, &offer) else { panic!("it answers") };
+    assert_eq!(refusal.status.0, 500);
 }
 
 #[test]

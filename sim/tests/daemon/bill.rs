@@ -160,6 +160,18 @@ fn dishonest_bills_reach_us_as_they_are() {
 }
 
 #[test]
+fn an_agreement_without_activities_is_billed_for_nothing() {
+    let mut daemon = Daemon::beside("");
+    let agreement = daemon.sign();
+    assert!(daemon.terminate(&agreement).is_ok());
+    daemon.wait(Span::secs(10));
+
+    let invoice = daemon.invoices().remove(0);
+
+    assert_eq!((invoice.amount.as_str(), invoice.activities.len()), ("0", 0));
+}
+
+#[test]
 fn an_invoice_may_come_early_or_late() {
     let mut daemon = Daemon::beside("invoices: early");
     daemon.first_note();

@@ -25,6 +25,8 @@ pub(crate) struct Daemon {
     pub(crate) now: Timestamp,
     /// Seconds to pay a debit note, in our counter-proposals; half a day if not said.
     pub(crate) payment_timeout: Option<u64>,
+    /// When agreements are over, in our counter-proposals.
+    pub(crate) expires: Timestamp,
     requests: u64,
     replies: BTreeMap<RequestNo, Reply>,
 }
@@ -41,6 +43,7 @@ impl Daemon {
             sim: SimYagna::new(&scenario, Seed::new(seed), START),
             now: START,
             payment_timeout: None,
+            expires: START.plus(Span::days(365)),
             requests: 0,
             replies: BTreeMap::new(),
         }
@@ -113,6 +116,7 @@ impl Daemon {
 
     pub(crate) fn counter(&mut self, demand: &SubscriptionId, proposal: &ProposalId) -> Reply {
         let mut body = body();
+        body.properties.set("golem.srv.comp.expiration", self.expires.as_unix_millis());
         if let Some(secs) = self.payment_timeout {
             body.properties.set("golem.com.scheme.payu.payment-timeout-sec?", secs);
         }
