@@ -18,7 +18,7 @@ use crate::{
         market::negotiate::Terms,
         planted::Bug,
     },
-    units::{Span, Timestamp},
+    units::Span,
     yagna::{
         CallError, DemandBody, DemandEvent, Doubt, Proposal, ProposalId, ProposalState, Rejection,
         Request, Response,
