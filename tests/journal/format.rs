@@ -112,6 +112,7 @@ fn what_is_written_has_the_form_of_its_format() {
         let path = fixture(FORMAT, name, "ndjson");
         if !path.exists() {
             freeze(name, journal, &written);
+            panic!("{} is written; look at it, and commit it", path.display());
         }
 
         let frozen = fs::read_to_string(&path).expect("it is there");

@@ -34,8 +34,9 @@ pub(crate) fn batches(journal: JournalId) -> Vec<Vec<Record>> {
     match journal {
         JournalId::Common => common(),
         JournalId::Cluster(id) => {
-            let of_cluster =
-                |batch: Vec<ClusterRecord>| batch.into_iter().map(|record| of(id, record)).collect();
+            let of_cluster = |batch: Vec<ClusterRecord>| {
+                batch.into_iter().map(|record| of(id, record)).collect()
+            };
             cluster().into_iter().map(of_cluster).collect()
         }
     }
@@ -64,11 +65,8 @@ pub(crate) fn of(cluster: ClusterId, record: ClusterRecord) -> Record {
 
 /// A cluster with its budget and nothing else.
 pub(crate) fn opened() -> ClusterRecord {
-    let standing = Standing {
-        blacklisted_until: Some(at(3_600)),
-        uptime: Some(900_000),
-        success_rate: None,
-    };
+    let standing =
+        Standing { blacklisted_until: Some(at(3_600)), uptime: Some(900_000), success_rate: None };
     let provider = ProviderId::from("0x7075626c69636b65790000000000000000000000");
     ClusterRecord::Opened {
         name: ClusterName::from("déjà \"vu\"\n"),
@@ -124,7 +122,10 @@ fn common() -> Vec<Vec<Record>> {
     let (first, second) = (ClusterId(0), ClusterId(1));
     let batches = vec![
         vec![CommonRecord::AllocationIntended { mark: at(900) }],
-        vec![CommonRecord::AllocationCreated { mark: at(900), allocation: "a-1".to_owned().into() }],
+        vec![CommonRecord::AllocationCreated {
+            mark: at(900),
+            allocation: "a-1".to_owned().into(),
+        }],
         vec![CommonRecord::DemandIntended { mark: at(3_600) }],
         vec![CommonRecord::DemandPublished {
             mark: at(3_600),
