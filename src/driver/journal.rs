@@ -68,12 +68,12 @@ pub enum JournalsError {
         directory: PathBuf,
     },
     /// One of them is not understood.
-    #[error("cannot use `{}`: {source}", path.display())]
+    #[error("cannot use `{}`: {error}", path.display())]
     Bad {
         /// Its file.
         path: PathBuf,
         /// What is wrong with it.
-        source: JournalError,
+        error: JournalError,
     },
     /// There is a journal of a cluster that the common journal has never heard of.
     #[error(
@@ -275,7 +275,7 @@ impl JournalFile {
         let path = &self.path;
         self.file.read_to_end(&mut bytes).map_err(|source| failed("read", path, source))?;
         let reading = journal::read(journal, &bytes, durable)
-            .map_err(|source| JournalsError::Bad { path: path.clone(), source })?;
+            .map_err(|error| JournalsError::Bad { path: path.clone(), error })?;
         self.writer = Writer::new(reading.next_seq);
         self.len = len_of(&bytes[..reading.valid_len]);
         self.lines_since_snapshot = reading.lines_since_snapshot;

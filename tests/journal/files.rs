@@ -247,8 +247,9 @@ mod processes {
         let (mut journals, _) =
             Journals::open(given.as_deref().unwrap_or_else(|| own.path())).expect("free");
         write_samples(&mut journals);
-        let all: Result<Vec<()>, JournalsError> =
-            (0..BATCHES).map(|glm| journals.append(OF_CLUSTER, at(glm), &budget(glm))).collect();
+        let all: Result<Vec<()>, JournalsError> = (0..BATCHES)
+            .map(|glm| journals.append(OF_CLUSTER, at(glm), &vec![budget(glm); 10].concat()))
+            .collect();
         if given.is_none() {
             assert!(all.is_ok(), "{all:?}");
             return;
@@ -314,6 +315,6 @@ mod processes {
         let (_journals, recovered) = open(&data);
         assert_eq!(recovered.torn, []);
         let written = fs::read_to_string(&path).expect("readable").lines().count();
-        assert!((40..100).contains(&written), "{written}");
+        assert!((32..50).contains(&written), "{written}");
     }
 }
