@@ -95,7 +95,8 @@ fn journal() -> Journal {
     (0..NODES).for_each(|number| journal.node_comes(number));
     let mut oldest = 0;
     for bill in 1.. {
-        for number in oldest..oldest + NODES {
+        let running = oldest..oldest + NODES;
+        for number in running {
             journal.bill_comes(number, bill);
             if number % REPLACED_EVERY == 0 {
                 journal.node_ends(oldest);
