@@ -41,6 +41,8 @@ pub(super) struct Lifecycle {
     created: BTreeMap<AgreementId, BTreeSet<ActivityId>>,
     /// When somebody last tried to end an agreement.
     ending: BTreeMap<AgreementId, Timestamp>,
+    /// Agreements whose activity somebody has tried to destroy.
+    destroyed: BTreeSet<AgreementId>,
     fair_since: Option<Timestamp>,
     steps: u64,
 }
@@ -175,18 +177,37 @@ impl Lifecycle {
             Request::AddNode { network, provider, ip } => {
                 check_place(scene, network, provider, *ip, findings);
             }
-            Request::TerminateAgreement { agreement, .. }
-            | Request::CancelAgreement { agreement }
+            Request::TerminateAgreement { agreement, .. } => {
+                self.check_destroyed(scene, agreement, findings);
+                self.ending.insert(agreement.clone(), scene.now);
+            }
+            Request::CancelAgreement { agreement }
             | Request::GetAgreement { agreement } => {
                 self.ending.insert(agreement.clone(), scene.now);
             }
             Request::DestroyActivity { activity, .. } => {
                 if let Some(nth) = self.index.activity(scene.daemon, activity) {
                     let agreement = scene.daemon.activities()[nth].agreement.clone();
+                    self.destroyed.insert(agreement.clone());
                     self.ending.insert(agreement, scene.now);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// L2: what is known to run is destroyed before its agreement ends.
+    fn check_destroyed(&self, scene: &Scene<'_>, agreement: &AgreementId, findings: &mut Findings) {
+        let mut accounts =
+            scene.durable.clusters().values().flat_map(|cluster| cluster.accounts.values());
+        let account = accounts.find(|account| account.agreement == *agreement);
+        let runs = account.is_some_and(|account| {
+            account.activity.is_some() && account.over.is_none()
+        });
+        let is_first = !self.ending.contains_key(agreement);
+        if runs && is_first && !self.destroyed.contains(agreement) && scene.life == 0 {
+            let what = format!("{agreement} ends, and its activity was never destroyed");
+            findings.violate("L2", scene.now, what);
         }
     }
 

@@ -12,6 +12,7 @@ use ray_on_golem::{
 
 mod api;
 mod bounds;
+mod health;
 mod lifecycle;
 mod market;
 mod money;
@@ -126,6 +127,7 @@ impl Checkers {
             Box::new(recovery::Recovery::default()),
             Box::new(money::Money::default()),
             Box::new(lifecycle::Lifecycle::default()),
+            Box::new(health::Health::default()),
             Box::new(market::Market::default()),
             Box::new(api::Api::default()),
             Box::new(bounds::Bounds::default()),

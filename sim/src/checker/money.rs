@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ray_on_golem::{
     core::{
-        Command, Input, Output, Record,
+        Command, Input, Notice, Output, Record,
         cluster::{
             plan::ClusterName,
             record::{AgreementFact, ClusterRecord},
@@ -40,6 +40,8 @@ pub(super) struct Money {
     asked: BTreeMap<RequestId, (ClusterName, Glm)>,
     sessions: BTreeMap<SessionId, ClusterName>,
     names: BTreeMap<ClusterId, ClusterName>,
+    /// Clusters whose users were told that the budget runs out.
+    warned: BTreeSet<ClusterName>,
     /// Bills whose acceptance the daemon has confirmed, whatever it then says of them.
     accepted: BTreeSet<String>,
     created: BTreeMap<AgreementId, Timestamp>,
@@ -62,6 +64,8 @@ struct Budget {
     /// The highest that was in force for the latest cluster of this name; a cluster that ends keeps
     /// its own.
     total: Glm,
+    /// The one that is in force.
+    now: Glm,
     rate: Option<Glm>,
     limits: PriceLimits,
     platform: PlatformId,
@@ -90,10 +94,12 @@ impl Checker for Money {
                         let before = known.map_or(Glm::ZERO, |budget| budget.total);
                         let budget = Budget {
                             total: request.plan.total_budget.max(before),
+                            now: request.plan.total_budget,
                             rate: request.plan.max_glm_per_hour,
                             limits: request.order.spec.limits.clone(),
                             platform: request.plan.platform.clone(),
                         };
+                        self.warned.remove(&request.cluster);
                         self.budgets.insert(request.cluster.clone(), budget);
                     }
                 }
@@ -112,7 +118,10 @@ impl Checker for Money {
 
     fn on_output(&mut self, scene: &Scene<'_>, output: &Output, findings: &mut Findings) {
         match output {
-            Output::Persist { records, .. } => self.on_records(records),
+            Output::Persist { records, .. } => self.on_records(scene, records, findings),
+            Output::Notify(Notice::Cluster { cluster, what }) if what.contains("budget") => {
+                self.warned.insert(cluster.clone());
+            }
             Output::Call { request, .. } => self.on_call(scene, request, findings),
             Output::Answer { .. }
             | Output::Abandon { .. }
@@ -200,7 +209,7 @@ impl Checker for Money {
 }
 
 impl Money {
-    fn on_records(&mut self, records: &[Record]) {
+    fn on_records(&mut self, scene: &Scene<'_>, records: &[Record], findings: &mut Findings) {
         for record in records {
             let Record::Cluster(cluster, record) = record else { continue };
             match record.as_ref() {
@@ -212,6 +221,10 @@ impl Money {
                         && let Some(budget) = name.and_then(|name| self.budgets.get_mut(name))
                     {
                         budget.total = budget.total.max(*total);
+                        budget.now = *total;
+                    }
+                    if let Some(name) = self.names.get(cluster) {
+                        self.warned.remove(name);
                     }
                 }
                 ClusterRecord::Opened { name, session, .. } => {
@@ -224,6 +237,10 @@ impl Money {
                     ..
                 } => {
                     self.disputed.insert(dispute.bill.clone());
+                    if is_accepted(scene, &dispute.bill) {
+                        let what = format!("bill {} is accepted, and disputed", dispute.bill);
+                        findings.violate("M6", scene.now, what);
+                    }
                 }
                 _ => {}
             }
@@ -361,6 +378,16 @@ impl Money {
         for (session, name) in &self.sessions {
             let Some(budget) = self.budgets.get(name) else { continue };
             let (spent, owed, _) = self.sums(scene, session);
+            let is_running = scene
+                .durable
+                .clusters()
+                .values()
+                .any(|it| it.session == *session && it.ending.is_none());
+            let most = budget.now.scaled_up(85, 100).unwrap_or(Glm::MAX);
+            if is_running && spent.plus(owed) > most && !self.warned.contains(name) {
+                let what = format!("nobody was told that {spent} of {} GLM are spent", budget.now);
+                findings.violate("M1", scene.now, what);
+            }
             if spent.plus(owed) > budget.total {
                 let what = format!(
                     "{spent} GLM are spent and {owed} are owed, the budget is {}",
@@ -491,4 +518,11 @@ impl Money {
             }
         }
     }
+}
+
+fn is_accepted(scene: &Scene<'_>, bill: &str) -> bool {
+    let note = scene.daemon.notes().iter().find(|book| book.note.id.as_str() == bill);
+    let invoice = scene.daemon.invoices().iter().find(|book| book.invoice.id.as_str() == bill);
+    note.is_some_and(|book| book.accepted.is_some())
+        || invoice.is_some_and(|book| book.accepted.is_some())
 }

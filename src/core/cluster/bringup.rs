@@ -345,6 +345,12 @@ impl Cluster {
         self.close(fx, number, &reason, Blame::Provider);
     }
 
+    /// The provider ended the agreement before the node was up.
+    pub(super) fn fail_by_provider(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) {
+        self.log_failure(fx, number, why);
+        self.close(fx, number, why, Blame::Provider);
+    }
+
     /// Something else failed: as [`Self::fail`], but the provider is not to blame.
     pub(super) fn fail_quietly(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) {
         self.log_failure(fx, number, why);

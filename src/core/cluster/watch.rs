@@ -148,7 +148,7 @@ impl Cluster {
                     self.close_quietly(fx, number, &reason);
                     self.end_node(fx, node, &reason);
                 }
-                Some(NodeState::Pending) => self.fail_quietly(fx, number, &reason),
+                Some(NodeState::Pending) => self.fail_by_provider(fx, number, &reason),
                 Some(NodeState::Terminating | NodeState::Terminated) | None => {
                     self.close(fx, number, &reason, Blame::Nobody);
                 }

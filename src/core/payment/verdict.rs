@@ -42,12 +42,12 @@ pub(in crate::core) fn of_note(
     if account.activity.as_ref().is_some_and(|activity| *activity != note.activity) {
         return Verdict::Dispute("it is for an activity that is not ours".to_owned());
     }
-    if account.invoice.is_some() {
-        return Verdict::Dispute("the invoice of its agreement was accepted before".to_owned());
-    }
     match note.total_due.glm() {
         // Nothing is taken for it, and its provider counts how long each note waits.
         Ok(due) if due <= account.accepted => Verdict::Pay(account.accepted),
+        Ok(_) if account.invoice.is_some() => {
+            Verdict::Dispute("the invoice of its agreement was accepted before".to_owned())
+        }
         Ok(due) => within(state, account, due, now),
         Err(error) => Verdict::Dispute(format!("its amount is {error}")),
     }
