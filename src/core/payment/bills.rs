@@ -89,7 +89,10 @@ struct Job {
     number: Option<AgreementNo>,
     born: Timestamp,
     failures: u32,
+    /// A call about it is under way.
     is_asked: bool,
+    /// Whether it was accepted is not known: the daemon must be asked before anything else.
+    is_doubtful: bool,
 }
 
 /// The bills of one cluster.
@@ -358,8 +361,15 @@ impl Bills {
         let job = JobNo(self.next_job);
         self.next_job = self.next_job.wrapping_add(1);
         self.by_id.insert(id.clone(), job);
-        let work =
-            Job { id, bill: None, number: None, born: fx.now, failures: 0, is_asked: false };
+        let work = Job {
+            id,
+            bill: None,
+            number: None,
+            born: fx.now,
+            failures: 0,
+            is_asked: false,
+            is_doubtful: false,
+        };
         self.jobs.insert(job, work);
         match bill {
             Some(bill) => self.enqueue(fx, job, bill),
@@ -373,18 +383,31 @@ impl Bills {
     fn fetch(&mut self, fx: &mut Effects) {
         while self.fetching < FETCHES_MAX {
             let Some(job) = self.to_fetch.pop_front() else { break };
-            let Some(work) = self.jobs.get(&job) else { continue };
-            let request = match &work.id {
-                BillId::Note(id) => Request::GetDebitNote { debit_note: id.clone() },
-                BillId::Invoice(id) => Request::GetInvoice { invoice: id.clone() },
-            };
-            self.fetching += 1;
-            fx.call(self.purpose(BillsCall::Fetch(job)), request, FETCH_PATIENCE);
+            self.look_at(fx, job);
         }
+    }
+
+    /// Asks for a bill as the daemon has it.
+    fn look_at(&mut self, fx: &mut Effects, job: JobNo) {
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        let request = match &work.id {
+            BillId::Note(id) => Request::GetDebitNote { debit_note: id.clone() },
+            BillId::Invoice(id) => Request::GetInvoice { invoice: id.clone() },
+        };
+        work.is_asked = true;
+        self.fetching += 1;
+        fx.call(self.purpose(BillsCall::Fetch(job)), request, FETCH_PATIENCE);
     }
 
     fn on_fetched(&mut self, fx: &mut Effects, job: JobNo, result: Result<Response, CallError>) {
         self.fetching = self.fetching.saturating_sub(1);
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        work.is_asked = false;
+        if let Some(number) = work.number {
+            self.on_looked(fx, number, job, &result);
+            self.fetch(fx);
+            return;
+        }
         match result {
             Ok(Response::DebitNote(note)) => self.enqueue(fx, job, Bill::Note(note)),
             Ok(Response::Invoice(invoice)) => self.enqueue(fx, job, Bill::Invoice(invoice)),
@@ -396,6 +419,32 @@ impl Bills {
             }
         }
         self.fetch(fx);
+    }
+
+    /// What became of an acceptance that was in doubt.
+    fn on_looked(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        job: JobNo,
+        result: &Result<Response, CallError>,
+    ) {
+        let state = match result {
+            Ok(Response::DebitNote(note)) => note.state,
+            Ok(Response::Invoice(invoice)) => invoice.state,
+            Ok(_) | Err(_) => {
+                self.job_later(fx, job);
+                return;
+            }
+        };
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        work.is_doubtful = false;
+        if state != DocumentState::Received
+            && let Some(bill) = work.bill.clone()
+        {
+            self.paid(fx, number, job, &bill);
+        }
+        self.serve(fx, number);
     }
 
     fn enqueue(&mut self, fx: &mut Effects, job: JobNo, bill: Bill) {
@@ -437,6 +486,10 @@ impl Bills {
         let timer = timer_of(self.cluster, ClusterTimer::Bill(job));
         let Some(work) = self.jobs.get(&job) else { return true };
         if work.is_asked || fx.timers.due(&timer).is_some_and(|at| at > fx.now) && work.failures > 0 {
+            return false;
+        }
+        if work.is_doubtful {
+            self.look_at(fx, job);
             return false;
         }
         let (Some(bill), born) = (work.bill.clone(), work.born) else { return true };
@@ -562,8 +615,11 @@ impl Bills {
                     self.dispute(fx, number, job, &bill, reason);
                 }
             }
-            // Accepting twice does no harm.
-            Err(CallError::NotSent { .. } | CallError::Unknown(_)) => {
+            Err(CallError::NotSent { .. }) => {
+                self.job_later(fx, job);
+            }
+            Err(CallError::Unknown(_)) => {
+                work.is_doubtful = true;
                 self.job_later(fx, job);
             }
         }
