@@ -155,6 +155,7 @@ fn signing(number: u32) -> AgreementFact {
         terms: Box::new(Terms {
             provider: ProviderId::from(format!("0x{number:040x}")),
             name: format!("provider-{number}"),
+            payee: "0x0000000000000000000000000000000000000001".to_owned(),
             price: Price {
                 start: Glm::from_atto(20_000_000_000_000_000),
                 cpu_second: Glm::from_atto(27_777_777_777_778),

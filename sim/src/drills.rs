@@ -22,7 +22,7 @@ use crate::exit;
 
 /// How much of a run is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Trace {
+pub(crate) enum Trace {
     /// Nothing.
     None,
     /// One line for each thing that happens.
@@ -33,7 +33,7 @@ pub enum Trace {
 
 /// What kind of plans are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ModeName {
+pub(crate) enum ModeName {
     /// Each feature is on half of the time.
     Swarm,
     /// Small and short.
@@ -46,7 +46,7 @@ pub enum ModeName {
 
 /// Where a plan comes from.
 #[derive(Debug, Args)]
-pub struct Source {
+pub(crate) struct Source {
     /// A plan
     #[arg(value_name = "PLAN.yaml", conflicts_with = "seed")]
     plan: Option<PathBuf>,
@@ -60,7 +60,7 @@ pub struct Source {
 
 /// Which seeds a swarm runs.
 #[derive(Debug, Args)]
-pub struct SwarmArgs {
+pub(crate) struct SwarmArgs {
     /// How many seeds
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
@@ -82,7 +82,11 @@ pub struct SwarmArgs {
 }
 
 /// Runs one plan.
-pub fn run(source: &Source, trace: Trace, printer: &mut Printer) -> Result<ExitCode, CliError> {
+pub(crate) fn run(
+    source: &Source,
+    trace: Trace,
+    printer: &mut Printer,
+) -> Result<ExitCode, CliError> {
     let plan = read(source)?;
     let outcome = plan.run(None, trace != Trace::None);
     match trace {
@@ -99,7 +103,7 @@ pub fn run(source: &Source, trace: Trace, printer: &mut Printer) -> Result<ExitC
 }
 
 /// Makes a failing plan small.
-pub fn make_small(source: &Source, printer: &mut Printer) -> Result<ExitCode, CliError> {
+pub(crate) fn make_small(source: &Source, printer: &mut Printer) -> Result<ExitCode, CliError> {
     let plan = read(source)?;
     let Some(violation) = plan.run(None, false).violation else {
         printer.warn("the plan passes; there is nothing to shrink");
@@ -116,7 +120,7 @@ pub fn make_small(source: &Source, printer: &mut Printer) -> Result<ExitCode, Cl
 }
 
 /// Runs many seeds on all cores; the result does not depend on how many there are.
-pub fn swarm(args: &SwarmArgs, printer: &mut Printer) -> Result<ExitCode, CliError> {
+pub(crate) fn swarm(args: &SwarmArgs, printer: &mut Printer) -> Result<ExitCode, CliError> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.unwrap_or(cores).max(1);
     let started = Instant::now();

@@ -80,9 +80,7 @@ fn main() -> ExitCode {
         }
         Command::Run { source, trace } => drills::run(&source, trace, &mut printer),
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
-        Command::Replay { source } => {
-            drills::run(&source, drills::Trace::Short, &mut printer)
-        }
+        Command::Replay { source } => drills::run(&source, drills::Trace::Short, &mut printer),
         Command::Shrink { source } => drills::make_small(&source, &mut printer),
     };
     match result {

@@ -434,7 +434,13 @@ impl World {
                 }
                 self.run.answer = Some(result);
             }
-            _ => self.auditor.on_end_answered(),
+            Answer::Surveyed(_) | Answer::Ending(_) => self.auditor.on_end_answered(),
+            Answer::NodesRequested(_)
+            | Answer::NodeTerminated(_)
+            | Answer::TagsSet(_)
+            | Answer::ClusterEnding(_)
+            | Answer::BudgetSet(_)
+            | Answer::ShuttingDown => {}
         }
     }
 

@@ -255,12 +255,16 @@ impl Machine {
                 let nodes = cluster.map(|cluster| cluster.request_nodes(fx, &request));
                 Answer::NodesRequested(nodes.unwrap_or(Err(RequestError::UnknownCluster)))
             }
-            Command::TerminateNode { cluster, node } => Answer::NodeTerminated(
-                self.with_node(&cluster, node, |it, fx| it.terminate_node(fx, node)),
-            ),
-            Command::SetTags { cluster, node, tags } => Answer::TagsSet(
-                self.with_node(&cluster, node, |it, fx| it.set_tags(fx, node, tags)),
-            ),
+            Command::TerminateNode { cluster, node } => {
+                Answer::NodeTerminated(
+                    self.with_node(&cluster, node, |it, fx| it.terminate_node(fx, node)),
+                )
+            }
+            Command::SetTags { cluster, node, tags } => {
+                Answer::TagsSet(
+                    self.with_node(&cluster, node, |it, fx| it.set_tags(fx, node, tags)),
+                )
+            }
             Command::EndCluster { cluster } => match self.current(&cluster) {
                 Some(id) => {
                     if let Some(cluster) = self.clusters.get_mut(&id) {
@@ -486,8 +490,8 @@ impl<'a> View<'a> {
             (offers.max(market.pool_size()), negotiations.max(market.negotiations()))
         });
         let clusters = self.0.clusters.values().map(Cluster::market_load);
-        let (offers, negotiations) =
-            clusters.fold((offers, negotiations), |(offers, negotiations), load| {
+        let (offers, negotiations) = clusters
+            .fold((offers, negotiations), |(offers, negotiations), load| {
                 (offers.max(load.0), negotiations.max(load.1))
             });
         Load {

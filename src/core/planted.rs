@@ -155,6 +155,12 @@ impl Bug {
         Self::ProviderForgiven,
         Self::ThreeStrikes,
     ];
+
+    /// Whether it shows in the life of clusters; all others show in surveys.
+    #[must_use]
+    pub fn is_of_clusters(self) -> bool {
+        self >= Self::KeyForgotten
+    }
 }
 
 /// The bugs of one machine: at most one, and none in production.

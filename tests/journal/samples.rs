@@ -182,7 +182,11 @@ fn beginning() -> Vec<Vec<ClusterRecord>> {
             at: at(2),
             key: None,
         }],
-        vec![ClusterRecord::Funds(FundsFact::Intended { mark: at(86_400), total, base: Glm::ZERO })],
+        vec![ClusterRecord::Funds(FundsFact::Intended {
+            mark: at(86_400),
+            total,
+            base: Glm::ZERO,
+        })],
         vec![ClusterRecord::Funds(FundsFact::Set {
             mark: at(86_400),
             allocation: "a-2".to_owned().into(),

@@ -6,10 +6,10 @@ use proptest::{collection::vec, option, prelude::*};
 use ray_on_golem::{
     units::{Glm, Span, Timestamp},
     yagna::{
-        ActivityPhase, ActivityState, Agreement, AgreementEvent, AgreementEventKind, AgreementState,
-        AgreementSummary, BatchCycle, BillEvent, BillEventKind, BilledAmount, CommandResult,
-        DebitNote, Deployment, DocumentState, ExeCommand, Invoice, Network, RejectionReason,
-        Request, Response,
+        ActivityPhase, ActivityState, Agreement, AgreementEvent, AgreementEventKind,
+        AgreementState, AgreementSummary, BatchCycle, BillEvent, BillEventKind, BilledAmount,
+        CommandResult, DebitNote, Deployment, DocumentState, ExeCommand, Invoice, Network,
+        RejectionReason, Request, Response,
     },
 };
 
@@ -28,7 +28,9 @@ pub(crate) fn response_to(request: &Request) -> Option<BoxedStrategy<Response>> 
         Request::CreateAgreement { .. } => {
             id().prop_map(|id| Response::AgreementCreated(id.into())).boxed()
         }
-        Request::ListAgreements { .. } => vec(summary(), 0..3).prop_map(Response::Agreements).boxed(),
+        Request::ListAgreements { .. } => {
+            vec(summary(), 0..3).prop_map(Response::Agreements).boxed()
+        }
         Request::GetAgreement { .. } => {
             agreement().prop_map(|it| Response::Agreement(Box::new(it))).boxed()
         }
@@ -42,9 +44,9 @@ pub(crate) fn response_to(request: &Request) -> Option<BoxedStrategy<Response>> 
         Request::CreateActivity { .. } => {
             id().prop_map(|id| Response::ActivityCreated(id.into())).boxed()
         }
-        Request::ListActivities { .. } => vec(id().prop_map(Into::into), 0..3)
-            .prop_map(Response::Activities)
-            .boxed(),
+        Request::ListActivities { .. } => {
+            vec(id().prop_map(Into::into), 0..3).prop_map(Response::Activities).boxed()
+        }
         Request::DestroyActivity { .. } => Just(Response::ActivityDestroyed).boxed(),
         Request::GetActivityState { .. } => state().prop_map(Response::ActivityState).boxed(),
         Request::Execute { .. } => id().prop_map(|id| Response::BatchStarted(id.into())).boxed(),
@@ -99,9 +101,8 @@ fn agreements() -> BoxedStrategy<Request> {
             agreement: id.into(),
             session: session.into()
         }),
-        (id(), span()).prop_map(|(id, timeout)| {
-            Request::AwaitApproval { agreement: id.into(), timeout }
-        }),
+        (id(), span())
+            .prop_map(|(id, timeout)| { Request::AwaitApproval { agreement: id.into(), timeout } }),
         id().prop_map(|id| Request::CancelAgreement { agreement: id.into() }),
         (id(), ".*").prop_map(|(id, reason)| {
             Request::TerminateAgreement { agreement: id.into(), reason }
@@ -137,8 +138,11 @@ fn activities() -> BoxedStrategy<Request> {
 
 fn networks() -> BoxedStrategy<Request> {
     prop_oneof![
-        (ip(), 0..=32_u8, ip())
-            .prop_map(|(ip, prefix, gateway)| Request::CreateNetwork { ip, prefix, gateway }),
+        (ip(), 0..=32_u8, ip()).prop_map(|(ip, prefix, gateway)| Request::CreateNetwork {
+            ip,
+            prefix,
+            gateway
+        }),
         Just(Request::ListNetworks),
         id().prop_map(|id| Request::RemoveNetwork { network: id.into() }),
         (id(), id(), ip()).prop_map(|(id, provider, ip)| Request::AddNode {
@@ -196,13 +200,7 @@ fn bills() -> BoxedStrategy<Request> {
 
 fn command() -> BoxedStrategy<ExeCommand> {
     let network = (id(), ip(), ip(), ip(), ip(), id()).prop_map(|(id, ip, mask, node, at, who)| {
-        Deployment {
-            network: id.into(),
-            ip,
-            mask,
-            node_ip: node,
-            nodes: vec![(at, who.into())],
-        }
+        Deployment { network: id.into(), ip, mask, node_ip: node, nodes: vec![(at, who.into())] }
     });
     prop_oneof![
         vec(network, 0..2).prop_map(|networks| ExeCommand::Deploy { networks }),
@@ -258,7 +256,11 @@ fn agreement_event() -> impl Strategy<Value = AgreementEvent> {
         }),
         Just(AgreementEventKind::Other("AgreementOddEvent".to_owned())),
     ];
-    (id(), time(), kind).prop_map(|(id, at, kind)| AgreementEvent { agreement: id.into(), at, kind })
+    (id(), time(), kind).prop_map(|(id, at, kind)| AgreementEvent {
+        agreement: id.into(),
+        at,
+        kind,
+    })
 }
 
 fn phase() -> impl Strategy<Value = ActivityPhase> {
@@ -311,7 +313,11 @@ fn bill_event<Id: for<'a> From<&'a str> + std::fmt::Debug>(
         Just(BillEventKind::Settled),
         Just(BillEventKind::Other(format!("{prefix}PaymentOkEvent"))),
     ];
-    (id(), time(), kind).prop_map(|(id, at, kind)| BillEvent { id: Id::from(id.as_str()), at, kind })
+    (id(), time(), kind).prop_map(|(id, at, kind)| BillEvent {
+        id: Id::from(id.as_str()),
+        at,
+        kind,
+    })
 }
 
 fn note() -> impl Strategy<Value = DebitNote> {
@@ -337,7 +343,13 @@ fn note() -> impl Strategy<Value = DebitNote> {
 fn invoice() -> impl Strategy<Value = Invoice> {
     let ids = (id(), id(), ".*", id(), id(), vec(id(), 0..3));
     (ids, time(), billed(), time(), document_state()).prop_map(
-        |((id, issuer, payee, platform, agreement, activities), timestamp, amount, until, state)| {
+        |(
+            (id, issuer, payee, platform, agreement, activities),
+            timestamp,
+            amount,
+            until,
+            state,
+        )| {
             Invoice {
                 id: id.into(),
                 issuer: issuer.into(),

@@ -97,6 +97,7 @@ pub(crate) fn json_with_keys(keys: BoxedStrategy<String>) -> BoxedStrategy<Value
     .boxed()
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other half is in `hired`")]
 fn response_to(request: &Request) -> BoxedStrategy<Response> {
     if let Some(response) = hired::response_to(request) {
         return response;

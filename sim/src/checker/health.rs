@@ -174,9 +174,10 @@ impl Health {
     ) {
         let id = warning.split('`').nth(1).and_then(|id| id.parse::<NodeId>().ok());
         let Some(state) = scene.durable.cluster(cluster) else { return };
-        let account = state.accounts.values().find(|account| {
-            Some(account.node) == id && account.over.is_none()
-        });
+        let account = state
+            .accounts
+            .values()
+            .find(|account| Some(account.node) == id && account.over.is_none());
         let streak = account.map_or(u32::MAX, |account| {
             let mut looks = self.bad_looks.iter();
             let of_node = looks.find(|((_, ip), _)| *ip == account.ip);

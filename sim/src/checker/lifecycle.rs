@@ -22,7 +22,10 @@ use ray_on_golem::{
     },
 };
 
-use super::{Checker, Findings, Phase, Scene, subject::{Index, is_over}};
+use super::{
+    Checker, Findings, Phase, Scene,
+    subject::{Index, is_over},
+};
 
 /// Within this time of a node's end nothing of it lives, in fair times.
 const GONE_WITHIN: Span = Span::mins(6);
@@ -72,8 +75,10 @@ impl Checker for Lifecycle {
         result: &Result<Response, CallError>,
         findings: &mut Findings,
     ) {
-        if let (Request::CreateActivity { agreement, .. }, Ok(Response::ActivityCreated(activity))) =
-            (request, result)
+        if let (
+            Request::CreateActivity { agreement, .. },
+            Ok(Response::ActivityCreated(activity)),
+        ) = (request, result)
         {
             let activities = self.created.entry(agreement.clone()).or_default();
             activities.insert(activity.clone());
@@ -101,7 +106,8 @@ impl Checker for Lifecycle {
     fn at_end(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
         for book in scene.daemon.agreements() {
             if book.confirmed.is_some() && !is_over(book) && !self.is_excused(scene, &book.id) {
-                let what = format!("agreement {} with {} is still in force", book.id, book.provider);
+                let what =
+                    format!("agreement {} with {} is still in force", book.id, book.provider);
                 findings.violate("L1", scene.now, what);
             }
         }
@@ -181,8 +187,7 @@ impl Lifecycle {
                 self.check_destroyed(scene, agreement, findings);
                 self.ending.insert(agreement.clone(), scene.now);
             }
-            Request::CancelAgreement { agreement }
-            | Request::GetAgreement { agreement } => {
+            Request::CancelAgreement { agreement } | Request::GetAgreement { agreement } => {
                 self.ending.insert(agreement.clone(), scene.now);
             }
             Request::DestroyActivity { activity, .. } => {
@@ -201,9 +206,8 @@ impl Lifecycle {
         let mut accounts =
             scene.durable.clusters().values().flat_map(|cluster| cluster.accounts.values());
         let account = accounts.find(|account| account.agreement == *agreement);
-        let runs = account.is_some_and(|account| {
-            account.activity.is_some() && account.over.is_none()
-        });
+        let runs =
+            account.is_some_and(|account| account.activity.is_some() && account.over.is_none());
         let is_first = !self.ending.contains_key(agreement);
         if runs && is_first && !self.destroyed.contains(agreement) && scene.life == 0 {
             let what = format!("{agreement} ends, and its activity was never destroyed");

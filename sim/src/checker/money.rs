@@ -14,8 +14,8 @@ use ray_on_golem::{
     },
     units::{Glm, Span, Timestamp},
     yagna::{
-        AgreementEventKind, AgreementId, BilledAmount, CallError, DocumentState, PlatformId, ProviderId, Request,
-        Response, SessionId,
+        AgreementEventKind, AgreementId, BilledAmount, CallError, DocumentState, PlatformId,
+        ProviderId, Request, Response, SessionId,
     },
 };
 
@@ -86,9 +86,10 @@ impl Checker for Money {
         if let Input::Requested { id, command } = input {
             match command {
                 Command::RequestNodes(request) => {
-                    let is_new = !scene.durable.clusters().values().any(|cluster| {
-                        cluster.name == request.cluster && cluster.ending.is_none()
-                    });
+                    let is_new =
+                        !scene.durable.clusters().values().any(|cluster| {
+                            cluster.name == request.cluster && cluster.ending.is_none()
+                        });
                     let known = self.budgets.get(&request.cluster);
                     if is_new {
                         let before = known.map_or(Glm::ZERO, |budget| budget.total);
@@ -331,7 +332,8 @@ impl Money {
         if let Some(limit) = budget.rate
             && rate.plus(hour) > limit.plus(Glm::from_atto(1_000_000))
         {
-            let what = format!("{} GLM per hour were signed, {limit} is the limit", rate.plus(hour));
+            let what =
+                format!("{} GLM per hour were signed, {limit} is the limit", rate.plus(hour));
             findings.violate("M1", scene.now, what);
         }
     }
@@ -423,9 +425,8 @@ impl Money {
         let book = &scene.daemon.agreements()[nth];
         let since = self.created.get(&book.id).copied();
         let until = self.known_ends.get(&book.id).copied().unwrap_or(now).min(now);
-        let cap = since.map_or(Glm::ZERO, |since| {
-            full_cost(book, until.since(since).plus(TOLERANCE))
-        });
+        let cap =
+            since.map_or(Glm::ZERO, |since| full_cost(book, until.since(since).plus(TOLERANCE)));
         let cap = cap.plus(Glm::from_atto(TOLERANCE_ATTO));
         match claim.amount.glm() {
             Ok(amount) if amount > cap => {
@@ -511,9 +512,16 @@ impl Money {
             let is_heard = scene.durable.clusters().values().any(|cluster| {
                 Some(&cluster.session) == session.as_ref() && cluster.ending.is_none()
             });
-            if state == DocumentState::Received && is_heard && !self.disputed.contains(&id) && !self.accepted.contains(&id) {
+            if state == DocumentState::Received
+                && is_heard
+                && !self.disputed.contains(&id)
+                && !self.accepted.contains(&id)
+            {
                 let kind = if is_note { "note" } else { "invoice" };
-                let what = format!("{kind} {id} is neither accepted nor disputed for {}", scene.now.since(received));
+                let what = format!(
+                    "{kind} {id} is neither accepted nor disputed for {}",
+                    scene.now.since(received)
+                );
                 findings.violate("M6", scene.now, what);
             }
         }

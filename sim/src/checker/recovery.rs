@@ -1,7 +1,10 @@
 //! R1 and R2: the journal says it all, and says it first.
 
 use ray_on_golem::{
-    core::{Output, cluster::state::{Account, Funds, Network, Progress}},
+    core::{
+        Output,
+        cluster::state::{Account, Funds, Network, Progress},
+    },
     yagna::{AgreementId, Request},
 };
 
@@ -60,9 +63,10 @@ fn unannounced(scene: &Scene<'_>, request: &Request) -> Option<String> {
     let is_announced = match request {
         Request::CreateAllocation { timeout, .. } => {
             durable.allocations().contains_key(timeout)
-                || durable.clusters().values().any(
-                    |it| matches!(it.funds, Funds::Intended { mark, .. } if mark == *timeout),
-                )
+                || durable
+                    .clusters()
+                    .values()
+                    .any(|it| matches!(it.funds, Funds::Intended { mark, .. } if mark == *timeout))
         }
         Request::Subscribe { demand } => {
             let millis = demand.properties.number("golem.srv.comp.expiration");

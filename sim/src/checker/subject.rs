@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ray_on_golem::{
-    units::{Glm, Span, Timestamp},
+    units::{Glm, Span},
     yagna::{ActivityId, AgreementId, DebitNoteId, InvoiceId},
 };
 
@@ -70,9 +70,4 @@ pub(super) fn full_cost(book: &AgreementBook, elapsed: Span) -> Glm {
 /// Whether nothing can run or be billed under it any more, as the daemon sees it.
 pub(super) fn is_over(book: &AgreementBook) -> bool {
     book.ended.is_some()
-}
-
-/// An instant as the time since the beginning, for messages.
-pub(super) fn since(at: Timestamp, then: Timestamp) -> String {
-    at.since(then).to_string()
 }

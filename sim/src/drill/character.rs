@@ -3,9 +3,8 @@
 use ray_on_golem::units::Glm;
 
 use crate::scenario::{
-    Behaviour, Conduct, Distribution, Population, Quirk,
-    Amounts, Approval, Invoices, Notes, Payee, Ssh,
-    distribution::ONE,
+    Amounts, Approval, Behaviour, Conduct, Distribution, Invoices, Notes, Payee, Population, Quirk,
+    Ssh, distribution::ONE,
 };
 
 macro_rules! characters {
@@ -115,17 +114,19 @@ impl Character {
     #[must_use]
     pub fn population(self, count: u32) -> Population {
         let mut population = honest(self.name(), count);
-        match self {
-            Self::Recommended => population.subnet = "heads".to_owned(),
-            Self::Dear => {
-                let price = Distribution::uniform(ONE * 3 / 10, ONE * 45 / 100);
-                population.cpu_hour = price.clone();
-                population.env_hour = price;
-                population.start = Distribution::uniform(ONE / 10, ONE * 4 / 10);
-            }
-            Self::Mute => population.behaviour = Behaviour::Silent,
-            _ => self.adjust(&mut population.conduct),
+        if self == Self::Recommended {
+            population.subnet = "heads".to_owned();
         }
+        if self == Self::Dear {
+            let price = Distribution::uniform(ONE * 3 / 10, ONE * 45 / 100);
+            population.cpu_hour = price.clone();
+            population.env_hour = price;
+            population.start = Distribution::uniform(ONE / 10, ONE * 4 / 10);
+        }
+        if self == Self::Mute {
+            population.behaviour = Behaviour::Silent;
+        }
+        self.adjust(&mut population.conduct);
         population
     }
 

@@ -54,7 +54,13 @@ impl Disk {
     }
 
     /// The process dies while it writes: only a part of the line is there.
-    pub(super) fn tear(&mut self, at: Timestamp, journal: JournalId, records: &[Record], part: u64) {
+    pub(super) fn tear(
+        &mut self,
+        at: Timestamp,
+        journal: JournalId,
+        records: &[Record],
+        part: u64,
+    ) {
         let file = self.files.entry(journal).or_default();
         let mut writer = Writer::new(file.next);
         let line = writer.batch(at, records);
@@ -73,7 +79,7 @@ impl Disk {
         for (id, file) in &mut self.files {
             let found = journal::read(*id, &file.bytes, &mut durable)
                 .map_err(|damage| damage.to_string())?;
-            file.bytes.truncate(usize::try_from(found.valid_len).unwrap_or(usize::MAX));
+            file.bytes.truncate(found.valid_len);
             file.writer = Writer::new(found.next_seq);
             file.next = found.next_seq;
             file.lines = found.lines_since_snapshot;
@@ -91,10 +97,5 @@ impl Disk {
     /// What was written folds to this.
     pub(super) fn durable(&self) -> &Durable {
         &self.durable
-    }
-
-    /// How many bytes there are now.
-    pub(super) fn size(&self) -> usize {
-        self.files.values().map(|file| file.bytes.len()).sum()
     }
 }

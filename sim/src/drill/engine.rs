@@ -377,11 +377,8 @@ impl Engine {
         if kind == OutageKind::Hang {
             return;
         }
-        let arrived: Vec<(CallId, RequestNo)> = self
-            .open
-            .iter()
-            .filter_map(|(call, open)| Some((*call, open.arrived?)))
-            .collect();
+        let arrived: Vec<(CallId, RequestNo)> =
+            self.open.iter().filter_map(|(call, open)| Some((*call, open.arrived?))).collect();
         for (call, number) in arrived {
             self.daemon.cancel(number);
             self.by_request.remove(&number);
@@ -490,8 +487,7 @@ impl Engine {
         *nth += 1;
         let fate = self.faults.fate(self.setup.seed, endpoint, *nth);
         let request = if self.setup.is_wired { wire::pass_request(&request) } else { request };
-        let is_away =
-            matches!(self.outage_now(), Some(OutageKind::Restart | OutageKind::Down));
+        let is_away = matches!(self.outage_now(), Some(OutageKind::Restart | OutageKind::Down));
         let at = self.now.plus(self.latency());
         if fate == Fate::Refused || is_away {
             let why = "connection refused".to_owned();
@@ -542,7 +538,7 @@ impl Engine {
         }
         if let Some(Output::Persist { journal, records }) = at {
             let part = self.setup.seed.draw("tear", self.outputs, 0);
-            if part % 2 == 0 {
+            if part.is_multiple_of(2) {
                 self.disk.tear(self.now, *journal, records, part / 2);
             }
         }

@@ -271,9 +271,10 @@ impl Drill<'_> {
         let since = self.engine.now;
         self.engine.run_until(since.plus(Span::secs(30)), |_| false);
         let has_head = self.state().is_some_and(|state| {
-            state.nodes.values().any(|node| {
-                node.kind == NodeKind::Head && node.state <= NodeState::Running
-            })
+            state
+                .nodes
+                .values()
+                .any(|node| node.kind == NodeKind::Head && node.state <= NodeState::Running)
         });
         if !has_head {
             self.request(NodeKind::Head, 1);
@@ -385,9 +386,7 @@ impl Drill<'_> {
 
 fn has_pending(engine: &Engine) -> bool {
     let clusters = engine.machine.view().durable().clusters().values();
-    clusters
-        .flat_map(|cluster| cluster.nodes.values())
-        .any(|node| node.state == NodeState::Pending)
+    clusters.flat_map(|cluster| cluster.nodes.values()).any(|node| node.state == NodeState::Pending)
 }
 
 /// What a manager that ends still holds.

@@ -46,7 +46,12 @@ impl Cluster {
     }
 
     /// Records that an agreement is to end; says whether that is news.
-    pub(super) fn close_quietly(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) -> bool {
+    pub(super) fn close_quietly(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        why: &str,
+    ) -> bool {
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return false };
         if account.closing.is_some() || account.over.is_some() {
             return false;
@@ -245,7 +250,9 @@ impl Cluster {
             let provider = self.provider_of(fx, number);
             self.warn(
                 fx,
-                format!("{provider} sent no invoice; {accepted} GLM of its debit notes were accepted"),
+                format!(
+                    "{provider} sent no invoice; {accepted} GLM of its debit notes were accepted"
+                ),
             );
         }
         self.note(fx, number, AgreementFact::Settled);

@@ -113,8 +113,8 @@ impl Cluster {
     /// Sees to it that there is something to pay from.
     pub(super) fn tend_funds(&mut self, fx: &mut Effects) {
         let state = fx.cluster(self.id);
-        let is_needed = !state.accounts.is_empty()
-            || state.ending.is_none() && ledger::has_live_nodes(state);
+        let is_needed =
+            !state.accounts.is_empty() || state.ending.is_none() && ledger::has_live_nodes(state);
         if is_needed && !self.is_wound_up {
             self.keeper.tend(fx);
         }
@@ -196,10 +196,8 @@ impl Cluster {
     pub(super) fn arm_autostop(&mut self, fx: &mut Effects) {
         let state = fx.cluster(self.id);
         let Some(autostop) = state.plan.autostop else { return };
-        let has_worker = state
-            .nodes
-            .values()
-            .any(|node| node.kind == NodeKind::Worker && is_live(node.state));
+        let has_worker =
+            state.nodes.values().any(|node| node.kind == NodeKind::Worker && is_live(node.state));
         let idle = autostop.idle.filter(|_| !has_worker).map(|idle| fx.now.plus(idle));
         let next = [idle, autostop.next_stop(state.opened)].into_iter().flatten().min();
         match next {

@@ -7,9 +7,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage,
-    bringup::execute,
-    state::Network,
+    AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, bringup::execute, state::Network,
     steps,
 };
 use crate::{
@@ -73,7 +71,7 @@ impl Health {
 
     fn needs_repair(&self) -> bool {
         let streak = self.streak();
-        streak > 0 && streak % REPAIR_AFTER == 0
+        streak > 0 && streak.is_multiple_of(REPAIR_AFTER)
     }
 }
 

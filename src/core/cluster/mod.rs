@@ -187,7 +187,9 @@ enum Stage {
     Joining,
     SendingBatch,
     /// Waits for the result of this command.
-    Collecting { command: u32 },
+    Collecting {
+        command: u32,
+    },
     CheckingSsh,
     Running,
     /// It is not known where it stands.

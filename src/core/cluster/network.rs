@@ -69,11 +69,6 @@ impl Cluster {
         }
     }
 
-    /// Whether the daemon lost the network while nodes were in it.
-    pub(super) fn is_network_lost(&self, fx: &Effects) -> bool {
-        matches!(fx.cluster(self.id).network, state::Network::Lost { .. })
-    }
-
     /// Makes a network when it is needed.
     pub(super) fn tend_network(&mut self, fx: &mut Effects) {
         let state = fx.cluster(self.id);
@@ -160,10 +155,7 @@ impl Cluster {
                     self.ask_network(fx, NetworkCall::Remove);
                 }
             }
-            (
-                NetworkCall::Create,
-                Err(CallError::Rejected { .. } | CallError::NotSent { .. }),
-            ) => {
+            (NetworkCall::Create, Err(CallError::Rejected { .. } | CallError::NotSent { .. })) => {
                 self.note_network(fx, NetworkFact::Ended);
                 self.network_later(fx);
             }
@@ -210,8 +202,7 @@ impl Cluster {
             return;
         }
         self.note_network(fx, NetworkFact::Lost);
-        let has_nodes =
-            fx.cluster(self.id).accounts.values().any(|account| account.over.is_none());
+        let has_nodes = fx.cluster(self.id).accounts.values().any(|account| account.over.is_none());
         if has_nodes {
             self.warn(
                 fx,

@@ -70,7 +70,10 @@ impl Cluster {
         }
         for (shape, wanted) in wanted.iter().enumerate() {
             let is_deaf = fx.planted(Bug::ShopNeverReopens) && self.has_closed_shop;
-            if *wanted > 0 && !is_deaf && !self.shops.values().any(|it| it.shape == shape && !it.is_closing) {
+            if *wanted > 0
+                && !is_deaf
+                && !self.shops.values().any(|it| it.shape == shape && !it.is_closing)
+            {
                 self.open_shops(fx, shape);
             }
         }
@@ -93,8 +96,7 @@ impl Cluster {
         if node_state.shape != shop.shape || shop.is_closing {
             return false;
         }
-        let waits_for_priority =
-            fx.timers.due(&self.timer(ClusterTimer::Priority(node))).is_some();
+        let waits_for_priority = fx.timers.due(&self.timer(ClusterTimer::Priority(node))).is_some();
         shop.is_priority || node_state.kind == NodeKind::Worker || !waits_for_priority
     }
 

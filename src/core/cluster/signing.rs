@@ -22,9 +22,7 @@ use crate::{
         planted::Bug,
     },
     units::{Span, Timestamp},
-    yagna::{
-        AgreementId, AgreementState, CallError, Request, Response, Status,
-    },
+    yagna::{AgreementId, AgreementState, CallError, Request, Response, Status},
 };
 
 /// How long a provider may take to approve.
@@ -54,11 +52,8 @@ impl Cluster {
             return;
         }
         let state = fx.cluster(self.id);
-        let mut nodes: Vec<(NodeKind, NodeId)> = self
-            .waiting
-            .iter()
-            .filter_map(|id| Some((state.nodes.get(id)?.kind, *id)))
-            .collect();
+        let mut nodes: Vec<(NodeKind, NodeId)> =
+            self.waiting.iter().filter_map(|id| Some((state.nodes.get(id)?.kind, *id))).collect();
         nodes.sort_unstable();
         for (_, node) in nodes {
             if let Some((market, offer)) = self.best_draft(fx, node) {
@@ -74,8 +69,8 @@ impl Cluster {
         let state = fx.cluster(self.id);
         let committed = ledger::committed(state);
         let rate = ledger::rate_per_hour(state);
-        let is_closed = ledger::level(committed, state.budget) == Level::Closed
-            && !fx.planted(Bug::BudgetSoft);
+        let is_closed =
+            ledger::level(committed, state.budget) == Level::Closed && !fx.planted(Bug::BudgetSoft);
         let mut too_dear = is_closed;
         let mut best = None;
         for (id, shop) in &self.shops {
@@ -104,13 +99,7 @@ impl Cluster {
         best.map(|(_, market, offer)| (market, offer))
     }
 
-    fn make_agreement(
-        &mut self,
-        fx: &mut Effects,
-        node: NodeId,
-        market: MarketId,
-        offer: OfferNo,
-    ) {
+    fn make_agreement(&mut self, fx: &mut Effects, node: NodeId, market: MarketId, offer: OfferNo) {
         let Some(shop) = self.shops.get_mut(&market) else { return };
         let Some(draft) = shop.market.take_draft(fx, offer) else { return };
         let provider = draft.offer.provider.clone();
@@ -291,12 +280,7 @@ impl Cluster {
     }
 
     /// It is known where an agreement stands.
-    pub(super) fn stands(
-        &mut self,
-        fx: &mut Effects,
-        number: AgreementNo,
-        stands: AgreementState,
-    ) {
+    pub(super) fn stands(&mut self, fx: &mut Effects, number: AgreementNo, stands: AgreementState) {
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
         let is_closing = account.closing.is_some();
         let (valid_to, progress) = (account.valid_to, account.progress);
@@ -340,9 +324,10 @@ impl Cluster {
     }
 
     pub(super) fn works_in_signing(&self) -> impl Iterator<Item = AgreementNo> {
-        let signing = self.works.iter().filter(|(_, work)| {
-            matches!(work.stage, Stage::Confirming | Stage::Awaiting)
-        });
+        let signing = self
+            .works
+            .iter()
+            .filter(|(_, work)| matches!(work.stage, Stage::Confirming | Stage::Awaiting));
         signing.map(|(number, _)| *number)
     }
 

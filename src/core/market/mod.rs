@@ -25,9 +25,8 @@ mod publication;
 mod trouble;
 
 use chain::Chain;
-pub(super) use hire::Draft;
-pub(super) use trouble::Troubles;
 use funnel::Funnel;
+pub(super) use hire::Draft;
 use limits::Limits;
 use negotiate::Bounds;
 use offer::Offer;
@@ -36,6 +35,7 @@ use publication::Publication;
 use score::Scorer;
 use spec::{Image, NodeSpec};
 use supply::Supply;
+pub(super) use trouble::Troubles;
 
 use super::{
     Purpose, TimerKey,

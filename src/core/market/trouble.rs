@@ -39,7 +39,11 @@ impl Troubles {
     }
 
     /// Until when a provider is left alone, if it is.
-    pub(in crate::core) fn until(&self, provider: &ProviderId, now: Timestamp) -> Option<Timestamp> {
+    pub(in crate::core) fn until(
+        &self,
+        provider: &ProviderId,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         self.0.get(provider).map(|trouble| trouble.1).filter(|until| *until > now)
     }
 }

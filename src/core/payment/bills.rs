@@ -25,9 +25,9 @@ use crate::{
     },
     units::{Glm, Span, Timestamp},
     yagna::{
-        AgreementId, BilledAmount, CallError, DebitNote, DebitNoteId, DocumentState,
-        Doubt, Invoice, InvoiceId, RejectionReason, Request, Response, Status,
-        model::BillEventKind, request::Endpoint,
+        AgreementId, BilledAmount, CallError, DebitNote, DebitNoteId, DocumentState, Doubt,
+        Invoice, InvoiceId, RejectionReason, Request, Response, Status, model::BillEventKind,
+        request::Endpoint,
     },
 };
 
@@ -156,11 +156,6 @@ impl Bills {
     /// Whether a bill is undecided.
     pub(in crate::core) fn is_busy(&self) -> bool {
         !self.jobs.is_empty()
-    }
-
-    /// How many bills are undecided.
-    pub(in crate::core) fn len(&self) -> usize {
-        self.jobs.len()
     }
 
     /// Whether the allocation was said not to be there, since the last time this was asked.
@@ -485,7 +480,8 @@ impl Bills {
     fn decide(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo) -> bool {
         let timer = timer_of(self.cluster, ClusterTimer::Bill(job));
         let Some(work) = self.jobs.get(&job) else { return true };
-        if work.is_asked || fx.timers.due(&timer).is_some_and(|at| at > fx.now) && work.failures > 0 {
+        if work.is_asked || fx.timers.due(&timer).is_some_and(|at| at > fx.now) && work.failures > 0
+        {
             return false;
         }
         if work.is_doubtful {
@@ -536,14 +532,7 @@ impl Bills {
         }
     }
 
-    fn pay(
-        &mut self,
-        fx: &mut Effects,
-        number: AgreementNo,
-        job: JobNo,
-        bill: &Bill,
-        total: Glm,
-    ) {
+    fn pay(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo, bill: &Bill, total: Glm) {
         let funds = &fx.cluster(self.cluster).funds;
         let crate::core::cluster::state::Funds::Set { allocation, .. } = funds else {
             self.unfunded(fx, number, job, bill);

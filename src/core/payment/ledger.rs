@@ -174,8 +174,7 @@ pub fn ledger(state: &ClusterState, now: Timestamp) -> Ledger {
         spent = spent.plus(account.accepted);
         let node = by_node.entry(account.node).or_insert(Glm::ZERO);
         *node = node.plus(account.accepted);
-        let provider =
-            by_provider.entry(account.terms.provider.clone()).or_insert(Glm::ZERO);
+        let provider = by_provider.entry(account.terms.provider.clone()).or_insert(Glm::ZERO);
         *provider = provider.plus(account.accepted);
     }
     let committed = committed(state);
@@ -297,12 +296,9 @@ mod tests {
         let budget = Glm::from_atto(100);
         let at = |committed| level(Glm::from_atto(committed), budget);
 
-        assert_eq!([79, 80, 94, 95, 200].map(at), [
-            Level::Ample,
-            Level::Warned,
-            Level::Warned,
-            Level::Closed,
-            Level::Closed
-        ]);
+        assert_eq!(
+            [79, 80, 94, 95, 200].map(at),
+            [Level::Ample, Level::Warned, Level::Warned, Level::Closed, Level::Closed]
+        );
     }
 }

@@ -7,8 +7,8 @@ use super::documents::{Epoch, Instant};
 use crate::yagna::{
     ids::{AgreementId, ProposalId, ProviderId, SessionId},
     model::{
-        Agreement, AgreementEvent, AgreementEventKind, AgreementState, AgreementSummary, DemandBody,
-        Properties,
+        Agreement, AgreementEvent, AgreementEventKind, AgreementState, AgreementSummary,
+        DemandBody, Properties,
     },
 };
 

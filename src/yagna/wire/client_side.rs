@@ -12,8 +12,8 @@ use super::{
     },
     agreements::{self, AgreementDocument, NewAgreement, Reason, SummaryDocument},
     bills::{
-        self, Acceptance, Amendment, Billed, CycleDocument, InvoiceDocument, NewCycle, NoteDocument,
-        RejectionDocument, reason_word,
+        self, Acceptance, Amendment, Billed, CycleDocument, InvoiceDocument, NewCycle,
+        NoteDocument, RejectionDocument, reason_word,
     },
     documents::{
         AllocationDocument, Amount, DecorationsDocument, IdentityDocument, Instant,
@@ -133,8 +133,7 @@ fn path(request: &Request) -> String {
         Request::CreateAllocation { .. } | Request::ListAllocations => {
             format!("{PAYMENT_PREFIX}/allocations")
         }
-        Request::ReleaseAllocation { allocation }
-        | Request::AmendAllocation { allocation, .. } => {
+        Request::ReleaseAllocation { allocation } | Request::AmendAllocation { allocation, .. } => {
             format!("{PAYMENT_PREFIX}/allocations/{}", escape(allocation.as_str()))
         }
         Request::DecorateDemand { allocation } => {

@@ -249,9 +249,7 @@ fn decode_bills(
         }
         (Method::Get, ["debitNotes"]) => Ok(Request::ListDebitNotes { after: after(target)? }),
         (Method::Get, ["invoices"]) => Ok(Request::ListInvoices { after: after(target)? }),
-        (Method::Get, ["debitNotes", id]) => {
-            Ok(Request::GetDebitNote { debit_note: (*id).into() })
-        }
+        (Method::Get, ["debitNotes", id]) => Ok(Request::GetDebitNote { debit_note: (*id).into() }),
         (Method::Get, ["invoices", id]) => Ok(Request::GetInvoice { invoice: (*id).into() }),
         (Method::Post, ["debitNotes", id, "accept"]) => {
             let Acceptance { total_amount_accepted, allocation_id } = document(request)?;
@@ -299,18 +297,15 @@ fn decode_agreements(
     target: &Target,
 ) -> Result<Request, Malformed> {
     match (request.method, path) {
-        (Method::Get, ["agreements"]) => {
-            Ok(Request::ListAgreements { session: session(target) })
-        }
+        (Method::Get, ["agreements"]) => Ok(Request::ListAgreements { session: session(target) }),
         (Method::Post, ["agreements"]) => {
             let NewAgreement { proposal_id, valid_to } = document(request)?;
             Ok(Request::CreateAgreement { proposal: proposal_id, valid_to: valid_to.0 })
         }
         (Method::Get, ["agreements", id]) => Ok(Request::GetAgreement { agreement: (*id).into() }),
-        (Method::Post, ["agreements", id, "confirm"]) => Ok(Request::ConfirmAgreement {
-            agreement: (*id).into(),
-            session: session(target),
-        }),
+        (Method::Post, ["agreements", id, "confirm"]) => {
+            Ok(Request::ConfirmAgreement { agreement: (*id).into(), session: session(target) })
+        }
         (Method::Post, ["agreements", id, "wait"]) => Ok(Request::AwaitApproval {
             agreement: (*id).into(),
             timeout: timeout(target, EVENTS_TIMEOUT)?,
@@ -384,9 +379,9 @@ fn decode_net(request: &HttpRequest, path: &[&str]) -> Result<Request, Malformed
         (Method::Post, []) => {
             let NewNetwork { ip, gateway } = document(request)?;
             let (ip, prefix) = ip.split_once('/').unwrap_or((ip.as_str(), "24"));
-            let (ip, prefix) = match (ip.parse::<Ipv4Addr>(), prefix.parse::<u8>()) {
-                (Ok(ip), Ok(prefix @ 0..=32)) => (ip, prefix),
-                _ => return Err(bad_request("Invalid IP address: invalid IP address syntax")),
+            let (Ok(ip), Ok(prefix @ 0..=32)) = (ip.parse::<Ipv4Addr>(), prefix.parse::<u8>())
+            else {
+                return Err(bad_request("Invalid IP address: invalid IP address syntax"));
             };
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
             let first = Ipv4Addr::from((u32::from(ip) & mask).saturating_add(1));
@@ -397,10 +392,9 @@ fn decode_net(request: &HttpRequest, path: &[&str]) -> Result<Request, Malformed
             let NewNode { id, ip } = document(request)?;
             Ok(Request::AddNode { network: (*network).into(), provider: id, ip })
         }
-        (Method::Delete, [network, "nodes", provider]) => Ok(Request::RemoveNode {
-            network: (*network).into(),
-            provider: (*provider).into(),
-        }),
+        (Method::Delete, [network, "nodes", provider]) => {
+            Ok(Request::RemoveNode { network: (*network).into(), provider: (*provider).into() })
+        }
         (Method::Get | Method::Post | Method::Put | Method::Delete, _) => Err(not_found()),
     }
 }
