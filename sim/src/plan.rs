@@ -18,7 +18,8 @@ use crate::{
     fault::{Faults, Outage, OutageKind},
     provider,
     scenario::{
-        Behaviour, Conduct, Daemon, Distribution, Outbound, Population, Quirk, Scenario, distribution::ONE,
+        Behaviour, Conduct, Daemon, Distribution, Outbound, Population, Quirk, Scenario,
+        distribution::ONE,
     },
     world::{Run, Setup, World},
 };

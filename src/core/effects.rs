@@ -8,6 +8,7 @@ use super::{
     Purpose, TimerKey,
     cluster::{record::ClusterRecord, state::ClusterState},
     ids::{CallId, ClusterId, MarketId, ProbeId},
+    market::Troubles,
     output::{Notice, Output, Probe},
     planted::{Bug, Planted},
     record::{CommonRecord, Durable, JournalId, Record},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     units::{Span, Timestamp},
-    yagna::Request,
+    yagna::{ProviderId, Request},
 };
 
 /// The machine's hands: everything that parts of it share and act through.
@@ -25,6 +26,8 @@ pub(super) struct Effects {
     pub(super) now: Timestamp,
     pub(super) seed: Seed,
     pub(super) timers: Timers<TimerKey>,
+    /// Providers that are left alone for a while, whoever has met them.
+    pub(super) troubles: Troubles,
     planted: Planted,
     durable: Durable,
     calls: BTreeMap<CallId, Purpose>,
@@ -42,6 +45,7 @@ impl Effects {
             now,
             seed,
             timers: Timers::default(),
+            troubles: Troubles::default(),
             planted,
             durable,
             calls: BTreeMap::new(),
@@ -77,6 +81,11 @@ impl Effects {
         if !(is_publication && self.planted(Bug::RecordForgotten)) {
             self.records.entry(record.journal()).or_default().push(record);
         }
+    }
+
+    /// Leaves a provider alone for a while.
+    pub(super) fn blame(&mut self, provider: &ProviderId) {
+        self.troubles.blame(provider, self.seed, self.now);
     }
 
     /// Whether something was recorded since the input that is being handled came in.

@@ -13,7 +13,7 @@ use super::{
     effects::Effects,
     ids::{MarketId, RequestId},
     market::{
-        Goal, Market, MarketPlan, Troubles,
+        Goal, Market, MarketPlan,
         funnel::Funnel,
         limits::Limits,
         spec::{Image, NodeSpec},
@@ -169,7 +169,6 @@ impl Survey {
             let id = fx.fresh_market();
             let plan = MarketPlan {
                 goal: Goal::Survey,
-                troubles: Troubles::default(),
                 spec: Arc::clone(&spec),
                 subnet_tag: subnet_tag.clone(),
                 image: self.plan.image.clone(),

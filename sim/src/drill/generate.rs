@@ -47,7 +47,7 @@ impl Plan {
                 .then(|| 5 + dice.below("idle of", 60)),
             max_workers: (dice.below("max workers", 4) == 0).then_some(6),
             wallet,
-            is_wired: false,
+            is_wired: dice.is_on("wired"),
             faults: dice.faults(),
             crash_chance: if dice.is_on("crashes") && dice.below("crash at all", 2) == 0 {
                 200 + dice.below("crash chance", 3_000)

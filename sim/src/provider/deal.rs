@@ -12,6 +12,7 @@ use super::{Draft, Offer, TEMPLATE, Terms};
 use crate::scenario::{Amounts, Conduct, Distribution, distribution::ONE};
 
 const MILLION: u128 = 1_000_000;
+const EXPIRATION: &str = "golem.srv.comp.expiration";
 const CHOSEN_PLATFORM: &str = "golem.com.payment.chosen-platform";
 
 /// An agreement as its provider sees it.
@@ -29,6 +30,8 @@ pub struct Deal {
     pub terms: Terms,
     /// Where the provider is to be paid.
     pub platform: PlatformId,
+    /// When the agreement is over in any case.
+    pub expires: Timestamp,
     seed: Seed,
     /// Which agreement of the network it is.
     ordinal: u64,
@@ -66,6 +69,13 @@ impl Deal {
             threads: threads.unwrap_or(1),
             terms: draft.terms.unwrap_or(TEMPLATE),
             platform: PlatformId::from(demand.text(CHOSEN_PLATFORM).unwrap_or("erc20-hoodi-tglm")),
+            expires: demand
+                .number(EXPIRATION)
+                .and_then(|text| parse_scaled(text, 0, Rounding::Down).ok())
+                .and_then(|millis| u64::try_from(millis).ok())
+                .map_or(Timestamp::NEVER, |millis| {
+                    Timestamp::from_unix_micros(millis.saturating_mul(1_000))
+                }),
             offer,
             draft,
             seed,

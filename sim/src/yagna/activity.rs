@@ -81,9 +81,12 @@ pub(super) struct Waiting {
 }
 
 impl Activities {
-    /// Whether there was ever one under an agreement.
-    pub(super) fn was_there_any(&self, agreement: usize) -> bool {
-        self.units.iter().any(|unit| unit.agreement == agreement)
+    /// Whether none has run under an agreement since an instant.
+    pub(super) fn is_idle(&self, agreement: usize, since: Timestamp) -> bool {
+        let mut units = self.units.iter().zip(&self.books);
+        units.all(|(unit, book)| {
+            unit.agreement != agreement || book.ended.is_some_and(|ended| ended <= since)
+        })
     }
 
     /// Those under an agreement that run.
@@ -98,8 +101,11 @@ impl Activities {
         self.waits.clear();
     }
 
-    pub(super) fn cancel(&mut self, request: RequestNo) {
+    /// Ends the waiting of a request; tells whether it waited.
+    pub(super) fn cancel(&mut self, request: RequestNo) -> bool {
+        let before = self.waits.len();
         self.waits.retain(|waiting| waiting.request != request);
+        self.waits.len() < before
     }
 
     /// The place of an activity that the daemon knows.
@@ -124,10 +130,13 @@ impl SimYagna {
         let Some(agreement) = self.agreements.number(id) else {
             return Some(Err(refuse(404, &format!("Not found: {id}"))));
         };
-        self.ask_provider(now, request, timeout, agreement, Due::CreateArrives {
+        self.ask_provider(
+            now,
             request,
+            timeout,
             agreement,
-        });
+            Due::CreateArrives { request, agreement },
+        );
         None
     }
 
@@ -306,9 +315,8 @@ impl SimYagna {
         let book = &self.agreements.books[agreement];
         if book.state != AgreementState::Approved {
             let (id, state) = (&book.id, book.state);
-            let text = format!(
-                "Bad request: Agreement {id} is not Approved. Current state: {state:?}"
-            );
+            let text =
+                format!("Bad request: Agreement {id} is not Approved. Current state: {state:?}");
             self.answer_back(now, request, Err(refuse(400, &text)));
             return;
         }
@@ -351,7 +359,10 @@ impl SimYagna {
         let agreement = self.activities.units[activity].agreement;
         let deal = &self.agreements.signings[agreement].deal;
         let percent = deal.conduct().destroy_unacknowledged;
-        if !deal.happens("destroy", request.0, percent) {
+        let unit = &mut self.activities.units[activity];
+        unit.destroyed += 1;
+        let nth = activity as u64 * 1_000 + unit.destroyed;
+        if !deal.happens("destroy", nth, percent) {
             let at = now.plus(self.market.hop());
             self.agenda.add(at, Due::Destroyed { request, activity });
         }

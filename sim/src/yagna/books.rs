@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use ray_on_golem::{
     units::{Glm, Timestamp},
     yagna::{
-        ActivityId, AgreementId, AgreementState, AllocationId, BatchId, DebitNote, Invoice, Network,
-        ProposalId, ProviderId, SessionId,
+        ActivityId, AgreementId, AgreementState, AllocationId, BatchId, DebitNote, Invoice,
+        Network, ProposalId, ProviderId, SessionId,
     },
 };
 

@@ -28,6 +28,8 @@ pub(super) struct Unit {
     pub(super) agreement: usize,
     /// Whether the daemon knows that it is over.
     pub(super) is_settled: bool,
+    /// How often its provider was asked to end it.
+    pub(super) destroyed: u64,
     phase: ActivityPhase,
     /// Commands that have begun.
     commands: u64,
@@ -57,6 +59,7 @@ impl Unit {
         Self {
             agreement,
             is_settled: false,
+            destroyed: 0,
             phase: ActivityPhase::Initialized,
             commands: 0,
             queue: VecDeque::new(),
@@ -232,6 +235,7 @@ impl SimYagna {
             }
         }
         self.bill_activity_end(now, activity);
+        self.idle_from(now, agreement);
     }
 
     /// Lets the next command run, if there is one.
@@ -246,7 +250,11 @@ impl SimYagna {
             let deal = &self.agreements.signings[unit.agreement].deal;
             let (conduct, nth) = (deal.conduct(), activity as u64 * 1_000 + unit.commands);
             let takes = match command {
-                _ if !unit.allows(command) => FAILS_AFTER,
+                ExeCommand::Deploy { .. } | ExeCommand::Start | ExeCommand::Run { .. }
+                    if !unit.allows(command) =>
+                {
+                    FAILS_AFTER
+                }
                 ExeCommand::Deploy { .. } => deal.secs("deploys", nth, &conduct.deploy),
                 ExeCommand::Start => deal.secs("starts", nth, &conduct.start),
                 ExeCommand::Run { .. } => deal.secs("runs", nth, &conduct.run),

@@ -106,9 +106,10 @@ impl SimYagna {
     /// The client went away; what its request did stays done.
     pub fn cancel(&mut self, id: RequestNo) {
         self.market.cancel(id);
-        self.agreements.cancel(id);
-        self.activities.cancel(id);
-        self.payment.bills.cancel(id);
+        if self.agreements.cancel(id) || self.activities.cancel(id) || self.payment.bills.cancel(id)
+        {
+            self.open.remove(&id);
+        }
     }
 
     /// Lets happen what is due at `now`.

@@ -248,7 +248,7 @@ impl Cluster {
         self.rest(fx, ClusterTimer::Node(node));
         self.rest(fx, ClusterTimer::Priority(node));
         self.enter(number, Stage::Running);
-        self.troubles.clear(&provider);
+        fx.troubles.clear(&provider);
         self.begin_health(fx, number);
         self.is_dirty = true;
     }

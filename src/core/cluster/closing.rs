@@ -40,10 +40,7 @@ impl Cluster {
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
         if blame == Blame::Provider && !fx.planted(Bug::ProviderForgiven) {
             let provider = account.terms.provider.clone();
-            self.troubles.blame(&provider, fx.seed, fx.now);
-            for shop in self.shops.values_mut() {
-                shop.market.shun(fx, &provider);
-            }
+            fx.blame(&provider);
         }
         self.undo(fx, number);
     }

@@ -241,7 +241,7 @@ impl Cluster {
         let who = self.provider_of(fx, number);
         let warning = format!("Terminating node `{node}` {who} {what} is no longer accessible");
         self.warn(fx, warning);
-        self.troubles.blame(&provider, fx.seed, fx.now);
+        fx.blame(&provider);
         self.end_node(fx, node, &format!("{what} is no longer accessible"));
     }
 }

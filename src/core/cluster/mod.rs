@@ -41,7 +41,7 @@ use super::{
     Purpose, TimerKey,
     effects::Effects,
     ids::{AgreementNo, ClusterId, MarketId, NodeId},
-    market::{MarketCall, MarketTimer, Troubles},
+    market::{MarketCall, MarketTimer},
     output::Notice,
     payment::{
         bills::{Bills, BillsCall, JobNo},
@@ -148,7 +148,6 @@ pub(super) struct Cluster {
     id: ClusterId,
     keeper: Keeper,
     shops: BTreeMap<MarketId, Shop>,
-    troubles: Troubles,
     reputation: Arc<Reputation>,
     /// Nodes that wait for an agreement.
     waiting: BTreeSet<NodeId>,
@@ -213,7 +212,6 @@ impl Cluster {
             id,
             keeper: Keeper::new(id),
             shops: BTreeMap::new(),
-            troubles: Troubles::default(),
             reputation: Arc::new(state.plan.reputation.clone()),
             waiting: BTreeSet::new(),
             signings: BTreeMap::new(),

@@ -132,7 +132,6 @@ impl Cluster {
                 platform: platform.clone(),
                 decorations: decorations.clone(),
                 reputation: Arc::clone(&self.reputation),
-                troubles: self.troubles.clone(),
                 parallel: PARALLEL,
                 pool_capacity: POOL_CAPACITY,
             };

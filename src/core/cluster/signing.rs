@@ -92,7 +92,7 @@ impl Cluster {
                 too_dear |= !(fits && is_slow_enough);
                 fits && is_slow_enough
             };
-            let offer = shop.market.best_draft(fx.now, &mut suits);
+            let offer = shop.market.best_draft(fx, &mut suits);
             let scored = offer.and_then(|offer| Some((shop.market.draft_score(offer)?, offer)));
             if let Some((score, offer)) = scored
                 && best.is_none_or(|(better, _, _)| score > better)

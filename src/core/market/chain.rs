@@ -18,7 +18,7 @@ use crate::{
         market::negotiate::Terms,
         planted::Bug,
     },
-    units::{Span, Timestamp},
+    units::Span,
     yagna::{
         CallError, DemandBody, DemandEvent, Doubt, Proposal, ProposalId, ProposalState, Rejection,
         Request, Response,
@@ -89,7 +89,7 @@ impl Market {
                 if fx.planted(Bug::WorstFirst) { self.pool.worst() } else { self.pool.best() };
             let Some(number) = next else { break };
             let Some(entry) = self.pool.get(number) else { break };
-            if let Some(until) = self.trouble_until(&entry.offer, fx.now) {
+            if let Some(until) = fx.troubles.until(&entry.offer.provider, fx.now) {
                 self.pool.put(number, Place::Parked(until));
                 continue;
             }
@@ -293,7 +293,7 @@ impl Market {
         match self.judge(fx, &proposal, stated, rounds) {
             Ok((offer, Move::Take)) => {
                 self.funnel.agreed += 1;
-                self.clear(&offer);
+                self.clear(fx, &offer);
                 match self.goal {
                     Goal::Survey => {
                         self.supply.push(Supply::new(&offer));
@@ -516,21 +516,17 @@ impl Market {
         self.chains.values().any(|chain| chain.generation == generation)
     }
 
-    fn trouble_until(&self, offer: &Offer, now: Timestamp) -> Option<Timestamp> {
-        self.troubles.until(&offer.provider, now)
-    }
-
     /// The provider is left alone for a while: it was silent, or not to be reached.
-    fn blame(&mut self, fx: &mut Effects, number: OfferNo) {
+    fn blame(&self, fx: &mut Effects, number: OfferNo) {
         if let Some(entry) = self.pool.get(number) {
-            self.troubles.blame(&entry.offer.provider, fx.seed, fx.now);
+            fx.blame(&entry.offer.provider);
         }
     }
 
-    fn clear(&mut self, offer: &Offer) {
+    fn clear(&mut self, fx: &mut Effects, offer: &Offer) {
         if self.goal == Goal::Survey {
             // A cluster forgives only a provider whose node came up.
-            self.troubles.clear(&offer.provider);
+            fx.troubles.clear(&offer.provider);
         }
         self.pauses = 0;
     }

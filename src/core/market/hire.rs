@@ -7,7 +7,7 @@ use crate::{
         ids::OfferNo,
         market::{funnel::Funnel, negotiate::Terms},
     },
-    units::{Span, Timestamp},
+    units::Span,
     yagna::{ProposalId, ProviderId},
 };
 
@@ -51,15 +51,10 @@ impl Market {
         self.engaged.remove(provider);
     }
 
-    /// Leaves a provider alone for a while.
-    pub(in crate::core) fn shun(&mut self, fx: &Effects, provider: &ProviderId) {
-        self.troubles.blame(provider, fx.seed, fx.now);
-    }
-
     /// The best draft that `suits`.
     pub(in crate::core) fn best_draft(
         &self,
-        now: Timestamp,
+        fx: &Effects,
         mut suits: impl FnMut(&Draft) -> bool,
     ) -> Option<OfferNo> {
         let drafts = self.chains.iter().filter_map(|(number, chain)| {
@@ -67,8 +62,8 @@ impl Market {
             let score = self.pool.get(*number)?.score;
             let provider = &draft.offer.provider;
             let is_free = !self.engaged.contains(provider)
-                && self.troubles.until(provider, now).is_none()
-                && !self.reputation.is_blacklisted(provider, now);
+                && fx.troubles.until(provider, fx.now).is_none()
+                && !self.reputation.is_blacklisted(provider, fx.now);
             (is_free && suits(draft)).then_some((score, std::cmp::Reverse(*number)))
         });
         drafts.max().map(|(_, number)| number.0)

@@ -100,7 +100,6 @@ pub(super) struct MarketPlan {
     pub(super) platform: PlatformId,
     pub(super) decorations: Decorations,
     pub(super) reputation: Arc<Reputation>,
-    pub(super) troubles: Troubles,
     /// Negotiations side by side.
     pub(super) parallel: usize,
     /// Offers remembered.
@@ -137,8 +136,6 @@ pub(super) struct Market {
     stray_drafts: VecDeque<(Generation, ProposalId)>,
     /// Counter-proposals by generation and terms.
     counters: BTreeMap<(Generation, u64, u64), Arc<DemandBody>>,
-    /// Providers that are left alone for a while.
-    troubles: Troubles,
     funnel: Funnel,
     supply: Vec<Supply>,
     parallel: usize,
@@ -180,7 +177,6 @@ impl Market {
             early: BTreeMap::new(),
             stray_drafts: VecDeque::new(),
             counters: BTreeMap::new(),
-            troubles: plan.troubles,
             supply: Vec::new(),
             parallel: plan.parallel,
             strays: 0,

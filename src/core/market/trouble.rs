@@ -15,7 +15,7 @@ use crate::{
 const KNOWN_MAX: usize = 10_000;
 
 /// Failures in a row and the end of the pause, by provider.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(in crate::core) struct Troubles(BTreeMap<ProviderId, (u32, Timestamp)>);
 
 impl Troubles {

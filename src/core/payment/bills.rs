@@ -38,7 +38,7 @@ const ACCEPT_PATIENCE: Span = Span::secs(20);
 /// Fetches side by side; acceptances are bounded by the agreements.
 const FETCHES_MAX: usize = 32;
 /// An invoice for an agreement that seems to run is looked at again for so long.
-const EARLY_PATIENCE: Span = Span::secs(90);
+const EARLY_PATIENCE: Span = Span::secs(60);
 const EARLY_PAUSE: Span = Span::secs(5);
 /// A bill that could not even be fetched for so long is left to the next comparison.
 const FETCH_TRIES: u32 = 20;

@@ -3,7 +3,10 @@
 //! A demand and an offer meet if each meets the other's filter. What they say to each other is kept
 //! as records; a record becomes an event with all its properties only when somebody takes it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ray_on_golem::{
     core::rng::Seed,
@@ -15,8 +18,10 @@ use ray_on_golem::{
 };
 
 mod chain;
+mod counter;
 mod demand;
 mod filter;
+mod promote;
 mod record;
 
 pub use chain::{ChainBook, ChainEnd};
@@ -29,11 +34,7 @@ use record::{Kind, Record};
 use super::{Agenda, Refusal, Reply, RequestNo, arrival::Broadcasts, ids::Ids, refuse};
 
 use crate::{
-    provider::{
-        Draft, Offer,
-        agent::{self, Answer},
-        populate,
-    },
+    provider::{Offer, agent::Answer, populate},
     scenario::{Behaviour, Daemon, Distribution, Scenario, distribution::ONE},
 };
 
@@ -72,17 +73,6 @@ impl Due {
     }
 }
 
-/// What an agreement is made of.
-#[derive(Debug)]
-pub(super) struct Promoted {
-    pub(super) offer: Offer,
-    pub(super) draft: Draft,
-    /// What we asked for last.
-    pub(super) demand: Arc<DemandBody>,
-    /// The numbers of the demand and the offer.
-    pub(super) meeting: (usize, usize),
-}
-
 /// How an offer stands to our daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -109,6 +99,8 @@ pub(super) struct Market {
     /// Those that are published, by their place in the books.
     demands: BTreeMap<usize, Demand>,
     records: Vec<Record>,
+    /// Providers that are gone for good.
+    lost: BTreeSet<ProviderId>,
     hops: u64,
     restarts: u64,
 }
@@ -138,6 +130,7 @@ impl Market {
             books: Vec::new(),
             demands: BTreeMap::new(),
             records: Vec::new(),
+            lost: BTreeSet::new(),
             hops: 0,
             restarts: 0,
             offers,
@@ -246,36 +239,6 @@ impl Market {
         }
     }
 
-    /// Answers at once if it cannot be sent; otherwise when it has reached the provider.
-    pub(super) fn counter(
-        &mut self,
-        now: Timestamp,
-        request: RequestNo,
-        id: &SubscriptionId,
-        proposal: &ProposalId,
-        body: &Arc<DemandBody>,
-        agenda: &mut Agenda,
-    ) -> Option<Reply> {
-        let number = match self.check_counter(id, proposal, body) {
-            Ok(number) => number,
-            Err(refusal) => return Some(Err(refusal)),
-        };
-        let Record { demand, offer, round, .. } = self.records[number];
-        if let Some(hangs) = self.unreachable(offer) {
-            agenda.add(now.plus(hangs), Due::HopFails { request, proposal: number });
-            return None;
-        }
-        self.records[number].is_countered = true;
-        let ours = Kind::Ours(Arc::clone(body));
-        let counter = self.record(
-            Record { round: round + 1, ..Record::new(now, demand, offer, ours) },
-            Some(number),
-        );
-        let at = now.plus(self.hop());
-        agenda.add(at, Due::CounterArrives { request, counter });
-        None
-    }
-
     pub(super) fn reject(&mut self, id: &SubscriptionId, proposal: &ProposalId) -> Reply {
         let Some(demand) = self.demand_number(id) else { return Err(gone(id)) };
         match self.proposal_number(proposal) {
@@ -287,59 +250,6 @@ impl Market {
             // The daemon really fails here where it refuses elsewhere.
             Some(_) | None => Err(Refusal { status: Status(500), ..unknown(id, proposal) }),
         }
-    }
-
-    /// What an agreement is made of: a provider's draft that nothing was made of yet. The daemon does
-    /// not mind whether the demand is still published.
-    pub(super) fn promote(&mut self, id: &ProposalId) -> Result<Promoted, Refusal> {
-        let known = self.proposal_number(id).filter(|number| {
-            let end = self.books[self.records[*number].demand].end;
-            end.is_none_or(|(_, how)| how != DemandEnd::Forgotten)
-        });
-        let create = "Can't create Agreement for";
-        let Some(number) = known else {
-            let text = format!("{create} Proposal [{id}]. Proposal [{id}] not found.");
-            return Err(refuse(400, &text));
-        };
-        let record = &self.records[number];
-        let draft = match &record.kind {
-            Kind::Draft(draft) => draft.clone(),
-            Kind::Initial => {
-                let text = format!(
-                    "{create} Proposal [{id}]. No negotiation with Provider took place. (You should \
-                     counter Proposal at least one time)"
-                );
-                return Err(refuse(400, &text));
-            }
-            Kind::Ours(_) | Kind::Refused(_) => {
-                let text = format!(
-                    "{create} an own Proposal [{id}]. You can promote only provider's Proposals to \
-                     Agreement."
-                );
-                return Err(refuse(400, &text));
-            }
-        };
-        if record.is_promoted {
-            let text = format!("Can't create second Agreement for Proposal [{id}].");
-            return Err(refuse(409, &text));
-        }
-        if record.is_rejected {
-            return Err(refuse(400, &format!("{create} rejected Proposal [{id}].")));
-        }
-        if record.is_countered {
-            return Err(refuse(400, &format!("{create} already countered Proposal [{id}].")));
-        }
-        let asked = record.previous.map(|previous| &self.records[previous].kind);
-        let demand = match asked {
-            Some(Kind::Ours(body)) => Arc::clone(body),
-            Some(Kind::Initial | Kind::Draft(_) | Kind::Refused(_)) | None => {
-                Arc::clone(&self.books[record.demand].body)
-            }
-        };
-        let meeting = (record.demand, record.offer);
-        let offer = self.offers[record.offer].clone();
-        self.records[number].is_promoted = true;
-        Ok(Promoted { offer, draft, demand, meeting })
     }
 
     /// A demand and an offer whose agreement is over meet again, if both are still on the market.
@@ -421,6 +331,15 @@ impl Market {
         }
     }
 
+    /// A provider is gone for good; its offers stay, as nobody takes them back.
+    pub(super) fn lose(&mut self, provider: ProviderId) {
+        self.lost.insert(provider);
+    }
+
+    pub(super) fn is_lost(&self, provider: &ProviderId) -> bool {
+        self.lost.contains(provider)
+    }
+
     /// Every negotiation there ever was.
     pub(super) fn chains(&self) -> Vec<ChainBook> {
         chain::books(&self.records, &self.offers, &self.books)
@@ -476,25 +395,6 @@ impl Market {
         }
     }
 
-    fn on_counter_arrived(
-        &mut self,
-        now: Timestamp,
-        counter: usize,
-        is_taken: impl Fn(&ProviderId) -> bool,
-        agenda: &mut Agenda,
-    ) {
-        let record = &self.records[counter];
-        let Kind::Ours(body) = &record.kind else { return };
-        let offer = &self.offers[record.offer];
-        let is_taken = is_taken(&offer.provider);
-        let (answer, thought) =
-            agent::answer(offer, &body.properties, is_taken, now, self.seed, record.round);
-        if answer != Answer::Silence {
-            let at = now.plus(thought).plus(self.hop());
-            agenda.add(at, Due::ProviderAnswers { counter, answer });
-        }
-    }
-
     fn on_answer(
         &mut self,
         now: Timestamp,
@@ -543,68 +443,6 @@ impl Market {
     fn record(&mut self, record: Record, previous: Option<usize>) -> usize {
         self.records.push(Record { previous, ..record });
         self.records.len() - 1
-    }
-
-    fn check_counter(
-        &mut self,
-        id: &SubscriptionId,
-        proposal: &ProposalId,
-        body: &DemandBody,
-    ) -> Result<usize, Refusal> {
-        let Some(demand) = self.demand_number(id) else {
-            return Err(refuse(400, &format!("Subscription [{id}] was already unsubscribed.")));
-        };
-        let number = self.proposal_number(proposal).ok_or_else(|| unknown(id, proposal))?;
-        let Record { offer, is_countered, .. } = self.records[number];
-        if self.records[number].demand != demand {
-            return Err(unknown(id, proposal));
-        }
-        if self.records[number].is_ours() {
-            let message = format!("Proposal [{proposal}] was issued by ourselves.");
-            return Err(refuse(400, &message));
-        }
-        self.calls[offer] += 1;
-        if is_countered {
-            let message = format!(
-                "Proposal [{proposal}] already has counter proposal. Can't counter for the second \
-                 time."
-            );
-            return Err(refuse(410, &message));
-        }
-        if self.standing[offer] != Standing::Known {
-            let theirs = self.ids.offer(offer);
-            let message = format!("Subscription [{theirs}] was already unsubscribed.");
-            return Err(refuse(400, &message));
-        }
-        let offered = &self.offers[offer];
-        if !self.filters.parsed(&body.constraints).accepts(offered)
-            || !self.filters.of_offer(offered).accepts(&body.properties)
-        {
-            let message = format!("Proposal [{proposal}] doesn't match the Offer's constraints.");
-            return Err(refuse(400, &message));
-        }
-        Ok(number)
-    }
-
-    fn unreachable(&self, offer: usize) -> Option<Span> {
-        let offer = &self.offers[offer];
-        match &offer.population.behaviour {
-            Behaviour::Unreachable(after) => {
-                let label = format!("{}/unreachable", offer.population.name);
-                let after = after.sample(self.seed, &label, offer.member, offer.number);
-                Some(seconds(after).min(HOP_MAX))
-            }
-            Behaviour::Honest
-            | Behaviour::Busy
-            | Behaviour::Outbound(_)
-            | Behaviour::Silent
-            | Behaviour::Slow(_)
-            | Behaviour::Withdraws(_)
-            | Behaviour::Reprices { .. }
-            | Behaviour::Raises(_)
-            | Behaviour::Endless
-            | Behaviour::Refuses(_) => None,
-        }
     }
 
     /// Hands events to whoever waits for them.

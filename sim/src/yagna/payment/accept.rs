@@ -21,6 +21,8 @@ const GIVES_UP_AFTER: Span = Span::millis(100);
 #[derive(Clone, Debug)]
 pub(crate) struct Acceptance {
     request: RequestNo,
+    /// Which bill it is for, among those of its kind.
+    nth: usize,
     agreement: usize,
     /// None for an invoice.
     activity: Option<usize>,
@@ -75,7 +77,8 @@ impl SimYagna {
         }
         let in_time = Ok(Response::DebitNoteAccepted);
         let (agreement, activity) = (facts.agreement, Some(facts.activity));
-        let acceptance = Acceptance { request, agreement, activity, amount: due, reply: in_time };
+        let acceptance =
+            Acceptance { request, nth: number, agreement, activity, amount: due, reply: in_time };
         self.await_acknowledgement(now, acceptance, timeout, "Debit Note");
         None
     }
@@ -124,14 +127,15 @@ impl SimYagna {
             self.tell_of_invoice(now, number, BillEventKind::Settled);
         }
         let reply = Ok(Response::InvoiceAccepted);
-        let acceptance = Acceptance { request, agreement, activity: None, amount: due, reply };
+        let acceptance =
+            Acceptance { request, nth: number, agreement, activity: None, amount: due, reply };
         self.await_acknowledgement(now, acceptance, timeout, "Invoice");
         None
     }
 
     /// What was accepted is seen from here on.
     pub(super) fn on_accept_ended(&mut self, acceptance: Acceptance) {
-        let Acceptance { request, agreement, activity, amount, reply } = acceptance;
+        let Acceptance { request, nth: _, agreement, activity, amount, reply } = acceptance;
         let bills = &mut self.payment.bills;
         let total = bills.by_agreement.entry(agreement).or_default();
         match activity {
@@ -178,8 +182,8 @@ impl SimYagna {
             GIVES_UP_AFTER
         } else {
             let deal = &self.agreements.signings[agreement].deal;
-            let nth = acceptance.request.0;
-            let thinks = deal.millis("acknowledges", nth, &deal.conduct().acknowledges_ms);
+            let nth = acceptance.nth as u64;
+            let thinks = deal.millis(what, nth, &deal.conduct().acknowledges_ms);
             thinks.plus(self.market.hop()).plus(self.market.hop())
         };
         // A time-out of zero waits for ever.

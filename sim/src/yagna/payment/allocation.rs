@@ -221,7 +221,8 @@ mod tests {
         let first = allocations.create(NOW, WALLET, &platform, Glm::from_whole(5), later);
         let second = allocations.create(NOW, WALLET, &platform, Glm::from_whole(5), later);
         allocations.expire(later);
-        let third = allocations.create(NOW, WALLET, &platform, Glm::from_whole(5), later.plus(Span::TICK));
+        let third =
+            allocations.create(NOW, WALLET, &platform, Glm::from_whole(5), later.plus(Span::TICK));
 
         assert!(matches!(first, Ok(Response::AllocationCreated(_))));
         let refusal = second.expect_err("not enough");
@@ -244,11 +245,15 @@ mod tests {
         assert_eq!(allocations.release(&allocation.id), Ok(Response::AllocationReleased));
         let again = allocations.release(&allocation.id).expect_err("gone");
         assert_eq!(again.status, Status::GONE);
-        assert_eq!(allocations.decorate(&allocation.id).expect_err("gone").status, Status::NOT_FOUND);
+        assert_eq!(
+            allocations.decorate(&allocation.id).expect_err("gone").status,
+            Status::NOT_FOUND
+        );
         assert!(allocations.list().is_empty());
         let past = allocations.create(later, WALLET, &platform, Glm::from_whole(1), NOW);
         assert!(past.expect_err("past").body.contains("timeout-passed"));
-        let odd = allocations.create(NOW, WALLET, &PlatformId::from("x"), Glm::from_whole(1), later);
+        let odd =
+            allocations.create(NOW, WALLET, &PlatformId::from("x"), Glm::from_whole(1), later);
         assert!(odd.expect_err("odd").body.contains("bad-payment-platform"));
     }
 }

@@ -77,9 +77,9 @@ impl Bills {
         self.invoice_log.leave_all();
     }
 
-    pub(in crate::yagna) fn cancel(&mut self, request: RequestNo) {
-        self.note_log.take(request);
-        self.invoice_log.take(request);
+    /// Ends the waiting of a request; tells whether it waited.
+    pub(in crate::yagna) fn cancel(&mut self, request: RequestNo) -> bool {
+        self.note_log.take(request).is_some() || self.invoice_log.take(request).is_some()
     }
 
     pub(in crate::yagna) fn get_note(&self, id: &DebitNoteId) -> Reply {

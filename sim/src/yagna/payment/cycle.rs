@@ -120,16 +120,15 @@ impl SimYagna {
             }
         }
         self.payment.cycles.orders += 1;
-        let sends = self.ids.0.below(
-            SENDS_EVERY.as_micros(),
-            "sends",
-            self.payment.cycles.orders,
-            0,
-        );
+        let sends =
+            self.ids.0.below(SENDS_EVERY.as_micros(), "sends", self.payment.cycles.orders, 0);
         for (agreement, amount) in orders {
-            let activities = self.payment.bills.by_activity.iter().filter(|(number, _)| {
-                self.activities.units[**number].agreement == agreement
-            });
+            let activities = self
+                .payment
+                .bills
+                .by_activity
+                .iter()
+                .filter(|(number, _)| self.activities.units[**number].agreement == agreement);
             let activities = activities.map(|(number, it)| (*number, it.payable)).collect();
             let platform = platform.clone();
             let order = Box::new(Order { agreement, platform, amount, activities });

@@ -103,7 +103,7 @@ impl SimYagna {
         let bills = &self.payment.bills;
         let facts = bills.note_facts[note];
         let is_settled = bills.notes[note].note.state == DocumentState::Settled;
-        if !is_settled && !facts.learnt.is_some_and(|learnt| learnt <= now) {
+        if !is_settled && facts.learnt.is_none_or(|learnt| learnt > now) {
             self.lose_patience(now, facts.agreement, "DebitNotesDeadline");
         }
     }
@@ -167,9 +167,6 @@ impl SimYagna {
                 let billed = deal.billed(0, claimed(book, deal.conduct(), now));
                 amount = amount.plus(billed.max(self.written[number].highest));
             }
-        }
-        if activities.is_empty() {
-            return;
         }
         let (payee, platform) = payee(deal, self.ids.0);
         let invoice = Box::new(Invoice {
