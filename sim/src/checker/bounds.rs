@@ -19,6 +19,8 @@ const CALLS_PER_NODE_MAX: usize = 8;
 const TIMERS_MAX: usize = 400;
 const TIMERS_PER_NODE_MAX: usize = 16;
 const OFFERS_MAX: usize = 20_000;
+/// A look that nobody waits for any more ends with the shell's patience.
+const PROBES_FREE: usize = 40;
 const PROBES_PER_NODE_MAX: usize = 2;
 /// Records of the journal: so many for each agreement and each bill that there ever was, and so many
 /// more in each hour and for each node.
@@ -81,7 +83,7 @@ impl Family for Bounds {
         let bounds = [
             ("calls", load.calls, CALLS_MAX + CALLS_PER_NODE_MAX * nodes),
             ("timers", load.timers, TIMERS_MAX + TIMERS_PER_NODE_MAX * nodes),
-            ("probes", load.probes, PROBES_PER_NODE_MAX * (nodes + 1)),
+            ("probes", load.probes, PROBES_FREE + PROBES_PER_NODE_MAX * nodes),
             ("offers", load.offers, OFFERS_MAX),
         ];
         for (what, size, max) in bounds {

@@ -33,7 +33,6 @@ use crate::yagna::SimYagna;
 const SLEEP: Span = Span::secs(60);
 
 /// What all families know.
-#[derive(Default)]
 pub(super) struct Facts {
     pub(super) index: Index,
     pub(super) clusters: BTreeMap<ClusterId, ClusterFacts>,
@@ -56,6 +55,8 @@ pub(super) struct Facts {
     activities_seen: usize,
     allocations_seen: usize,
     last: Option<Timestamp>,
+    /// When the computer last woke up.
+    woke: Timestamp,
 }
 
 /// What is known about a cluster.
@@ -94,6 +95,8 @@ pub(super) struct NodeFacts {
     pub(super) agreement: Option<AgreementNo>,
     /// Since when it is pending without an agreement.
     pub(super) waits_since: Option<Timestamp>,
+    /// For how long it had waited so when it ended.
+    pub(super) waited: Span,
     /// Whether somebody asked for its end.
     pub(super) is_unwanted: bool,
     pub(super) was_running: bool,
@@ -131,6 +134,11 @@ pub(super) struct Deal {
     pub(super) end_told: Option<Timestamp>,
     /// Whether we were told that it is approved.
     pub(super) is_approval_told: bool,
+    /// Whether the process died while an acceptance was under way.
+    pub(super) is_doubtful: bool,
+    /// Bills that were judged before, and those that the daemon said were accepted.
+    pub(super) judged: BTreeSet<Bill>,
+    pub(super) confirmed_bills: BTreeSet<Bill>,
     /// Acceptances under way.
     pub(super) accepting: u32,
     /// Bills that we were about to accept and that the daemon has not accepted yet.
@@ -154,6 +162,29 @@ pub(super) struct Deal {
 pub(super) enum Bill {
     Note(usize),
     Invoice(usize),
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            index: Index::default(),
+            clusters: BTreeMap::new(),
+            deals: Vec::new(),
+            live: BTreeSet::new(),
+            fair_since: None,
+            shutdown_since: None,
+            has_failed: false,
+            failures: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            marks: BTreeMap::new(),
+            request: None,
+            budget_asked: None,
+            activities_seen: 0,
+            allocations_seen: 0,
+            last: None,
+            woke: Timestamp::EPOCH,
+        }
+    }
 }
 
 impl Facts {
@@ -235,6 +266,8 @@ impl Facts {
         self.budget_asked = None;
         self.shutdown_since = None;
         for deal in &mut self.deals {
+            deal.is_doubtful |= deal.accepting > 0;
+            deal.judged.extend(deal.bills.iter().copied());
             deal.accepting = 0;
         }
     }
@@ -248,6 +281,12 @@ impl Facts {
     /// The instant, but not before times were fair; none while they are not.
     pub(super) fn fair(&self, at: Timestamp) -> Option<Timestamp> {
         self.fair_since.map(|since| since.max(at))
+    }
+
+    /// For how long somebody could have known of what happened then: nobody does anything while the
+    /// computer sleeps.
+    pub(super) fn awake_for(&self, at: Timestamp) -> Span {
+        self.last.map_or(Span::ZERO, |now| now.since(at.max(self.woke)))
     }
 
     /// The place of the agreement with this id in the daemon's books.
@@ -343,6 +382,10 @@ impl Facts {
         self.tally(scene.daemon, place);
         let deal = &mut self.deals[place];
         deal.accepting = deal.accepting.saturating_sub(1);
+        deal.judged.insert(bill);
+        if result.is_ok() {
+            deal.confirmed_bills.insert(bill);
+        }
         if matches!(result, Err(CallError::Rejected { .. } | CallError::NotSent { .. })) {
             deal.bills.retain(|pending| *pending != bill);
         }
@@ -449,6 +492,7 @@ impl Facts {
         let slept = self.last.map_or(Span::ZERO, |last| scene.now.since(last));
         self.last = Some(scene.now);
         if slept > SLEEP {
+            self.woke = scene.now;
             for place in &self.live {
                 self.deals[*place].slept = self.deals[*place].slept.plus(slept);
             }

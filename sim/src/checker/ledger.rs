@@ -10,7 +10,7 @@ use ray_on_golem::{
         ids::{AgreementNo, ClusterId, NodeId},
         record::CommonRecord,
     },
-    units::{Glm, Timestamp},
+    units::{Glm, Span, Timestamp},
 };
 
 use super::facts::{AccountFacts, ClusterFacts, Facts, NodeFacts};
@@ -75,6 +75,7 @@ impl Facts {
                         since: now,
                         agreement: None,
                         waits_since: Some(now),
+                        waited: Span::ZERO,
                         is_unwanted: false,
                         was_running: false,
                         reason: None,
@@ -191,7 +192,7 @@ impl ClusterFacts {
             NodeFact::Ended => NodeState::Terminated,
         };
         (node.state, node.since) = (state, now);
-        node.waits_since = None;
+        node.waited = node.waits_since.take().map_or(node.waited, |since| now.since(since));
         node.was_running |= state == NodeState::Running;
         if state == NodeState::Running
             && let Some(account) = node.agreement.and_then(|it| self.accounts.get_mut(&it))

@@ -63,7 +63,10 @@ impl Family for Lifecycle {
             Output::Call { request, .. } => check_call(look, request, findings),
             Output::Probe { what: Probe::Ssh { cluster, ip, .. }, .. } => {
                 if let Some(cluster) = look.facts.clusters.get(cluster)
-                    && !cluster.accounts.values().any(|it| it.ip == *ip && it.closing.is_none())
+                    && !cluster.accounts.values().any(|it| {
+                        // A look may be asked for in the instant that ends the agreement.
+                        it.ip == *ip && it.closing.is_none_or(|at| at == look.now())
+                    })
                 {
                     findings.violate("L3", look.now(), format!("nobody is left at {ip}"));
                 }
@@ -287,7 +290,7 @@ fn unfit(look: &Look<'_>, place: usize) -> Option<String> {
         return Some(format!("agreement {} is being ended", book.id));
     }
     let ended_long_ago =
-        |ended: Option<Timestamp>| ended.is_some_and(|at| look.now().since(at) > LATENCY);
+        |ended: Option<Timestamp>| ended.is_some_and(|at| look.facts.awake_for(at) > LATENCY);
     if ended_long_ago(book.ended) {
         return Some(format!("agreement {} is over", book.id));
     }

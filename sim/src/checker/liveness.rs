@@ -203,6 +203,7 @@ fn prospect(look: &Look<'_>, cluster: &ClusterFacts, node: &NodeFacts) -> Prospe
     Prospect {
         now: look.now(),
         waiting: waiting + 1,
+        waited: node.waited,
         limits: node.spec.limits.clone(),
         is_funded: cluster.allocations.iter().any(|nth| !books[*nth].is_released),
         is_network_lost: cluster.is_network_lost,
@@ -293,6 +294,7 @@ mod tests {
             since: ASKED,
             agreement: None,
             waits_since: None,
+            waited: Span::ZERO,
             is_unwanted: false,
             was_running: false,
             reason: None,

@@ -46,6 +46,9 @@ impl Family for Market {
         result: &Result<Response, CallError>,
         _findings: &mut Findings,
     ) {
+        if matches!(result, Ok(Response::Subscribed(_))) {
+            self.starved_since = None;
+        }
         if has_failed(request, result)
             && let Some(subject) = subject(request)
         {
@@ -68,6 +71,12 @@ impl Family for Market {
         if let Some(place) = place {
             let provider = look.scene.daemon.agreements()[place].provider.clone();
             self.failed_providers.insert(provider, look.now());
+        }
+    }
+
+    fn on_step(&mut self, look: &Look<'_>, _findings: &mut Findings) {
+        if !look.facts.touched.is_empty() && self.idle_since.is_some() && somebody_waits(look) {
+            self.idle_since = None;
         }
     }
 
@@ -132,14 +141,7 @@ impl Market {
     fn check_demands(&mut self, look: &Look<'_>, findings: &mut Findings) {
         let clusters = || look.facts.clusters.values().filter(|it| it.ending.is_none());
         let now = look.now();
-        // A node that is being signed still needs its demand: that agreement may be refused.
-        let somebody_waits = clusters().any(|cluster| {
-            cluster.nodes.values().any(|node| {
-                let account = node.agreement.and_then(|it| cluster.accounts.get(&it));
-                node.state == NodeState::Pending && account.is_none_or(|it| !it.is_approved)
-            })
-        });
-        if somebody_waits {
+        if somebody_waits(look) {
             self.idle_since = None;
         } else {
             let since = *self.idle_since.get_or_insert(now);
@@ -158,6 +160,17 @@ impl Market {
             findings.violate("K2", now, "a node waits, and no demand is published");
         }
     }
+}
+
+/// Whether a demand is needed. A node that is being signed still needs it: it may be refused.
+fn somebody_waits(look: &Look<'_>) -> bool {
+    let mut clusters = look.facts.clusters.values().filter(|it| it.ending.is_none());
+    clusters.any(|cluster| {
+        cluster.nodes.values().any(|node| {
+            let account = node.agreement.and_then(|it| cluster.accounts.get(&it));
+            node.state == NodeState::Pending && account.is_none_or(|it| !it.is_approved)
+        })
+    })
 }
 
 /// Whether a node waits that could be signed: a demand cannot be paid for without funds.

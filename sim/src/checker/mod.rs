@@ -165,10 +165,11 @@ trait Family {
     fn at_end(&mut self, _look: &Look<'_>, _findings: &mut Findings) {}
 }
 
-/// A round is made when so many steps were made since the last one, and not before this time has
-/// passed: deadlines are minutes, and a look at everything is not for nothing.
+/// A round is made when so many steps were made since the last one and this time has passed, and in
+/// any case when the longer one has: deadlines are minutes, and a look at everything is not free.
 const ROUND_STEPS: u32 = 16;
 const ROUND_TIME: Span = Span::secs(1);
+const ROUND_TIME_MAX: Span = Span::secs(10);
 
 /// All families of invariants.
 #[derive(Default)]
@@ -239,8 +240,8 @@ impl Checker for Checkers {
     fn on_step(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
         self.each(scene, |family, look| family.on_step(look, findings));
         self.steps += 1;
-        let is_due = self.rounded.is_none_or(|last| scene.now.since(last) >= ROUND_TIME);
-        if self.steps >= ROUND_STEPS && is_due {
+        let since = self.rounded.map_or(ROUND_TIME_MAX, |last| scene.now.since(last));
+        if since >= ROUND_TIME_MAX || (since >= ROUND_TIME && self.steps >= ROUND_STEPS) {
             (self.steps, self.rounded) = (0, Some(scene.now));
             self.round(scene, findings);
         }

@@ -17,6 +17,8 @@ use crate::prices::{self, Costs};
 /// A draft is signed, answered, or returned within this time: one that is kept for a node is kept
 /// for four minutes, and its return is tried three times.
 const DRAFT_PATIENCE: Span = Span::mins(5);
+/// After a long sleep everything is due at once.
+const WAKING_TIME: Span = Span::secs(90);
 /// More counter-proposals than this in one chain are endless.
 const COUNTERS_MAX: u32 = 25;
 /// A provider that has not answered by then may be left alone.
@@ -109,6 +111,10 @@ impl Family for Negotiation {
     }
 
     fn on_round(&mut self, look: &Look<'_>, findings: &mut Findings) {
+        // Whoever slept through the time for an answer gives it now.
+        if look.facts.awake_for(Timestamp::EPOCH) < WAKING_TIME {
+            return;
+        }
         while let Some((due, _)) = self.drafts_due.first() {
             if *due > look.now() {
                 break;

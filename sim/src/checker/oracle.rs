@@ -48,6 +48,8 @@ pub(crate) struct Prospect {
     pub(crate) now: Timestamp,
     /// Nodes that wait, this one among them.
     pub(crate) waiting: usize,
+    /// For how long the node has waited without an agreement.
+    pub(crate) waited: Span,
     /// What offers may cost.
     pub(crate) limits: PriceLimits,
     /// Whether there is an allocation to pay from.
@@ -77,6 +79,8 @@ pub(crate) enum Excuse {
     RateLimit,
     /// There are not enough providers that are free, allowed, and reliable.
     NoProvider,
+    /// Its time went by with providers that are not reliable.
+    BadLuck,
 }
 
 /// Why a node that waits cannot come up, if it cannot.
@@ -109,7 +113,9 @@ pub(crate) fn excuse(prospect: &Prospect, suppliers: &[Supplier]) -> Option<Excu
     if prospect.rate_limit.is_some_and(|limit| prospect.rate.plus(hour) > limit) {
         return Some(Excuse::RateLimit);
     }
-    None
+    // Nobody can tell them from the others before they are tried.
+    let has_trap = suppliers.iter().any(|it| it.is_matching && !it.is_reliable);
+    (has_trap && prospect.waited < SETTLED).then_some(Excuse::BadLuck)
 }
 
 impl Supplier {
@@ -159,6 +165,7 @@ mod tests {
         Prospect {
             now: NOW,
             waiting: 1,
+            waited: Span::mins(20),
             limits: PriceLimits::default(),
             is_funded: true,
             is_network_lost: false,
@@ -189,6 +196,16 @@ mod tests {
         ] {
             assert_eq!(excuse(&prospect, &one), Some(reason));
         }
+    }
+
+    #[test]
+    fn a_trap_excuses_a_node_that_tried_it() {
+        let trap = Supplier { is_reliable: false, ..supplier("b") };
+        let busy = Prospect { waited: Span::mins(2), ..prospect() };
+
+        assert_eq!(excuse(&busy, &[supplier("a"), trap.clone()]), Some(Excuse::BadLuck));
+        assert_eq!(excuse(&prospect(), &[supplier("a"), trap]), None, "it tried nothing for long");
+        assert_eq!(excuse(&busy, &[supplier("a")]), None, "there was nothing to fall for");
     }
 
     #[test]
