@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use ray_on_golem::{
-    core::Output,
+    core::{
+        Output, Record,
+        cluster::record::{AgreementFact, ClusterRecord},
+    },
     units::{Glm, Span, Timestamp},
     yagna::{
         AllocationId, BilledAmount, CallError, DocumentState, PlatformId, ProviderId,
@@ -45,7 +48,19 @@ struct Claim<'a> {
 
 impl Family for Bills {
     fn on_output(&mut self, look: &Look<'_>, output: &Output, findings: &mut Findings) {
-        let Output::Call { request, .. } = output else { return };
+        let request = match output {
+            Output::Call { request, .. } => request,
+            Output::Persist { records, .. } => {
+                for record in records {
+                    check_dispute(look, record, findings);
+                }
+                return;
+            }
+            Output::Answer { .. }
+            | Output::Abandon { .. }
+            | Output::Probe { .. }
+            | Output::Notify(_) => return,
+        };
         let (Request::AcceptDebitNote { allocation, .. }
         | Request::AcceptInvoice { allocation, .. }) = request
         else {
@@ -129,6 +144,30 @@ pub(super) fn is_decided(look: &Look<'_>, bill: Bill) -> bool {
     // The daemon says yes to a note after the invoice was accepted, and leaves it as it is.
     let is_confirmed = look.facts.deals[place].confirmed_bills.contains(&bill);
     is_confirmed || !cluster.hears_bills() || cluster.disputed.contains(id)
+}
+
+/// M6: what the daemon has said to be accepted is not disputed.
+fn check_dispute(look: &Look<'_>, record: &Record, findings: &mut Findings) {
+    let Record::Cluster(_, record) = record else { return };
+    let ClusterRecord::Agreement {
+        fact: AgreementFact::NoteDisputed(dispute) | AgreementFact::InvoiceDisputed(dispute),
+        ..
+    } = record.as_ref()
+    else {
+        return;
+    };
+    let Some(bill) = look.facts.bill_of(&dispute.bill) else { return };
+    let daemon = look.scene.daemon;
+    let agreement = match bill {
+        Bill::Note(nth) => &daemon.notes()[nth].note.agreement,
+        Bill::Invoice(nth) => &daemon.invoices()[nth].invoice.agreement,
+    };
+    let deal = look.facts.place(agreement).map(|place| &look.facts.deals[place]);
+    let is_confirmed = deal.is_some_and(|deal| deal.confirmed_bills.contains(&bill));
+    if is_confirmed && is_accepted(daemon, bill) {
+        let what = format!("{} is accepted, and disputed", name(daemon, bill));
+        findings.violate("M6", look.now(), what);
+    }
 }
 
 fn name(daemon: &SimYagna, bill: Bill) -> String {

@@ -52,7 +52,7 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("B2", "timers move on", Safety),
     ("B3", "nothing polls in place of being woken", Safety),
     ("B4", "the journal grows with what happens, not with time", Safety),
-    ("V1", "each pending node runs, or is given up with a reason, in bounded time", Liveness),
+    ("V1", "a node comes up, or is given up with a reason, in bounded time; what is well stays", Liveness),
     ("V2", "each terminating node is terminated in bounded time", Liveness),
     ("V3", "each invoice is decided in bounded time", Liveness),
     ("V4", "a shutdown ends in bounded time, whatever providers do", Liveness),

@@ -22,7 +22,8 @@ use ray_on_golem::{
     },
     units::{Glm, Span, Timestamp},
     yagna::{
-        AgreementEventKind, AgreementId, CallError, NetworkId, ProviderId, Request, Response,
+        AgreementEventKind, AgreementId, CallError, DebitNoteId, Doubt, InvoiceId, NetworkId,
+        ProviderId, Request, Response, Status,
     },
 };
 
@@ -95,6 +96,8 @@ pub(super) struct NodeFacts {
     pub(super) agreement: Option<AgreementNo>,
     /// Since when it is pending without an agreement.
     pub(super) waits_since: Option<Timestamp>,
+    /// When something last happened to it.
+    pub(super) moved: Timestamp,
     /// For how long it had waited so when it ended.
     pub(super) waited: Span,
     /// Whether somebody asked for its end.
@@ -115,6 +118,8 @@ pub(super) struct AccountFacts {
     pub(super) accepted: Glm,
     pub(super) is_approved: bool,
     pub(super) was_running: bool,
+    /// Whether the journal knows of its activity.
+    pub(super) has_activity: bool,
     pub(super) closing: Option<Timestamp>,
     pub(super) over: Option<Timestamp>,
 }
@@ -134,6 +139,8 @@ pub(super) struct Deal {
     pub(super) end_told: Option<Timestamp>,
     /// Whether we were told that it is approved.
     pub(super) is_approval_told: bool,
+    /// Whether the end of its activity was asked for.
+    pub(super) is_destroy_asked: bool,
     /// Whether the process died while an acceptance was under way.
     pub(super) is_doubtful: bool,
     /// Bills that were judged before, and those that the daemon said were accepted.
@@ -302,6 +309,12 @@ impl Facts {
         }
     }
 
+    /// The bill with this id.
+    pub(super) fn bill_of(&self, id: &str) -> Option<Bill> {
+        let note = self.index.note(&DebitNoteId::from(id)).map(Bill::Note);
+        note.or_else(|| self.index.invoice(&InvoiceId::from(id)).map(Bill::Invoice))
+    }
+
     /// The bill that an acceptance is about.
     pub(super) fn bill(&self, request: &Request) -> Option<Bill> {
         match request {
@@ -383,7 +396,11 @@ impl Facts {
         let deal = &mut self.deals[place];
         deal.accepting = deal.accepting.saturating_sub(1);
         deal.judged.insert(bill);
-        if result.is_ok() {
+        let is_late = matches!(
+            result,
+            Err(CallError::Unknown(Doubt::Failed { status: Status::GATEWAY_TIMEOUT, .. }))
+        );
+        if result.is_ok() || is_late {
             deal.confirmed_bills.insert(bill);
         }
         if matches!(result, Err(CallError::Rejected { .. } | CallError::NotSent { .. })) {
@@ -439,6 +456,7 @@ impl Facts {
                 let agreement = nth.map(|nth| &scene.daemon.activities()[nth].agreement);
                 if let Some(agreement) = agreement {
                     self.change(agreement, |deal| {
+                        deal.is_destroy_asked = true;
                         deal.end_asked = deal.end_asked.or(Some(now));
                         deal.end_tried = Some(now);
                     });

@@ -75,6 +75,7 @@ impl Facts {
                         since: now,
                         agreement: None,
                         waits_since: Some(now),
+                        moved: now,
                         waited: Span::ZERO,
                         is_unwanted: false,
                         was_running: false,
@@ -128,6 +129,7 @@ impl Facts {
                 if let Some(node) = cluster.nodes.get_mut(node) {
                     node.agreement = Some(number);
                     node.waits_since = None;
+                    node.moved = now;
                 }
             }
             return;
@@ -179,6 +181,7 @@ impl Facts {
 impl ClusterFacts {
     fn on_node(&mut self, now: Timestamp, id: NodeId, fact: &NodeFact) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.moved = now;
         let state = match fact {
             NodeFact::Tagged(_) => return,
             NodeFact::Logged(line) => {
@@ -237,6 +240,7 @@ impl AccountFacts {
             accepted: Glm::ZERO,
             is_approved: false,
             was_running: false,
+            has_activity: false,
             closing: None,
             over: None,
         })
@@ -247,8 +251,8 @@ impl AccountFacts {
             AgreementFact::Approved => self.is_approved = true,
             AgreementFact::Over { at } => self.over = Some(*at),
             AgreementFact::Reserved(reserve) => self.reserve = *reserve,
+            AgreementFact::ActivityMade(_) => self.has_activity = true,
             AgreementFact::ActivityIntended { .. }
-            | AgreementFact::ActivityMade(_)
             | AgreementFact::BatchIntended
             | AgreementFact::BatchMade(_)
             | AgreementFact::Bootstrapped

@@ -7,13 +7,13 @@ use std::{
 
 use ray_on_golem::{
     core::{
-        Output, Record,
+        Input, Output, Record,
         cluster::{
             plan::{ClusterName, NodeKind},
             record::{AgreementFact, ClusterRecord, NodeFact},
             state::NodeState,
         },
-        ids::{AgreementNo, ClusterId, NodeId},
+        ids::{AgreementNo, ClusterId, NodeId, ProbeId},
         output::Probe,
     },
     units::{Span, Timestamp},
@@ -21,7 +21,7 @@ use ray_on_golem::{
 };
 
 use super::{
-    Family, Findings, Look,
+    Family, Findings, Look, Phase,
     facts::{ClusterFacts, Deal},
     subject::is_over,
 };
@@ -32,7 +32,10 @@ const GONE_WITHIN: Span = Span::mins(6);
 /// An agreement that its provider does not let go of is tried again within this time.
 const RETRY_WITHIN: Span = Span::mins(7);
 /// A node that runs on nothing is noticed within this time, in fair times.
-const NOTICED_WITHIN: Span = Span::mins(4);
+const NOTICED_WITHIN: Span = Span::secs(45);
+/// A node is given up for what several looks have shown, and they are remembered for so long.
+const LOOKS_MIN: u32 = 3;
+const HEALTH_MEMORY: Span = Span::mins(6);
 /// What has just ended may still look alive from here.
 const LATENCY: Span = Span::secs(90);
 /// The address of the first node in a network of 192.168.0.0/16.
@@ -46,11 +49,28 @@ pub(super) struct Lifecycle {
     next_ids: BTreeMap<ClusterName, u32>,
     /// When nodes ended whose remains were not looked for yet.
     ended: BTreeMap<(ClusterId, NodeId), Timestamp>,
+    /// Looks under way, and how many in a row have failed at each address.
+    looks: BTreeMap<ProbeId, (ClusterId, Ipv4Addr)>,
+    failed_looks: BTreeMap<(ClusterId, Ipv4Addr), u32>,
     /// Clusters that lost their head in this step.
     headless: BTreeSet<ClusterId>,
 }
 
 impl Family for Lifecycle {
+    fn on_input(&mut self, _look: &Look<'_>, input: &Input, _findings: &mut Findings) {
+        if let Input::Probed { probe, outcome } = input
+            && let Some(place) = self.looks.remove(probe)
+        {
+            match outcome {
+                Ok(()) => self.failed_looks.insert(place, 0),
+                Err(_) => {
+                    let failed = self.failed_looks.get(&place).copied().unwrap_or(0);
+                    self.failed_looks.insert(place, failed.saturating_add(1))
+                }
+            };
+        }
+    }
+
     fn on_output(&mut self, look: &Look<'_>, output: &Output, findings: &mut Findings) {
         match output {
             Output::Persist { records, .. } => {
@@ -61,7 +81,8 @@ impl Family for Lifecycle {
                 }
             }
             Output::Call { request, .. } => check_call(look, request, findings),
-            Output::Probe { what: Probe::Ssh { cluster, ip, .. }, .. } => {
+            Output::Probe { probe, what: Probe::Ssh { cluster, ip, .. }, .. } => {
+                self.looks.insert(*probe, (*cluster, *ip));
                 if let Some(cluster) = look.facts.clusters.get(cluster)
                     && !cluster.accounts.values().any(|it| {
                         // A look may be asked for in the instant that ends the agreement.
@@ -112,6 +133,7 @@ impl Family for Lifecycle {
 
     fn on_crash(&mut self, _look: &Look<'_>, _findings: &mut Findings) {
         self.headless.clear();
+        self.looks.clear();
     }
 
     fn at_end(&mut self, look: &Look<'_>, findings: &mut Findings) {
@@ -154,6 +176,12 @@ impl Lifecycle {
             ClusterRecord::Node { node, fact } => self.on_node(look, id, *node, fact, findings),
             ClusterRecord::Agreement { number, fact: AgreementFact::Signing { node, ip, .. } } => {
                 check_signing(look, cluster, *number, *node, *ip, findings);
+            }
+            ClusterRecord::Agreement { number, fact: AgreementFact::Closing { .. } } => {
+                self.check_closing(look, id, cluster, *number, findings);
+            }
+            ClusterRecord::Agreement { number, fact: AgreementFact::Over { .. } } => {
+                check_over(look, cluster, *number, findings);
             }
             ClusterRecord::Agreement { .. }
             | ClusterRecord::Opened { .. }
@@ -228,6 +256,35 @@ impl Lifecycle {
                     self.ended.insert((id, node), look.now());
                 }
             }
+        }
+    }
+
+    /// V1: in fair times a node that is well is not given up for a single bad look.
+    fn check_closing(
+        &self,
+        look: &Look<'_>,
+        id: ClusterId,
+        cluster: &ClusterFacts,
+        number: AgreementNo,
+        findings: &mut Findings,
+    ) {
+        let Some(account) = cluster.accounts.get(&number) else { return };
+        let Some(node) = cluster.nodes.get(&account.node) else { return };
+        let (true, Some(place)) = (account.was_running, account.place) else { return };
+        // What was seen before times were fair may still count.
+        let is_fair = look.scene.phase == Phase::Fair
+            && look.facts.fair_since.is_some_and(|at| look.now().since(at) > HEALTH_MEMORY);
+        let daemon = look.scene.daemon;
+        let is_well = !is_over(&daemon.agreements()[place])
+            && look.facts.deals[place].activities.iter().any(|nth| {
+                let book = &daemon.activities()[*nth];
+                book.ended.is_none() && book.is_ready
+            });
+        let failed = self.failed_looks.get(&(id, account.ip)).copied().unwrap_or(0);
+        if is_fair && is_well && !node.is_unwanted && cluster.ending.is_none() && failed < LOOKS_MIN
+        {
+            let what = format!("{} was well, and is given up after {failed} bad looks", account.node);
+            findings.violate("V1", look.now(), what);
         }
     }
 
@@ -368,6 +425,22 @@ fn misplaced(ip: Ipv4Addr, held: &BTreeSet<Ipv4Addr>) -> Option<String> {
     free.map(|free| format!("{ip} is given while {} is free", Ipv4Addr::from(free)))
 }
 
+/// L1: an agreement counts as over when nothing can come of it any more.
+fn check_over(
+    look: &Look<'_>,
+    cluster: &ClusterFacts,
+    number: AgreementNo,
+    findings: &mut Findings,
+) {
+    let place = cluster.accounts.get(&number).and_then(|account| account.place);
+    let Some(book) = place.map(|place| &look.scene.daemon.agreements()[place]) else { return };
+    let may_be_approved = book.approved.is_none() && look.now() < book.valid_to;
+    if book.ended.is_none() && (book.approved.is_some() || may_be_approved) {
+        let what = format!("agreement {} counts as over, and is {:?}", book.id, book.state);
+        findings.violate("L1", look.now(), what);
+    }
+}
+
 /// L9: what is started, is started on something that is there.
 fn check_call(look: &Look<'_>, request: &Request, findings: &mut Findings) {
     match request {
@@ -391,7 +464,24 @@ fn check_call(look: &Look<'_>, request: &Request, findings: &mut Findings) {
                 findings.violate("L9", look.now(), what);
             }
         }
+        Request::TerminateAgreement { agreement, .. } => check_order(look, agreement, findings),
         _ => {}
+    }
+}
+
+/// L2: what is known to run is destroyed before its agreement ends.
+fn check_order(look: &Look<'_>, agreement: &AgreementId, findings: &mut Findings) {
+    let Some(place) = look.facts.place(agreement) else { return };
+    let deal = &look.facts.deals[place];
+    let account = deal.owner.and_then(|(cluster, number, _)| {
+        look.facts.clusters.get(&cluster)?.accounts.get(&number)
+    });
+    let is_alive = deal.activities.iter().any(|nth| {
+        look.scene.daemon.activities()[*nth].ended.is_none()
+    });
+    if account.is_some_and(|it| it.has_activity) && is_alive && !deal.is_destroy_asked {
+        let what = format!("{agreement} is ended, and its activity was not destroyed");
+        findings.violate("L2", look.now(), what);
     }
 }
 

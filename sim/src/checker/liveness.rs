@@ -33,6 +33,8 @@ use crate::{
 
 /// A node is up or given up within this time: twenty minutes, and what it takes to say so.
 const START_WITHIN: Span = Span::mins(21);
+/// A step of bringing a node up takes no longer than this: the longest may take five minutes.
+const STEP_WITHIN: Span = Span::secs(400);
 /// A node that ends has ended within this time.
 const END_WITHIN: Span = Span::mins(2);
 /// An invoice is decided within this time.
@@ -123,6 +125,12 @@ fn late(
     match node.state {
         NodeState::Pending if now.since(node.asked.max(fair_since)) > START_WITHIN => {
             Some(("V1", "is neither up nor given up"))
+        }
+        NodeState::Pending
+            if node.agreement.is_some()
+                && now.since(node.moved.max(fair_since)) > STEP_WITHIN =>
+        {
+            Some(("V1", "waits for a step without end"))
         }
         NodeState::Terminating if now.since(node.since.max(fair_since)) > END_WITHIN => {
             Some(("V2", "is terminating and does not end"))
@@ -275,12 +283,15 @@ fn is_matching(spec: &NodeSpec, platform: &str, offer: &Properties) -> bool {
 #[cfg(test)]
 mod tests {
     use ray_on_golem::{
-        core::cluster::{plan::NodeKind, state::NodeState},
+        core::{
+            cluster::{plan::NodeKind, state::NodeState},
+            ids::AgreementNo,
+        },
         units::{Span, Timestamp},
         yagna::Properties,
     };
 
-    use super::{END_WITHIN, START_WITHIN, is_matching, late};
+    use super::{END_WITHIN, START_WITHIN, STEP_WITHIN, is_matching, late};
     use crate::{checker::facts::NodeFacts, plan};
 
     const ASKED: Timestamp = Timestamp::from_unix_micros(1_000_000_000);
@@ -294,6 +305,7 @@ mod tests {
             since: ASKED,
             agreement: None,
             waits_since: None,
+            moved: ASKED,
             waited: Span::ZERO,
             is_unwanted: false,
             was_running: false,
@@ -315,6 +327,15 @@ mod tests {
         assert_eq!(invariant(NodeState::Terminating, ASKED, end), None);
         assert_eq!(invariant(NodeState::Terminating, ASKED, end.plus(Span::TICK)), Some("V2"));
         assert_eq!(invariant(NodeState::Running, ASKED, Timestamp::NEVER), None);
+    }
+
+    #[test]
+    fn a_step_without_end_is_seen() {
+        let hanging = NodeFacts { agreement: Some(AgreementNo(1)), ..node(NodeState::Pending) };
+        let due = ASKED.plus(STEP_WITHIN);
+
+        assert_eq!(late(&hanging, ASKED, due), None);
+        assert_eq!(late(&hanging, ASKED, due.plus(Span::TICK)).map(|it| it.0), Some("V1"));
     }
 
     #[test]
