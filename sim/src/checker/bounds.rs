@@ -8,11 +8,10 @@ use ray_on_golem::{
 
 use super::{Family, Findings, Look, Phase, facts::Facts};
 
-/// Inputs in a minute of fair time: so many, and so many more for each node. A node that is brought
-/// up takes about sixty inputs in its first minute, a negotiation three.
+/// Inputs in a minute of fair time: so many, and so many more for each node.
 const INPUTS_MAX: u64 = 900;
-/// A provider that floods us with bills makes some 240 a minute.
-const INPUTS_PER_NODE_MAX: u64 = 300;
+/// A provider that floods us with bills makes some 500 a minute: events, bills, acceptances.
+const INPUTS_PER_NODE_MAX: u64 = 600;
 /// Calls and timers: so many, and so many more for each node or agreement.
 const CALLS_MAX: usize = 260;
 const CALLS_PER_NODE_MAX: usize = 8;

@@ -33,6 +33,7 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("L8", "there are no more workers than asked for, and one signing for each node", Safety),
     ("L9", "nothing is started on what is not approved, or not alive", Safety),
     ("L10", "every network is removed at the end", Safety),
+    ("L11", "no node is given up for a hiccup", Liveness),
     ("K1", "no blacklisted provider is asked or signed", Safety),
     ("K2", "a demand is published exactly while a node waits", Safety),
     ("K3", "every negotiation ends, after a bounded number of words", Safety),
@@ -52,11 +53,13 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("B2", "timers move on", Safety),
     ("B3", "nothing polls in place of being woken", Safety),
     ("B4", "the journal grows with what happens, not with time", Safety),
-    ("V1", "a node comes up, or is given up with a reason, in bounded time; what is well stays", Liveness),
+    ("V1", "each pending node runs, or is given up with a reason, in bounded time", Liveness),
     ("V2", "each terminating node is terminated in bounded time", Liveness),
     ("V3", "each invoice is decided in bounded time", Liveness),
     ("V4", "a shutdown ends in bounded time, whatever providers do", Liveness),
     ("V5", "a node that was given up had no provider, no funds, or no room", Liveness),
+    ("V6", "whoever has agreements listens to what happens to them and to their bills", Liveness),
+    ("V7", "no step of bringing a node up lasts for ever", Liveness),
 ];
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use ray_on_golem::{
     units::{Glm, Span, Timestamp},
     yagna::{
         AgreementEventKind, AgreementId, CallError, DebitNoteId, Doubt, InvoiceId, NetworkId,
-        ProviderId, Request, Response, Status,
+        ProviderId, Request, Response, SessionId, Status,
     },
 };
 
@@ -63,6 +63,7 @@ pub(super) struct Facts {
 /// What is known about a cluster.
 pub(super) struct ClusterFacts {
     pub(super) name: ClusterName,
+    pub(super) session: SessionId,
     pub(super) plan: ClusterPlan,
     pub(super) budget: Glm,
     /// The highest budget that was ever in force.
@@ -540,9 +541,10 @@ impl Facts {
 }
 
 impl ClusterFacts {
-    pub(super) fn new(name: ClusterName, plan: ClusterPlan) -> Self {
+    pub(super) fn new(name: ClusterName, session: SessionId, plan: ClusterPlan) -> Self {
         Self {
             name,
+            session,
             budget: plan.total_budget,
             budget_max: plan.total_budget,
             plan,

@@ -49,11 +49,11 @@ impl Facts {
     }
 
     fn on_cluster_record(&mut self, now: Timestamp, id: ClusterId, record: &ClusterRecord) {
-        if let ClusterRecord::Opened { name, plan, .. } = record {
+        if let ClusterRecord::Opened { name, session, plan, .. } = record {
             // What holds is what was asked for; the record must not say anything else.
             let asked = self.requested(name).map(|request| request.plan.clone());
             let plan = asked.unwrap_or_else(|| (**plan).clone());
-            self.clusters.insert(id, ClusterFacts::new(name.clone(), plan));
+            self.clusters.insert(id, ClusterFacts::new(name.clone(), session.clone(), plan));
             return;
         }
         if let ClusterRecord::Funds(FundsFact::Intended { mark, .. }) = record {

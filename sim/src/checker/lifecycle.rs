@@ -7,13 +7,13 @@ use std::{
 
 use ray_on_golem::{
     core::{
-        Input, Output, Record,
+        Output, Record,
         cluster::{
             plan::{ClusterName, NodeKind},
             record::{AgreementFact, ClusterRecord, NodeFact},
             state::NodeState,
         },
-        ids::{AgreementNo, ClusterId, NodeId, ProbeId},
+        ids::{AgreementNo, ClusterId, NodeId},
         output::Probe,
     },
     units::{Span, Timestamp},
@@ -21,7 +21,7 @@ use ray_on_golem::{
 };
 
 use super::{
-    Family, Findings, Look, Phase,
+    Family, Findings, Look,
     facts::{ClusterFacts, Deal},
     subject::is_over,
 };
@@ -33,9 +33,6 @@ const GONE_WITHIN: Span = Span::mins(6);
 const RETRY_WITHIN: Span = Span::mins(7);
 /// A node that runs on nothing is noticed within this time, in fair times.
 const NOTICED_WITHIN: Span = Span::secs(45);
-/// A node is given up for what several looks have shown, and they are remembered for so long.
-const LOOKS_MIN: u32 = 3;
-const HEALTH_MEMORY: Span = Span::mins(6);
 /// What has just ended may still look alive from here.
 const LATENCY: Span = Span::secs(90);
 /// The address of the first node in a network of 192.168.0.0/16.
@@ -49,28 +46,11 @@ pub(super) struct Lifecycle {
     next_ids: BTreeMap<ClusterName, u32>,
     /// When nodes ended whose remains were not looked for yet.
     ended: BTreeMap<(ClusterId, NodeId), Timestamp>,
-    /// Looks under way, and how many in a row have failed at each address.
-    looks: BTreeMap<ProbeId, (ClusterId, Ipv4Addr)>,
-    failed_looks: BTreeMap<(ClusterId, Ipv4Addr), u32>,
     /// Clusters that lost their head in this step.
     headless: BTreeSet<ClusterId>,
 }
 
 impl Family for Lifecycle {
-    fn on_input(&mut self, _look: &Look<'_>, input: &Input, _findings: &mut Findings) {
-        if let Input::Probed { probe, outcome } = input
-            && let Some(place) = self.looks.remove(probe)
-        {
-            match outcome {
-                Ok(()) => self.failed_looks.insert(place, 0),
-                Err(_) => {
-                    let failed = self.failed_looks.get(&place).copied().unwrap_or(0);
-                    self.failed_looks.insert(place, failed.saturating_add(1))
-                }
-            };
-        }
-    }
-
     fn on_output(&mut self, look: &Look<'_>, output: &Output, findings: &mut Findings) {
         match output {
             Output::Persist { records, .. } => {
@@ -81,8 +61,7 @@ impl Family for Lifecycle {
                 }
             }
             Output::Call { request, .. } => check_call(look, request, findings),
-            Output::Probe { probe, what: Probe::Ssh { cluster, ip, .. }, .. } => {
-                self.looks.insert(*probe, (*cluster, *ip));
+            Output::Probe { what: Probe::Ssh { cluster, ip, .. }, .. } => {
                 if let Some(cluster) = look.facts.clusters.get(cluster)
                     && !cluster.accounts.values().any(|it| {
                         // A look may be asked for in the instant that ends the agreement.
@@ -133,7 +112,6 @@ impl Family for Lifecycle {
 
     fn on_crash(&mut self, _look: &Look<'_>, _findings: &mut Findings) {
         self.headless.clear();
-        self.looks.clear();
     }
 
     fn at_end(&mut self, look: &Look<'_>, findings: &mut Findings) {
@@ -176,9 +154,6 @@ impl Lifecycle {
             ClusterRecord::Node { node, fact } => self.on_node(look, id, *node, fact, findings),
             ClusterRecord::Agreement { number, fact: AgreementFact::Signing { node, ip, .. } } => {
                 check_signing(look, cluster, *number, *node, *ip, findings);
-            }
-            ClusterRecord::Agreement { number, fact: AgreementFact::Closing { .. } } => {
-                self.check_closing(look, id, cluster, *number, findings);
             }
             ClusterRecord::Agreement { number, fact: AgreementFact::Over { .. } } => {
                 check_over(look, cluster, *number, findings);
@@ -259,43 +234,14 @@ impl Lifecycle {
         }
     }
 
-    /// V1: in fair times a node that is well is not given up for a single bad look.
-    fn check_closing(
-        &self,
-        look: &Look<'_>,
-        id: ClusterId,
-        cluster: &ClusterFacts,
-        number: AgreementNo,
-        findings: &mut Findings,
-    ) {
-        let Some(account) = cluster.accounts.get(&number) else { return };
-        let Some(node) = cluster.nodes.get(&account.node) else { return };
-        let (true, Some(place)) = (account.was_running, account.place) else { return };
-        // What was seen before times were fair may still count.
-        let is_fair = look.scene.phase == Phase::Fair
-            && look.facts.fair_since.is_some_and(|at| look.now().since(at) > HEALTH_MEMORY);
-        let daemon = look.scene.daemon;
-        let is_well = !is_over(&daemon.agreements()[place])
-            && look.facts.deals[place].activities.iter().any(|nth| {
-                let book = &daemon.activities()[*nth];
-                book.ended.is_none() && book.is_ready
-            });
-        let failed = self.failed_looks.get(&(id, account.ip)).copied().unwrap_or(0);
-        if is_fair && is_well && !node.is_unwanted && cluster.ending.is_none() && failed < LOOKS_MIN
-        {
-            let what = format!("{} was well, and is given up after {failed} bad looks", account.node);
-            findings.violate("V1", look.now(), what);
-        }
-    }
-
     /// L3: in fair times nothing of a node outlives it for long.
     fn check_ended(&mut self, look: &Look<'_>, findings: &mut Findings) {
         let is_due = |at: &Timestamp| {
             look.facts.fair(*at).is_some_and(|since| look.now().since(since) > GONE_WITHIN)
         };
-        let due: Vec<(ClusterId, NodeId)> =
-            self.ended.iter().filter(|(_, at)| is_due(at)).map(|(key, _)| *key).collect();
-        for (id, node) in due {
+        let due: Vec<((ClusterId, NodeId), Timestamp)> =
+            self.ended.iter().filter(|(_, at)| is_due(at)).map(|(key, at)| (*key, *at)).collect();
+        for ((id, node), at) in due {
             self.ended.remove(&(id, node));
             for place in look.facts.live.iter().copied() {
                 let deal = &look.facts.deals[place];
@@ -308,7 +254,9 @@ impl Lifecycle {
                     let what = format!("agreement {} outlives {node}", book.id);
                     findings.violate("L3", look.now(), what);
                 }
-                if is_over(book) && is_in_network(look, id, book) {
+                // In faulty times a member that cannot be removed is left to the network's end.
+                let was_fair = look.facts.fair_since.is_some_and(|since| at >= since);
+                if was_fair && is_over(book) && is_in_network(look, id, book) {
                     let what = format!("{} is in the network after {node}", book.provider);
                     findings.violate("L3", look.now(), what);
                 }
@@ -479,7 +427,10 @@ fn check_order(look: &Look<'_>, agreement: &AgreementId, findings: &mut Findings
     let is_alive = deal.activities.iter().any(|nth| {
         look.scene.daemon.activities()[*nth].ended.is_none()
     });
-    if account.is_some_and(|it| it.has_activity) && is_alive && !deal.is_destroy_asked {
+    // What was made while the end was already asked for ends with the agreement.
+    let is_first = deal.end_asked == Some(look.now());
+    let is_known = account.is_some_and(|it| it.has_activity);
+    if is_first && is_known && is_alive && !deal.is_destroy_asked {
         let what = format!("{agreement} is ended, and its activity was not destroyed");
         findings.violate("L2", look.now(), what);
     }

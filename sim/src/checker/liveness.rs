@@ -1,4 +1,4 @@
-//! V1 to V5: in fair times what is asked for comes true in bounded time, or for a reason that holds.
+//! V1 to V5, V7: in fair times what is asked for comes true in bounded time, or for a reason that holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,7 +116,7 @@ impl Liveness {
     }
 }
 
-/// V1 and V2: what a node should have done by now.
+/// V1, V2, V7: what a node should have done by now.
 fn late(
     node: &NodeFacts,
     fair_since: Timestamp,
@@ -130,7 +130,7 @@ fn late(
             if node.agreement.is_some()
                 && now.since(node.moved.max(fair_since)) > STEP_WITHIN =>
         {
-            Some(("V1", "waits for a step without end"))
+            Some(("V7", "waits for a step without end"))
         }
         NodeState::Terminating if now.since(node.since.max(fair_since)) > END_WITHIN => {
             Some(("V2", "is terminating and does not end"))
@@ -335,7 +335,7 @@ mod tests {
         let due = ASKED.plus(STEP_WITHIN);
 
         assert_eq!(late(&hanging, ASKED, due), None);
-        assert_eq!(late(&hanging, ASKED, due.plus(Span::TICK)).map(|it| it.0), Some("V1"));
+        assert_eq!(late(&hanging, ASKED, due.plus(Span::TICK)).map(|it| it.0), Some("V7"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod bills;
 mod bounds;
 mod catalogue;
 mod facts;
+mod health;
 mod ledger;
 mod lifecycle;
 mod liveness;
@@ -179,6 +180,7 @@ pub struct Checkers {
     money: money::Money,
     bills: bills::Bills,
     lifecycle: lifecycle::Lifecycle,
+    health: health::Health,
     market: market::Market,
     negotiation: negotiation::Negotiation,
     api: api::Api,
@@ -206,6 +208,7 @@ impl Checkers {
         tell(&mut self.money, &look);
         tell(&mut self.bills, &look);
         tell(&mut self.lifecycle, &look);
+        tell(&mut self.health, &look);
         tell(&mut self.market, &look);
         tell(&mut self.negotiation, &look);
         tell(&mut self.api, &look);
