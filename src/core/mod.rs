@@ -155,6 +155,7 @@ impl Machine {
             outbox: VecDeque::new(),
         };
         machine.sweeper.adopt(&mut machine.fx);
+        machine.bury_stillborn();
         let clusters: Vec<ClusterId> = machine.fx.durable().clusters().keys().copied().collect();
         for id in clusters {
             let cluster = Cluster::recover(&mut machine.fx, id);
@@ -163,6 +164,16 @@ impl Machine {
         machine.tend_clusters();
         machine.outbox.extend(machine.fx.take());
         machine
+    }
+
+    /// Nothing was done for a cluster of which only the beginning was written.
+    fn bury_stillborn(&mut self) {
+        let found: Vec<(ClusterId, ClusterName)> =
+            self.fx.durable().stillborn().map(|(id, name)| (id, name.clone())).collect();
+        for (cluster, name) in found {
+            let next_node = self.fx.durable().next_node(&name);
+            self.fx.record_common(CommonRecord::ClusterClosed { cluster, name, next_node });
+        }
     }
 
     /// Takes one input.

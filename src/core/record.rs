@@ -133,17 +133,6 @@ pub enum Snapshot {
     Cluster(ClusterId, Box<ClusterState>),
 }
 
-impl Snapshot {
-    /// The journal that it belongs to.
-    #[must_use]
-    pub const fn journal(&self) -> JournalId {
-        match self {
-            Self::Common(_) => JournalId::Common,
-            Self::Cluster(cluster, _) => JournalId::Cluster(*cluster),
-        }
-    }
-}
-
 impl Record {
     /// The journal that it belongs to.
     #[must_use]
@@ -215,6 +204,12 @@ impl Durable {
     /// Drops clusters whose end is recorded; their journals may still have been there.
     pub fn forget_closed(&mut self) {
         self.clusters.retain(|id, _| self.common.clusters.contains_key(id));
+    }
+
+    /// Clusters that were begun, and of which nothing else was ever written: the process died then.
+    pub fn stillborn(&self) -> impl Iterator<Item = (ClusterId, &ClusterName)> {
+        let begun = self.common.clusters.iter().map(|(id, name)| (*id, name));
+        begun.filter(|(id, _)| !self.clusters.contains_key(id))
     }
 
     /// All clusters.

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 pub mod appkey;
+pub mod journal;
 
 use crate::{
     core::{

@@ -1,230 +1,154 @@
-//! The journal: facts as lines of text, and the state that they fold to. No files here.
+//! The journal as text: what a line says, and what a file of lines folds to.
 //!
-//! A line is one batch of records, or a snapshot that stands for all lines before it:
+//! A journal is NDJSON. Each line is one batch of records that became durable together, or the fold
+//! of all lines before it:
 //!
 //! ```text
-//! {"sum":"90f1c8d2","line":{"version":1,"seq":0,"at":1767225600000000,"records":[…]}}
+//! {"crc32":"7f3a90c1","format":1,"seq":12,"at":1700000000000000,"records":[…]}
+//! {"crc32":"05bb27de","format":1,"seq":13,"at":1700000000000000,"snapshot":{…}}
 //! ```
 //!
-//! `sum` is the CRC-32 of the text of `line`. A last line that is torn was never acted upon, because
-//! effects wait for it; it is dropped. Any other damage is refused: going on without a fact could
-//! leak a machine.
+//! The checksum is over everything between it and the end of the line. Sequence numbers have no
+//! gaps; they begin with 0, or with the snapshot that replaced what was before. A crash can tear
+//! nothing but the last line, so a bad last line is dropped and told (R3), and everything else that is
+//! wrong is refused. What was written in an older format is still read (R5).
+//!
+//! Files are the shell's: see `driver::journal`.
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use thiserror::Error;
+mod error;
+mod line;
+
+pub use error::{Fault, JournalError, TornTail, named};
 
 use crate::{
-    core::{Durable, JournalId, Record, Snapshot},
+    core::record::{Durable, JournalId, Record, Snapshot},
     units::Timestamp,
 };
+use line::Content;
 
-/// The version that is written. Readers know every version up to it.
-pub const VERSION: u32 = 1;
-/// A journal is written anew, as one snapshot, when it has so many lines after the last one.
-const COMPACT_AFTER: u64 = 2_000;
+/// The format of lines that are written.
+pub const FORMAT: u32 = 1;
 
-/// Writes the lines of one journal.
+/// A journal gets shorter after so many lines. A node gives some ten lines to come and go, and some
+/// two per bill: this many take a cluster of a thousand nodes some minutes, and a fraction of a
+/// second to be read again.
+const LINES_BEFORE_SNAPSHOT: u64 = 10_000;
+
+/// Gives the lines of one journal their sequence numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Writer {
-    next: u64,
+    next_seq: u64,
 }
 
-/// What reading a journal found.
+/// What was found in a journal beside its records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Continues the journal.
-    pub writer: Writer,
-    /// How many bytes of it are sound; what follows must be cut off.
-    pub sound: usize,
-    /// Lines since the last snapshot.
-    pub lines: u64,
-    /// What was dropped from the end, in words.
-    pub torn: Option<String>,
+pub struct Reading {
+    /// The sequence number of the next line.
+    pub next_seq: u64,
+    /// The bytes that are good; what is behind them is to be cut off.
+    pub valid_len: usize,
+    /// The batches since the beginning, or since the last snapshot.
+    pub lines_since_snapshot: u64,
+    /// A last line that a crash has torn.
+    pub torn: Option<TornTail>,
 }
 
-/// Why a journal cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "line {line} of the journal {what}; restore it from a backup, or move the file away and end \
-     what it was about by hand"
-)]
-pub struct Damage {
-    /// Which line, from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub what: String,
+/// Whether a journal is to be replaced by the snapshot that it folds to.
+#[must_use]
+pub const fn is_due_for_compaction(lines_since_snapshot: u64) -> bool {
+    lines_since_snapshot >= LINES_BEFORE_SNAPSHOT
 }
 
-#[derive(Serialize)]
-struct Sealed<'a> {
-    sum: String,
-    line: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct Opened<'a> {
-    sum: &'a str,
-    #[serde(borrow)]
-    line: &'a RawValue,
-}
-
-#[derive(Serialize)]
-struct LineOut<'a> {
-    version: u32,
-    seq: u64,
-    at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    records: Option<&'a [Record]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    snapshot: Option<&'a Snapshot>,
-}
-
-#[derive(Deserialize)]
-struct LineIn {
-    version: u32,
-    seq: u64,
-    #[serde(default)]
-    records: Vec<Record>,
-    snapshot: Option<Snapshot>,
-}
-
-impl Writer {
-    /// A writer of a journal that is empty.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { next: 0 }
-    }
-
-    /// The line for a batch of records, with its end.
-    pub fn batch(&mut self, at: Timestamp, records: &[Record]) -> Vec<u8> {
-        self.line(at, Some(records), None)
-    }
-
-    /// The line for a snapshot, with its end: a journal may begin with it.
-    pub fn snapshot(&mut self, at: Timestamp, snapshot: &Snapshot) -> Vec<u8> {
-        self.line(at, None, Some(snapshot))
-    }
-
-    fn line(
-        &mut self,
-        at: Timestamp,
-        records: Option<&[Record]>,
-        snapshot: Option<&Snapshot>,
-    ) -> Vec<u8> {
-        let line = LineOut { version: VERSION, seq: self.next, at, records, snapshot };
-        self.next = self.next.saturating_add(1);
-        let line = serde_json::value::to_raw_value(&line)
-            .expect("records have text keys and write without failing");
-        let sum = format!("{:08x}", crc32fast::hash(line.get().as_bytes()));
-        let mut bytes = serde_json::to_vec(&Sealed { sum, line: &line })
-            .expect("a line of JSON in a line of JSON is JSON");
-        bytes.push(b'\n');
-        bytes
-    }
-}
-
-impl Default for Writer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Reads a journal into the state; bytes of any shape are safe to pass.
+/// Folds one journal into `into`; the bytes may be of any shape.
 ///
 /// # Errors
 ///
-/// Says which line is damaged, and how. The state is then of no use.
-pub fn read(journal: JournalId, bytes: &[u8], into: &mut Durable) -> Result<Found, Damage> {
-    let mut found = Found { writer: Writer::new(), sound: 0, lines: 0, torn: None };
-    let mut number = 0;
-    while found.sound < bytes.len() {
-        number += 1;
-        let rest = &bytes[found.sound..];
-        let end = rest.iter().position(|byte| *byte == b'\n');
-        let text = end.map_or(rest, |end| &rest[..end]);
-        let is_last = end.is_none_or(|end| end + 1 == rest.len());
-        match check(journal, text, found.writer.next) {
-            Ok(line) if end.is_some() => {
-                found.writer.next = found.writer.next.max(line.seq).saturating_add(1);
-                found.lines += 1;
-                if let Some(snapshot) = line.snapshot {
-                    into.restore(snapshot);
-                    found.lines = 0;
-                }
-                for record in &line.records {
-                    into.apply(record);
-                }
-                found.sound += text.len() + 1;
+/// If anything but the last line is wrong: a journal that is not understood as a whole must not be
+/// acted upon. What `into` holds then is of no use.
+pub fn read(journal: JournalId, bytes: &[u8], into: &mut Durable) -> Result<Reading, JournalError> {
+    let mut reading = Reading { next_seq: 0, valid_len: 0, lines_since_snapshot: 0, torn: None };
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').zip(1..).peekable();
+    while let Some((text, line)) = lines.next() {
+        let refuse = |fault| JournalError { journal, line, fault };
+        let Some(body) = line::checked(text) else {
+            if lines.peek().is_some() || (line == 1 && !line::may_be_first(text)) {
+                return Err(refuse(Fault::Damaged));
             }
-            // Whole but for its end: nobody can have acted upon it.
-            Ok(_) => {
-                found.torn = Some("the end of its last line is missing".to_owned());
-                break;
+            reading.torn = Some(TornTail { journal, line, len: text.len() });
+            break;
+        };
+        let (seq, content) = line::read(text, body).map_err(refuse)?;
+        let is_first_snapshot = line == 1 && matches!(content, Content::Snapshot(_));
+        if seq != reading.next_seq && !is_first_snapshot {
+            return Err(refuse(Fault::Gap { expected: reading.next_seq, found: seq }));
+        }
+        match content {
+            Content::Records(records) => {
+                fold(journal, &records, into).map_err(refuse)?;
+                reading.lines_since_snapshot = reading.lines_since_snapshot.saturating_add(1);
             }
-            Err(Flaw::Torn(what)) if is_last => {
-                found.torn = Some(what);
-                break;
-            }
-            Err(Flaw::Torn(what) | Flaw::Wrong(what)) => {
-                return Err(Damage { line: number, what });
+            Content::Snapshot(snapshot) => {
+                belongs(journal, journal_of(&snapshot)).map_err(refuse)?;
+                into.restore(*snapshot);
+                reading.lines_since_snapshot = 0;
             }
         }
+        reading.next_seq = seq.saturating_add(1);
+        reading.valid_len = reading.valid_len.saturating_add(text.len());
     }
-    Ok(found)
+    Ok(reading)
 }
 
-/// Whether a journal with so many lines after its last snapshot should be written anew.
+/// The journal that a snapshot is of.
 #[must_use]
-pub const fn is_long(lines: u64) -> bool {
-    lines >= COMPACT_AFTER
-}
-
-enum Flaw {
-    /// As if it had not been written to its end.
-    Torn(String),
-    /// Written to its end, and wrong.
-    Wrong(String),
-}
-
-fn check(journal: JournalId, text: &[u8], next: u64) -> Result<LineIn, Flaw> {
-    let opened: Opened<'_> = serde_json::from_slice(text)
-        .map_err(|error| Flaw::Torn(format!("is not a line of a journal ({error})")))?;
-    let sum = format!("{:08x}", crc32fast::hash(opened.line.get().as_bytes()));
-    if sum != opened.sum {
-        return Err(Flaw::Torn("does not have the checksum that it says".to_owned()));
-    }
-    let line: LineIn = match serde_json::from_str(opened.line.get()) {
-        Ok(line) => line,
-        Err(error) => return Err(Flaw::Wrong(not_understood(opened.line.get(), &error))),
-    };
-    if line.version == 0 || line.version > VERSION {
-        return Err(Flaw::Wrong(unknown_version(line.version)));
-    }
-    // A journal that was written anew begins with a snapshot, which may have any number.
-    if line.seq != next && !(next == 0 && line.snapshot.is_some()) {
-        return Err(Flaw::Wrong(format!("has the number {}, after {next} lines", line.seq)));
-    }
-    let is_ours = line.records.iter().all(|record| record.journal() == journal)
-        && line.snapshot.as_ref().is_none_or(|snapshot| snapshot.journal() == journal);
-    if !is_ours {
-        return Err(Flaw::Wrong("belongs to another journal".to_owned()));
-    }
-    Ok(line)
-}
-
-/// A line that a later program wrote is not damaged, only too young.
-fn not_understood(line: &str, error: &serde_json::Error) -> String {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
-    match serde_json::from_str::<Version>(line) {
-        Ok(Version { version }) if version > VERSION => unknown_version(version),
-        Ok(_) | Err(_) => format!("cannot be understood ({error})"),
+pub const fn journal_of(snapshot: &Snapshot) -> JournalId {
+    match snapshot {
+        Snapshot::Common(_) => JournalId::Common,
+        Snapshot::Cluster(id, _) => JournalId::Cluster(*id),
     }
 }
 
-fn unknown_version(version: u32) -> String {
-    format!("is of version {version}, and this program knows versions up to {VERSION}")
+impl Writer {
+    /// Goes on with this sequence number; a new journal begins with 0.
+    #[must_use]
+    pub const fn new(next_seq: u64) -> Self {
+        Self { next_seq }
+    }
+
+    /// The line for records that become durable together.
+    #[must_use]
+    pub fn batch(&mut self, at: Timestamp, records: &[Record]) -> Vec<u8> {
+        line::write(self.take_seq(), at, "records", &records)
+    }
+
+    /// The line that stands for all lines before it.
+    #[must_use]
+    pub fn snapshot(&mut self, at: Timestamp, snapshot: &Snapshot) -> Vec<u8> {
+        line::write(self.take_seq(), at, "snapshot", snapshot)
+    }
+
+    fn take_seq(&mut self) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq = seq.saturating_add(1);
+        seq
+    }
+}
+
+fn fold(journal: JournalId, records: &[Record], into: &mut Durable) -> Result<(), Fault> {
+    for record in records {
+        belongs(journal, record.journal())?;
+        into.apply(record);
+        // Facts of a cluster that was never opened would be lost without a word.
+        if let JournalId::Cluster(id) = journal
+            && into.cluster(id).is_none()
+        {
+            return Err(Fault::NoBeginning);
+        }
+    }
+    Ok(())
+}
+
+fn belongs(journal: JournalId, found: JournalId) -> Result<(), Fault> {
+    if found == journal { Ok(()) } else { Err(Fault::Foreign { found }) }
 }

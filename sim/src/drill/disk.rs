@@ -17,11 +17,19 @@ pub(super) struct Disk {
     pub(super) written: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct File {
     bytes: Vec<u8>,
     writer: Writer,
+    /// Its number is that of the writer's next line.
+    next: u64,
     lines: u64,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), writer: Writer::new(0), next: 0, lines: 0 }
+    }
 }
 
 impl Disk {
@@ -32,13 +40,15 @@ impl Disk {
         self.written += line.len() as u64;
         file.bytes.extend_from_slice(&line);
         file.lines += 1;
+        file.next += 1;
         for record in records {
             self.durable.apply(record);
         }
-        if journal::is_long(file.lines)
+        if journal::is_due_for_compaction(file.lines)
             && let Some(snapshot) = self.durable.snapshot(journal)
         {
             file.bytes = file.writer.snapshot(at, &snapshot);
+            file.next += 1;
             file.lines = 0;
         }
     }
@@ -46,7 +56,7 @@ impl Disk {
     /// The process dies while it writes: only a part of the line is there.
     pub(super) fn tear(&mut self, at: Timestamp, journal: JournalId, records: &[Record], part: u64) {
         let file = self.files.entry(journal).or_default();
-        let mut writer = file.writer;
+        let mut writer = Writer::new(file.next);
         let line = writer.batch(at, records);
         let kept = usize::try_from(part % line.len() as u64).unwrap_or(0);
         file.bytes.extend_from_slice(&line[..kept]);
@@ -62,10 +72,11 @@ impl Disk {
         let mut torn = 0;
         for (id, file) in &mut self.files {
             let found = journal::read(*id, &file.bytes, &mut durable)
-                .map_err(|damage| format!("{id:?}: {damage}"))?;
-            file.bytes.truncate(found.sound);
-            file.writer = found.writer;
-            file.lines = found.lines;
+                .map_err(|damage| damage.to_string())?;
+            file.bytes.truncate(usize::try_from(found.valid_len).unwrap_or(usize::MAX));
+            file.writer = Writer::new(found.next_seq);
+            file.next = found.next_seq;
+            file.lines = found.lines_since_snapshot;
             torn += usize::from(found.torn.is_some());
         }
         durable.forget_closed();
