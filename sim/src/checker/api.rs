@@ -183,8 +183,7 @@ impl Api {
         let stands = state_of(look, &which.0, which.1);
         let is_true = *told == stood || Some(*told) == stands;
         let is_ending = stands.is_some_and(|state| state >= NodeState::Terminating);
-        let has_returned =
-            self.terminated.contains(&which) && *told != NodeState::Terminated;
+        let has_returned = self.terminated.contains(&which) && *told != NodeState::Terminated;
         if !is_true || !is_ending || has_returned {
             let what = format!("{} was {stood:?}, is {stands:?}, and {told:?} was told", which.1);
             findings.violate("A4", look.now(), what);

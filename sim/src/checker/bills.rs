@@ -9,8 +9,8 @@ use ray_on_golem::{
     },
     units::{Glm, Span, Timestamp},
     yagna::{
-        AllocationId, BilledAmount, CallError, DocumentState, PlatformId, ProviderId,
-        Request, Response,
+        AllocationId, BilledAmount, CallError, DocumentState, PlatformId, ProviderId, Request,
+        Response,
     },
 };
 
@@ -190,26 +190,32 @@ fn check_acceptance(
     let (invariant, claim) = match bill {
         Bill::Note(nth) => {
             let note = &daemon.notes()[nth].note;
-            ("M4", Claim {
-                issuer: &note.issuer,
-                payee: &note.payee,
-                platform: &note.platform,
-                amount: &note.total_due,
-                allocation,
-            })
+            (
+                "M4",
+                Claim {
+                    issuer: &note.issuer,
+                    payee: &note.payee,
+                    platform: &note.platform,
+                    amount: &note.total_due,
+                    allocation,
+                },
+            )
         }
         Bill::Invoice(nth) => {
             let invoice = &daemon.invoices()[nth].invoice;
             if let Some(what) = second_invoice(deal, nth) {
                 findings.violate("M2", look.now(), what);
             }
-            ("M3", Claim {
-                issuer: &invoice.issuer,
-                payee: &invoice.payee,
-                platform: &invoice.platform,
-                amount: &invoice.amount,
-                allocation,
-            })
+            (
+                "M3",
+                Claim {
+                    issuer: &invoice.issuer,
+                    payee: &invoice.payee,
+                    platform: &invoice.platform,
+                    amount: &invoice.amount,
+                    allocation,
+                },
+            )
         }
     };
     if deal.accepting > 1 {
@@ -258,9 +264,8 @@ fn second_invoice(deal: &Deal, nth: usize) -> Option<String> {
 /// An acceptance that a dead process asked for may still be under way when the next process asks for
 /// another one; what that takes is set aside twice, and paid once.
 fn moved_twice(deal: &Deal) -> Option<String> {
-    (!deal.is_doubtful && deal.taken > deal.highest.plus(ROUNDING)).then(|| {
-        format!("{} GLM were taken for bills of {} GLM", deal.taken, deal.highest)
-    })
+    (!deal.is_doubtful && deal.taken > deal.highest.plus(ROUNDING))
+        .then(|| format!("{} GLM were taken for bills of {} GLM", deal.taken, deal.highest))
 }
 
 /// M5: whose wallet, which platform, and whose funds.

@@ -399,9 +399,8 @@ fn check_call(look: &Look<'_>, request: &Request, findings: &mut Findings) {
         }
         Request::Execute { activity, .. } => {
             let nth = look.facts.index.activity(activity);
-            let place = nth.and_then(|nth| {
-                look.facts.place(&look.scene.daemon.activities()[nth].agreement)
-            });
+            let place = nth
+                .and_then(|nth| look.facts.place(&look.scene.daemon.activities()[nth].agreement));
             let Some(place) = place else {
                 let what = format!("commands for {activity}, which there is not");
                 findings.violate("L9", look.now(), what);
@@ -421,12 +420,11 @@ fn check_call(look: &Look<'_>, request: &Request, findings: &mut Findings) {
 fn check_order(look: &Look<'_>, agreement: &AgreementId, findings: &mut Findings) {
     let Some(place) = look.facts.place(agreement) else { return };
     let deal = &look.facts.deals[place];
-    let account = deal.owner.and_then(|(cluster, number, _)| {
-        look.facts.clusters.get(&cluster)?.accounts.get(&number)
-    });
-    let is_alive = deal.activities.iter().any(|nth| {
-        look.scene.daemon.activities()[*nth].ended.is_none()
-    });
+    let account = deal
+        .owner
+        .and_then(|(cluster, number, _)| look.facts.clusters.get(&cluster)?.accounts.get(&number));
+    let is_alive =
+        deal.activities.iter().any(|nth| look.scene.daemon.activities()[*nth].ended.is_none());
     // What was made while the end was already asked for ends with the agreement.
     let is_first = deal.end_asked == Some(look.now());
     let is_known = account.is_some_and(|it| it.has_activity);

@@ -127,8 +127,7 @@ fn late(
             Some(("V1", "is neither up nor given up"))
         }
         NodeState::Pending
-            if node.agreement.is_some()
-                && now.since(node.moved.max(fair_since)) > STEP_WITHIN =>
+            if node.agreement.is_some() && now.since(node.moved.max(fair_since)) > STEP_WITHIN =>
         {
             Some(("V7", "waits for a step without end"))
         }

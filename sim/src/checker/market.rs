@@ -62,9 +62,7 @@ impl Family for Market {
                 if results.iter().any(|result| !result.is_ok) =>
             {
                 let nth = look.facts.index.activity(activity);
-                nth.and_then(|nth| {
-                    look.facts.place(&look.scene.daemon.activities()[nth].agreement)
-                })
+                nth.and_then(|nth| look.facts.place(&look.scene.daemon.activities()[nth].agreement))
             }
             _ => None,
         };

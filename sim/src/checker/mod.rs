@@ -31,7 +31,6 @@ use ray_on_golem::{
     yagna::{CallError, Request, Response},
 };
 
-
 use crate::yagna::SimYagna;
 
 /// A broken invariant.
@@ -198,11 +197,7 @@ impl Checkers {
         Self::default()
     }
 
-    fn each(
-        &mut self,
-        scene: &Scene<'_>,
-        mut tell: impl FnMut(&mut dyn Family, &Look<'_>),
-    ) {
+    fn each(&mut self, scene: &Scene<'_>, mut tell: impl FnMut(&mut dyn Family, &Look<'_>)) {
         let look = Look { scene, facts: &self.facts };
         tell(&mut self.recovery, &look);
         tell(&mut self.money, &look);

@@ -102,7 +102,8 @@ impl Money {
         self.payments_seen = payments.len();
         let start = self.wallet.unwrap_or(Glm::ZERO);
         if daemon.wallet().plus(self.paid) != start {
-            let what = format!("{} GLM of {start} are left, {} were paid", daemon.wallet(), self.paid);
+            let what =
+                format!("{} GLM of {start} are left, {} were paid", daemon.wallet(), self.paid);
             findings.violate("M7", look.now(), what);
         }
     }
@@ -137,12 +138,7 @@ fn open_clusters<'a>(
 }
 
 /// M1: what is promised fits the budget, and covers what it is for.
-fn check_record(
-    look: &Look<'_>,
-    id: ClusterId,
-    record: &ClusterRecord,
-    findings: &mut Findings,
-) {
+fn check_record(look: &Look<'_>, id: ClusterId, record: &ClusterRecord, findings: &mut Findings) {
     let Some(cluster) = look.facts.clusters.get(&id) else { return };
     match record {
         ClusterRecord::Agreement { number, fact } => {
@@ -155,7 +151,8 @@ fn check_record(
             );
             let committed = cluster.committed_without(None);
             if is_promise && committed > cluster.budget.plus(TOLERANCE) {
-                let what = format!("{committed} GLM are promised, the budget is {}", cluster.budget);
+                let what =
+                    format!("{committed} GLM are promised, the budget is {}", cluster.budget);
                 findings.violate("M1", look.now(), what);
             }
             if let AgreementFact::Signing { reserve, .. } = fact {
@@ -272,9 +269,9 @@ fn check_funds(
     findings: &mut Findings,
 ) {
     let books = cluster.allocations.iter().map(|nth| &look.scene.daemon.allocations()[*nth]);
-    let others = books.filter(|book| Some(&book.allocation.id) != amended).map(|book| {
-        if book.is_released { book.allocation.spent } else { book.allocation.total }
-    });
+    let others = books
+        .filter(|book| Some(&book.allocation.id) != amended)
+        .map(|book| if book.is_released { book.allocation.spent } else { book.allocation.total });
     let sum = others.fold(total, Glm::plus);
     // A budget that became smaller is followed as soon as the daemon answers.
     if sum > cluster.budget_max.plus(TOLERANCE) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ray_on_golem::{
-    core::{ids::ClusterId, market::spec::PriceLimits, Output},
+    core::{Output, ids::ClusterId, market::spec::PriceLimits},
     units::{Span, Timestamp},
     yagna::{
         CallError, DemandEvent, Proposal, ProposalId, ProposalState, ProviderId, Request, Response,
@@ -91,10 +91,9 @@ impl Family for Negotiation {
                     self.on_event(look.now(), subscription, event);
                 }
             }
-            (
-                Request::CollectEvents { subscription, .. },
-                Err(CallError::Rejected { .. }),
-            ) => self.end_demand(subscription),
+            (Request::CollectEvents { subscription, .. }, Err(CallError::Rejected { .. })) => {
+                self.end_demand(subscription)
+            }
             (Request::CounterProposal { proposal, .. }, Ok(Response::Countered(counter))) => {
                 if let Some(known) = self.proposals.get(proposal) {
                     self.chains.insert(counter.clone(), known.chain + 1);
@@ -249,8 +248,7 @@ impl Negotiation {
             .filter(|(_, costs)| prices::exceeded(limits, costs).is_none())
             .max_by_key(|(_, costs)| prices::value(limits, costs));
         let (better, better_costs) = best?;
-        let is_better =
-            prices::value(limits, better_costs) > prices::value(limits, costs) + CHANCE;
+        let is_better = prices::value(limits, better_costs) > prices::value(limits, costs) + CHANCE;
         is_better.then_some(better)
     }
 }

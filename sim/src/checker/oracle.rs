@@ -92,10 +92,8 @@ pub(crate) fn excuse(prospect: &Prospect, suppliers: &[Supplier]) -> Option<Excu
     if prospect.is_network_lost {
         return Some(Excuse::NetworkLost);
     }
-    let mut eligible: Vec<&Supplier> = suppliers
-        .iter()
-        .filter(|it| it.is_eligible(prospect.now, &prospect.limits))
-        .collect();
+    let mut eligible: Vec<&Supplier> =
+        suppliers.iter().filter(|it| it.is_eligible(prospect.now, &prospect.limits)).collect();
     let providers: BTreeSet<&ProviderId> = eligible.iter().map(|it| &it.provider).collect();
     if providers.len() < prospect.waiting {
         return Some(Excuse::NoProvider);
@@ -189,10 +187,18 @@ mod tests {
             (Prospect { is_funded: false, ..prospect() }, Excuse::NoFunds),
             (Prospect { is_network_lost: true, ..prospect() }, Excuse::NetworkLost),
             (Prospect { waiting: 2, ..prospect() }, Excuse::NoProvider),
-            (Prospect { committed: Glm::from_whole(9), budget: Glm::from_whole(9), ..prospect() },
-                Excuse::Budget),
-            (Prospect { rate_limit: limit, rate: Glm::from_whole(2), ..prospect() },
-                Excuse::RateLimit),
+            (
+                Prospect {
+                    committed: Glm::from_whole(9),
+                    budget: Glm::from_whole(9),
+                    ..prospect()
+                },
+                Excuse::Budget,
+            ),
+            (
+                Prospect { rate_limit: limit, rate: Glm::from_whole(2), ..prospect() },
+                Excuse::RateLimit,
+            ),
         ] {
             assert_eq!(excuse(&prospect, &one), Some(reason));
         }

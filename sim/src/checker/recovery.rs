@@ -76,9 +76,10 @@ fn unannounced(look: &Look<'_>, request: &Request) -> Option<String> {
     let is_announced = match request {
         Request::CreateAllocation { timeout, .. } => {
             durable.allocations().contains_key(timeout)
-                || durable.clusters().values().any(
-                    |it| matches!(it.funds, Funds::Intended { mark, .. } if mark == *timeout),
-                )
+                || durable
+                    .clusters()
+                    .values()
+                    .any(|it| matches!(it.funds, Funds::Intended { mark, .. } if mark == *timeout))
         }
         Request::Subscribe { demand } => {
             let millis = demand.properties.number("golem.srv.comp.expiration");
@@ -86,10 +87,9 @@ fn unannounced(look: &Look<'_>, request: &Request) -> Option<String> {
                 millis.is_some_and(|millis| mark.as_unix_millis().to_string() == millis)
             })
         }
-        Request::CreateNetwork { gateway, .. } => durable
-            .clusters()
-            .values()
-            .any(|it| matches!(it.network, Network::Intended { gateway: ours } if ours == *gateway)),
+        Request::CreateNetwork { gateway, .. } => durable.clusters().values().any(
+            |it| matches!(it.network, Network::Intended { gateway: ours } if ours == *gateway),
+        ),
         Request::ConfirmAgreement { agreement, .. } => account(look, agreement).is_some(),
         Request::CreateActivity { agreement, .. } => account(look, agreement)
             .is_some_and(|account| account.progress >= Progress::CreatingActivity),

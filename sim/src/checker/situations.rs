@@ -105,7 +105,8 @@ impl Family for Situations {
             }
             Output::Call { .. } => self.calls += 1,
             Output::Answer {
-                answer: Answer::NodesRequested(Err(RequestError::ShuttingDown)), ..
+                answer: Answer::NodesRequested(Err(RequestError::ShuttingDown)),
+                ..
             } => findings.reach("request during shutdown"),
             Output::Notify(Notice::DemandLost) => findings.reach("daemon restart"),
             Output::Answer { .. }
@@ -161,8 +162,7 @@ impl Family for Situations {
                 if note.state == DocumentState::Received =>
             {
                 let mut clusters = look.scene.durable.clusters().values();
-                let account =
-                    clusters.find_map(|it| it.account_of(&note.agreement).map(|it| it.1));
+                let account = clusters.find_map(|it| it.account_of(&note.agreement).map(|it| it.1));
                 if let Some(account) = account
                     && let Ok(due) = note.total_due.glm()
                 {
@@ -194,9 +194,10 @@ impl Family for Situations {
         let books = look.scene.daemon.agreements();
         if books.len() != self.agreements_seen {
             self.agreements_seen = books.len();
-            if books.iter().any(|book| {
-                book.state == AgreementState::Expired && book.confirmed.is_some()
-            }) {
+            if books
+                .iter()
+                .any(|book| book.state == AgreementState::Expired && book.confirmed.is_some())
+            {
                 findings.reach("approval timed out then late");
             }
         }
