@@ -42,7 +42,7 @@ pub(super) struct Bounds {
 impl Family for Bounds {
     fn on_input(&mut self, look: &Look<'_>, input: &Input, findings: &mut Findings) {
         self.is_elapsed = matches!(input, Input::Elapsed);
-        self.began.get_or_insert(look.now());
+        self.began.get_or_insert_with(|| look.now());
         if look.scene.phase == Phase::Faulty {
             return;
         }

@@ -10,9 +10,7 @@ use ray_on_golem::{
         },
     },
     units::{Span, Timestamp},
-    yagna::{
-        AgreementState, CallError, DemandEvent, DocumentState, Doubt, Request, Response, Status,
-    },
+    yagna::{AgreementState, CallError, DocumentState, Doubt, Request, Response, Status},
 };
 
 use super::{Family, Findings, Look};
@@ -181,9 +179,6 @@ impl Family for Situations {
                 if is_given_up && found.state == AgreementState::Approved {
                     findings.reach("agreement approved after we gave up");
                 }
-            }
-            (Request::CollectEvents { .. }, Ok(Response::Events(events))) => {
-                let _ = events.iter().any(|event| matches!(event, DemandEvent::Unreadable(_)));
             }
             _ => {}
         }
