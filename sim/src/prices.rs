@@ -74,6 +74,13 @@ impl Costs {
         })
     }
 
+    /// What a node costs in so long when all its CPUs are busy, start included; rounded up.
+    pub(crate) fn for_time(&self, span: Span) -> Glm {
+        let second = self.cpu_second.saturating_mul(self.threads).saturating_add(self.env_second);
+        let running = second.saturating_mul(u128::from(span.as_micros())).div_ceil(MILLION);
+        Glm::from_atto(self.start.saturating_add(running))
+    }
+
     /// What one CPU costs for the expected usage, times the number of threads.
     fn of_usage(&self, usage: &ExpectedUsage) -> u128 {
         let millis = u128::from(usage.duration.as_millis());

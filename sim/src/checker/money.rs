@@ -1,129 +1,60 @@
-//! M1 to M10: what is due exactly, and nothing more; never above the budget.
+//! M1, M7, M8, M9, M10: what a cluster may cost, what it has set aside, and what became of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ray_on_golem::{
     core::{
-        Command, Input, Notice, Output, Record,
-        cluster::{
-            plan::ClusterName,
-            record::{AgreementFact, ClusterRecord},
-        },
-        ids::{ClusterId, RequestId},
-        market::spec::PriceLimits,
+        Output, Record,
+        cluster::record::{AgreementFact, ClusterRecord},
+        ids::{AgreementNo, ClusterId},
     },
     units::{Glm, Span, Timestamp},
-    yagna::{
-        AgreementEventKind, AgreementId, BilledAmount, CallError, DocumentState, PlatformId,
-        ProviderId, Request, Response, SessionId,
-    },
+    yagna::{AgreementId, AllocationId, Request},
 };
 
 use super::{
-    Checker, Findings, Phase, Scene,
-    subject::{Index, full_cost},
+    Family, Findings, Look,
+    facts::{ClusterFacts, Deal},
+    subject::{full_cost, full_load},
 };
-use crate::{prices, prices::Costs};
+use crate::{
+    prices::{self, Costs},
+    yagna::{SimYagna, books::AgreementBook},
+};
 
-/// Clocks and rounding may differ by so much.
-const TOLERANCE: Span = Span::secs(10);
-const TOLERANCE_ATTO: u128 = 1_000;
-/// A bill that reached us in fair times is decided within this time.
-const DECISION_TIME: Span = Span::secs(120);
-/// The sums are looked at so often, beside every signature and every acceptance.
-const EVERY: u64 = 64;
+/// Sums are rounded in many places.
+pub(super) const TOLERANCE: Glm = Glm::from_atto(1_000_000);
+/// What a signature sets aside covers at least so much time.
+const RESERVED_AT_LEAST: Span = Span::mins(5);
+/// From the first request to end it, a node may go on costing for so long.
+const ENDING_TIME: Span = Span::mins(3);
+/// A budget that is nearly used up is told of within this time.
+const WARNING_TIME: Span = Span::secs(10);
+/// An allocation must outlive what still runs, unless its end was asked for so long ago.
+const FORSAKEN_AFTER: Span = Span::mins(9);
 
+/// Keeps the sums.
 #[derive(Default)]
 pub(super) struct Money {
-    index: Index,
-    budgets: BTreeMap<ClusterName, Budget>,
-    asked: BTreeMap<RequestId, (ClusterName, Glm)>,
-    sessions: BTreeMap<SessionId, ClusterName>,
-    names: BTreeMap<ClusterId, ClusterName>,
-    /// Clusters whose users were told that the budget runs out.
-    warned: BTreeSet<ClusterName>,
-    /// Bills whose acceptance the daemon has confirmed, whatever it then says of them.
-    accepted: BTreeSet<String>,
-    created: BTreeMap<AgreementId, Timestamp>,
-    ended: BTreeMap<AgreementId, Timestamp>,
-    /// When agreements ended, as far as we were told.
-    known_ends: BTreeMap<AgreementId, Timestamp>,
-    accepting: BTreeMap<AgreementId, u32>,
-    disputed: BTreeSet<String>,
-    /// Bills that were accepted before; what was decided once may be repeated.
-    judged: BTreeSet<String>,
-    steps: u64,
-    notes_seen: usize,
-    invoices_seen: usize,
-    undecided: BTreeSet<(Timestamp, bool, usize)>,
     wallet: Option<Glm>,
-    fair_since: Option<Timestamp>,
+    paid: Glm,
+    paid_to: BTreeMap<AgreementId, Glm>,
+    payments_seen: usize,
+    /// Since when clusters have used up four fifths of their budgets.
+    short_since: BTreeMap<ClusterId, Timestamp>,
 }
 
-struct Budget {
-    /// The highest that was in force for the latest cluster of this name; a cluster that ends keeps
-    /// its own.
-    total: Glm,
-    /// The one that is in force.
-    now: Glm,
-    rate: Option<Glm>,
-    limits: PriceLimits,
-    platform: PlatformId,
-}
-
-struct Claim<'a> {
-    id: String,
-    agreement: &'a AgreementId,
-    issuer: &'a ProviderId,
-    payee: &'a str,
-    platform: &'a PlatformId,
-    amount: &'a BilledAmount,
-}
-
-impl Checker for Money {
-    fn on_input(&mut self, scene: &Scene<'_>, input: &Input, _findings: &mut Findings) {
-        self.wallet.get_or_insert_with(|| scene.daemon.wallet());
-        if let Input::Requested { id, command } = input {
-            match command {
-                Command::RequestNodes(request) => {
-                    let is_new =
-                        !scene.durable.clusters().values().any(|cluster| {
-                            cluster.name == request.cluster && cluster.ending.is_none()
-                        });
-                    let known = self.budgets.get(&request.cluster);
-                    if is_new {
-                        let before = known.map_or(Glm::ZERO, |budget| budget.total);
-                        let budget = Budget {
-                            total: request.plan.total_budget.max(before),
-                            now: request.plan.total_budget,
-                            rate: request.plan.max_glm_per_hour,
-                            limits: request.order.spec.limits.clone(),
-                            platform: request.plan.platform.clone(),
-                        };
-                        self.warned.remove(&request.cluster);
-                        self.budgets.insert(request.cluster.clone(), budget);
+impl Family for Money {
+    fn on_output(&mut self, look: &Look<'_>, output: &Output, findings: &mut Findings) {
+        match output {
+            Output::Persist { records, .. } => {
+                for record in records {
+                    if let Record::Cluster(id, record) = record {
+                        check_record(look, *id, record, findings);
                     }
                 }
-                Command::SetBudget { cluster, total } => {
-                    self.asked.insert(*id, (cluster.clone(), *total));
-                }
-                Command::Survey(_)
-                | Command::EndSurvey
-                | Command::TerminateNode { .. }
-                | Command::SetTags { .. }
-                | Command::EndCluster { .. }
-                | Command::Shutdown => {}
             }
-        }
-    }
-
-    fn on_output(&mut self, scene: &Scene<'_>, output: &Output, findings: &mut Findings) {
-        match output {
-            Output::Persist { records, .. } => self.on_records(scene, records, findings),
-            Output::Notify(Notice::Cluster { cluster, what }) if what.contains("budget") => {
-                self.warned.insert(cluster.clone());
-            }
-            Output::Call { request, .. } => self.on_call(scene, request, findings),
+            Output::Call { request, .. } => check_call(look, request, findings),
             Output::Answer { .. }
             | Output::Abandon { .. }
             | Output::Probe { .. }
@@ -131,406 +62,286 @@ impl Checker for Money {
         }
     }
 
-    fn on_result(
-        &mut self,
-        scene: &Scene<'_>,
-        request: &Request,
-        result: &Result<Response, CallError>,
-        _findings: &mut Findings,
-    ) {
-        match (request, result) {
-            (_, Ok(Response::AgreementEvents(events))) => {
-                for event in events {
-                    if matches!(event.kind, AgreementEventKind::Terminated { .. }) {
-                        self.known_ends.entry(event.agreement.clone()).or_insert(event.at);
-                    }
-                }
-            }
-            (Request::TerminateAgreement { agreement, .. }, Ok(_)) => {
-                self.known_ends.entry(agreement.clone()).or_insert(scene.now);
-            }
-            _ => {}
+    fn on_round(&mut self, look: &Look<'_>, findings: &mut Findings) {
+        self.wallet.get_or_insert_with(|| look.scene.daemon.wallet());
+        for (id, cluster) in open_clusters(look) {
+            check_sum(look, *id, cluster, findings);
+            self.check_warning(look, *id, cluster, findings);
         }
-        match (request, result) {
-            (Request::AcceptDebitNote { debit_note, .. }, Ok(_)) => {
-                self.accepted.insert(debit_note.to_string());
-            }
-            (Request::AcceptInvoice { invoice, .. }, Ok(_)) => {
-                self.accepted.insert(invoice.to_string());
-            }
-            _ => {}
-        }
-        let agreement = match request {
-            Request::AcceptDebitNote { debit_note, .. } => self
-                .index
-                .note(scene.daemon, debit_note)
-                .map(|nth| scene.daemon.notes()[nth].note.agreement.clone()),
-            Request::AcceptInvoice { invoice, .. } => self
-                .index
-                .invoice(scene.daemon, invoice)
-                .map(|nth| scene.daemon.invoices()[nth].invoice.agreement.clone()),
-            _ => None,
-        };
-        if let Some(count) = agreement.and_then(|it| self.accepting.get_mut(&it)) {
-            *count = count.saturating_sub(1);
-        }
+        self.check_payments(look, findings);
     }
 
-    fn on_step(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
-        self.steps += 1;
-        if self.steps.is_multiple_of(EVERY) {
-            self.check_sums(scene, findings);
-            self.check_decisions(scene, findings);
-        }
-    }
-
-    fn on_crash(&mut self, _scene: &Scene<'_>, _findings: &mut Findings) {
-        self.accepting.clear();
-    }
-
-    fn on_phase(&mut self, scene: &Scene<'_>, _findings: &mut Findings) {
-        if scene.phase == Phase::Fair {
-            self.fair_since = Some(scene.now);
-        }
-    }
-
-    fn at_end(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
-        self.check_sums(scene, findings);
-        for book in scene.daemon.allocations().iter().filter(|book| !book.is_released) {
+    fn at_end(&mut self, look: &Look<'_>, findings: &mut Findings) {
+        for book in look.scene.daemon.allocations().iter().filter(|book| !book.is_released) {
             let what = format!("allocation {} is not released", book.allocation.id);
-            findings.violate("M8", scene.now, what);
-        }
-        let paid = scene.daemon.payments().iter().map(|payment| payment.amount);
-        let paid = paid.fold(Glm::ZERO, Glm::plus);
-        let start = self.wallet.unwrap_or(Glm::ZERO);
-        if scene.daemon.wallet().plus(paid) != start {
-            findings.violate("M7", scene.now, "the wallet lost more than was paid");
+            findings.violate("M8", look.now(), what);
         }
     }
 }
 
 impl Money {
-    fn on_records(&mut self, scene: &Scene<'_>, records: &[Record], findings: &mut Findings) {
-        for record in records {
-            let Record::Cluster(cluster, record) = record else { continue };
-            match record.as_ref() {
-                // Whoever asked may not have heard the answer; what was never asked for counts not.
-                ClusterRecord::BudgetSet { total } => {
-                    let name = self.names.get(cluster);
-                    let is_asked = |it: &(ClusterName, Glm)| Some(&it.0) == name && it.1 == *total;
-                    if self.asked.values().any(is_asked)
-                        && let Some(budget) = name.and_then(|name| self.budgets.get_mut(name))
-                    {
-                        budget.total = budget.total.max(*total);
-                        budget.now = *total;
-                    }
-                    if let Some(name) = self.names.get(cluster) {
-                        self.warned.remove(name);
-                    }
-                }
-                ClusterRecord::Opened { name, session, .. } => {
-                    self.sessions.insert(session.clone(), name.clone());
-                    self.names.insert(*cluster, name.clone());
-                }
-                ClusterRecord::Agreement {
-                    fact:
-                        AgreementFact::NoteDisputed(dispute) | AgreementFact::InvoiceDisputed(dispute),
-                    ..
-                } => {
-                    self.disputed.insert(dispute.bill.clone());
-                    if is_accepted(scene, &dispute.bill) {
-                        let what = format!("bill {} is accepted, and disputed", dispute.bill);
-                        findings.violate("M6", scene.now, what);
-                    }
-                }
-                _ => {}
+    /// M7: what left the wallet was paid, and what was paid was accepted.
+    fn check_payments(&mut self, look: &Look<'_>, findings: &mut Findings) {
+        let daemon = look.scene.daemon;
+        let payments = daemon.payments();
+        for payment in payments.iter().skip(self.payments_seen) {
+            self.paid = self.paid.plus(payment.amount);
+            let paid = self.paid_to.entry(payment.agreement.clone()).or_insert(Glm::ZERO);
+            *paid = paid.plus(payment.amount);
+            let Some(place) = look.facts.place(&payment.agreement) else { continue };
+            let taken = look.facts.deals[place].taken;
+            if *paid > taken.plus(TOLERANCE) {
+                let what = format!("{paid} GLM were paid for {taken} GLM that were accepted");
+                findings.violate("M7", look.now(), what);
+            }
+            if payment.payee != daemon.agreements()[place].provider {
+                let what = format!("{} was paid for another's work", payment.payee);
+                findings.violate("M5", look.now(), what);
             }
         }
-    }
-
-    fn on_call(&mut self, scene: &Scene<'_>, request: &Request, findings: &mut Findings) {
-        match request {
-            Request::ConfirmAgreement { agreement, session } => {
-                self.check_signature(scene, agreement, session, findings);
-            }
-            Request::CreateActivity { agreement, .. } => {
-                self.created.entry(agreement.clone()).or_insert(scene.now);
-            }
-            Request::TerminateAgreement { agreement, .. } => {
-                self.ended.entry(agreement.clone()).or_insert(scene.now);
-            }
-            Request::DestroyActivity { activity, .. } => {
-                if let Some(nth) = self.index.activity(scene.daemon, activity) {
-                    let agreement = scene.daemon.activities()[nth].agreement.clone();
-                    self.ended.entry(agreement).or_insert(scene.now);
-                }
-            }
-            Request::AcceptDebitNote { debit_note, .. } => {
-                if let Some(nth) = self.index.note(scene.daemon, debit_note) {
-                    let note = &scene.daemon.notes()[nth].note;
-                    let claim = Claim {
-                        id: note.id.to_string(),
-                        agreement: &note.agreement,
-                        issuer: &note.issuer,
-                        payee: &note.payee,
-                        platform: &note.platform,
-                        amount: &note.total_due,
-                    };
-                    self.check_acceptance(scene, "M4", &claim, findings);
-                }
-            }
-            Request::AcceptInvoice { invoice, .. } => {
-                if let Some(nth) = self.index.invoice(scene.daemon, invoice) {
-                    let invoice = &scene.daemon.invoices()[nth].invoice;
-                    let claim = Claim {
-                        id: invoice.id.to_string(),
-                        agreement: &invoice.agreement,
-                        issuer: &invoice.issuer,
-                        payee: &invoice.payee,
-                        platform: &invoice.platform,
-                        amount: &invoice.amount,
-                    };
-                    self.check_acceptance(scene, "M3", &claim, findings);
-                    self.check_single(scene, &invoice.agreement, nth, findings);
-                }
-            }
-            Request::CreateAllocation { total, .. } => self.check_funds(scene, *total, findings),
-            _ => {}
-        }
-    }
-
-    /// M9, M1: what is signed fits the limits, and its cost the budget.
-    fn check_signature(
-        &mut self,
-        scene: &Scene<'_>,
-        agreement: &AgreementId,
-        session: &SessionId,
-        findings: &mut Findings,
-    ) {
-        let Some(nth) = self.index.agreement(scene.daemon, agreement) else { return };
-        let book = &scene.daemon.agreements()[nth];
-        let Some(budget) = self.sessions.get(session).and_then(|name| self.budgets.get(name))
-        else {
-            return;
-        };
-        let costs =
-            Costs::new(book.start, book.cpu_second, book.env_second, u64::from(book.threads));
-        if let Some(limit) = prices::exceeded(&budget.limits, &costs) {
-            findings.violate("M9", scene.now, format!("{} was signed above `{limit}`", book.id));
-        }
-        let (spent, exposed, rate) = self.sums(scene, session);
-        let own = full_cost(book, Span::mins(5));
-        if spent.plus(exposed).plus(own) > budget.total {
-            let what = format!(
-                "an agreement was signed although {spent} GLM are spent, {exposed} owed, and it \
-                 costs {own} within five minutes; the budget is {}",
-                budget.total
-            );
-            findings.violate("M1", scene.now, what);
-        }
-        let hour = full_cost(book, Span::hours(1)).minus(book.start);
-        if let Some(limit) = budget.rate
-            && rate.plus(hour) > limit.plus(Glm::from_atto(1_000_000))
-        {
+        self.payments_seen = payments.len();
+        let start = self.wallet.unwrap_or(Glm::ZERO);
+        if daemon.wallet().plus(self.paid) != start {
             let what =
-                format!("{} GLM per hour were signed, {limit} is the limit", rate.plus(hour));
-            findings.violate("M1", scene.now, what);
+                format!("{} GLM of {start} are left, {} were paid", daemon.wallet(), self.paid);
+            findings.violate("M7", look.now(), what);
         }
     }
 
-    /// Spent, owed, and full-load cost per hour of a session, in the daemon's books.
-    fn sums(&self, scene: &Scene<'_>, session: &SessionId) -> (Glm, Glm, Glm) {
-        let mut accepted: BTreeMap<&AgreementId, Glm> = BTreeMap::new();
-        let mut take = |agreement, amount: &BilledAmount| {
-            let amount = amount.glm().unwrap_or(Glm::ZERO);
-            let sum = accepted.entry(agreement).or_insert(Glm::ZERO);
-            *sum = (*sum).max(amount);
-        };
-        for book in scene.daemon.notes().iter().filter(|book| book.accepted.is_some()) {
-            take(&book.note.agreement, &book.note.total_due);
-        }
-        for book in scene.daemon.invoices().iter().filter(|book| book.accepted.is_some()) {
-            take(&book.invoice.agreement, &book.invoice.amount);
-        }
-        let (mut spent, mut owed, mut rate) = (Glm::ZERO, Glm::ZERO, Glm::ZERO);
-        for book in scene.daemon.agreements().iter() {
-            if book.session.as_ref() != Some(session) {
-                continue;
-            }
-            let paid = accepted.get(&book.id).copied().unwrap_or(Glm::ZERO);
-            spent = spent.plus(paid);
-            if book.ended.is_some() || book.approved.is_none() {
-                continue;
-            }
-            let is_ending = self.ended.contains_key(&book.id);
-            let hour = full_cost(book, Span::hours(1)).minus(book.start);
-            rate = rate.plus(hour);
-            if is_ending {
-                continue;
-            }
-            let activities = scene.daemon.activities().iter().filter(|it| it.agreement == book.id);
-            let cost = activities.map(|it| it.cost(scene.now)).fold(Glm::ZERO, Glm::plus);
-            owed = owed.plus(cost.minus(paid));
-        }
-        (spent, owed, rate)
-    }
-
-    /// M1 at any time.
-    fn check_sums(&self, scene: &Scene<'_>, findings: &mut Findings) {
-        for (session, name) in &self.sessions {
-            let Some(budget) = self.budgets.get(name) else { continue };
-            let (spent, owed, _) = self.sums(scene, session);
-            let is_running = scene
-                .durable
-                .clusters()
-                .values()
-                .any(|it| it.session == *session && it.ending.is_none());
-            let most = budget.now.scaled_up(85, 100).unwrap_or(Glm::MAX);
-            if is_running && spent.plus(owed) > most && !self.warned.contains(name) {
-                let what = format!("nobody was told that {spent} of {} GLM are spent", budget.now);
-                findings.violate("M1", scene.now, what);
-            }
-            if spent.plus(owed) > budget.total {
-                let what = format!(
-                    "{spent} GLM are spent and {owed} are owed, the budget is {}",
-                    budget.total
-                );
-                findings.violate("M1", scene.now, what);
-            }
-        }
-    }
-
-    /// M3, M4, M5, M2: what is accepted.
-    fn check_acceptance(
+    /// M1: whoever has used up most of a budget is told.
+    fn check_warning(
         &mut self,
-        scene: &Scene<'_>,
-        invariant: &'static str,
-        claim: &Claim<'_>,
+        look: &Look<'_>,
+        id: ClusterId,
+        cluster: &ClusterFacts,
         findings: &mut Findings,
     ) {
-        let now = scene.now;
-        let count = self.accepting.entry(claim.agreement.clone()).or_insert(0);
-        *count += 1;
-        if *count > 1 {
-            let what = format!("two acceptances of {} are under way", claim.agreement);
-            findings.violate("M2", now, what);
-        }
-        if !self.judged.insert(claim.id.clone()) {
+        let is_short = cluster.ending.is_none()
+            && !cluster.accounts.is_empty()
+            && is_used(cluster.committed_without(None), cluster.budget, 80);
+        if !is_short {
+            self.short_since.remove(&id);
             return;
         }
-        let Some(nth) = self.index.agreement(scene.daemon, claim.agreement) else {
-            findings.violate("M5", now, "a bill of an unknown agreement was accepted");
-            return;
-        };
-        let book = &scene.daemon.agreements()[nth];
-        let since = self.created.get(&book.id).copied();
-        let until = self.known_ends.get(&book.id).copied().unwrap_or(now).min(now);
-        let cap =
-            since.map_or(Glm::ZERO, |since| full_cost(book, until.since(since).plus(TOLERANCE)));
-        let cap = cap.plus(Glm::from_atto(TOLERANCE_ATTO));
-        match claim.amount.glm() {
-            Ok(amount) if amount > cap => {
-                let what = format!("{amount} GLM were accepted, {cap} can be due at most");
-                findings.violate(invariant, now, what);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                findings.violate(invariant, now, format!("an amount that is {error} was accepted"));
-            }
-        }
-        let name = book.session.as_ref().and_then(|session| self.sessions.get(session));
-        let platform = name.and_then(|name| self.budgets.get(name)).map(|it| &it.platform);
-        let is_foreign = claim.issuer != &book.provider
-            || !claim.payee.eq_ignore_ascii_case(book.provider.as_str())
-            || platform.is_some_and(|platform| platform != claim.platform);
-        if is_foreign {
-            findings.violate("M5", now, format!("money of {} goes elsewhere", book.id));
-        }
-    }
-
-    /// M2: one invoice for each agreement.
-    fn check_single(
-        &self,
-        scene: &Scene<'_>,
-        agreement: &AgreementId,
-        nth: usize,
-        findings: &mut Findings,
-    ) {
-        let mut others = scene.daemon.invoices().iter().enumerate();
-        let second = others.any(|(other, book)| {
-            other != nth && book.invoice.agreement == *agreement && book.accepted.is_some()
-        });
-        if second {
-            let what = format!("a second invoice of {agreement} was accepted");
-            findings.violate("M2", scene.now, what);
-        }
-    }
-
-    /// M10: all that is set aside, and what is about to be.
-    fn check_funds(&self, scene: &Scene<'_>, total: Glm, findings: &mut Findings) {
-        let live = scene.daemon.allocations().iter().filter(|book| !book.is_released);
-        let live = live.map(|book| book.allocation.total).fold(total, Glm::plus);
-        let clusters = scene.durable.clusters().values();
-        let budgets = clusters.filter_map(|cluster| self.budgets.get(&cluster.name));
-        let budgets = budgets.map(|budget| budget.total).fold(Glm::ZERO, Glm::plus);
-        if live > budgets {
-            let what = format!("{live} GLM would be set aside for budgets of {budgets}");
-            findings.violate("M10", scene.now, what);
-        }
-    }
-
-    /// M6: in fair times no bill waits for long.
-    fn check_decisions(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
-        let Some(fair_since) = self.fair_since else {
-            return;
-        };
-        let (notes, invoices) = (scene.daemon.notes(), scene.daemon.invoices());
-        for (nth, book) in notes.iter().enumerate().skip(self.notes_seen) {
-            self.undecided.insert((book.received.max(fair_since), true, nth));
-        }
-        for (nth, book) in invoices.iter().enumerate().skip(self.invoices_seen) {
-            self.undecided.insert((book.received.max(fair_since), false, nth));
-        }
-        (self.notes_seen, self.invoices_seen) = (notes.len(), invoices.len());
-        while let Some((received, is_note, nth)) = self.undecided.first().copied() {
-            if scene.now.since(received) < DECISION_TIME {
-                break;
-            }
-            self.undecided.pop_first();
-            let (state, id, agreement) = if is_note {
-                let note = &notes[nth].note;
-                (note.state, note.id.to_string(), &note.agreement)
-            } else {
-                let invoice = &invoices[nth].invoice;
-                (invoice.state, invoice.id.to_string(), &invoice.agreement)
-            };
-            let session = self
-                .index
-                .agreement(scene.daemon, agreement)
-                .and_then(|nth| scene.daemon.agreements()[nth].session.clone());
-            // Nobody listens for a cluster that is gone, or that has given its funds back.
-            let is_heard = scene.durable.clusters().values().any(|cluster| {
-                Some(&cluster.session) == session.as_ref() && cluster.ending.is_none()
-            });
-            if state == DocumentState::Received
-                && is_heard
-                && !self.disputed.contains(&id)
-                && !self.accepted.contains(&id)
-            {
-                let kind = if is_note { "note" } else { "invoice" };
-                let what = format!(
-                    "{kind} {id} is neither accepted nor disputed for {}",
-                    scene.now.since(received)
-                );
-                findings.violate("M6", scene.now, what);
-            }
+        let since = *self.short_since.entry(id).or_insert_with(|| look.now());
+        if look.now().since(since) > WARNING_TIME && cluster.budget_warnings == 0 {
+            let what = "four fifths of the budget are used up, and nobody was told";
+            findings.violate("M1", look.now(), what);
         }
     }
 }
 
-fn is_accepted(scene: &Scene<'_>, bill: &str) -> bool {
-    let note = scene.daemon.notes().iter().find(|book| book.note.id.as_str() == bill);
-    let invoice = scene.daemon.invoices().iter().find(|book| book.invoice.id.as_str() == bill);
-    note.is_some_and(|book| book.accepted.is_some())
-        || invoice.is_some_and(|book| book.accepted.is_some())
+fn open_clusters<'a>(
+    look: &Look<'a>,
+) -> impl Iterator<Item = (&'a ClusterId, &'a ClusterFacts)> + use<'a> {
+    look.facts.clusters.iter().filter(|(_, cluster)| !cluster.is_closed)
+}
+
+/// M1: what is promised fits the budget, and covers what it is for.
+fn check_record(look: &Look<'_>, id: ClusterId, record: &ClusterRecord, findings: &mut Findings) {
+    let Some(cluster) = look.facts.clusters.get(&id) else { return };
+    match record {
+        ClusterRecord::Agreement { number, fact } => {
+            let is_promise = matches!(
+                fact,
+                AgreementFact::Signing { .. }
+                    | AgreementFact::Reserved(_)
+                    | AgreementFact::NoteAccepted { .. }
+                    | AgreementFact::InvoiceAccepted { .. }
+            );
+            let committed = cluster.committed_without(None);
+            if is_promise && committed > cluster.budget.plus(TOLERANCE) {
+                let what =
+                    format!("{committed} GLM are promised, the budget is {}", cluster.budget);
+                findings.violate("M1", look.now(), what);
+            }
+            if let AgreementFact::Signing { reserve, .. } = fact {
+                check_reserve(look, cluster, *number, *reserve, findings);
+            }
+        }
+        ClusterRecord::BudgetSet { total } => {
+            if !look.facts.is_budget_asked(&cluster.name, *total) {
+                let what = format!("the budget became {total} GLM, which nobody asked for");
+                findings.violate("M1", look.now(), what);
+            }
+        }
+        ClusterRecord::Opened { .. }
+        | ClusterRecord::NodesRequested { .. }
+        | ClusterRecord::Node { .. }
+        | ClusterRecord::Funds(_)
+        | ClusterRecord::Network(_)
+        | ClusterRecord::BillsRead { .. }
+        | ClusterRecord::Warned { .. }
+        | ClusterRecord::Ending { .. } => {}
+    }
+}
+
+/// M1: what is set aside before the signature covers the first minutes.
+fn check_reserve(
+    look: &Look<'_>,
+    cluster: &ClusterFacts,
+    number: AgreementNo,
+    reserve: Glm,
+    findings: &mut Findings,
+) {
+    let place = cluster.accounts.get(&number).and_then(|account| account.place);
+    let Some(book) = place.and_then(|place| look.scene.daemon.agreements().get(place)) else {
+        return;
+    };
+    let least = full_cost(book, RESERVED_AT_LEAST);
+    if reserve < least {
+        let what = format!(
+            "{reserve} GLM were set aside for what costs {least} within {RESERVED_AT_LEAST}"
+        );
+        findings.violate("M1", look.now(), what);
+    }
+}
+
+fn check_call(look: &Look<'_>, request: &Request, findings: &mut Findings) {
+    match request {
+        Request::ConfirmAgreement { agreement, .. } => check_signature(look, agreement, findings),
+        Request::CreateAllocation { total, timeout, platform } => {
+            let owner = look.facts.marks.get(timeout);
+            let Some(cluster) = owner.and_then(|id| look.facts.clusters.get(id)) else { return };
+            check_funds(look, cluster, None, *total, findings);
+            if *platform != cluster.plan.platform {
+                let what = format!("{total} GLM are set aside on {platform}");
+                findings.violate("M5", look.now(), what);
+            }
+        }
+        Request::AmendAllocation { allocation, total, .. } => {
+            if let Some(cluster) = owner(look, allocation) {
+                check_funds(look, cluster, Some(allocation), *total, findings);
+            }
+        }
+        Request::ReleaseAllocation { allocation } => {
+            if let Some(cluster) = owner(look, allocation) {
+                check_release(look, cluster, findings);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The cluster that an allocation is of.
+pub(super) fn owner<'a>(look: &Look<'a>, allocation: &AllocationId) -> Option<&'a ClusterFacts> {
+    let books = look.scene.daemon.allocations();
+    look.facts.clusters.values().find(|cluster| {
+        cluster.allocations.iter().any(|nth| books[*nth].allocation.id == *allocation)
+    })
+}
+
+/// M1, M9: what is signed fits the limits, the budget, and the rate.
+fn check_signature(look: &Look<'_>, agreement: &AgreementId, findings: &mut Findings) {
+    let Some(place) = look.facts.place(agreement) else { return };
+    let Some((cluster, node)) = look.facts.owner(place) else { return };
+    let book = &look.scene.daemon.agreements()[place];
+    let costs = Costs::new(book.start, book.cpu_second, book.env_second, u64::from(book.threads));
+    if let Some(limit) = prices::exceeded(&node.spec.limits, &costs) {
+        findings.violate("M9", look.now(), format!("{} was signed above `{limit}`", book.id));
+    }
+    let number = look.facts.deals[place].owner.map(|(_, number, _)| number);
+    let before = cluster.committed_without(number);
+    if is_used(before, cluster.budget, 95) {
+        let what = format!("{before} of {} GLM were promised before a signature", cluster.budget);
+        findings.violate("M1", look.now(), what);
+    }
+    if let Some(limit) = cluster.plan.max_glm_per_hour {
+        let agreements = look.scene.daemon.agreements();
+        let running = cluster.accounts.values().filter(|account| account.over.is_none());
+        let rate = running
+            .filter_map(|account| agreements.get(account.place?))
+            .map(|book| full_load(book).times(3_600))
+            .fold(Glm::ZERO, Glm::plus);
+        if rate > limit.plus(TOLERANCE) {
+            let what = format!("{rate} GLM per hour are signed, {limit} is the limit");
+            findings.violate("M1", look.now(), what);
+        }
+    }
+}
+
+/// M10: all that a cluster has ever spent or still sets aside is within its budget.
+fn check_funds(
+    look: &Look<'_>,
+    cluster: &ClusterFacts,
+    amended: Option<&AllocationId>,
+    total: Glm,
+    findings: &mut Findings,
+) {
+    let books = cluster.allocations.iter().map(|nth| &look.scene.daemon.allocations()[*nth]);
+    let others = books
+        .filter(|book| Some(&book.allocation.id) != amended)
+        .map(|book| if book.is_released { book.allocation.spent } else { book.allocation.total });
+    let sum = others.fold(total, Glm::plus);
+    // A budget that became smaller is followed as soon as the daemon answers.
+    if sum > cluster.budget_max.plus(TOLERANCE) {
+        let what = format!("{sum} GLM are set aside for a budget of {}", cluster.budget_max);
+        findings.violate("M10", look.now(), what);
+    }
+}
+
+/// M8: nothing that runs loses its funds, unless its end was asked for long ago in vain.
+fn check_release(look: &Look<'_>, cluster: &ClusterFacts, findings: &mut Findings) {
+    for account in cluster.accounts.values() {
+        let Some(place) = account.place else { continue };
+        let (deal, book) = (&look.facts.deals[place], &look.scene.daemon.agreements()[place]);
+        let is_asked =
+            deal.end_asked.is_some_and(|asked| look.now().since(asked) >= FORSAKEN_AFTER);
+        let runs = book.approved.is_some() && book.ended.is_none() && deal.create_asked.is_some();
+        if runs && !is_asked {
+            let what = format!("{} runs and has lost its funds", book.id);
+            findings.violate("M8", look.now(), what);
+        }
+    }
+}
+
+/// M1: what was accepted and what is owed, in the daemon's books.
+fn check_sum(look: &Look<'_>, id: ClusterId, cluster: &ClusterFacts, findings: &mut Findings) {
+    let daemon = look.scene.daemon;
+    let spent = cluster.allocations.iter().map(|nth| daemon.allocations()[*nth].allocation.spent);
+    let spent = spent.fold(Glm::ZERO, Glm::plus);
+    let mut owed = Glm::ZERO;
+    for place in &look.facts.live {
+        let deal = &look.facts.deals[*place];
+        if deal.owner.is_some_and(|(owner, _, _)| owner == id) && !deal.is_settled {
+            owed = owed.plus(exposure(look.now(), deal, &daemon.agreements()[*place], daemon));
+        }
+    }
+    if spent.plus(owed) > cluster.budget.plus(TOLERANCE) {
+        let what =
+            format!("{spent} GLM are accepted and {owed} owed, the budget is {}", cluster.budget);
+        findings.violate("M1", look.now(), what);
+    }
+}
+
+/// What an agreement has really cost and was not accepted yet.
+///
+/// After its end was asked for, only the time that this may take counts: a provider that goes on
+/// charging is not paid. Nobody could ask while the computer slept.
+fn exposure(now: Timestamp, deal: &Deal, book: &AgreementBook, daemon: &SimYagna) -> Glm {
+    let until = deal.end_asked.map_or(now, |asked| asked.plus(ENDING_TIME).min(now));
+    let costs = deal.activities.iter().map(|nth| daemon.activities()[*nth].cost(until));
+    let slept = full_load(book).scaled_up(deal.slept.as_micros(), 1_000_000).unwrap_or(Glm::MAX);
+    costs.fold(Glm::ZERO, Glm::plus).minus(deal.taken).minus(slept)
+}
+
+/// Whether so many percent of a budget are used.
+fn is_used(committed: Glm, budget: Glm, percent: u64) -> bool {
+    budget.scaled_up(percent, 100).is_some_and(|share| committed >= share)
+}
+
+#[cfg(test)]
+mod tests {
+    use ray_on_golem::units::Glm;
+
+    use super::is_used;
+
+    #[test]
+    fn a_share_is_used_when_it_is_reached() {
+        let budget = Glm::from_whole(10);
+
+        assert!(is_used(Glm::from_whole(8), budget, 80));
+        assert!(!is_used(Glm::from_whole(8).minus(Glm::from_atto(1)), budget, 80));
+        assert!(!is_used(Glm::from_whole(9), budget, 95));
+    }
 }

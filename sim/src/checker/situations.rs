@@ -10,12 +10,10 @@ use ray_on_golem::{
         },
     },
     units::{Span, Timestamp},
-    yagna::{
-        AgreementState, CallError, DemandEvent, DocumentState, Doubt, Request, Response, Status,
-    },
+    yagna::{AgreementState, CallError, DocumentState, Doubt, Request, Response, Status},
 };
 
-use super::{Checker, Findings, Scene};
+use super::{Family, Findings, Look};
 
 /// Every required situation.
 pub const SITUATIONS: &[&str] = &[
@@ -61,12 +59,12 @@ pub(super) struct Situations {
     agreements_seen: usize,
 }
 
-impl Checker for Situations {
-    fn on_input(&mut self, scene: &Scene<'_>, input: &Input, findings: &mut Findings) {
-        if self.last.is_some_and(|last| scene.now.since(last) > Span::hours(1)) {
+impl Family for Situations {
+    fn on_input(&mut self, look: &Look<'_>, input: &Input, findings: &mut Findings) {
+        if self.last.is_some_and(|last| look.now().since(last) > Span::hours(1)) {
             findings.reach("clock jump of hours");
         }
-        self.last = Some(scene.now);
+        self.last = Some(look.now());
         match input {
             Input::Probed { outcome: Err(_), .. } => self.failed_looks += 1,
             Input::Probed { outcome: Ok(()), .. } if self.failed_looks > 2 => {
@@ -74,12 +72,12 @@ impl Checker for Situations {
                 findings.reach("ssh flapping then stable");
             }
             Input::Requested { command: Command::RequestNodes(request), .. } => {
-                let mut clusters = scene.durable.clusters().values();
+                let mut clusters = look.scene.durable.clusters().values();
                 if clusters.any(|it| it.name == request.cluster && it.ending.is_some()) {
                     findings.reach("down then up");
                 }
                 let known = request.key.as_ref().is_some_and(|key| {
-                    scene.durable.clusters().values().any(|it| it.keys.contains_key(key))
+                    look.scene.durable.clusters().values().any(|it| it.keys.contains_key(key))
                 });
                 if known {
                     findings.reach("same key twice");
@@ -92,14 +90,14 @@ impl Checker for Situations {
         }
     }
 
-    fn on_output(&mut self, scene: &Scene<'_>, output: &Output, findings: &mut Findings) {
+    fn on_output(&mut self, look: &Look<'_>, output: &Output, findings: &mut Findings) {
         self.has_persisted = false;
         match output {
             Output::Persist { records, .. } => {
                 self.has_persisted = true;
                 for record in records {
                     if let Record::Cluster(_, record) = record {
-                        on_record(scene, record, findings);
+                        on_record(look, record, findings);
                     }
                 }
             }
@@ -118,7 +116,7 @@ impl Checker for Situations {
 
     fn on_result(
         &mut self,
-        scene: &Scene<'_>,
+        look: &Look<'_>,
         request: &Request,
         result: &Result<Response, CallError>,
         findings: &mut Findings,
@@ -129,7 +127,7 @@ impl Checker for Situations {
                 findings.reach("agreement rejected");
             }
             (Request::CreateActivity { agreement, .. }, Err(CallError::Unknown(_))) => {
-                let mut activities = scene.daemon.activities().iter().rev();
+                let mut activities = look.scene.daemon.activities().iter().rev();
                 if activities.any(|book| book.agreement == *agreement) {
                     findings.reach("activity created but reply lost");
                 }
@@ -142,7 +140,7 @@ impl Checker for Situations {
                 Err(CallError::Unknown(Doubt::Failed { status: Status::GATEWAY_TIMEOUT, .. })),
             ) => findings.reach("504 after acceptance"),
             (Request::GetInvoice { .. }, Ok(Response::Invoice(invoice))) => {
-                let mut clusters = scene.durable.clusters().values();
+                let mut clusters = look.scene.durable.clusters().values();
                 let account = clusters.find_map(|it| {
                     it.account_of(&invoice.agreement).map(|(_, account)| (it, account))
                 });
@@ -161,7 +159,7 @@ impl Checker for Situations {
             (Request::GetDebitNote { .. }, Ok(Response::DebitNote(note)))
                 if note.state == DocumentState::Received =>
             {
-                let mut clusters = scene.durable.clusters().values();
+                let mut clusters = look.scene.durable.clusters().values();
                 let account = clusters.find_map(|it| it.account_of(&note.agreement).map(|it| it.1));
                 if let Some(account) = account
                     && let Ok(due) = note.total_due.glm()
@@ -175,23 +173,20 @@ impl Checker for Situations {
                 }
             }
             (Request::GetAgreement { agreement }, Ok(Response::Agreement(found))) => {
-                let mut clusters = scene.durable.clusters().values();
+                let mut clusters = look.scene.durable.clusters().values();
                 let account = clusters.find_map(|it| it.account_of(agreement).map(|it| it.1));
                 let is_given_up = account.is_some_and(|account| account.closing.is_some());
                 if is_given_up && found.state == AgreementState::Approved {
                     findings.reach("agreement approved after we gave up");
                 }
             }
-            (Request::CollectEvents { .. }, Ok(Response::Events(events))) => {
-                let _ = events.iter().any(|event| matches!(event, DemandEvent::Unreadable(_)));
-            }
             _ => {}
         }
     }
 
-    fn on_step(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
+    fn on_step(&mut self, look: &Look<'_>, findings: &mut Findings) {
         self.is_recovering = false;
-        let books = scene.daemon.agreements();
+        let books = look.scene.daemon.agreements();
         if books.len() != self.agreements_seen {
             self.agreements_seen = books.len();
             if books
@@ -203,7 +198,7 @@ impl Checker for Situations {
         }
     }
 
-    fn on_crash(&mut self, _scene: &Scene<'_>, findings: &mut Findings) {
+    fn on_crash(&mut self, _look: &Look<'_>, findings: &mut Findings) {
         if self.has_persisted {
             findings.reach("crash between persist and call");
         }
@@ -220,7 +215,7 @@ impl Checker for Situations {
     }
 }
 
-fn on_record(scene: &Scene<'_>, record: &ClusterRecord, findings: &mut Findings) {
+fn on_record(look: &Look<'_>, record: &ClusterRecord, findings: &mut Findings) {
     match record {
         ClusterRecord::Ending { reason: EndReason::BudgetSpent, .. } => {
             findings.reach("budget used up");
@@ -237,7 +232,7 @@ fn on_record(scene: &Scene<'_>, record: &ClusterRecord, findings: &mut Findings)
                 findings.reach("provider terminates first");
             }
             AgreementFact::Signing { ip, .. } => {
-                let mut clusters = scene.durable.clusters().values();
+                let mut clusters = look.scene.durable.clusters().values();
                 let was_used = clusters.any(|it| {
                     it.all_accounts().any(|(_, old)| old.ip == *ip && old.over.is_some())
                 });
@@ -248,7 +243,7 @@ fn on_record(scene: &Scene<'_>, record: &ClusterRecord, findings: &mut Findings)
             _ => {}
         },
         ClusterRecord::Node { node, fact: NodeFact::Ending } => {
-            let mut clusters = scene.durable.clusters().values();
+            let mut clusters = look.scene.durable.clusters().values();
             let is_head = clusters.any(|it| {
                 it.nodes.get(node).is_some_and(|node| {
                     node.kind == NodeKind::Head && node.state == NodeState::Running

@@ -13,57 +13,53 @@ use crate::yagna::{SimYagna, books::AgreementBook};
 #[derive(Debug, Default)]
 pub(super) struct Index {
     agreements: BTreeMap<AgreementId, usize>,
-    agreements_seen: usize,
     notes: BTreeMap<DebitNoteId, usize>,
-    notes_seen: usize,
     invoices: BTreeMap<InvoiceId, usize>,
-    invoices_seen: usize,
     activities: BTreeMap<ActivityId, usize>,
-    activities_seen: usize,
 }
 
 impl Index {
-    pub(super) fn agreement(&mut self, daemon: &SimYagna, id: &AgreementId) -> Option<usize> {
-        let books = daemon.agreements();
-        for (nth, book) in books.iter().enumerate().skip(self.agreements_seen) {
+    /// Takes up what was added to the books.
+    pub(super) fn catch_up(&mut self, daemon: &SimYagna) {
+        for (nth, book) in daemon.agreements().iter().enumerate().skip(self.agreements.len()) {
             self.agreements.insert(book.id.clone(), nth);
         }
-        self.agreements_seen = books.len();
+        for (nth, book) in daemon.activities().iter().enumerate().skip(self.activities.len()) {
+            self.activities.insert(book.id.clone(), nth);
+        }
+        for (nth, book) in daemon.notes().iter().enumerate().skip(self.notes.len()) {
+            self.notes.insert(book.note.id.clone(), nth);
+        }
+        for (nth, book) in daemon.invoices().iter().enumerate().skip(self.invoices.len()) {
+            self.invoices.insert(book.invoice.id.clone(), nth);
+        }
+    }
+
+    pub(super) fn agreement(&self, id: &AgreementId) -> Option<usize> {
         self.agreements.get(id).copied()
     }
 
-    pub(super) fn note(&mut self, daemon: &SimYagna, id: &DebitNoteId) -> Option<usize> {
-        let books = daemon.notes();
-        for (nth, book) in books.iter().enumerate().skip(self.notes_seen) {
-            self.notes.insert(book.note.id.clone(), nth);
-        }
-        self.notes_seen = books.len();
+    pub(super) fn note(&self, id: &DebitNoteId) -> Option<usize> {
         self.notes.get(id).copied()
     }
 
-    pub(super) fn invoice(&mut self, daemon: &SimYagna, id: &InvoiceId) -> Option<usize> {
-        let books = daemon.invoices();
-        for (nth, book) in books.iter().enumerate().skip(self.invoices_seen) {
-            self.invoices.insert(book.invoice.id.clone(), nth);
-        }
-        self.invoices_seen = books.len();
+    pub(super) fn invoice(&self, id: &InvoiceId) -> Option<usize> {
         self.invoices.get(id).copied()
     }
 
-    pub(super) fn activity(&mut self, daemon: &SimYagna, id: &ActivityId) -> Option<usize> {
-        let books = daemon.activities();
-        for (nth, book) in books.iter().enumerate().skip(self.activities_seen) {
-            self.activities.insert(book.id.clone(), nth);
-        }
-        self.activities_seen = books.len();
+    pub(super) fn activity(&self, id: &ActivityId) -> Option<usize> {
         self.activities.get(id).copied()
     }
 }
 
+/// What a node under this agreement costs in a second when all its CPUs are busy.
+pub(super) fn full_load(book: &AgreementBook) -> Glm {
+    book.cpu_second.times(u64::from(book.threads)).plus(book.env_second)
+}
+
 /// What a node under this agreement costs for so long when all its CPUs are busy, start included.
 pub(super) fn full_cost(book: &AgreementBook, elapsed: Span) -> Glm {
-    let per_second = book.cpu_second.times(u64::from(book.threads)).plus(book.env_second);
-    let running = per_second.scaled_up(elapsed.as_micros(), 1_000_000).unwrap_or(Glm::MAX);
+    let running = full_load(book).scaled_up(elapsed.as_micros(), 1_000_000).unwrap_or(Glm::MAX);
     book.start.plus(running)
 }
 

@@ -168,6 +168,11 @@ impl SimYagna {
         self.market.books()
     }
 
+    /// Every offer that our daemon knows now, for an auditor.
+    pub(crate) fn offers(&self) -> impl Iterator<Item = &provider::Offer> {
+        self.market.known_offers()
+    }
+
     /// Every negotiation there ever was, for an auditor; counted anew by each call.
     #[must_use]
     pub fn chains(&self) -> Vec<ChainBook> {
