@@ -7,7 +7,6 @@
 #[expect(clippy::wildcard_enum_match_arm, reason = "an auditor looks at the few calls it knows")]
 pub mod auditor;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
-#[expect(clippy::wildcard_enum_match_arm, reason = "a checker looks at what concerns it")]
 pub mod checker;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod drill;
