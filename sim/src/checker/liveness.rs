@@ -176,6 +176,11 @@ fn check_given_up(look: &Look<'_>, id: ClusterId, node: NodeId, findings: &mut F
     if look.facts.fair(facts.asked) != Some(facts.asked) {
         return;
     }
+    // Bad luck is a reason: a start that fails late leaves too little time for the next one.
+    let durable = look.scene.durable.cluster(id).and_then(|cluster| cluster.nodes.get(&node));
+    if durable.is_some_and(|node| node.log.iter().any(|line| line.contains("retrying. error"))) {
+        return;
+    }
     let prospect = prospect(look, cluster, facts);
     let suppliers = suppliers(look, cluster, &facts.spec);
     if oracle::excuse(&prospect, &suppliers).is_none() {

@@ -248,6 +248,7 @@ impl Cluster {
         for (number, account) in &state.closed {
             cluster.bills.know(&account.agreement, *number);
         }
+        cluster.bills.recover(fx.now);
         cluster.watch = Stream::new(earliest(&state, fx.now));
         cluster.recover_nodes(fx, &state);
         for number in state.accounts.keys() {

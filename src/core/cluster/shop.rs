@@ -117,6 +117,7 @@ impl Cluster {
             .values()
             .filter(|account| account.over.is_none())
             .map(|account| account.terms.provider.clone())
+            .chain(self.providers_in_signing().cloned())
             .collect();
         let spec = Arc::new(spec);
         let subnets = [

@@ -9,7 +9,7 @@ use super::{
     network,
     plan::NodeKind,
     record::AgreementFact,
-    state::{Progress, Terms},
+    state::{Account, ClusterState, Progress, Terms},
     steps::Step,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         planted::Bug,
     },
     units::{Span, Timestamp},
-    yagna::{AgreementId, AgreementState, CallError, Request, Response, Status},
+    yagna::{AgreementId, AgreementState, CallError, ProviderId, Request, Response, Status},
 };
 
 /// How long a provider may take to approve.
@@ -154,6 +154,12 @@ impl Cluster {
             || fx.planted(Bug::NothingReserved);
         let is_slow_enough = state.plan.max_glm_per_hour.is_none_or(|limit| rate <= limit)
             || fx.planted(Bug::RateIgnored);
+        // What was free when the draft was taken may be so no more.
+        let provider = &terms.provider;
+        let is_free = !self.is_engaged(state, provider) || fx.planted(Bug::ProviderTwice);
+        let is_trusted =
+            fx.troubles.until(provider, fx.now).is_none() || fx.planted(Bug::ProviderForgiven);
+        let is_wanted = is_wanted && is_free && is_trusted;
         let ip = network::free_address(&state.addresses());
         let (true, true, true, Some(ip)) = (is_wanted, fits, is_slow_enough, ip) else {
             self.unsigned(fx, node, &work);
@@ -183,10 +189,26 @@ impl Cluster {
     }
 
     fn unsigned(&mut self, fx: &mut Effects, node: NodeId, work: &SigningWork) {
-        for shop in self.shops.values_mut() {
-            shop.market.disengage(&work.draft.offer.provider);
+        let provider = &work.draft.offer.provider;
+        if !self.is_engaged(fx.cluster(self.id), provider) {
+            for shop in self.shops.values_mut() {
+                shop.market.disengage(provider);
+            }
         }
         self.wait_again(fx, node);
+    }
+
+    /// Whether a provider is bound by an agreement, or about to be.
+    fn is_engaged(&self, state: &ClusterState, provider: &ProviderId) -> bool {
+        let bound =
+            |account: &Account| account.over.is_none() && account.terms.provider == *provider;
+        state.accounts.values().any(bound)
+            || self.signings.values().any(|work| work.draft.offer.provider == *provider)
+    }
+
+    /// The providers that agreements are being made with.
+    pub(super) fn providers_in_signing(&self) -> impl Iterator<Item = &ProviderId> {
+        self.signings.values().map(|work| &work.draft.offer.provider)
     }
 
     pub(super) fn on_confirmed(

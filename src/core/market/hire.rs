@@ -125,15 +125,15 @@ impl Market {
         }
     }
 
-    /// When nothing is left to negotiate, offers that were used up must be matched anew: only a
-    /// younger generation of the demand does that.
+    /// When nothing is left to negotiate, offers that were used up, or lost on their way, must be
+    /// matched anew: only a younger generation of the demand does that.
     pub(super) fn watch_for_famine(&mut self, fx: &mut Effects) {
         let is_starved = self.goal == Goal::Hire
             && self.open
             && self.wanted > 0
             && self.chains.is_empty()
             && self.pool.waiting() == 0
-            && self.pool.has(Place::Lost);
+            && (self.pool.has(Place::Lost) || self.has_lost_events);
         let key = self.timer(MarketTimer::Starved);
         if is_starved && fx.timers.due(&key).is_none() {
             let pause = FAMINE_PAUSE.times(1 << self.famines.min(4)).min(FAMINE_PAUSE_MAX);
@@ -144,6 +144,7 @@ impl Market {
 
     pub(super) fn on_starved(&mut self, fx: &mut Effects) {
         if self.wanted > 0 && self.chains.is_empty() && self.pool.waiting() == 0 {
+            self.has_lost_events = false;
             self.publish(fx);
         }
     }

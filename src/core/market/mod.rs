@@ -114,6 +114,8 @@ pub(super) struct Market {
     wanted: usize,
     /// Providers that are taken, and not asked again until they are free.
     engaged: BTreeSet<ProviderId>,
+    /// Whether a page of events may have been lost: the daemon hands out each of them once.
+    has_lost_events: bool,
     /// How often in a row nothing was left to negotiate.
     famines: u32,
     spec: Arc<NodeSpec>,
@@ -159,6 +161,7 @@ impl Market {
             goal: plan.goal,
             wanted: 0,
             engaged: BTreeSet::new(),
+            has_lost_events: false,
             famines: 0,
             bounds: demand::bounds(&plan.spec),
             funnel: Funnel::new(limits.as_slice().len()),

@@ -188,7 +188,11 @@ impl Market {
             Err(error) if error.is_refusal(Status::NOT_FOUND) || error.is_refusal(Status::GONE) => {
                 self.on_demand_lost(fx, generation);
             }
-            Err(error) => self.poll_failed(fx, generation, &error.to_string()),
+            Err(error) => {
+                self.has_lost_events |= matches!(error, CallError::Unknown(_));
+                self.poll_failed(fx, generation, &error.to_string());
+                self.watch_for_famine(fx);
+            }
         }
     }
 

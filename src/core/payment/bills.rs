@@ -31,6 +31,8 @@ use crate::{
     },
 };
 
+/// A request of a dead process may still reach the daemon for so long.
+const DOUBT: Span = Span::secs(15);
 const FETCH_PATIENCE: Span = Span::secs(10);
 /// Long enough for a provider that is slow to acknowledge; what comes later is accepted all the same.
 const ACCEPT_TIMEOUT: Span = Span::secs(15);
@@ -113,6 +115,8 @@ pub(in crate::core) struct Bills {
     decided: BTreeSet<BillId>,
     decided_order: VecDeque<BillId>,
     read_at: Timestamp,
+    /// Nothing is accepted before this.
+    holds_until: Timestamp,
     is_allocation_doubtful: bool,
     /// Agreements whose invoice was decided since the last time that was asked.
     done: Vec<AgreementNo>,
@@ -138,6 +142,7 @@ impl Bills {
             decided: BTreeSet::new(),
             decided_order: VecDeque::new(),
             read_at: Timestamp::EPOCH,
+            holds_until: Timestamp::EPOCH,
             is_allocation_doubtful: false,
             done: Vec::new(),
         }
@@ -166,6 +171,12 @@ impl Bills {
     /// Agreements whose invoice was decided, since the last time this was asked.
     pub(in crate::core) fn take_done(&mut self) -> Vec<AgreementNo> {
         std::mem::take(&mut self.done)
+    }
+
+    /// Goes on after a crash: what the dead process asked for may still land, and acceptances of one
+    /// agreement must not overtake each other.
+    pub(in crate::core) fn recover(&mut self, now: Timestamp) {
+        self.holds_until = now.plus(DOUBT);
     }
 
     /// Begins to listen, if that has not begun.
@@ -482,6 +493,10 @@ impl Bills {
         let Some(work) = self.jobs.get(&job) else { return true };
         if work.is_asked || fx.timers.due(&timer).is_some_and(|at| at > fx.now) && work.failures > 0
         {
+            return false;
+        }
+        if fx.now < self.holds_until {
+            fx.wake(timer, self.holds_until);
             return false;
         }
         if work.is_doubtful {
