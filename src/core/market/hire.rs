@@ -1,6 +1,6 @@
 //! Hiring: drafts are kept for a while, best first, until somebody signs them.
 
-use super::{Goal, Market, MarketTimer, offer::Offer, pool::Place};
+use super::{Goal, Market, MarketTimer, offer::Offer};
 use crate::{
     core::{
         effects::Effects,
@@ -125,15 +125,14 @@ impl Market {
         }
     }
 
-    /// When nothing is left to negotiate, offers that were used up must be matched anew: only a
-    /// younger generation of the demand does that.
+    /// When nothing is left to negotiate, offers that were used up, or whose events were lost on the
+    /// way from the daemon, must be matched anew: only a younger generation of the demand does that.
     pub(super) fn watch_for_famine(&mut self, fx: &mut Effects) {
         let is_starved = self.goal == Goal::Hire
             && self.open
             && self.wanted > 0
             && self.chains.is_empty()
-            && self.pool.waiting() == 0
-            && self.pool.has(Place::Lost);
+            && self.pool.waiting() == 0;
         let key = self.timer(MarketTimer::Starved);
         if is_starved && fx.timers.due(&key).is_none() {
             let pause = FAMINE_PAUSE.times(1 << self.famines.min(4)).min(FAMINE_PAUSE_MAX);
