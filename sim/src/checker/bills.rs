@@ -1,6 +1,6 @@
 //! M2 to M6: what is accepted, what is not, and that each bill is one of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ray_on_golem::{
     core::{
@@ -9,8 +9,8 @@ use ray_on_golem::{
     },
     units::{Glm, Span, Timestamp},
     yagna::{
-        AllocationId, BilledAmount, CallError, DocumentState, PlatformId, ProviderId, Request,
-        Response,
+        AgreementId, AllocationId, BilledAmount, CallError, DocumentState, PlatformId, ProviderId,
+        Request, Response,
     },
 };
 
@@ -29,12 +29,19 @@ const TOLERANCE_ATTO: Glm = Glm::from_atto(1_000);
 /// the end of its agreement is looked at again for a minute and a half.
 const DECISION_TIME: Span = Span::secs(120);
 
+/// A provider that writes more debit notes than this must wait: they are accepted one after another,
+/// and after a crash all of them are taken up again.
+const FLOOD: u32 = 100;
+const FLOOD_TIME: Span = Span::mins(15);
+
 /// Keeps what is undecided.
 #[derive(Default)]
 pub(super) struct Bills {
     notes_seen: usize,
     invoices_seen: usize,
     undecided: BTreeSet<(Timestamp, Bill)>,
+    /// How many debit notes there are of each agreement.
+    notes_of: BTreeMap<AgreementId, u32>,
 }
 
 /// What both kinds of bills say.
@@ -103,7 +110,10 @@ impl Bills {
         let daemon = look.scene.daemon;
         let due = |received| look.facts.fair(received).map(|at| at.plus(DECISION_TIME));
         for (nth, book) in daemon.notes().iter().enumerate().skip(self.notes_seen) {
-            self.undecided.extend(due(book.received).map(|due| (due, Bill::Note(nth))));
+            let count = self.notes_of.entry(book.note.agreement.clone()).or_insert(0);
+            *count = count.saturating_add(1);
+            let more = if *count > FLOOD { FLOOD_TIME } else { Span::ZERO };
+            self.undecided.extend(due(book.received).map(|due| (due.plus(more), Bill::Note(nth))));
         }
         for (nth, book) in daemon.invoices().iter().enumerate().skip(self.invoices_seen) {
             self.undecided.extend(due(book.received).map(|due| (due, Bill::Invoice(nth))));

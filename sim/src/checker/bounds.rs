@@ -25,9 +25,11 @@ const PROBES_PER_NODE_MAX: usize = 2;
 /// more in each hour and for each node.
 const RECORDS_PER_AGREEMENT: u64 = 40;
 const RECORDS_PER_NODE: u64 = 40;
-const RECORDS_PER_BILL: u64 = 3;
+const RECORDS_PER_BILL: u64 = 4;
 const RECORDS_PER_HOUR: u64 = 400;
 const RECORDS_FREE: u64 = 500;
+/// A process that starts takes up again what the last one has not told the end of.
+const RECORDS_PER_LIFE: u64 = 100;
 
 /// Counts.
 #[derive(Default)]
@@ -95,6 +97,7 @@ impl Family for Bounds {
             agreements: look.facts.deals.len() as u64,
             nodes: look.facts.clusters.values().map(|it| it.nodes.len() as u64).sum(),
             bills: (look.scene.daemon.notes().len() + look.scene.daemon.invoices().len()) as u64,
+            lives: u64::from(look.scene.life),
             age,
         };
         let max = happened.records_max();
@@ -110,6 +113,7 @@ struct Happened {
     agreements: u64,
     nodes: u64,
     bills: u64,
+    lives: u64,
     age: Span,
 }
 
@@ -119,6 +123,7 @@ impl Happened {
             + RECORDS_PER_AGREEMENT * self.agreements
             + RECORDS_PER_NODE * self.nodes
             + RECORDS_PER_BILL * self.bills
+            + RECORDS_PER_LIFE * self.lives
             + RECORDS_PER_HOUR * self.age.as_secs() / 3_600
     }
 }
@@ -137,10 +142,10 @@ mod tests {
 
     #[test]
     fn a_journal_may_grow_with_what_happens_and_slowly_with_time() {
-        let idle = Happened { agreements: 0, nodes: 0, bills: 0, age: Span::hours(2) };
-        let busy = Happened { agreements: 3, nodes: 2, bills: 10, age: Span::ZERO };
+        let idle = Happened { agreements: 0, nodes: 0, bills: 0, lives: 0, age: Span::hours(2) };
+        let busy = Happened { agreements: 3, nodes: 2, bills: 10, lives: 0, age: Span::ZERO };
 
         assert_eq!(idle.records_max(), RECORDS_FREE + 800);
-        assert_eq!(busy.records_max(), RECORDS_FREE + 120 + 80 + 30);
+        assert_eq!(busy.records_max(), RECORDS_FREE + 120 + 80 + 40);
     }
 }

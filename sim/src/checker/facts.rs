@@ -22,8 +22,8 @@ use ray_on_golem::{
     },
     units::{Glm, Span, Timestamp},
     yagna::{
-        AgreementEventKind, AgreementId, CallError, DebitNoteId, Doubt, InvoiceId, NetworkId,
-        ProviderId, Request, Response, SessionId, Status,
+        AgreementEventKind, AgreementId, AgreementState, CallError, DebitNoteId, Doubt, InvoiceId,
+        NetworkId, ProviderId, Request, Response, SessionId, Status,
     },
 };
 
@@ -245,9 +245,17 @@ impl Facts {
             }
             (Request::GetAgreement { agreement }, Ok(Response::Agreement(found))) => {
                 let is_approved = found.approved.is_some();
-                self.change(agreement, |deal| deal.is_approval_told |= is_approved);
+                // It does not say since when; whoever learns it so counts until then.
+                let is_ended = found.state == AgreementState::Terminated;
+                self.change(agreement, |deal| {
+                    deal.is_approval_told |= is_approved;
+                    deal.end_told = deal.end_told.or(is_ended.then_some(scene.now));
+                });
             }
-            (Request::TerminateAgreement { agreement, .. }, Ok(_)) => {
+            (
+                Request::TerminateAgreement { agreement, .. },
+                Ok(_) | Err(CallError::Rejected { status: Status::GONE, .. }),
+            ) => {
                 self.change(agreement, |deal| {
                     deal.end_told = deal.end_told.or(Some(scene.now));
                 });

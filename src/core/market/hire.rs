@@ -1,6 +1,6 @@
 //! Hiring: drafts are kept for a while, best first, until somebody signs them.
 
-use super::{Goal, Market, MarketTimer, offer::Offer, pool::Place};
+use super::{Goal, Market, MarketTimer, offer::Offer};
 use crate::{
     core::{
         effects::Effects,

@@ -156,11 +156,6 @@ impl Pool {
         self.ready.len() + self.parked.len()
     }
 
-    /// Whether some offer stands at this place.
-    pub(super) fn has(&self, place: Place) -> bool {
-        self.entries.values().any(|entry| entry.place == place)
-    }
-
     /// How many distinct offers are remembered.
     pub(super) fn len(&self) -> usize {
         self.known.len()
