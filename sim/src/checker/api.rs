@@ -182,7 +182,7 @@ impl Api {
         let (Some(stood), Ok(told)) = (stood, result) else { return };
         let stands = state_of(look, &which.0, which.1);
         let is_true = *told == stood || Some(*told) == stands;
-        // A cluster of which nothing is left may be gone with its last node.
+        // A cluster that had nothing but this node may be gone in the same instant.
         let is_ending = stands.is_none_or(|state| state >= NodeState::Terminating);
         let has_returned = self.terminated.contains(&which) && *told != NodeState::Terminated;
         if !is_true || !is_ending || has_returned {

@@ -141,6 +141,13 @@ fn late(
     }
 }
 
+/// Whether a market that was told of had agreed with somebody.
+fn has_agreed(reason: &str) -> bool {
+    reason
+        .split([',', ';'])
+        .any(|part| part.trim().strip_suffix(" agreed").is_some_and(|count| count.trim() != "0"))
+}
+
 /// V4: what a manager that was told to shut down still holds.
 fn unended(look: &Look<'_>) -> Option<String> {
     let since = look.facts.fair(look.facts.shutdown_since?)?;
@@ -176,9 +183,12 @@ fn check_given_up(look: &Look<'_>, id: ClusterId, node: NodeId, findings: &mut F
     if look.facts.fair(facts.asked) != Some(facts.asked) {
         return;
     }
-    // Bad luck is a reason: a start that fails late leaves too little time for the next one.
+    // Bad luck is a reason: what was agreed on went to others, or a start failed so late that too
+    // little time was left for the next one.
     let durable = look.scene.durable.cluster(id).and_then(|cluster| cluster.nodes.get(&node));
-    if durable.is_some_and(|node| node.log.iter().any(|line| line.contains("retrying. error"))) {
+    let has_tried =
+        durable.is_some_and(|node| node.log.iter().any(|line| line.contains("retrying. error")));
+    if has_tried || facts.reason.as_deref().is_some_and(has_agreed) {
         return;
     }
     let prospect = prospect(look, cluster, facts);

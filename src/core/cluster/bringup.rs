@@ -56,6 +56,13 @@ impl Cluster {
             self.note(fx, number, AgreementFact::ActivityMade(activity.clone()));
         }
         if self.stage(number) != Some(Stage::CreatingActivity) {
+            // The node is not wanted any more, and the provider failed all the same.
+            if matches!(result, Err(CallError::Unknown(_)))
+                && let Some(account) = fx.cluster(self.id).accounts.get(&number)
+            {
+                let provider = account.terms.provider.clone();
+                fx.blame(&provider);
+            }
             return;
         }
         match result {

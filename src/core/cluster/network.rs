@@ -80,7 +80,7 @@ impl Cluster {
             state::Network::None if is_settled => self.create_network(fx),
             // Nobody is left in the old one.
             state::Network::Lost { .. }
-                if state.accounts.values().all(|account| account.over.is_some()) =>
+                if state.accounts.values().all(|it| it.over.is_some() || it.closing.is_some()) =>
             {
                 self.note_network(fx, NetworkFact::Ended);
                 self.create_network(fx);

@@ -133,7 +133,7 @@ impl Market {
             && self.wanted > 0
             && self.chains.is_empty()
             && self.pool.waiting() == 0
-            && (self.pool.has(Place::Lost) || self.has_lost_events);
+            && (self.pool.has_lost() || self.has_lost_events);
         let key = self.timer(MarketTimer::Starved);
         if is_starved && fx.timers.due(&key).is_none() {
             let pause = FAMINE_PAUSE.times(1 << self.famines.min(4)).min(FAMINE_PAUSE_MAX);

@@ -32,7 +32,9 @@ use crate::{
 };
 
 /// A request of a dead process may still reach the daemon for so long.
-const DOUBT: Span = Span::secs(15);
+const DOUBT: Span = Span::secs(35);
+/// The daemon may still be busy with an acceptance that it has not answered for so long.
+const QUIET: Span = Span::secs(20);
 const FETCH_PATIENCE: Span = Span::secs(10);
 /// Long enough for a provider that is slow to acknowledge; what comes later is accepted all the same.
 const ACCEPT_TIMEOUT: Span = Span::secs(15);
@@ -47,7 +49,7 @@ const FETCH_TRIES: u32 = 20;
 /// Without funds a bill waits so often, and is then disputed.
 const UNFUNDED_TRIES: u32 = 12;
 /// Decided bills that are remembered, so that comparing the lists does not take them up again.
-const DECIDED_MAX: usize = 4_000;
+const DECIDED_MAX: usize = 20_000;
 /// Lists are compared from so long before the latest event.
 const RECONCILE_BACK: Span = Span::mins(15);
 /// So often the position in the lists is recorded.
@@ -117,6 +119,8 @@ pub(in crate::core) struct Bills {
     read_at: Timestamp,
     /// Nothing is accepted before this.
     holds_until: Timestamp,
+    /// Agreements of which an acceptance may still be under way, and until when.
+    quiet: BTreeMap<AgreementNo, Timestamp>,
     is_allocation_doubtful: bool,
     /// Agreements whose invoice was decided since the last time that was asked.
     done: Vec<AgreementNo>,
@@ -143,6 +147,7 @@ impl Bills {
             decided_order: VecDeque::new(),
             read_at: Timestamp::EPOCH,
             holds_until: Timestamp::EPOCH,
+            quiet: BTreeMap::new(),
             is_allocation_doubtful: false,
             done: Vec::new(),
         }
@@ -495,10 +500,13 @@ impl Bills {
         {
             return false;
         }
-        if fx.now < self.holds_until {
-            fx.wake(timer, self.holds_until);
+        let quiet = self.quiet.get(&number).copied().unwrap_or(Timestamp::EPOCH);
+        let holds_until = self.holds_until.max(quiet);
+        if fx.now < holds_until {
+            fx.wake(timer, holds_until);
             return false;
         }
+        self.quiet.remove(&number);
         if work.is_doubtful {
             self.look_at(fx, job);
             return false;
@@ -605,6 +613,7 @@ impl Bills {
                     let reason = "the daemon timed out".to_owned();
                     self.dispute(fx, number, job, &bill, reason);
                 } else {
+                    self.quiet.insert(number, fx.now.plus(QUIET));
                     self.paid(fx, number, job, &bill);
                 }
             }
@@ -624,6 +633,7 @@ impl Bills {
             }
             Err(CallError::Unknown(_)) => {
                 work.is_doubtful = true;
+                self.quiet.insert(number, fx.now.plus(QUIET));
                 self.job_later(fx, job);
             }
         }
