@@ -249,7 +249,7 @@ impl Facts {
                 let is_ended = found.state == AgreementState::Terminated;
                 self.change(agreement, |deal| {
                     deal.is_approval_told |= is_approved;
-                    deal.end_told = deal.end_told.or(is_ended.then_some(scene.now));
+                    deal.end_told = deal.end_told.or_else(|| is_ended.then_some(scene.now));
                 });
             }
             (
