@@ -222,10 +222,6 @@ impl Cluster {
         }
         match result {
             Ok(_) => self.await_approval(fx, number),
-            Err(error) if fx.planted(Bug::DoubtMeansRefused) => {
-                self.close(fx, number, &error.to_string(), Blame::Provider);
-                self.over(fx, number);
-            }
             Err(error @ CallError::Rejected { .. }) => {
                 self.close(fx, number, &error.to_string(), Blame::Provider);
             }
