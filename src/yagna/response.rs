@@ -1,9 +1,7 @@
 //! What the daemon answers when it did what was asked.
 
 use super::{
-    ids::{
-        ActivityId, AgreementId, BatchId, DebitNoteId, InvoiceId, ProposalId, SubscriptionId,
-    },
+    ids::{ActivityId, AgreementId, BatchId, DebitNoteId, InvoiceId, ProposalId, SubscriptionId},
     model::{
         ActivityState, Agreement, AgreementEvent, AgreementSummary, Allocation, BatchCycle,
         BillEvent, CommandResult, DebitNote, Decorations, DemandEvent, Identity, Invoice, Network,
