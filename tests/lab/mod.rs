@@ -176,7 +176,7 @@ pub(crate) enum Mood {
     Mines,
     /// They are in a block at once, and failed.
     Reverts,
-    /// They are taken and never get into a block.
+    /// They are taken, and get into no block before the mood changes.
     Stalls,
     /// They are not taken.
     Refuses,

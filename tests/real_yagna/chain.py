@@ -6,7 +6,7 @@ chain's mood:
 
     mines     it is in a block at once
     reverts   it is in a block, and failed
-    stalls    it is taken, and never gets into a block
+    stalls    it is taken, and gets into no block before the mood changes
     refuses   it is not taken
     no-gas    nobody owns any ETH, so the daemon does not even try
 """
@@ -58,9 +58,16 @@ class Chain:
         self.chain_id = chain_id
         self.mood = "mines"
         self.taken = {}  # By hash: the transaction and its receipt.
+        self.waiting = set()  # Hashes of those that are in no block.
         # A signature tells its signer only by much arithmetic. There is one wallet that pays, and
         # it asks for its number of transactions before it signs.
         self.payer = "0x" + "0" * 40
+
+    def become(self, mood: str):
+        """Changes the mood."""
+        self.mood = mood
+        if mood != "stalls":
+            self.waiting.clear()
 
     def rpc(self, request: dict) -> dict:
         """One JSON-RPC request and its reply."""
@@ -97,6 +104,9 @@ class Chain:
             return self._take(bytes.fromhex(params[0][2:]), head)
         if method in ("eth_getTransactionByHash", "eth_getTransactionReceipt"):
             transaction, receipt = self.taken.get(params[0], (None, None))
+            if params[0] in self.waiting:
+                nowhere = {"blockHash": None, "blockNumber": None, "transactionIndex": None}
+                transaction, receipt = {**transaction, **nowhere}, None
             return receipt if method.endswith("Receipt") else transaction
         if method == "eth_call":
             data = params[0].get("data") or params[0].get("input") or "0x"
@@ -106,8 +116,8 @@ class Chain:
 
     def _count(self, address: str, is_pending: bool) -> int:
         """How many transactions of `address` were taken, or got into a block."""
-        own = [taken for taken in self.taken.values() if taken[0]["from"] == address]
-        return sum(1 for _, receipt in own if receipt or is_pending)
+        own = {key for key, (transaction, _) in self.taken.items() if transaction["from"] == address}
+        return len(own if is_pending else own - self.waiting)
 
     def _take(self, raw: bytes, head: int) -> str:
         """Takes a signed transaction and tells its hash."""
@@ -135,10 +145,6 @@ class Chain:
             "chainId": hex(self.chain_id),
             **{name: "0x" + (fields[at].hex() or "0") for name, at in SIGNATURE},
         }
-        if self.mood == "stalls":
-            nowhere = dict.fromkeys(place)
-            self.taken[digest] = ({**transaction, **nowhere}, None)
-            return digest
         succeeds = self.mood != "reverts"
         receipt = {
             **place,
@@ -157,6 +163,8 @@ class Chain:
             "type": "0x2",
         }
         self.taken[digest] = (transaction, receipt)
+        if self.mood == "stalls":
+            self.waiting.add(digest)
         return digest
 
     def _logs(self, contract: str, data: bytes, place: dict) -> list:

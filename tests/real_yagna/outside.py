@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(404)
             return
         for chain in self.chains.values():
-            chain.mood = mood
+            chain.become(mood)
         self._reply(200)
 
     def _body(self):
