@@ -1,7 +1,7 @@
 //! The simulated daemon: the same verbs as the machine, no clock and no I/O of its own.
 //!
 //! It answers as yagna 0.17.6 does, words included, and drives the providers behind it. Each of its
-//! parts keeps its own state and says what it does with it; what is due is kept in one [`Agenda`].
+//! parts keeps its own state and says what it does with it; what is due is kept in one agenda.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
