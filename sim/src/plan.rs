@@ -18,7 +18,8 @@ use crate::{
     fault::{Faults, Outage, OutageKind},
     provider,
     scenario::{
-        Behaviour, Daemon, Distribution, Outbound, Population, Quirk, Scenario, distribution::ONE,
+        Behaviour, Conduct, Daemon, Distribution, Outbound, Population, Quirk, Scenario,
+        distribution::ONE,
     },
     world::{Run, Setup, World},
 };
@@ -223,5 +224,6 @@ fn population(kind: u8, count: u8) -> Population {
         thinks_ms: Distribution::uniform(ONE, 900 * ONE),
         behaviour,
         quirk,
+        conduct: Conduct::default(),
     }
 }

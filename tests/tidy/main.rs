@@ -19,7 +19,8 @@ use source::Source;
 const LONG_FILES: &[(&str, &str)] = &[];
 
 /// Functions longer than `shape::FUNCTION_LINES_MAX`, as `path:name`, each with the reason.
-const LONG_FUNCTIONS: &[(&str, &str)] = &[];
+const LONG_FUNCTIONS: &[(&str, &str)] =
+    &[("sim/src/yagna/desk.rs:handle", "one arm for each request, and nothing else")];
 
 fn assert_clean(offences: Vec<String>) {
     assert!(offences.is_empty(), "\n{}\n", offences.join("\n"));

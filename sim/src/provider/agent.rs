@@ -18,9 +18,12 @@ use crate::{
 pub(super) const NOTE_INTERVAL: &str = "golem.com.scheme.payu.debit-note.interval-sec?";
 pub(super) const PAYMENT_TIMEOUT: &str = "golem.com.scheme.payu.payment-timeout-sec?";
 pub(super) const ACCEPT_TIMEOUT: &str = "golem.com.payment.debit-notes.accept-timeout?";
-const CHOSEN_PLATFORM: &str = "golem.com.payment.chosen-platform";
-const EXPIRATION: &str = "golem.srv.comp.expiration";
+pub(super) const CHOSEN_PLATFORM: &str = "golem.com.payment.chosen-platform";
+pub(super) const EXPIRATION: &str = "golem.srv.comp.expiration";
 const MANIFEST: &str = "golem.srv.comp.payload";
+
+/// What an agent says whose only slot is taken.
+pub(crate) const NO_CAPACITY: &str = "No capacity available. Reached Agreements limit: 1";
 
 const SECS_PER_DAY: u64 = 86_400;
 const ACCEPT_SECS_MAX: u64 = 240;
@@ -46,11 +49,12 @@ pub enum Answer {
     Silence,
 }
 
-/// The answer, and how long the provider takes for it.
+/// The answer, and how long the provider takes for it; `is_taken` says that it has an agreement.
 #[must_use]
 pub fn answer(
     offer: &Offer,
     demand: &Properties,
+    is_taken: bool,
     now: Timestamp,
     seed: Seed,
     round: u64,
@@ -67,9 +71,9 @@ pub fn answer(
         | Behaviour::Slow(_)
         | Behaviour::Withdraws(_)
         | Behaviour::Reprices { .. }
-        | Behaviour::Unreachable(_) => negotiate(offer, demand, now),
+        | Behaviour::Unreachable(_) => negotiate(offer, demand, is_taken, now),
         Behaviour::Silent => Answer::Silence,
-        Behaviour::Raises(factor) => match negotiate(offer, demand, now) {
+        Behaviour::Raises(factor) => match negotiate(offer, demand, is_taken, now) {
             Answer::Counter(draft) => {
                 let prices = Prices::Times(sample("raises", factor));
                 Answer::Counter(Draft { prices, ..draft })
@@ -114,11 +118,11 @@ impl Terms {
 }
 
 /// The agent asks its components in this order, adopts what it can live with, and refuses the rest.
-fn negotiate(offer: &Offer, demand: &Properties, now: Timestamp) -> Answer {
+fn negotiate(offer: &Offer, demand: &Properties, is_taken: bool, now: Timestamp) -> Answer {
     let left = time_left(demand, now);
     let terms = Terms::of(demand);
     validate(demand)
-        .or_else(|| check_capacity(offer))
+        .or_else(|| check_capacity(offer, is_taken))
         .or_else(|| check_expiration(demand, left, &terms))
         .or_else(|| check_accept_timeout(&terms))
         .or_else(|| check_range("interval", terms.note_interval))
@@ -137,9 +141,9 @@ fn validate(demand: &Properties) -> Option<Answer> {
     is_missing.then(|| refuse(&format!("Missing fields: {CHOSEN_PLATFORM}"), true))
 }
 
-fn check_capacity(offer: &Offer) -> Option<Answer> {
-    let is_busy = offer.population.behaviour == Behaviour::Busy;
-    is_busy.then(|| refuse("No capacity available. Reached Agreements limit: 1", false))
+fn check_capacity(offer: &Offer, is_taken: bool) -> Option<Answer> {
+    let is_busy = is_taken || offer.population.behaviour == Behaviour::Busy;
+    is_busy.then(|| refuse(NO_CAPACITY, false))
 }
 
 /// What ends too early is refused for good; what ends too late may be asked for again later.
@@ -308,7 +312,7 @@ mod tests {
         let scenario = Scenario::parse(text.as_bytes()).expect("a scenario");
         let population = Arc::new(scenario.populations[0].clone());
         let offers = populate(&population, Seed::new(1), 0);
-        answer(&offers[0], demand, NOW, Seed::new(1), 0).0
+        answer(&offers[0], demand, false, NOW, Seed::new(1), 0).0
     }
 
     fn with(key: &str, value: serde_json::Value) -> Properties {

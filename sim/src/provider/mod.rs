@@ -12,6 +12,7 @@ use ray_on_golem::{
 use serde_json::{Number, Value};
 
 pub mod agent;
+pub mod deal;
 
 use crate::{
     scenario::{Population, Quirk, distribution::ONE},

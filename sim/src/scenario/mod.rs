@@ -5,9 +5,11 @@ use ray_on_golem::{
     units::{Glm, money::Rounding},
 };
 
+mod conduct;
 pub mod distribution;
 mod population;
 
+pub use conduct::{Amounts, Approval, Conduct, Invoices, Notes, Payee, Ssh};
 pub use distribution::Distribution;
 pub use population::{Behaviour, Outbound, Population, Quirk};
 

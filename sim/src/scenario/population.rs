@@ -2,7 +2,7 @@
 
 use ray_on_golem::config::yaml::{Field, Section, YamlError};
 
-use super::{Distribution, distribution::ONE};
+use super::{Conduct, Distribution, distribution::ONE};
 
 /// Providers that are drawn from the same spreads and behave alike.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,8 @@ pub struct Population {
     pub behaviour: Behaviour,
     /// What is odd about its offers.
     pub quirk: Quirk,
+    /// How it behaves after signing.
+    pub conduct: Conduct,
 }
 
 /// How a provider behaves.
@@ -109,7 +111,7 @@ pub enum Quirk {
     NoTerms,
 }
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "name",
     "count",
     "offers",
@@ -127,6 +129,7 @@ const KEYS: [&str; 17] = [
     "thinks_ms",
     "behaviour",
     "quirk",
+    "conduct",
 ];
 
 impl Population {
@@ -158,6 +161,7 @@ impl Population {
             thinks_ms: spread("thinks_ms", Distribution::uniform(5 * ONE, 50 * ONE))?,
             behaviour: section.read("behaviour", Behaviour::read)?.unwrap_or(Behaviour::Honest),
             quirk: section.read("quirk", Quirk::read)?.unwrap_or(Quirk::None),
+            conduct: section.read("conduct", Conduct::read)?.unwrap_or_default(),
         })
     }
 }

@@ -7,10 +7,12 @@ use std::net::Ipv4Addr;
 use ray_on_golem::{
     units::{Glm, Timestamp},
     yagna::{
-        ActivityId, AgreementId, AgreementState, AllocationId, BatchId, DebitNote, Invoice, Network,
-        ProposalId, ProviderId, SessionId,
+        ActivityId, AgreementId, AgreementState, AllocationId, BatchId, DebitNote, Invoice,
+        Network, ProposalId, ProviderId, SessionId,
     },
 };
+
+use crate::provider::deal;
 
 /// One agreement there ever was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct AgreementBook {
     pub ended: Option<Timestamp>,
     /// Whether its provider ended it.
     pub ended_by_provider: bool,
+    /// Whether its provider is gone for good: nobody can be told that it is over.
+    pub is_provider_gone: bool,
     /// Where it stands.
     pub state: AgreementState,
     /// CPU threads of the node.
@@ -65,8 +69,21 @@ pub struct ActivityBook {
     pub batches: Vec<BatchId>,
     /// How often the bootstrap script ran to its end.
     pub bootstraps: u32,
-    /// What it has really cost until now, or until it ended, at the agreed prices, start included.
-    pub cost: Glm,
+    /// Whether our daemon knows of it: it was there when the provider's answer came.
+    pub is_known: bool,
+    /// What it costs to start, at the agreed price.
+    pub start: Glm,
+    /// What it really costs in a second, at the agreed prices and as busy as it is.
+    pub per_second: Glm,
+}
+
+impl ActivityBook {
+    /// What it has really cost until `now`, or until it ended, at the agreed prices, start included.
+    #[must_use]
+    pub fn cost(&self, now: Timestamp) -> Glm {
+        let until = self.ended.unwrap_or(now).min(now);
+        deal::cost(self.start, self.per_second, self.created, until)
+    }
 }
 
 /// One private network there ever was.
@@ -74,6 +91,10 @@ pub struct ActivityBook {
 pub struct NetworkBook {
     /// What the daemon tells of it.
     pub network: Network,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its address.
+    pub address: Ipv4Addr,
     /// Its members now, or when it was removed.
     pub nodes: Vec<(Ipv4Addr, ProviderId)>,
     /// When it was removed, or lost with the daemon.

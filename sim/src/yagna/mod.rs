@@ -1,26 +1,44 @@
 //! The simulated daemon: the same verbs as the machine, no clock and no I/O of its own.
 //!
-//! It answers as yagna 0.17.6 does, words included, and drives the providers behind it. Identity,
-//! allocations, and the market up to negotiation are simulated.
+//! It answers as yagna 0.17.6 does, words included, and drives the providers behind it. Each of its
+//! parts keeps its own state and says what it does with it; what is due is kept in one agenda.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub mod books;
 pub mod constraint;
 
+mod activity;
+mod agenda;
+mod agreement;
 mod arrival;
+mod desk;
+mod exe_unit;
+mod ids;
+mod log;
 mod market;
+mod network;
 mod payment;
 
-use market::{Due, Market};
-use payment::Payment;
+pub(crate) use agenda::Agenda;
+
+use activity::Activities;
+use agenda::Due;
+use agreement::Agreements;
+use ids::Ids;
+use market::Market;
+use network::Networks;
+use payment::{Payment, Written};
 use ray_on_golem::{
     core::rng::Seed,
-    units::Timestamp,
-    yagna::{Identity, ProviderId, Request, Response, Status},
+    units::{Glm, Timestamp},
+    yagna::{Identity, ProviderId, Response, Status},
 };
 
 pub use market::{ChainBook, ChainEnd, DemandBook, DemandEnd};
 pub use payment::AllocationBook;
+
+use books::{ActivityBook, AgreementBook, InvoiceBook, NetworkBook, NoteBook, PaymentBook};
 
 use crate::{provider, scenario::Scenario};
 
@@ -46,24 +64,18 @@ const OURSELVES: u64 = u64::MAX;
 /// The daemon and the network behind it.
 pub struct SimYagna {
     identity: Identity,
+    ids: Ids,
     market: Market,
+    agreements: Agreements,
+    activities: Activities,
+    networks: Networks,
     payment: Payment,
+    /// What the providers of all activities remember of their bills.
+    written: Vec<Written>,
     agenda: Agenda,
+    /// Requests that are answered later.
+    open: BTreeSet<RequestNo>,
     replies: VecDeque<(RequestNo, Reply)>,
-}
-
-/// What will happen, in order; ties in the order in which they were entered.
-#[derive(Debug, Default)]
-pub(crate) struct Agenda {
-    due: BTreeMap<(Timestamp, u64), Due>,
-    next: u64,
-}
-
-impl Agenda {
-    pub(crate) fn add(&mut self, at: Timestamp, due: Due) {
-        self.due.insert((at, self.next), due);
-        self.next += 1;
-    }
 }
 
 impl SimYagna {
@@ -73,82 +85,50 @@ impl SimYagna {
         let id = provider::identity(seed, OURSELVES);
         let mut agenda = Agenda::default();
         Self {
+            ids: Ids(seed),
             market: Market::new(scenario, seed, now, &mut agenda),
+            agreements: Agreements::default(),
+            activities: Activities::default(),
+            networks: Networks::default(),
             payment: Payment::new(id.as_str(), scenario.daemon.wallet, seed),
+            written: Vec::new(),
             identity: Identity {
                 id,
                 name: "autoconfigured".to_owned(),
                 role: "manager".to_owned(),
             },
             agenda,
+            open: BTreeSet::new(),
             replies: VecDeque::new(),
         }
-    }
-
-    /// Takes a request; its reply comes out of [`Self::poll_reply`], perhaps later.
-    pub fn handle(&mut self, now: Timestamp, id: RequestNo, request: &Request) {
-        self.payment.expire(now);
-        let reply = match request {
-            Request::WhoAmI => Ok(Response::Identity(self.identity.clone())),
-            Request::CreateAllocation { platform, total, timeout } => {
-                self.payment.create(now, platform, *total, *timeout)
-            }
-            Request::ListAllocations => Ok(Response::Allocations(self.payment.list())),
-            Request::ReleaseAllocation { allocation } => self.payment.release(allocation),
-            Request::DecorateDemand { allocation } => self.payment.decorate(allocation),
-            Request::Subscribe { demand } => {
-                Ok(self.market.subscribe(now, demand, &mut self.agenda))
-            }
-            Request::ListDemands => Ok(self.market.list()),
-            Request::Unsubscribe { subscription } => {
-                let (reply, cut_off) = self.market.unsubscribe(now, subscription);
-                self.replies.extend(cut_off);
-                reply
-            }
-            Request::CollectEvents { subscription, timeout, max_events } => {
-                let reply = self.market.collect(
-                    now,
-                    id,
-                    subscription,
-                    *timeout,
-                    *max_events,
-                    &mut self.agenda,
-                );
-                match reply {
-                    Some(reply) => reply,
-                    None => return,
-                }
-            }
-            Request::CounterProposal { subscription, proposal, body } => {
-                let agenda = &mut self.agenda;
-                match self.market.counter(now, id, subscription, proposal, body, agenda) {
-                    Some(reply) => reply,
-                    None => return,
-                }
-            }
-            Request::RejectProposal { subscription, proposal, .. } => {
-                self.market.reject(subscription, proposal)
-            }
-            _ => todo!(),
-        };
-        self.replies.push_back((id, reply));
     }
 
     /// The client went away; what its request did stays done.
     pub fn cancel(&mut self, id: RequestNo) {
         self.market.cancel(id);
+        if self.agreements.cancel(id) || self.activities.cancel(id) || self.payment.bills.cancel(id)
+        {
+            self.open.remove(&id);
+        }
     }
 
     /// Lets happen what is due at `now`.
     pub fn elapse(&mut self, now: Timestamp) {
-        while let Some(entry) = self.agenda.due.first_entry() {
-            if entry.key().0 > now {
-                break;
+        while let Some((at, due)) = self.agenda.take(now) {
+            match due {
+                Due::Market(due) => {
+                    let agreements = &self.agreements;
+                    let is_taken = |provider: &ProviderId| agreements.is_taken(provider);
+                    let replies = self.market.happen(at, due, is_taken, &mut self.agenda);
+                    self.replies.extend(replies);
+                }
+                Due::Agreement(due) => self.on_agreement(at, due),
+                Due::Activity(due) => self.on_activity(at, due),
+                Due::Payment(due) => self.on_payment(at, due),
+                Due::Answer(request, reply) => self.answer(request, *reply),
             }
-            let ((at, _), due) = entry.remove_entry();
-            self.replies.extend(self.market.happen(at, due, &mut self.agenda));
         }
-        self.payment.expire(now);
+        self.payment.allocations.expire(now);
     }
 
     /// The next answer.
@@ -159,15 +139,21 @@ impl SimYagna {
     /// When something happens next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.agenda.due.keys().next().map(|(at, _)| *at)
+        self.agenda.next()
     }
 
-    /// The daemon ends and starts again: demands, negotiations, and offers are forgotten, open
-    /// requests are never answered, allocations stay. Offers come back with broadcasts.
+    /// The daemon ends and starts again: demands, negotiations, offers, and private networks are
+    /// forgotten, open requests are never answered, everything else stays. Offers come back with
+    /// broadcasts.
     pub fn restart(&mut self, now: Timestamp) {
         self.replies.clear();
-        self.agenda.due.retain(|_, due| due.outlives_the_daemon());
+        self.open.clear();
+        self.agenda.forget();
         self.market.forget(now, &mut self.agenda);
+        self.agreements.forget_polls();
+        self.activities.forget_polls();
+        self.networks.forget(now);
+        self.payment.bills.forget_polls();
     }
 
     /// Our identity.
@@ -198,7 +184,72 @@ impl SimYagna {
     /// Every allocation there ever was, for an auditor.
     #[must_use]
     pub fn allocations(&self) -> &[AllocationBook] {
-        self.payment.books()
+        self.payment.allocations.books()
+    }
+
+    /// Every agreement there ever was, for an auditor.
+    #[must_use]
+    pub fn agreements(&self) -> &[AgreementBook] {
+        &self.agreements.books
+    }
+
+    /// Every activity there ever was at a provider, for an auditor.
+    #[must_use]
+    pub fn activities(&self) -> &[ActivityBook] {
+        &self.activities.books
+    }
+
+    /// Every private network there ever was, for an auditor.
+    #[must_use]
+    pub fn networks(&self) -> &[NetworkBook] {
+        &self.networks.books
+    }
+
+    /// Every debit note that ever reached the daemon, for an auditor.
+    #[must_use]
+    pub fn notes(&self) -> &[NoteBook] {
+        &self.payment.bills.notes
+    }
+
+    /// Every invoice that ever reached the daemon, for an auditor.
+    #[must_use]
+    pub fn invoices(&self) -> &[InvoiceBook] {
+        &self.payment.bills.invoices
+    }
+
+    /// Every payment that ever left the wallet, for an auditor.
+    #[must_use]
+    pub fn payments(&self) -> &[PaymentBook] {
+        &self.payment.bills.payments
+    }
+
+    /// What the wallet holds.
+    #[must_use]
+    pub fn wallet(&self) -> Glm {
+        self.payment.wallet
+    }
+
+    /// Keeps a request open while a provider is asked; tells when it is reached.
+    fn keep_open(&mut self, now: Timestamp, request: RequestNo) -> Timestamp {
+        self.open.insert(request);
+        now.plus(self.market.hop())
+    }
+
+    /// Answers a request that was kept open, once.
+    fn answer(&mut self, request: RequestNo, reply: Reply) {
+        if self.open.remove(&request) {
+            self.replies.push_back((request, reply));
+        }
+    }
+
+    fn answer_at(&mut self, at: Timestamp, request: RequestNo, reply: Reply) {
+        self.agenda.add(at, Due::Answer(request, Box::new(reply)));
+    }
+
+    /// Answers when what a provider says `now` has come back.
+    fn answer_back(&mut self, now: Timestamp, request: RequestNo, reply: Reply) {
+        let at = now.plus(self.market.hop());
+        self.answer_at(at, request, reply);
     }
 }
 

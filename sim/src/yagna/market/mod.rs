@@ -3,7 +3,10 @@
 //! A demand and an offer meet if each meets the other's filter. What they say to each other is kept
 //! as records; a record becomes an event with all its properties only when somebody takes it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ray_on_golem::{
     core::rng::Seed,
@@ -15,8 +18,10 @@ use ray_on_golem::{
 };
 
 mod chain;
+mod counter;
 mod demand;
 mod filter;
+mod promote;
 mod record;
 
 pub use chain::{ChainBook, ChainEnd};
@@ -24,15 +29,12 @@ pub use demand::{DemandBook, DemandEnd};
 
 use demand::{Demand, Waiting};
 use filter::Filters;
-use record::{Ids, Kind, Record};
+use record::{Kind, Record};
 
-use super::{Agenda, Refusal, Reply, RequestNo, arrival::Broadcasts, refuse};
+use super::{Agenda, Refusal, Reply, RequestNo, arrival::Broadcasts, ids::Ids, refuse};
+
 use crate::{
-    provider::{
-        Offer,
-        agent::{self, Answer},
-        populate,
-    },
+    provider::{Offer, agent::Answer, populate},
     scenario::{Behaviour, Daemon, Distribution, Scenario, distribution::ONE},
 };
 
@@ -97,6 +99,8 @@ pub(super) struct Market {
     /// Those that are published, by their place in the books.
     demands: BTreeMap<usize, Demand>,
     records: Vec<Record>,
+    /// Providers that are gone for good.
+    lost: BTreeSet<ProviderId>,
     hops: u64,
     restarts: u64,
 }
@@ -126,6 +130,7 @@ impl Market {
             books: Vec::new(),
             demands: BTreeMap::new(),
             records: Vec::new(),
+            lost: BTreeSet::new(),
             hops: 0,
             restarts: 0,
             offers,
@@ -228,36 +233,6 @@ impl Market {
         }
     }
 
-    /// Answers at once if it cannot be sent; otherwise when it has reached the provider.
-    pub(super) fn counter(
-        &mut self,
-        now: Timestamp,
-        request: RequestNo,
-        id: &SubscriptionId,
-        proposal: &ProposalId,
-        body: &Arc<DemandBody>,
-        agenda: &mut Agenda,
-    ) -> Option<Reply> {
-        let number = match self.check_counter(id, proposal, body) {
-            Ok(number) => number,
-            Err(refusal) => return Some(Err(refusal)),
-        };
-        let Record { demand, offer, round, .. } = self.records[number];
-        if let Some(hangs) = self.unreachable(offer) {
-            agenda.add(now.plus(hangs), Due::HopFails { request, proposal: number });
-            return None;
-        }
-        self.records[number].is_countered = true;
-        let ours = Kind::Ours(Arc::clone(body));
-        let counter = self.record(
-            Record { round: round + 1, ..Record::new(now, demand, offer, ours) },
-            Some(number),
-        );
-        let at = now.plus(self.hop());
-        agenda.add(at, Due::CounterArrives { request, counter });
-        None
-    }
-
     pub(super) fn reject(&mut self, id: &SubscriptionId, proposal: &ProposalId) -> Reply {
         let Some(demand) = self.demand_number(id) else { return Err(gone(id)) };
         match self.proposal_number(proposal) {
@@ -271,11 +246,25 @@ impl Market {
         }
     }
 
+    /// A demand and an offer whose agreement is over meet again, if both are still on the market.
+    pub(super) fn meet_again(
+        &mut self,
+        now: Timestamp,
+        demand: usize,
+        offer: usize,
+    ) -> Vec<(RequestNo, Reply)> {
+        if self.standing[offer] == Standing::Known {
+            self.match_with(now, demand, offer);
+        }
+        self.wake(demand)
+    }
+
     /// Something is due; tells the answers that it brings.
     pub(super) fn happen(
         &mut self,
         now: Timestamp,
         due: Due,
+        is_taken: impl Fn(&ProviderId) -> bool,
         agenda: &mut Agenda,
     ) -> Vec<(RequestNo, Reply)> {
         match due {
@@ -289,7 +278,7 @@ impl Market {
                 agenda.add(now.plus(PUBLISHED_AFTER), Due::OfferArrives(self.offers.len() - 1));
             }
             Due::CounterArrives { request, counter } => {
-                self.on_counter_arrived(now, counter, agenda);
+                self.on_counter_arrived(now, counter, is_taken, agenda);
                 return vec![(request, Ok(Response::Countered(self.ids.proposal(counter))))];
             }
             Due::HopFails { request, proposal } => {
@@ -334,6 +323,15 @@ impl Market {
                 agenda.add(at, Due::OfferArrives(number));
             }
         }
+    }
+
+    /// A provider is gone for good; its offers stay, as nobody takes them back.
+    pub(super) fn lose(&mut self, provider: ProviderId) {
+        self.lost.insert(provider);
+    }
+
+    pub(super) fn is_lost(&self, provider: &ProviderId) -> bool {
+        self.lost.contains(provider)
     }
 
     /// Every negotiation there ever was.
@@ -391,18 +389,6 @@ impl Market {
         }
     }
 
-    fn on_counter_arrived(&mut self, now: Timestamp, counter: usize, agenda: &mut Agenda) {
-        let record = &self.records[counter];
-        let Kind::Ours(body) = &record.kind else { return };
-        let offer = &self.offers[record.offer];
-        let (answer, thought) =
-            agent::answer(offer, &body.properties, now, self.seed, record.round);
-        if answer != Answer::Silence {
-            let at = now.plus(thought).plus(self.hop());
-            agenda.add(at, Due::ProviderAnswers { counter, answer });
-        }
-    }
-
     fn on_answer(
         &mut self,
         now: Timestamp,
@@ -453,68 +439,6 @@ impl Market {
         self.records.len() - 1
     }
 
-    fn check_counter(
-        &mut self,
-        id: &SubscriptionId,
-        proposal: &ProposalId,
-        body: &DemandBody,
-    ) -> Result<usize, Refusal> {
-        let Some(demand) = self.demand_number(id) else {
-            return Err(refuse(400, &format!("Subscription [{id}] was already unsubscribed.")));
-        };
-        let number = self.proposal_number(proposal).ok_or_else(|| unknown(id, proposal))?;
-        let Record { offer, is_countered, .. } = self.records[number];
-        if self.records[number].demand != demand {
-            return Err(unknown(id, proposal));
-        }
-        if self.records[number].is_ours() {
-            let message = format!("Proposal [{proposal}] was issued by ourselves.");
-            return Err(refuse(400, &message));
-        }
-        self.calls[offer] += 1;
-        if is_countered {
-            let message = format!(
-                "Proposal [{proposal}] already has counter proposal. Can't counter for the second \
-                 time."
-            );
-            return Err(refuse(410, &message));
-        }
-        if self.standing[offer] != Standing::Known {
-            let theirs = self.ids.offer(offer);
-            let message = format!("Subscription [{theirs}] was already unsubscribed.");
-            return Err(refuse(400, &message));
-        }
-        let offered = &self.offers[offer];
-        if !self.filters.parsed(&body.constraints).accepts(offered)
-            || !self.filters.of_offer(offered).accepts(&body.properties)
-        {
-            let message = format!("Proposal [{proposal}] doesn't match the Offer's constraints.");
-            return Err(refuse(400, &message));
-        }
-        Ok(number)
-    }
-
-    fn unreachable(&self, offer: usize) -> Option<Span> {
-        let offer = &self.offers[offer];
-        match &offer.population.behaviour {
-            Behaviour::Unreachable(after) => {
-                let label = format!("{}/unreachable", offer.population.name);
-                let after = after.sample(self.seed, &label, offer.member, offer.number);
-                Some(seconds(after).min(HOP_MAX))
-            }
-            Behaviour::Honest
-            | Behaviour::Busy
-            | Behaviour::Outbound(_)
-            | Behaviour::Silent
-            | Behaviour::Slow(_)
-            | Behaviour::Withdraws(_)
-            | Behaviour::Reprices { .. }
-            | Behaviour::Raises(_)
-            | Behaviour::Endless
-            | Behaviour::Refuses(_) => None,
-        }
-    }
-
     /// Hands events to whoever waits for them.
     fn wake(&mut self, demand: usize) -> Vec<(RequestNo, Reply)> {
         let mut woken = Vec::new();
@@ -551,7 +475,8 @@ impl Market {
         refused.collect()
     }
 
-    fn hop(&mut self) -> Span {
+    /// How long a message to a provider, or from one, takes.
+    pub(super) fn hop(&mut self) -> Span {
         self.hops += 1;
         let billionths = self.daemon.hop_ms.sample(self.seed, "hop", self.hops, 0);
         Span::micros(billionths / (ONE / 1_000)).min(HOP_MAX)

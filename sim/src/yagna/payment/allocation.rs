@@ -1,13 +1,13 @@
 //! Allocations, as the daemon keeps them.
 
 use ray_on_golem::{
-    core::rng::Seed,
     units::{Glm, Timestamp},
     yagna::{Allocation, AllocationId, Decorations, PlatformId, Response, Status},
 };
 use serde_json::json;
 
-use super::{Refusal, Reply};
+use super::{Ids, Refusal, not_found};
+use crate::yagna::{Reply, refuse};
 
 /// The drivers, networks, and tokens that make a platform.
 const NETWORKS: [&str; 9] =
@@ -23,25 +23,25 @@ pub struct AllocationBook {
 }
 
 #[derive(Debug)]
-pub(super) struct Payment {
+pub(in crate::yagna) struct Allocations {
     address: String,
-    wallet: Glm,
-    seed: Seed,
+    ids: Ids,
     books: Vec<AllocationBook>,
 }
 
-impl Payment {
-    pub(super) fn new(address: &str, wallet: Glm, seed: Seed) -> Self {
-        Self { address: address.to_owned(), wallet, seed, books: Vec::new() }
+impl Allocations {
+    pub(super) fn new(address: &str, ids: Ids) -> Self {
+        Self { address: address.to_owned(), ids, books: Vec::new() }
     }
 
-    pub(super) fn books(&self) -> &[AllocationBook] {
+    pub(in crate::yagna) fn books(&self) -> &[AllocationBook] {
         &self.books
     }
 
-    pub(super) fn create(
+    pub(in crate::yagna) fn create(
         &mut self,
         now: Timestamp,
+        wallet: Glm,
         platform: &PlatformId,
         total: Glm,
         timeout: Timestamp,
@@ -61,33 +61,10 @@ impl Payment {
             let detail = "Requested allocation timeout is in the past";
             return Err(problem("validation-error", Some("timeout-passed"), detail, &json!({})));
         }
-        let reserved = self.reserved();
-        let available = self.wallet.minus(reserved);
-        if total > available {
-            let detail = "Insufficient funds to create the allocation. Top up your account or \
-                          release all existing allocations to unlock the funds via `yagna payment \
-                          release-allocations`";
-            let funds = json!({
-                "availableFunds": available.to_string(),
-                "requestedFunds": total.to_string(),
-                "reservedFunds": reserved.to_string(),
-            });
-            let instance = Some("insufficient-account-funds");
-            return Err(problem("validation-error", instance, detail, &funds));
-        }
-        let nth = self.books.len() as u64;
-        let part = |which| self.seed.draw("allocation", nth, which);
-        let (high, low) = (part(0), part(1));
-        let id = format!(
-            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
-            high >> 32,
-            high & 0xffff,
-            (high >> 16) & 0xfff,
-            low >> 52,
-            low & 0xffff_ffff_ffff
-        );
+        self.check_funds(wallet, total)?;
+        let id = self.ids.allocation(self.books.len());
         let allocation = Allocation {
-            id: AllocationId::from(id),
+            id,
             address: self.address.clone(),
             platform: platform.clone(),
             total,
@@ -99,16 +76,16 @@ impl Payment {
         Ok(Response::AllocationCreated(allocation))
     }
 
-    pub(super) fn list(&self) -> Vec<Allocation> {
+    pub(in crate::yagna) fn list(&self) -> Vec<Allocation> {
         let open = self.books.iter().filter(|book| !book.is_released);
         open.map(|book| book.allocation.clone()).collect()
     }
 
-    pub(super) fn release(&mut self, id: &AllocationId) -> Reply {
+    pub(in crate::yagna) fn release(&mut self, id: &AllocationId) -> Reply {
         match self.books.iter_mut().find(|book| book.allocation.id == *id) {
             Some(book) if book.is_released => {
                 let message = format!("Allocation {id} has been already released");
-                Err(super::refuse(410, &message))
+                Err(refuse(410, &message))
             }
             Some(book) => {
                 book.is_released = true;
@@ -118,7 +95,7 @@ impl Payment {
         }
     }
 
-    pub(super) fn decorate(&self, id: &AllocationId) -> Reply {
+    pub(in crate::yagna) fn decorate(&self, id: &AllocationId) -> Reply {
         let open = self.books.iter().find(|it| it.allocation.id == *id && !it.is_released);
         let Some(AllocationBook { allocation, .. }) = open else {
             return Err(not_found());
@@ -135,7 +112,7 @@ impl Payment {
     }
 
     /// The daemon releases by itself what has timed out.
-    pub(super) fn expire(&mut self, now: Timestamp) {
+    pub(in crate::yagna) fn expire(&mut self, now: Timestamp) {
         for book in &mut self.books {
             if book.allocation.timeout.is_some_and(|timeout| timeout <= now) {
                 book.is_released = true;
@@ -143,14 +120,64 @@ impl Payment {
         }
     }
 
+    // spec: payment-api amendAllocation 400 404
+    pub(in crate::yagna) fn amend(
+        &mut self,
+        now: Timestamp,
+        wallet: Glm,
+        id: &AllocationId,
+        total: Glm,
+        timeout: Timestamp,
+    ) -> Reply {
+        let open = self.books.iter().position(|it| it.allocation.id == *id && !it.is_released);
+        let number = open.ok_or_else(not_found)?;
+        let Allocation { spent, total: present, .. } = self.books[number].allocation;
+        if total < spent {
+            let text = "New allocation would be smaller than the already spent amount";
+            return Err(refuse(400, text));
+        }
+        if timeout <= now {
+            return Err(refuse(400, "New allocation timeout is in the past"));
+        }
+        if total > present {
+            self.check_funds(wallet, total.minus(present))?;
+        }
+        let allocation = &mut self.books[number].allocation;
+        allocation.total = total;
+        allocation.remaining = total.minus(spent);
+        allocation.timeout = Some(timeout);
+        Ok(Response::AllocationAmended(allocation.clone()))
+    }
+
+    /// The allocation of this id, unless it is released.
+    pub(super) fn open_mut(&mut self, id: &AllocationId) -> Result<&mut Allocation, Refusal> {
+        let open = self.books.iter_mut().find(|it| it.allocation.id == *id && !it.is_released);
+        open.map(|book| &mut book.allocation)
+            .ok_or_else(|| refuse(400, &format!("Allocation {id} not found")))
+    }
+
+    /// Refuses what the wallet does not hold, or holds for others.
+    fn check_funds(&self, wallet: Glm, wanted: Glm) -> Result<(), Refusal> {
+        let reserved = self.reserved();
+        let available = wallet.minus(reserved);
+        if wanted <= available {
+            return Ok(());
+        }
+        let detail = "Insufficient funds to create the allocation. Top up your account or release \
+                      all existing allocations to unlock the funds via `yagna payment \
+                      release-allocations`";
+        let funds = json!({
+            "availableFunds": available.to_string(),
+            "requestedFunds": wanted.to_string(),
+            "reservedFunds": reserved.to_string(),
+        });
+        Err(problem("validation-error", Some("insufficient-account-funds"), detail, &funds))
+    }
+
     fn reserved(&self) -> Glm {
         let open = self.books.iter().filter(|book| !book.is_released);
         open.fold(Glm::ZERO, |sum, book| sum.plus(book.allocation.remaining))
     }
-}
-
-fn not_found() -> Refusal {
-    Refusal { status: Status::NOT_FOUND, body: "{\"message\":null}".to_owned() }
 }
 
 /// An error of allocations, in the form of RFC 7807.
@@ -179,20 +206,23 @@ mod tests {
         yagna::{PlatformId, Response, Status},
     };
 
-    use super::Payment;
+    use super::Allocations;
+    use crate::yagna::ids::Ids;
 
     const NOW: Timestamp = Timestamp::from_unix_micros(1_000_000);
+    const WALLET: Glm = Glm::from_whole(8);
 
     #[test]
     fn the_wallet_bounds_what_can_be_set_aside() {
-        let mut payment = Payment::new("0x1", Glm::from_whole(8), Seed::new(1));
+        let mut allocations = Allocations::new("0x1", Ids(Seed::new(1)));
         let platform = PlatformId::from("erc20-hoodi-tglm");
         let later = NOW.plus(Span::secs(10));
 
-        let first = payment.create(NOW, &platform, Glm::from_whole(5), later);
-        let second = payment.create(NOW, &platform, Glm::from_whole(5), later);
-        payment.expire(later);
-        let third = payment.create(NOW, &platform, Glm::from_whole(5), later.plus(Span::TICK));
+        let first = allocations.create(NOW, WALLET, &platform, Glm::from_whole(5), later);
+        let second = allocations.create(NOW, WALLET, &platform, Glm::from_whole(5), later);
+        allocations.expire(later);
+        let third =
+            allocations.create(NOW, WALLET, &platform, Glm::from_whole(5), later.plus(Span::TICK));
 
         assert!(matches!(first, Ok(Response::AllocationCreated(_))));
         let refusal = second.expect_err("not enough");
@@ -203,23 +233,27 @@ mod tests {
 
     #[test]
     fn an_allocation_is_released_once() {
-        let mut payment = Payment::new("0x1", Glm::from_whole(8), Seed::new(1));
+        let mut allocations = Allocations::new("0x1", Ids(Seed::new(1)));
         let later = NOW.plus(Span::secs(10));
         let platform = PlatformId::from("erc20-hoodi-tglm");
         let Ok(Response::AllocationCreated(allocation)) =
-            payment.create(NOW, &platform, Glm::from_whole(5), later)
+            allocations.create(NOW, WALLET, &platform, Glm::from_whole(5), later)
         else {
             panic!("refused");
         };
 
-        assert_eq!(payment.release(&allocation.id), Ok(Response::AllocationReleased));
-        let again = payment.release(&allocation.id).expect_err("gone");
+        assert_eq!(allocations.release(&allocation.id), Ok(Response::AllocationReleased));
+        let again = allocations.release(&allocation.id).expect_err("gone");
         assert_eq!(again.status, Status::GONE);
-        assert_eq!(payment.decorate(&allocation.id).expect_err("gone").status, Status::NOT_FOUND);
-        assert!(payment.list().is_empty());
-        let past = payment.create(later, &platform, Glm::from_whole(1), NOW);
+        assert_eq!(
+            allocations.decorate(&allocation.id).expect_err("gone").status,
+            Status::NOT_FOUND
+        );
+        assert!(allocations.list().is_empty());
+        let past = allocations.create(later, WALLET, &platform, Glm::from_whole(1), NOW);
         assert!(past.expect_err("past").body.contains("timeout-passed"));
-        let odd = payment.create(NOW, &PlatformId::from("x"), Glm::from_whole(1), later);
+        let odd =
+            allocations.create(NOW, WALLET, &PlatformId::from("x"), Glm::from_whole(1), later);
         assert!(odd.expect_err("odd").body.contains("bad-payment-platform"));
     }
 }

@@ -1,21 +1,15 @@
-//! The simulated daemon answers as the real one does, word for word.
+//! Identity, allocations, demands, and negotiations.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use golem_sim::{
-    scenario::Scenario,
-    yagna::{ChainEnd, DemandEnd, Refusal, Reply, RequestNo, SimYagna},
-};
+use golem_sim::yagna::{ChainEnd, DemandEnd};
 use ray_on_golem::{
-    core::rng::Seed,
-    units::{Glm, Span, Timestamp},
+    units::{Glm, Span},
     yagna::{
-        AllocationId, DemandBody, DemandEvent, PlatformId, Properties, Proposal, ProposalId,
-        ProposalState, Rejection, Request, Response, Status, SubscriptionId,
+        AllocationId, DemandBody, DemandEvent, Proposal, ProposalId, ProposalState, Rejection,
+        Request, Response, Status,
     },
 };
 
-const START: Timestamp = Timestamp::from_unix_micros(1_767_225_600_000_000);
+use crate::lab::{Daemon, START, body, collect, counter, name, refused};
 
 #[test]
 fn it_says_who_we_are() {
@@ -418,152 +412,4 @@ fn the_same_seed_gives_the_same_answers() {
 
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
-}
-
-/// A daemon whose clock runs as far as it must.
-struct Daemon {
-    sim: SimYagna,
-    now: Timestamp,
-    requests: u64,
-    replies: BTreeMap<RequestNo, Reply>,
-}
-
-impl Daemon {
-    fn of(scenario: &str) -> Self {
-        Self::with_seed(scenario, 1)
-    }
-
-    fn with_seed(scenario: &str, seed: u64) -> Self {
-        let text = if scenario.is_empty() { "about: nothing" } else { scenario };
-        let scenario = Scenario::parse(text.as_bytes()).expect("a scenario");
-        Self {
-            sim: SimYagna::new(&scenario, Seed::new(seed), START),
-            now: START,
-            requests: 0,
-            replies: BTreeMap::new(),
-        }
-    }
-
-    fn send(&mut self, request: &Request) -> RequestNo {
-        self.requests += 1;
-        let number = RequestNo(self.requests);
-        self.sim.handle(self.now, number, request);
-        number
-    }
-
-    fn reply_to(&mut self, number: RequestNo) -> Reply {
-        loop {
-            while let Some((answered, reply)) = self.sim.poll_reply() {
-                assert_eq!(self.replies.insert(answered, reply), None, "answered twice");
-            }
-            if let Some(reply) = self.replies.remove(&number) {
-                return reply;
-            }
-            self.now = self.now.max(self.sim.poll_timeout().expect("an answer comes"));
-            self.sim.elapse(self.now);
-        }
-    }
-
-    fn ask(&mut self, request: &Request) -> Reply {
-        let number = self.send(request);
-        self.reply_to(number)
-    }
-
-    fn wait(&mut self, span: Span) {
-        let until = self.now.plus(span);
-        while let Some(next) = self.sim.poll_timeout().filter(|next| *next <= until) {
-            self.now = self.now.max(next);
-            self.sim.elapse(self.now);
-        }
-        self.now = until;
-    }
-
-    fn subscribe(&mut self) -> SubscriptionId {
-        match self.ask(&Request::Subscribe { demand: Arc::new(body()) }) {
-            Ok(Response::Subscribed(id)) => id,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn collect(&mut self, demand: &SubscriptionId, secs: u64, max: u8) -> Vec<DemandEvent> {
-        match self.ask(&collect(demand, secs, max)) {
-            Ok(Response::Events(events)) => events,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn proposals(&mut self, demand: &SubscriptionId, max: u8) -> Vec<Proposal> {
-        let events = self.collect(demand, 10, max).into_iter();
-        events
-            .map(|event| match event {
-                DemandEvent::Proposal(proposal) => *proposal,
-                other @ (DemandEvent::Rejected { .. } | DemandEvent::Unreadable(_)) => {
-                    panic!("{other:?}")
-                }
-            })
-            .collect()
-    }
-
-    fn counter(&mut self, demand: &SubscriptionId, proposal: &ProposalId) -> Reply {
-        self.counter_with(demand, proposal, body())
-    }
-
-    fn counter_with(
-        &mut self,
-        demand: &SubscriptionId,
-        proposal: &ProposalId,
-        body: DemandBody,
-    ) -> Reply {
-        self.ask(&counter(demand, proposal, body))
-    }
-
-    fn reject(&mut self, demand: &SubscriptionId, proposal: &ProposalId) -> Reply {
-        self.ask(&Request::RejectProposal {
-            subscription: demand.clone(),
-            proposal: proposal.clone(),
-            reason: "No more needed".to_owned(),
-        })
-    }
-
-    fn allocate(&mut self, glm: u64, secs: u64) -> Reply {
-        self.ask(&Request::CreateAllocation {
-            platform: PlatformId::from("erc20-hoodi-tglm"),
-            total: Glm::from_whole(glm),
-            timeout: self.now.plus(Span::secs(secs)),
-        })
-    }
-}
-
-fn collect(demand: &SubscriptionId, secs: u64, max_events: u8) -> Request {
-    let timeout = Span::secs(secs);
-    Request::CollectEvents { subscription: demand.clone(), timeout, max_events }
-}
-
-fn counter(demand: &SubscriptionId, proposal: &ProposalId, body: DemandBody) -> Request {
-    Request::CounterProposal {
-        subscription: demand.clone(),
-        proposal: proposal.clone(),
-        body: Arc::new(body),
-    }
-}
-
-fn body() -> DemandBody {
-    let mut properties = Properties::default();
-    properties.set("golem.srv.comp.expiration", START.plus(Span::days(365)).as_unix_millis());
-    properties.set("golem.node.debug.subnet", "public");
-    properties.set("golem.com.payment.chosen-platform", "erc20-hoodi-tglm");
-    properties.set("golem.com.payment.debit-notes.accept-timeout?", 240);
-    properties.set("golem.com.scheme.payu.debit-note.interval-sec?", 180);
-    properties.set("golem.com.scheme.payu.payment-timeout-sec?", 43_200);
-    let constraints = "(&(golem.node.debug.subnet=public)\n\t(golem.runtime.name=vm))".to_owned();
-    DemandBody { properties, constraints }
-}
-
-fn refused(status: u16, message: &str) -> Reply {
-    let body = serde_json::json!({ "message": message }).to_string();
-    Err(Refusal { status: Status(status), body })
-}
-
-fn name(proposal: &Proposal) -> &str {
-    proposal.body.properties.text("golem.node.id.name").unwrap_or_default()
 }

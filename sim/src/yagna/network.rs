@@ -1,0 +1,129 @@
+//! Private networks. They live in the daemon's memory only.
+
+use std::net::Ipv4Addr;
+
+use ray_on_golem::{
+    units::Timestamp,
+    yagna::{Network, NetworkId, ProviderId, Response, Status},
+};
+
+use super::{
+    Refusal, Reply,
+    books::NetworkBook,
+    ids::{Ids, place},
+    refuse,
+};
+
+/// All private networks there ever were.
+#[derive(Debug, Default)]
+pub(super) struct Networks {
+    pub(super) books: Vec<NetworkBook>,
+}
+
+impl Networks {
+    pub(super) fn create(
+        &mut self,
+        now: Timestamp,
+        ids: Ids,
+        ip: Ipv4Addr,
+        prefix: u8,
+        gateway: Ipv4Addr,
+    ) -> Reply {
+        if prefix > 32 {
+            return Err(refuse(400, "Invalid IP address: invalid IP address syntax"));
+        }
+        let mask = mask(prefix);
+        let address = Ipv4Addr::from_bits(ip.to_bits() & mask.to_bits());
+        let network = Network {
+            id: ids.network(self.books.len()),
+            ip: format!("{address}/{prefix}"),
+            mask,
+            gateway,
+        };
+        let book = NetworkBook {
+            network: network.clone(),
+            created: now,
+            address,
+            nodes: Vec::new(),
+            removed: None,
+            is_lost: false,
+        };
+        self.books.push(book);
+        Ok(Response::NetworkCreated(network))
+    }
+
+    pub(super) fn list(&self) -> Reply {
+        let live = self.books.iter().filter(|book| book.removed.is_none());
+        Ok(Response::Networks(live.map(|book| book.network.clone()).collect()))
+    }
+
+    pub(super) fn remove(&mut self, now: Timestamp, id: &NetworkId) -> Reply {
+        self.live_mut(id)?.removed = Some(now);
+        Ok(Response::NetworkRemoved)
+    }
+
+    /// Adds a node; one that is there already, or an address that is taken, is passed over.
+    pub(super) fn add_node(
+        &mut self,
+        id: &NetworkId,
+        provider: &ProviderId,
+        ip: Ipv4Addr,
+    ) -> Reply {
+        let book = self.live_mut(id)?;
+        let is_inside = ip.to_bits() & book.network.mask.to_bits() == book.address.to_bits();
+        if !is_inside {
+            return Err(refuse(400, &format!("Invalid network IP address: {ip}")));
+        }
+        if !book.nodes.iter().any(|(taken, _)| *taken == ip) {
+            book.nodes.push((ip, provider.clone()));
+        }
+        Ok(Response::NodeAdded)
+    }
+
+    pub(super) fn remove_node(&mut self, id: &NetworkId, provider: &ProviderId) -> Reply {
+        self.live_mut(id)?.nodes.retain(|(_, member)| member != provider);
+        Ok(Response::NodeRemoved)
+    }
+
+    /// Who is at an address of a network that there is.
+    pub(super) fn member(&self, id: &NetworkId, ip: Ipv4Addr) -> Option<&ProviderId> {
+        let book = &self.books[self.live(id)?];
+        book.nodes.iter().find(|(address, _)| *address == ip).map(|(_, member)| member)
+    }
+
+    /// The daemon ends.
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        for book in self.books.iter_mut().filter(|book| book.removed.is_none()) {
+            book.removed = Some(now);
+            book.is_lost = true;
+        }
+    }
+
+    fn live(&self, id: &NetworkId) -> Option<usize> {
+        let number = place(&self.books, id.as_str(), 16, |book| book.network.id.as_str())?;
+        self.books[number].removed.is_none().then_some(number)
+    }
+
+    fn live_mut(&mut self, id: &NetworkId) -> Result<&mut NetworkBook, Refusal> {
+        match self.live(id) {
+            Some(number) => Ok(&mut self.books[number]),
+            None => Err(Refusal { status: Status(403), body: String::new() }),
+        }
+    }
+}
+
+fn mask(prefix: u8) -> Ipv4Addr {
+    Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn a_mask_has_as_many_ones_as_its_prefix_says() {
+        assert_eq!(mask(16).to_string(), "255.255.0.0");
+        assert_eq!(mask(0).to_string(), "0.0.0.0");
+        assert_eq!(mask(32).to_string(), "255.255.255.255");
+    }
+}
