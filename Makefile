@@ -44,6 +44,8 @@ doc:
 check:
 	$(call headline,tests)
 	$(CARGO) test --workspace --features planted --locked --no-fail-fast
+	$(call headline,a swarm of drills)
+	$(TARGET)/release/golem-sim swarm --seeds 2000 --require-marks
 
 bench: ## the benchmarks
 	$(CARGO) bench --locked

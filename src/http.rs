@@ -57,6 +57,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) url: Url,
     /// The token to authenticate with.
     pub(crate) bearer: Option<&'a str>,
+    /// Headers that only this request has.
+    pub(crate) headers: &'static [(&'static str, &'static str)],
     /// A JSON body.
     pub(crate) body: Option<Vec<u8>>,
 }
@@ -81,6 +83,7 @@ impl Transport {
         let method = match outgoing.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
+            Method::Put => reqwest::Method::PUT,
             Method::Delete => reqwest::Method::DELETE,
         };
         let mut request = self
@@ -92,6 +95,9 @@ impl Transport {
                 .map_err(|error| CallError::NotSent { why: error.to_string() })?;
             header.set_sensitive(true);
             request = request.header(AUTHORIZATION, header);
+        }
+        for (name, value) in outgoing.headers {
+            request = request.header(*name, *value);
         }
         if let Some(body) = outgoing.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);

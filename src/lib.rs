@@ -1,7 +1,7 @@
 //! Ray on Golem: runs Ray clusters on the Golem Network.
 //!
-//! `units`, `yagna` (but for its client), `core`, and `config` are pure: no clock, no randomness of
-//! their own, no I/O. `driver`, `http`, `registry`, and `cli` are the shell around them.
+//! `units`, `yagna` (but for its client), `core`, `journal`, and `config` are pure: no clock, no
+//! randomness of their own, no I/O. `driver`, `http`, `registry`, and `cli` are the shell around them.
 
 #[expect(clippy::disallowed_methods, reason = "the I/O shell")]
 pub mod cli;
@@ -13,6 +13,8 @@ pub mod core;
 pub mod driver;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]
 pub mod http;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod journal;
 pub mod registry;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod units;

@@ -68,7 +68,8 @@ impl Registry {
     /// Says whether the image is unknown, or the registry of no help.
     pub async fn look_up(&self, image: &ImageRef, patience: Span) -> Result<Image, RegistryError> {
         let url = info_url(&self.base, image, self.count);
-        let outgoing = Outgoing { method: Method::Get, url, bearer: None, body: None };
+        let outgoing =
+            Outgoing { method: Method::Get, url, bearer: None, headers: &[], body: None };
         let response = self.transport.send(outgoing, patience).await;
         read(image, &response.map_err(RegistryError::Unavailable)?)
     }

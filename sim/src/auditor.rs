@@ -184,10 +184,10 @@ impl Auditor {
                     violations.push(Violation::new("R2", now, "a demand without an intent"));
                 }
             }
-            Request::CreateAllocation { timeout, .. } => {
-                if !durable.allocations().contains_key(timeout) {
-                    violations.push(Violation::new("R2", now, "an allocation without an intent"));
-                }
+            Request::CreateAllocation { timeout, .. }
+                if !durable.allocations().contains_key(timeout) =>
+            {
+                violations.push(Violation::new("R2", now, "an allocation without an intent"));
             }
             Request::CounterProposal { proposal, .. } => {
                 self.check_counter(now, proposal, violations);

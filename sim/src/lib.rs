@@ -4,7 +4,12 @@
 //! machine.
 
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "an auditor looks at the few calls it knows")]
 pub mod auditor;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod checker;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod drill;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod fault;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

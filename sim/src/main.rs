@@ -3,6 +3,10 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+mod drills;
+mod exit;
+
 use golem_sim::{
     plan,
     scenario::Scenario,
@@ -43,14 +47,46 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Runs the plan of a file or of a seed
+    Run {
+        #[command(flatten)]
+        source: drills::Source,
+        /// What to tell of it
+        #[arg(long, value_enum, default_value_t = drills::Trace::None)]
+        trace: drills::Trace,
+    },
+    /// Runs many seeds, and says which invariants they break
+    Swarm {
+        #[command(flatten)]
+        args: drills::SwarmArgs,
+    },
+    /// Runs a plan and tells everything that happens
+    Replay {
+        #[command(flatten)]
+        source: drills::Source,
+    },
+    /// Makes a failing plan as small as it gets, and prints it
+    Shrink {
+        #[command(flatten)]
+        source: drills::Source,
+    },
 }
 
 fn main() -> ExitCode {
     let mut printer = Printer::default();
     let result = match Args::parse().command {
-        Command::Stats { survey, scenario, seed } => stats(survey, scenario, seed, &mut printer),
+        Command::Stats { survey, scenario, seed } => {
+            stats(survey, scenario, seed, &mut printer).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Run { source, trace } => drills::run(&source, trace, &mut printer),
+        Command::Swarm { args } => drills::swarm(&args, &mut printer),
+        Command::Replay { source } => drills::run(&source, drills::Trace::Short, &mut printer),
+        Command::Shrink { source } => drills::make_small(&source, &mut printer),
     };
-    cli::finish(result, &mut printer).into()
+    match result {
+        Ok(code) => code,
+        Err(error) => cli::finish(Err(error), &mut printer).into(),
+    }
 }
 
 fn stats(

@@ -26,6 +26,15 @@ pub(crate) struct Costs {
 }
 
 impl Costs {
+    pub(crate) fn new(start: Glm, cpu_second: Glm, env_second: Glm, threads: u64) -> Self {
+        Self {
+            start: start.as_atto(),
+            cpu_second: cpu_second.as_atto(),
+            env_second: env_second.as_atto(),
+            threads: u128::from(threads),
+        }
+    }
+
     pub(crate) fn of_price(price: &Price, threads: u32) -> Self {
         Self {
             start: price.start.as_atto(),
@@ -63,6 +72,13 @@ impl Costs {
             env_second: of("golem.usage.duration_sec"),
             threads,
         })
+    }
+
+    /// What a node costs in so long when all its CPUs are busy, start included; rounded up.
+    pub(crate) fn for_time(&self, span: Span) -> Glm {
+        let second = self.cpu_second.saturating_mul(self.threads).saturating_add(self.env_second);
+        let running = second.saturating_mul(u128::from(span.as_micros())).div_ceil(MILLION);
+        Glm::from_atto(self.start.saturating_add(running))
     }
 
     /// What one CPU costs for the expected usage, times the number of threads.

@@ -363,7 +363,8 @@ impl World {
                 self.trace(&format!("{output:?}"));
             }
             match output {
-                Output::Persist(records) => self.persist(&records),
+                Output::Persist { records, .. } => self.persist(&records),
+                Output::Probe { .. } => {}
                 Output::Answer { id, answer } => self.answered(id, answer),
                 Output::Call { call, request, patience } => {
                     self.run.calls += 1;
@@ -434,6 +435,12 @@ impl World {
                 self.run.answer = Some(result);
             }
             Answer::Surveyed(_) | Answer::Ending(_) => self.auditor.on_end_answered(),
+            Answer::NodesRequested(_)
+            | Answer::NodeTerminated(_)
+            | Answer::TagsSet(_)
+            | Answer::ClusterEnding(_)
+            | Answer::BudgetSet(_)
+            | Answer::ShuttingDown => {}
         }
     }
 

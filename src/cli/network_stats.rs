@@ -260,6 +260,8 @@ async fn connect() -> Result<Client, CliError> {
         base: base.clone(),
         market: url_of("YAGNA_MARKET_URL")?,
         payment: url_of("YAGNA_PAYMENT_URL")?,
+        activity: url_of("YAGNA_ACTIVITY_URL")?,
+        net: url_of("YAGNA_NET_URL")?,
     };
     let client = |key: AppKey| {
         Client::new(endpoints.clone(), key).map_err(|error| environment(&error, "report this"))

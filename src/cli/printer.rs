@@ -31,6 +31,15 @@ impl Printer {
         }
     }
 
+    /// Prints a line of data.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::print`].
+    pub fn line(&mut self, text: &str) -> Result<(), CliError> {
+        self.print(&format!("{text}\n"))
+    }
+
     /// Tells the user something beside the data.
     pub fn tell(&mut self, text: &str) {
         // Nobody is left to tell that nobody can be told.

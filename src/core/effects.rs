@@ -6,16 +6,18 @@ use std::collections::BTreeMap;
 
 use super::{
     Purpose, TimerKey,
-    ids::CallId,
-    output::{Notice, Output},
+    cluster::{record::ClusterRecord, state::ClusterState},
+    ids::{CallId, ClusterId, MarketId, ProbeId},
+    market::Troubles,
+    output::{Notice, Output, Probe},
     planted::{Bug, Planted},
-    record::{Durable, Record},
+    record::{CommonRecord, Durable, JournalId, Record},
     rng::Seed,
     timers::Timers,
 };
 use crate::{
     units::{Span, Timestamp},
-    yagna::Request,
+    yagna::{ProviderId, Request},
 };
 
 /// The machine's hands: everything that parts of it share and act through.
@@ -24,11 +26,16 @@ pub(super) struct Effects {
     pub(super) now: Timestamp,
     pub(super) seed: Seed,
     pub(super) timers: Timers<TimerKey>,
+    /// Providers that are left alone for a while, whoever has met them.
+    pub(super) troubles: Troubles,
     planted: Planted,
     durable: Durable,
     calls: BTreeMap<CallId, Purpose>,
     next_call: u64,
-    records: Vec<Record>,
+    next_probe: u64,
+    next_market: u32,
+    probes: BTreeMap<ProbeId, Purpose>,
+    records: BTreeMap<JournalId, Vec<Record>>,
     outputs: Vec<Output>,
 }
 
@@ -38,11 +45,15 @@ impl Effects {
             now,
             seed,
             timers: Timers::default(),
+            troubles: Troubles::default(),
             planted,
             durable,
             calls: BTreeMap::new(),
             next_call: 0,
-            records: Vec::new(),
+            next_probe: 0,
+            next_market: 0,
+            probes: BTreeMap::new(),
+            records: BTreeMap::new(),
             outputs: Vec::new(),
         }
     }
@@ -59,13 +70,37 @@ impl Effects {
         self.calls.len()
     }
 
+    pub(super) fn probes_in_flight(&self) -> usize {
+        self.probes.len()
+    }
+
     /// Records a fact; it is true from here on.
     pub(super) fn record(&mut self, record: Record) {
         self.durable.apply(&record);
-        let is_publication = matches!(record, Record::DemandPublished { .. });
+        let is_publication = matches!(record, Record::Common(CommonRecord::DemandPublished { .. }));
         if !(is_publication && self.planted(Bug::RecordForgotten)) {
-            self.records.push(record);
+            self.records.entry(record.journal()).or_default().push(record);
         }
+    }
+
+    /// Leaves a provider alone for a while.
+    pub(super) fn blame(&mut self, provider: &ProviderId) {
+        self.troubles.blame(provider, self.seed, self.now);
+    }
+
+    /// Whether something was recorded since the input that is being handled came in.
+    pub(super) fn has_records(&self) -> bool {
+        !self.records.is_empty()
+    }
+
+    /// Records a fact of all clusters.
+    pub(super) fn record_common(&mut self, record: CommonRecord) {
+        self.record(Record::Common(record));
+    }
+
+    /// Records a fact of one cluster.
+    pub(super) fn record_cluster(&mut self, cluster: ClusterId, record: ClusterRecord) {
+        self.record(Record::Cluster(cluster, Box::new(record)));
     }
 
     pub(super) fn call(&mut self, purpose: Purpose, request: Request, patience: Span) -> CallId {
@@ -74,6 +109,31 @@ impl Effects {
         self.calls.insert(call, purpose);
         self.outputs.push(Output::Call { call, request, patience });
         call
+    }
+
+    /// Looks at a node from outside.
+    pub(super) fn probe(&mut self, purpose: Purpose, what: Probe, patience: Span) {
+        let probe = ProbeId(self.next_probe);
+        self.next_probe += 1;
+        self.probes.insert(probe, purpose);
+        self.outputs.push(Output::Probe { probe, what, patience });
+    }
+
+    /// Whose look this was; `None` for one that nobody waits for.
+    pub(super) fn finish_probe(&mut self, probe: ProbeId) -> Option<Purpose> {
+        self.probes.remove(&probe)
+    }
+
+    /// A number that no market has had in this process.
+    pub(super) fn fresh_market(&mut self) -> MarketId {
+        let market = MarketId(self.next_market);
+        self.next_market += 1;
+        market
+    }
+
+    /// The books of a cluster.
+    pub(super) fn cluster(&self, id: ClusterId) -> &ClusterState {
+        self.durable.cluster(id).expect("a cluster that is worked on is in the books")
     }
 
     /// Whose reply this is; `None` for a reply that nobody waits for.
@@ -103,13 +163,13 @@ impl Effects {
     /// Hands out what was collected: facts first, then the effects that they announce.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Output> {
         let records = std::mem::take(&mut self.records);
-        let persist = (!records.is_empty()).then_some(Output::Persist(records));
-        let mut outputs = std::mem::take(&mut self.outputs);
-        match persist {
-            Some(persist) if self.planted(Bug::CallBeforePersist) => outputs.push(persist),
-            Some(persist) => outputs.insert(0, persist),
-            None => {}
-        }
-        outputs.into_iter()
+        let facts: Vec<Output> = records
+            .into_iter()
+            .map(|(journal, records)| Output::Persist { journal, records })
+            .collect();
+        let effects = std::mem::take(&mut self.outputs);
+        let (first, second) =
+            if self.planted(Bug::CallBeforePersist) { (effects, facts) } else { (facts, effects) };
+        first.into_iter().chain(second)
     }
 }

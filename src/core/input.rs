@@ -1,10 +1,14 @@
 //! What happened.
 
 use super::{
-    ids::{CallId, RequestId},
+    cluster::plan::{ClusterName, ClusterPlan, NodeOrder, Tags},
+    ids::{CallId, NodeId, ProbeId, RequestId},
     survey::SurveyPlan,
 };
-use crate::yagna::{CallError, Response};
+use crate::{
+    units::Glm,
+    yagna::{CallError, Response},
+};
 
 /// Everything the machine reacts to.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +27,13 @@ pub enum Input {
         /// How it ended.
         result: Result<Response, CallError>,
     },
+    /// A look at a node ended, or the shell's patience with it.
+    Probed {
+        /// Which look.
+        probe: ProbeId,
+        /// What was seen: nothing wrong, or what in words.
+        outcome: Result<(), String>,
+    },
     /// Time passed; sent when the next deadline is due. A spurious one is harmless.
     Elapsed,
 }
@@ -34,4 +45,49 @@ pub enum Command {
     Survey(Box<SurveyPlan>),
     /// End the running survey now, with the report so far.
     EndSurvey,
+    /// Bring up nodes; answered at once with their ids.
+    RequestNodes(Box<NodeRequest>),
+    /// End a node; answered at once. Harmless if it has ended.
+    TerminateNode {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The node.
+        node: NodeId,
+    },
+    /// Stick tags on a node, beside what is there.
+    SetTags {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The node.
+        node: NodeId,
+        /// The tags.
+        tags: Tags,
+    },
+    /// End a cluster: its nodes at once, its bills as they come.
+    EndCluster {
+        /// The cluster.
+        cluster: ClusterName,
+    },
+    /// Change the budget of a running cluster.
+    SetBudget {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The new budget.
+        total: Glm,
+    },
+    /// End all clusters, and take no requests for nodes any more.
+    Shutdown,
+}
+
+/// A request for nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeRequest {
+    /// By which a repeated request is known; without one each request stands for itself.
+    pub key: Option<String>,
+    /// The cluster; the first request for a node begins it.
+    pub cluster: ClusterName,
+    /// What holds for the cluster as a whole; heard only by a request that begins it.
+    pub plan: ClusterPlan,
+    /// What is asked for.
+    pub order: NodeOrder,
 }

@@ -1,8 +1,10 @@
 //! The pure, deterministic state machine that does everything; see [`Machine`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+pub mod autostop;
 pub mod backoff;
+pub mod cluster;
 pub mod ids;
 pub mod input;
 pub mod market;
@@ -15,25 +17,32 @@ pub mod survey;
 pub mod sweep;
 pub mod timers;
 
+pub mod payment;
+
 mod effects;
-mod payment;
 
-pub use input::{Command, Input};
-pub use output::{Answer, Notice, Output};
-pub use record::{Durable, Record};
+pub use input::{Command, Input, NodeRequest};
+pub use output::{Answer, Notice, Output, Probe, RequestError};
+pub use record::{Durable, JournalId, Record, Snapshot};
 
+use cluster::{
+    Cluster, ClusterCall, ClusterTimer, answer_unknown,
+    plan::ClusterName,
+    record::{ClusterRecord, EndReason},
+};
 use effects::Effects;
-use ids::{CallId, MarketId, RequestId};
+use ids::{CallId, ClusterId, MarketId, NodeId, ProbeId, RequestId};
 use market::{MarketCall, MarketTimer};
-use payment::funds::FundsCall;
+use payment::{funds::FundsCall, ledger::Ledger};
 use planted::{Bug, Planted};
+use record::CommonRecord;
 use rng::Seed;
 use survey::{Survey, SurveyError, SurveyProgress};
 use sweep::{Item, SweepCall, Sweeper};
 
 use crate::{
     units::Timestamp,
-    yagna::{CallError, Response, Status},
+    yagna::{CallError, Response, SessionId, Status},
 };
 
 /// What the machine waits for; timers of the same instant fire in this order.
@@ -47,6 +56,8 @@ pub enum TimerKey {
     Sweep(Item),
     /// Something of a market.
     Market(MarketId, MarketTimer),
+    /// Something of a cluster.
+    Cluster(ClusterId, ClusterTimer),
 }
 
 /// Why a call was made, so that its reply finds its way.
@@ -55,6 +66,14 @@ enum Purpose {
     Funds(FundsCall),
     Sweep(SweepCall),
     Market(MarketId, MarketCall),
+    Cluster(ClusterId, ClusterCall),
+    /// Whatever comes back, nothing depends on it.
+    Forgotten,
+}
+
+/// The timer of a cluster.
+const fn timer_of(cluster: ClusterId, timer: ClusterTimer) -> TimerKey {
+    TimerKey::Cluster(cluster, timer)
 }
 
 /// The whole behaviour of the product, without clock, randomness, or I/O of its own.
@@ -76,7 +95,9 @@ enum Purpose {
 pub struct Machine {
     fx: Effects,
     survey: Option<Survey>,
+    clusters: BTreeMap<ClusterId, Cluster>,
     sweeper: Sweeper,
+    is_shutting_down: bool,
     outbox: VecDeque<Output>,
 }
 
@@ -89,6 +110,8 @@ pub struct View<'a>(&'a Machine);
 pub struct Load {
     /// Calls whose reply is awaited.
     pub calls: usize,
+    /// Looks at nodes that are under way.
+    pub probes: usize,
     /// Armed timers.
     pub timers: usize,
     /// Offers remembered, in the fullest market.
@@ -108,7 +131,8 @@ impl Machine {
 
     /// A machine that goes on after a crash; `durable` is the fold of the journal.
     ///
-    /// A survey does not outlive its process: what is left of one is ended.
+    /// A survey does not outlive its process: what is left of one is ended. Clusters go on where
+    /// they were.
     #[must_use]
     pub fn recover(seed: Seed, durable: Durable, now: Timestamp) -> Self {
         Self::build(seed, Planted::default(), durable, now)
@@ -125,12 +149,31 @@ impl Machine {
         let mut machine = Self {
             fx: Effects::new(seed, planted, durable, now),
             survey: None,
+            clusters: BTreeMap::new(),
             sweeper: Sweeper::default(),
+            is_shutting_down: false,
             outbox: VecDeque::new(),
         };
         machine.sweeper.adopt(&mut machine.fx);
+        machine.bury_stillborn();
+        let clusters: Vec<ClusterId> = machine.fx.durable().clusters().keys().copied().collect();
+        for id in clusters {
+            let cluster = Cluster::recover(&mut machine.fx, id);
+            machine.clusters.insert(id, cluster);
+        }
+        machine.tend_clusters();
         machine.outbox.extend(machine.fx.take());
         machine
+    }
+
+    /// Nothing was done for a cluster of which only the beginning was written.
+    fn bury_stillborn(&mut self) {
+        let found: Vec<(ClusterId, ClusterName)> =
+            self.fx.durable().stillborn().map(|(id, name)| (id, name.clone())).collect();
+        for (cluster, name) in found {
+            let next_node = self.fx.durable().next_node(&name);
+            self.fx.record_common(CommonRecord::ClusterClosed { cluster, name, next_node });
+        }
     }
 
     /// Takes one input.
@@ -144,9 +187,11 @@ impl Machine {
         match input {
             Input::Requested { id, command } => self.on_request(id, command),
             Input::Replied { call, result } => self.on_reply(call, result),
+            Input::Probed { probe, outcome } => self.on_probed(probe, outcome),
             Input::Elapsed => self.on_elapsed(),
         }
         self.advance_survey();
+        self.tend_clusters();
         self.outbox.extend(self.fx.take());
     }
 
@@ -185,7 +230,124 @@ impl Machine {
                     self.fx.emit(Output::Answer { id, answer });
                 }
             }
+            Command::RequestNodes(_)
+            | Command::TerminateNode { .. }
+            | Command::SetTags { .. }
+            | Command::EndCluster { .. }
+            | Command::SetBudget { .. }
+            | Command::Shutdown => {
+                let answer = self.answer(command);
+                self.fx.emit(Output::Answer { id, answer });
+            }
         }
+    }
+
+    /// Does what is asked of clusters, and says what to answer.
+    fn answer(&mut self, command: Command) -> Answer {
+        match command {
+            Command::RequestNodes(request) if self.is_shutting_down => {
+                answer_unknown(&Command::RequestNodes(request), RequestError::ShuttingDown)
+            }
+            Command::RequestNodes(request) => {
+                let id = self.cluster_for(&request);
+                let fx = &mut self.fx;
+                let cluster = self.clusters.get_mut(&id);
+                let nodes = cluster.map(|cluster| cluster.request_nodes(fx, &request));
+                Answer::NodesRequested(nodes.unwrap_or(Err(RequestError::UnknownCluster)))
+            }
+            Command::TerminateNode { cluster, node } => {
+                Answer::NodeTerminated(
+                    self.with_node(&cluster, node, |it, fx| it.terminate_node(fx, node)),
+                )
+            }
+            Command::SetTags { cluster, node, tags } => {
+                Answer::TagsSet(
+                    self.with_node(&cluster, node, |it, fx| it.set_tags(fx, node, tags)),
+                )
+            }
+            Command::EndCluster { cluster } => match self.current(&cluster) {
+                Some(id) => {
+                    if let Some(cluster) = self.clusters.get_mut(&id) {
+                        cluster.end(&mut self.fx, EndReason::Asked);
+                    }
+                    Answer::ClusterEnding(Ok(()))
+                }
+                None => Answer::ClusterEnding(Err(RequestError::UnknownCluster)),
+            },
+            Command::SetBudget { cluster, total } => {
+                let id = self.current(&cluster);
+                let cluster = id.and_then(|id| self.clusters.get_mut(&id));
+                let set = cluster.map(|cluster| cluster.set_budget(&mut self.fx, total));
+                Answer::BudgetSet(set.unwrap_or(Err(RequestError::UnknownCluster)))
+            }
+            Command::Shutdown => {
+                self.is_shutting_down = true;
+                for cluster in self.clusters.values_mut() {
+                    cluster.end(&mut self.fx, EndReason::Shutdown);
+                }
+                Answer::ShuttingDown
+            }
+            Command::Survey(_) | Command::EndSurvey => Answer::Ending(false),
+        }
+    }
+
+    /// The cluster that a request belongs to; one that ends is succeeded by a new one.
+    fn cluster_for(&mut self, request: &NodeRequest) -> ClusterId {
+        if let Some(id) = self.current(&request.cluster) {
+            return id;
+        }
+        let fx = &mut self.fx;
+        let (id, name) = (fx.durable().next_cluster(), request.cluster.clone());
+        let first_node = match fx.planted(Bug::NodeIdsReused) {
+            true => NodeId(0),
+            false => fx.durable().next_node(&name),
+        };
+        let drawn =
+            |nth| fx.seed.draw("session", fx.now.as_unix_micros(), u64::from(id.0) << 8 | nth);
+        let session = SessionId::from(format!("{:016x}{:016x}", drawn(0), drawn(1)));
+        fx.record_common(CommonRecord::ClusterOpened { cluster: id, name: name.clone() });
+        let plan = Box::new(request.plan.clone());
+        let opened = ClusterRecord::Opened { name, session, plan, at: fx.now, first_node };
+        fx.record_cluster(id, opened);
+        self.clusters.insert(id, Cluster::open(fx, id));
+        id
+    }
+
+    /// The cluster of this name that does not end.
+    fn current(&self, name: &ClusterName) -> Option<ClusterId> {
+        let mut clusters = self.fx.durable().clusters().iter().rev();
+        clusters.find(|(_, it)| it.name == *name && it.ending.is_none()).map(|(id, _)| *id)
+    }
+
+    /// Does something with a node, in whichever cluster of that name it is.
+    fn with_node<T>(
+        &mut self,
+        name: &ClusterName,
+        node: NodeId,
+        act: impl FnOnce(&mut Cluster, &mut Effects) -> Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
+        let mut of_name =
+            self.fx.durable().clusters().iter().rev().filter(|(_, it)| it.name == *name).peekable();
+        if of_name.peek().is_none() {
+            return Err(RequestError::UnknownCluster);
+        }
+        let id = of_name.find(|(_, it)| it.nodes.contains_key(&node)).map(|(id, _)| *id);
+        let cluster = id.and_then(|id| self.clusters.get_mut(&id));
+        cluster.map_or(Err(RequestError::UnknownNode), |cluster| act(cluster, &mut self.fx))
+    }
+
+    fn on_probed(&mut self, probe: ProbeId, outcome: Result<(), String>) {
+        if let Some(Purpose::Cluster(id, call)) = self.fx.finish_probe(probe)
+            && let Some(cluster) = self.clusters.get_mut(&id)
+        {
+            cluster.on_probed(&mut self.fx, call, outcome);
+        }
+    }
+
+    /// Lets every cluster react to what changed in it; closes those of which nothing is left.
+    fn tend_clusters(&mut self) {
+        let (fx, sweeper) = (&mut self.fx, &mut self.sweeper);
+        self.clusters.retain(|_, cluster| !cluster.tend(fx, sweeper));
     }
 
     fn on_reply(&mut self, call: CallId, result: Result<Response, CallError>) {
@@ -205,6 +367,19 @@ impl Machine {
                     survey.funds.on_reply(&mut self.fx, call, result, &mut self.sweeper);
                 if let Some(decorations) = decorations {
                     survey.on_funded(&mut self.fx, &decorations);
+                }
+            }
+            Purpose::Cluster(id, call) => {
+                if let Some(cluster) = self.clusters.get_mut(&id) {
+                    cluster.on_reply(&mut self.fx, call, result);
+                }
+            }
+            Purpose::Forgotten => {}
+            Purpose::Market(id, call) if self.owner(id).is_some() => {
+                let (fx, sweeper) = (&mut self.fx, &mut self.sweeper);
+                let owner = self.clusters.values_mut().find(|cluster| cluster.has_market(id));
+                if let Some(cluster) = owner {
+                    cluster.on_market_reply(fx, id, call, result, sweeper);
                 }
             }
             Purpose::Market(id, call) => {
@@ -228,6 +403,18 @@ impl Machine {
                     }
                 }
                 TimerKey::Sweep(item) => self.sweeper.on_timer(&mut self.fx, item),
+                TimerKey::Cluster(id, timer) => {
+                    if let Some(cluster) = self.clusters.get_mut(&id) {
+                        cluster.on_timer(&mut self.fx, timer);
+                    }
+                }
+                TimerKey::Market(id, timer) if self.owner(id).is_some() => {
+                    let (fx, sweeper) = (&mut self.fx, &mut self.sweeper);
+                    let owner = self.clusters.values_mut().find(|cluster| cluster.has_market(id));
+                    if let Some(cluster) = owner {
+                        cluster.on_market_timer(fx, id, timer, sweeper);
+                    }
+                }
                 TimerKey::Market(id, timer) => {
                     let market =
                         self.survey.as_mut().and_then(|survey| survey.markets.get_mut(&id));
@@ -237,6 +424,10 @@ impl Machine {
                 }
             }
         }
+    }
+
+    fn owner(&self, market: MarketId) -> Option<ClusterId> {
+        self.clusters.iter().find(|(_, cluster)| cluster.has_market(market)).map(|(id, _)| *id)
     }
 
     fn on_survey_timer(&mut self) {
@@ -267,6 +458,18 @@ impl<'a> View<'a> {
         self.0.fx.durable()
     }
 
+    /// What a cluster has spent and promised at `now`.
+    #[must_use]
+    pub fn ledger(self, cluster: ClusterId, now: Timestamp) -> Option<Ledger> {
+        self.durable().cluster(cluster).map(|state| payment::ledger::ledger(state, now))
+    }
+
+    /// Whether requests for nodes are refused.
+    #[must_use]
+    pub const fn is_shutting_down(self) -> bool {
+        self.0.is_shutting_down
+    }
+
     /// How far the running survey is.
     #[must_use]
     pub fn survey(self) -> Option<SurveyProgress> {
@@ -276,7 +479,7 @@ impl<'a> View<'a> {
     /// Whether nothing is left to do.
     #[must_use]
     pub fn is_idle(self) -> bool {
-        self.0.survey.is_none() && self.0.sweeper.is_done()
+        self.0.survey.is_none() && self.0.clusters.is_empty() && self.0.sweeper.is_done()
     }
 
     /// How much of each bounded thing there is.
@@ -286,7 +489,13 @@ impl<'a> View<'a> {
         let (offers, negotiations) = markets.fold((0, 0), |(offers, negotiations), market| {
             (offers.max(market.pool_size()), negotiations.max(market.negotiations()))
         });
+        let clusters = self.0.clusters.values().map(Cluster::market_load);
+        let (offers, negotiations) = clusters
+            .fold((offers, negotiations), |(offers, negotiations), load| {
+                (offers.max(load.0), negotiations.max(load.1))
+            });
         Load {
+            probes: self.0.fx.probes_in_flight(),
             calls: self.0.fx.calls_in_flight(),
             timers: self.0.fx.timers.len(),
             offers,

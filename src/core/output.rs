@@ -1,22 +1,30 @@
 //! What to do.
 
-use std::fmt;
+use std::{fmt, net::Ipv4Addr};
+
+use thiserror::Error;
 
 use super::{
-    ids::{CallId, RequestId},
-    record::Record,
+    cluster::{plan::ClusterName, state::NodeState},
+    ids::{CallId, ClusterId, NodeId, ProbeId, RequestId},
+    record::{JournalId, Record},
     survey::{SurveyError, SurveyReport},
 };
 use crate::{
-    units::{Span, Timestamp},
-    yagna::{Request, request::Endpoint},
+    units::{Glm, Span, Timestamp},
+    yagna::{NetworkId, Request, request::Endpoint},
 };
 
 /// Everything the machine causes, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Append and sync before executing any later output.
-    Persist(Vec<Record>),
+    Persist {
+        /// To which journal.
+        journal: JournalId,
+        /// What.
+        records: Vec<Record>,
+    },
     /// The one answer to a request.
     Answer {
         /// Which request.
@@ -38,8 +46,31 @@ pub enum Output {
         /// Which call.
         call: CallId,
     },
+    /// Look at a node from outside; exactly one `Probed` comes back, or the process dies.
+    Probe {
+        /// Names the outcome.
+        probe: ProbeId,
+        /// What to look at.
+        what: Probe,
+        /// How long to wait before it counts as a failure.
+        patience: Span,
+    },
     /// Something that the user should know.
     Notify(Notice),
+}
+
+/// A look at a node from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Whether a command runs over ssh.
+    Ssh {
+        /// The cluster, whose key opens the node.
+        cluster: ClusterId,
+        /// The private network that leads there.
+        network: NetworkId,
+        /// The node's address in it.
+        ip: Ipv4Addr,
+    },
 }
 
 /// What a request is answered with.
@@ -49,6 +80,52 @@ pub enum Answer {
     Surveyed(Result<Box<SurveyReport>, SurveyError>),
     /// To `EndSurvey`: whether a survey was running.
     Ending(bool),
+    /// To `RequestNodes`: the ids of the new nodes.
+    NodesRequested(Result<Vec<NodeId>, RequestError>),
+    /// To `TerminateNode`: how the node stood.
+    NodeTerminated(Result<NodeState, RequestError>),
+    /// To `SetTags`.
+    TagsSet(Result<(), RequestError>),
+    /// To `EndCluster`.
+    ClusterEnding(Result<(), RequestError>),
+    /// To `SetBudget`.
+    BudgetSet(Result<(), RequestError>),
+    /// To `Shutdown`.
+    ShuttingDown,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// There is no such cluster.
+    #[error("Cluster with given name not found")]
+    UnknownCluster,
+    /// The cluster has no such node.
+    #[error("Node with given id not found")]
+    UnknownNode,
+    /// The manager stops.
+    #[error("Action not allowed while server is shutting down!")]
+    ShuttingDown,
+    /// The key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// There would be too many nodes.
+    #[error("the cluster may have {limit} workers at once, and would have {wanted}")]
+    OverLimit {
+        /// How many workers there may be.
+        limit: u32,
+        /// How many there would be.
+        wanted: u32,
+    },
+    /// A cluster has one head.
+    #[error("the cluster has a head node")]
+    SecondHead,
+    /// What is spent or promised is more than the new budget.
+    #[error("{committed} GLM of the budget are spent or reserved; it cannot be less")]
+    BudgetTooSmall {
+        /// What is spent or promised.
+        committed: Glm,
+    },
 }
 
 /// Something that the user should know; it asks for no reaction of the shell.
@@ -70,6 +147,13 @@ pub enum Notice {
     },
     /// The daemon lost our demand (it restarted, or the demand was too old); it is published anew.
     DemandLost,
+    /// Something about a cluster, such as a budget that is nearly spent.
+    Cluster {
+        /// Which one.
+        cluster: ClusterName,
+        /// What.
+        what: String,
+    },
     /// Something could not be undone in time; it ends by itself.
     LeftBehind {
         /// What it is.
@@ -89,6 +173,7 @@ impl fmt::Display for Notice {
                 write!(f, "the daemon fails at {}, trying again ({why})", endpoint.name())
             }
             Self::DemandLost => f.write_str("the daemon lost our demand, publishing it again"),
+            Self::Cluster { cluster, what } => write!(f, "[{cluster}] {what}"),
             Self::LeftBehind { what, .. } => {
                 write!(f, "could not undo {what}; the daemon ends it by itself")
             }

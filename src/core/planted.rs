@@ -39,11 +39,73 @@ pub enum Bug {
     PollImpatient,
     /// A survey waits until everything is undone, however long that takes (V4).
     EndUnbounded,
+    /// A repeated request starts other nodes (A1).
+    KeyForgotten,
+    /// More workers are started than there may be (L8).
+    LimitIgnored,
+    /// A cluster that begins again gives its nodes the old ids (L4).
+    NodeIdsReused,
+    /// A cluster goes on without its head (L7).
+    HeadLossIgnored,
+    /// A node that does not come up is never given up (V1).
+    StartEndless,
+    /// A step that does not end is waited for (V1).
+    StepEndless,
+    /// After its first node a shape is never looked for again (V1).
+    ShopNeverReopens,
+    /// A demand stays published when nobody waits (K2).
+    ShopLeftOpen,
+    /// The funds stay set aside after the end (M8).
+    EndLeavesFunds,
+    /// The private network is not removed (L10).
+    NetworkLeaked,
+    /// Nobody is warned that the budget runs out (M1).
+    BudgetUnwatched,
+    /// The budget is no limit for nodes that run (M1).
+    BudgetSoft,
+    /// An agreement is signed without setting its cost aside (M1).
+    NothingReserved,
+    /// The limit of GLM per hour is no limit (M1).
+    RateIgnored,
+    /// Every bill is paid, however high (M3).
+    CapIgnored,
+    /// A bill is not paid, and nobody learns why (M6).
+    DisputeUnrecorded,
+    /// Bills of one agreement are accepted side by side (M2).
+    AcceptsOvertake,
+    /// An acceptance without an acknowledgement counts as refused (M6).
+    TimeoutMeansRefused,
+    /// An allocation whose reply was lost is forgotten (M10).
+    FundsDoubtForgotten,
+    /// After one failure debit notes are not listened to any more (M6).
+    NotesEnd,
+    /// After one failure agreements are not listened to any more (V1).
+    WatchEnds,
+    /// Two nodes are placed on one provider in one network (L6).
+    ProviderTwice,
+    /// All nodes get the same address (L6).
+    AddressReused,
+    /// An agreement whose confirmation is in doubt is forgotten (L1).
+    DoubtMeansRefused,
+    /// A refused agreement counts as approved (L9).
+    RefusalIsApproval,
+    /// An agreement whose activity failed is forgotten (L1).
+    CreateFailureKept,
+    /// Activities are not destroyed (L2).
+    ActivityLeaked,
+    /// An agreement that cannot be ended at once is forgotten (L1).
+    TerminateOnce,
+    /// What was interrupted by a crash is started once more (L5).
+    StartTwice,
+    /// A provider that failed is asked again at once (K4).
+    ProviderForgiven,
+    /// One ssh failure ends a node (V1).
+    ThreeStrikes,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 48] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -61,7 +123,44 @@ impl Bug {
         Self::AnswerForgotten,
         Self::PollImpatient,
         Self::EndUnbounded,
+        Self::KeyForgotten,
+        Self::LimitIgnored,
+        Self::NodeIdsReused,
+        Self::HeadLossIgnored,
+        Self::StartEndless,
+        Self::StepEndless,
+        Self::ShopNeverReopens,
+        Self::ShopLeftOpen,
+        Self::EndLeavesFunds,
+        Self::NetworkLeaked,
+        Self::BudgetUnwatched,
+        Self::BudgetSoft,
+        Self::NothingReserved,
+        Self::RateIgnored,
+        Self::CapIgnored,
+        Self::DisputeUnrecorded,
+        Self::AcceptsOvertake,
+        Self::TimeoutMeansRefused,
+        Self::FundsDoubtForgotten,
+        Self::NotesEnd,
+        Self::WatchEnds,
+        Self::ProviderTwice,
+        Self::AddressReused,
+        Self::DoubtMeansRefused,
+        Self::RefusalIsApproval,
+        Self::CreateFailureKept,
+        Self::ActivityLeaked,
+        Self::TerminateOnce,
+        Self::StartTwice,
+        Self::ProviderForgiven,
+        Self::ThreeStrikes,
     ];
+
+    /// Whether it shows in the life of clusters; all others show in surveys.
+    #[must_use]
+    pub fn is_of_clusters(self) -> bool {
+        self >= Self::KeyForgotten
+    }
 }
 
 /// The bugs of one machine: at most one, and none in production.

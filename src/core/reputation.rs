@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{units::Timestamp, yagna::ProviderId};
 
 /// One provider's standing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// Not hired before this instant; none means that it was never blamed.
     pub blacklisted_until: Option<Timestamp>,
@@ -16,7 +18,7 @@ pub struct Standing {
 }
 
 /// Every provider's standing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reputation(pub BTreeMap<ProviderId, Standing>);
 
 impl Reputation {

@@ -13,7 +13,7 @@ use super::{
     effects::Effects,
     ids::{MarketId, RequestId},
     market::{
-        Market, MarketPlan,
+        Goal, Market, MarketPlan,
         funnel::Funnel,
         limits::Limits,
         spec::{Image, NodeSpec},
@@ -165,8 +165,10 @@ impl Survey {
         let reputation = Arc::new(self.plan.reputation.clone());
         let subnets =
             [Some(&self.plan.spec.subnet_tag), self.plan.spec.priority_subnet_tag.as_ref()];
-        for (id, subnet_tag) in (0..).map(MarketId).zip(subnets.into_iter().flatten()) {
+        for subnet_tag in subnets.into_iter().flatten() {
+            let id = fx.fresh_market();
             let plan = MarketPlan {
+                goal: Goal::Survey,
                 spec: Arc::clone(&spec),
                 subnet_tag: subnet_tag.clone(),
                 image: self.plan.image.clone(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Purpose, TimerKey, backoff::Backoff, effects::Effects, market::demand::EXPIRATION,
-    output::Notice, planted::Bug, record::Record,
+    output::Notice, planted::Bug, record::CommonRecord,
 };
 use crate::{
     units::{Span, Timestamp},
@@ -174,7 +174,10 @@ impl Sweeper {
             .find(|demand| demand.body.properties.number(EXPIRATION) == Some(millis.as_str()));
         match ours {
             Some(demand) => {
-                fx.record(Record::DemandPublished { mark, subscription: demand.id.clone() });
+                fx.record_common(CommonRecord::DemandPublished {
+                    mark,
+                    subscription: demand.id.clone(),
+                });
                 self.on_timer(fx, item);
             }
             None => self.ended(fx, item),
@@ -185,7 +188,10 @@ impl Sweeper {
         let Item::Allocation(mark) = item else { return };
         match found.iter().find(|allocation| allocation.timeout == Some(mark)) {
             Some(ours) => {
-                fx.record(Record::AllocationCreated { mark, allocation: ours.id.clone() });
+                fx.record_common(CommonRecord::AllocationCreated {
+                    mark,
+                    allocation: ours.id.clone(),
+                });
                 self.on_timer(fx, item);
             }
             None => self.ended(fx, item),
@@ -195,8 +201,8 @@ impl Sweeper {
     fn ended(&mut self, fx: &mut Effects, item: Item) {
         self.unwanted.remove(&item);
         match item {
-            Item::Demand(mark) => fx.record(Record::DemandEnded { mark }),
-            Item::Allocation(mark) => fx.record(Record::AllocationEnded { mark }),
+            Item::Demand(mark) => fx.record_common(CommonRecord::DemandEnded { mark }),
+            Item::Allocation(mark) => fx.record_common(CommonRecord::AllocationEnded { mark }),
         }
     }
 

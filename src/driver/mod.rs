@@ -18,6 +18,7 @@ use tokio::{
 };
 
 pub mod appkey;
+pub mod journal;
 
 use crate::{
     core::{
@@ -137,8 +138,11 @@ impl Shell {
 
     fn execute(&mut self, output: Output) -> Option<Told> {
         match output {
-            Output::Persist(_) | Output::Answer { answer: Answer::Ending(_), .. } => None,
+            Output::Persist { .. }
+            | Output::Probe { .. }
+            | Output::Answer { answer: Answer::Ending(_), .. } => None,
             Output::Answer { answer: Answer::Surveyed(result), .. } => Some(Told::Report(result)),
+            Output::Answer { .. } => None,
             Output::Call { call, request, patience } => {
                 self.start(call, request, patience);
                 None

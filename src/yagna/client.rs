@@ -9,7 +9,7 @@ use super::{
     error::CallError,
     request::Request,
     response::Response,
-    wire::{self, MARKET_PREFIX, PAYMENT_PREFIX},
+    wire::{self, ACTIVITY_PREFIX, MARKET_PREFIX, NET_PREFIX, PAYMENT_PREFIX},
 };
 use crate::{
     http::{Outgoing, Transport, TransportError},
@@ -44,6 +44,10 @@ pub struct Endpoints {
     pub market: Option<Url>,
     /// Stands for the base and the prefix of the payment API (`YAGNA_PAYMENT_URL`).
     pub payment: Option<Url>,
+    /// Stands for the base and the prefix of the activity API (`YAGNA_ACTIVITY_URL`).
+    pub activity: Option<Url>,
+    /// Stands for the base and the prefix of the API of private networks (`YAGNA_NET_URL`).
+    pub net: Option<Url>,
 }
 
 /// A key to the daemon: it selects one of its identities. Debug output never shows it.
@@ -79,6 +83,7 @@ impl Yagna for Client {
             method: encoded.method,
             url,
             bearer: Some(self.app_key.as_str()),
+            headers: encoded.headers,
             body: encoded.body,
         };
         let response = self.transport.send(outgoing, patience).await?;
@@ -90,13 +95,20 @@ impl Endpoints {
     fn any_https(&self) -> bool {
         [Some(&self.base), self.market.as_ref(), self.payment.as_ref()]
             .into_iter()
+            .chain([self.activity.as_ref(), self.net.as_ref()])
             .flatten()
             .any(|url| url.scheme() == "https")
     }
 
     /// The address of `path`, which begins with the prefix of its API.
     fn url(&self, path: &str) -> Result<Url, url::ParseError> {
-        let replaced = [(MARKET_PREFIX, &self.market), (PAYMENT_PREFIX, &self.payment)]
+        let prefixes = [
+            (MARKET_PREFIX, &self.market),
+            (PAYMENT_PREFIX, &self.payment),
+            (ACTIVITY_PREFIX, &self.activity),
+            (NET_PREFIX, &self.net),
+        ];
+        let replaced = prefixes
             .into_iter()
             .find_map(|(prefix, url)| Some((url.as_ref()?, path.strip_prefix(prefix)?)));
         let (base, rest) = replaced.unwrap_or((&self.base, path));
@@ -109,7 +121,7 @@ impl Endpoints {
 
 impl From<Url> for Endpoints {
     fn from(base: Url) -> Self {
-        Self { base, market: None, payment: None }
+        Self { base, market: None, payment: None, activity: None, net: None }
     }
 }
 
@@ -162,7 +174,7 @@ mod tests {
         let endpoints = Endpoints {
             base: url("http://host:1"),
             market: Some(url("https://market/")),
-            payment: None,
+            ..Endpoints::from(url("http://host:1"))
         };
 
         assert!(endpoints.any_https());

@@ -11,8 +11,12 @@ impl Status {
     pub const UNAUTHORIZED: Self = Self(401);
     /// No such thing.
     pub const NOT_FOUND: Self = Self(404);
+    /// It did not happen in time; ask again.
+    pub const TIMEOUT: Self = Self(408);
     /// It was there once.
     pub const GONE: Self = Self(410);
+    /// The daemon did it, but the provider has not said that it knows.
+    pub const GATEWAY_TIMEOUT: Self = Self(504);
 }
 
 /// Why there is no response.

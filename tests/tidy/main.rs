@@ -16,11 +16,23 @@ use std::fs;
 use source::Source;
 
 /// Rust files longer than `shape::FILE_LINES_MAX`, each with the reason.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] = &[
+    ("sim/src/drill/engine.rs", "one drill: the loop, and what it wires together"),
+    ("src/core/cluster/state.rs", "what a cluster remembers, and how each record changes it"),
+    ("src/core/payment/bills.rs", "the life of a bill from the event to the decision"),
+];
 
 /// Functions longer than `shape::FUNCTION_LINES_MAX`, as `path:name`, each with the reason.
-const LONG_FUNCTIONS: &[(&str, &str)] =
-    &[("sim/src/yagna/desk.rs:handle", "one arm for each request, and nothing else")];
+const LONG_FUNCTIONS: &[(&str, &str)] = &[
+    ("sim/src/yagna/desk.rs:handle", "one arm for each request, and nothing else"),
+    ("src/yagna/wire/client_side.rs:path", "one arm for each request, and nothing else"),
+    ("src/yagna/wire/client_side.rs:body", "one arm for each request, and nothing else"),
+    ("src/yagna/wire/client_side.rs:read", "one arm for each request, and nothing else"),
+    (
+        "src/yagna/wire/server_side.rs:encode_response",
+        "one arm for each response, and nothing else",
+    ),
+];
 
 fn assert_clean(offences: Vec<String>) {
     assert!(offences.is_empty(), "\n{}\n", offences.join("\n"));

@@ -3,13 +3,14 @@
 use crate::source::{Source, is_word};
 
 /// The pure modules of the library.
-pub(crate) const PURE: &[&str] = &["config", "core", "units", "yagna"];
+pub(crate) const PURE: &[&str] = &["config", "core", "journal", "units", "yagna"];
 
 /// What each pure module may import of ours, besides itself.
 const BELOW: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("yagna", &["units"]),
     ("core", &["units", "yagna"]),
+    ("journal", &["units", "core"]),
     ("config", &["units", "core"]),
 ];
 

@@ -78,7 +78,7 @@ proptest! {
         path in "(/market-api/v1/demands|/payment-api/v1)?[/%?&=a-f0-9.☃]{0,30}",
         body in proptest::option::of(vec(any::<u8>(), 0..16)),
     ) {
-        let _ = wire::decode_request(&HttpRequest { method, path, body });
+        let _ = wire::decode_request(&HttpRequest { method, path, headers: &[], body });
     }
 }
 

@@ -127,6 +127,7 @@ fn what_a_requestor_leaves_out_gets_the_defaults_of_the_daemon() {
         wire::decode_request(&HttpRequest {
             method: Method::Get,
             path: path.to_owned(),
+            headers: &[],
             body: None,
         })
     };
@@ -134,6 +135,7 @@ fn what_a_requestor_leaves_out_gets_the_defaults_of_the_daemon() {
         wire::decode_request(&HttpRequest {
             method: Method::Post,
             path: "/payment-api/v1/allocations".to_owned(),
+            headers: &[],
             body: Some(body.into()),
         })
     };

@@ -12,7 +12,7 @@ use ray_on_golem::yagna::{
 };
 use serde_json::Value;
 
-const RECORDINGS: usize = 137;
+const RECORDINGS: usize = 256;
 
 #[test]
 fn every_recording_has_one_outcome() {
@@ -65,6 +65,7 @@ impl Recording {
                 method: Method::from_name(request["method"].as_str().expect("a method"))
                     .expect("a method of ours"),
                 path: target[slash..].to_owned(),
+                headers: &[],
                 body: body(&request["body"]),
             },
             response: HttpResponse {
@@ -78,7 +79,8 @@ impl Recording {
     /// The endpoint by the look of method and path, which is not how the codec finds it.
     fn endpoint(&self) -> Endpoint {
         let path = self.request.path.split('?').next().unwrap_or_default();
-        let tail: Vec<_> = path.trim_start_matches('/').split('/').skip(2).collect();
+        let prefix = if path.starts_with("/net-api") { 3 } else { 2 };
+        let tail: Vec<_> = path.trim_start_matches('/').split('/').skip(prefix).collect();
         match (self.request.method, tail.as_slice()) {
             (Method::Get, []) if path == "/me" => Endpoint::WhoAmI,
             (Method::Post, ["allocations"]) => Endpoint::CreateAllocation,
@@ -91,6 +93,43 @@ impl Recording {
             (Method::Get, ["demands", _, "events"]) => Endpoint::CollectEvents,
             (Method::Post, ["demands", _, "proposals", _]) => Endpoint::CounterProposal,
             (Method::Post, ["demands", _, "proposals", _, "reject"]) => Endpoint::RejectProposal,
+            (Method::Put, ["allocations", _]) => Endpoint::AmendAllocation,
+            (Method::Post, ["agreements"]) => Endpoint::CreateAgreement,
+            (Method::Get, ["agreements"]) => Endpoint::ListAgreements,
+            (Method::Get, ["agreements", _]) => Endpoint::GetAgreement,
+            (Method::Post, ["agreements", _, "confirm"]) => Endpoint::ConfirmAgreement,
+            (Method::Post, ["agreements", _, "wait"]) => Endpoint::AwaitApproval,
+            (Method::Post, ["agreements", _, "cancel"]) => Endpoint::CancelAgreement,
+            (Method::Post, ["agreements", _, "terminate"]) => Endpoint::TerminateAgreement,
+            (Method::Get, ["agreementEvents"]) => Endpoint::CollectAgreementEvents,
+            _ => self.endpoint_of_deal(path, &tail),
+        }
+    }
+
+    fn endpoint_of_deal(&self, path: &str, tail: &[&str]) -> Endpoint {
+        match (self.request.method, tail) {
+            (Method::Post, ["activity"]) => Endpoint::CreateActivity,
+            (Method::Get, ["activity"]) => Endpoint::ListActivities,
+            (Method::Delete, ["activity", _]) => Endpoint::DestroyActivity,
+            (Method::Get, ["activity", _, "state"]) => Endpoint::GetActivityState,
+            (Method::Post, ["activity", _, "exec"]) => Endpoint::Execute,
+            (Method::Get, ["activity", _, "exec", _]) => Endpoint::CollectResults,
+            (Method::Post, ["net"]) => Endpoint::CreateNetwork,
+            (Method::Get, ["net"]) => Endpoint::ListNetworks,
+            (Method::Delete, ["net", _]) => Endpoint::RemoveNetwork,
+            (Method::Post, ["net", _, "nodes"]) => Endpoint::AddNode,
+            (Method::Delete, ["net", _, "nodes", _]) => Endpoint::RemoveNode,
+            (Method::Get, ["debitNoteEvents"]) => Endpoint::CollectDebitNoteEvents,
+            (Method::Get, ["invoiceEvents"]) => Endpoint::CollectInvoiceEvents,
+            (Method::Get, ["debitNotes"]) => Endpoint::ListDebitNotes,
+            (Method::Get, ["invoices"]) => Endpoint::ListInvoices,
+            (Method::Get, ["debitNotes", _]) => Endpoint::GetDebitNote,
+            (Method::Get, ["invoices", _]) => Endpoint::GetInvoice,
+            (Method::Post, ["debitNotes", _, "accept"]) => Endpoint::AcceptDebitNote,
+            (Method::Post, ["invoices", _, "accept"]) => Endpoint::AcceptInvoice,
+            (Method::Post, ["invoices", _, "reject"]) => Endpoint::RejectInvoice,
+            (Method::Get, ["batchCycle", _]) => Endpoint::GetBatchCycle,
+            (Method::Post, ["batchCycle"]) => Endpoint::SetBatchCycle,
             _ => panic!("{}: {path} is none of our endpoints", self.name),
         }
     }

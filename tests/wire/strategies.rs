@@ -16,6 +16,8 @@ use ray_on_golem::{
 };
 use serde_json::{Number, Value};
 
+use crate::hired;
+
 /// The last microsecond that RFC 3339 can write.
 const LAST_MICROS: u64 = 253_402_207_200_000_000;
 
@@ -24,6 +26,10 @@ pub(crate) fn config() -> ProptestConfig {
 }
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![1 => before_hiring(), 3 => hired::request()]
+}
+
+fn before_hiring() -> impl Strategy<Value = Request> {
     prop_oneof![
         Just(Request::WhoAmI),
         (id(), glm(), prop_oneof![time(), Just(Timestamp::NEVER)]).prop_map(
@@ -91,7 +97,11 @@ pub(crate) fn json_with_keys(keys: BoxedStrategy<String>) -> BoxedStrategy<Value
     .boxed()
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other half is in `hired`")]
 fn response_to(request: &Request) -> BoxedStrategy<Response> {
+    if let Some(response) = hired::response_to(request) {
+        return response;
+    }
     match request {
         Request::WhoAmI => (id(), ".*", ".*")
             .prop_map(|(id, name, role)| Response::Identity(Identity { id: id.into(), name, role }))
@@ -119,6 +129,7 @@ fn response_to(request: &Request) -> BoxedStrategy<Response> {
             id().prop_map(|id| Response::Countered(id.into())).boxed()
         }
         Request::RejectProposal { .. } => Just(Response::ProposalRejected).boxed(),
+        other => unreachable!("{other:?} comes after hiring"),
     }
 }
 
@@ -153,7 +164,7 @@ fn proposal() -> impl Strategy<Value = Proposal> {
     )
 }
 
-fn allocation() -> impl Strategy<Value = Allocation> {
+pub(crate) fn allocation() -> impl Strategy<Value = Allocation> {
     (id(), ".*", id(), [glm(), glm(), glm()], option::of(time())).prop_map(
         |(id, address, platform, [total, spent, remaining], timeout)| Allocation {
             id: id.into(),
@@ -167,22 +178,22 @@ fn allocation() -> impl Strategy<Value = Allocation> {
     )
 }
 
-fn body() -> impl Strategy<Value = DemandBody> {
+pub(crate) fn body() -> impl Strategy<Value = DemandBody> {
     (btree_map(".*", json(), 0..4), ".*").prop_map(|(properties, constraints)| DemandBody {
         properties: Properties(properties.into_iter().collect()),
         constraints,
     })
 }
 
-fn id() -> BoxedStrategy<String> {
+pub(crate) fn id() -> BoxedStrategy<String> {
     ".{1,12}".boxed()
 }
 
-fn glm() -> BoxedStrategy<Glm> {
+pub(crate) fn glm() -> BoxedStrategy<Glm> {
     any::<u128>().prop_map(Glm::from_atto).boxed()
 }
 
-fn time() -> BoxedStrategy<Timestamp> {
+pub(crate) fn time() -> BoxedStrategy<Timestamp> {
     (0..LAST_MICROS).prop_map(Timestamp::from_unix_micros).boxed()
 }
 

@@ -1,7 +1,7 @@
 //! The simulated daemon: the same verbs as the machine, no clock and no I/O of its own.
 //!
 //! It answers as yagna 0.17.6 does, words included, and drives the providers behind it. Each of its
-//! parts keeps its own state and says what it does with it; what is due is kept in one agenda.
+//! parts keeps its own state and says what it does with it; what is due is kept in one `Agenda`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -166,6 +166,11 @@ impl SimYagna {
     #[must_use]
     pub fn demands(&self) -> &[DemandBook] {
         self.market.books()
+    }
+
+    /// Every offer that our daemon knows now, for an auditor.
+    pub(crate) fn offers(&self) -> impl Iterator<Item = &provider::Offer> {
+        self.market.known_offers()
     }
 
     /// Every negotiation there ever was, for an auditor; counted anew by each call.

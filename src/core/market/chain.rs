@@ -2,13 +2,13 @@
 //!
 //! A chain ends by agreement, by a rejection from either side, by the provider's silence, or with
 //! its demand. The survey takes no draft: it counts it and rejects it at once, so that the provider
-//! is free for others.
+//! is free for others. A cluster keeps it for a while, to sign it.
 
 use std::sync::Arc;
 
 use super::{
-    Market, MarketCall, MarketTimer, demand, negotiate::Move, offer::Offer, pool::Place,
-    supply::Supply,
+    Draft, Goal, Market, MarketCall, MarketTimer, demand, hire::DRAFT_LIFE, negotiate::Move,
+    offer::Offer, pool::Place, supply::Supply,
 };
 use crate::{
     core::{
@@ -18,7 +18,7 @@ use crate::{
         market::negotiate::Terms,
         planted::Bug,
     },
-    units::{Span, Timestamp},
+    units::Span,
     yagna::{
         CallError, DemandBody, DemandEvent, Doubt, Proposal, ProposalId, ProposalState, Rejection,
         Request, Response,
@@ -36,7 +36,7 @@ const ROUNDS_MAX: u8 = 20;
 const EARLY_MAX: usize = 256;
 /// A proposal older than this share of its hour is not worth a negotiation.
 const MATCH_LIFE: Span = Span::mins(48);
-const NOT_NEEDED: &str = "No more needed";
+pub(super) const NOT_NEEDED: &str = "No more needed";
 
 /// A negotiation under way.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ enum Stage {
     Countering { answering: ProposalId },
     /// The provider thinks about it.
     Awaiting { counter: ProposalId },
+    /// The provider's last word is kept, to be signed.
+    Held { draft: Box<Draft> },
     /// The chain is decided; the provider is being told.
     Rejecting { draft: ProposalId, reason: String, tries: u8 },
 }
@@ -61,8 +63,16 @@ enum Stage {
 impl Chain {
     pub(super) fn is_decided(&self) -> bool {
         match self.stage {
-            Stage::Countering { .. } | Stage::Awaiting { .. } => false,
+            Stage::Countering { .. } | Stage::Awaiting { .. } | Stage::Held { .. } => false,
             Stage::Rejecting { .. } => true,
+        }
+    }
+
+    /// The draft that is kept for somebody to sign.
+    pub(super) fn draft(&self) -> Option<&Draft> {
+        match &self.stage {
+            Stage::Held { draft } => Some(draft),
+            Stage::Countering { .. } | Stage::Awaiting { .. } | Stage::Rejecting { .. } => None,
         }
     }
 }
@@ -74,13 +84,17 @@ impl Market {
         if !self.open || self.paused_until > fx.now {
             return;
         }
-        while self.chains.len() + self.strays < self.parallel {
+        while self.chains.len() + self.strays < self.breadth() {
             let next =
                 if fx.planted(Bug::WorstFirst) { self.pool.worst() } else { self.pool.best() };
             let Some(number) = next else { break };
             let Some(entry) = self.pool.get(number) else { break };
-            if let Some(until) = self.trouble_until(&entry.offer, fx.now) {
+            if let Some(until) = fx.troubles.until(&entry.offer.provider, fx.now) {
                 self.pool.put(number, Place::Parked(until));
+                continue;
+            }
+            if self.engaged.contains(&entry.offer.provider) {
+                self.pool.put(number, Place::Lost);
                 continue;
             }
             let is_fresh = fx.now.since(entry.matched_at) < MATCH_LIFE
@@ -94,6 +108,7 @@ impl Market {
         if let Some(at) = unparked_at {
             self.wake(fx, MarketTimer::Dispatch, at);
         }
+        self.watch_for_famine(fx);
     }
 
     fn open_chain(&mut self, fx: &mut Effects, number: OfferNo) {
@@ -216,6 +231,9 @@ impl Market {
                 let (draft, reason, tries) = (draft.clone(), reason.clone(), *tries);
                 self.send_rejection(fx, number, draft, reason, tries);
             }
+            Stage::Held { .. } => {
+                self.return_draft(fx, number, "No longer needed due to its near expiration");
+            }
         }
         self.dispatch(fx);
     }
@@ -275,15 +293,41 @@ impl Market {
         match self.judge(fx, &proposal, stated, rounds) {
             Ok((offer, Move::Take)) => {
                 self.funnel.agreed += 1;
-                self.supply.push(Supply::new(&offer));
-                self.clear(&offer);
-                self.reject(fx, number, proposal.id, NOT_NEEDED);
+                self.clear(fx, &offer);
+                match self.goal {
+                    Goal::Survey => {
+                        self.supply.push(Supply::new(&offer));
+                        self.reject(fx, number, proposal.id, NOT_NEEDED);
+                    }
+                    Goal::Hire => self.keep_draft(fx, number, offer, &proposal),
+                }
             }
             Ok((_, Move::Counter(terms))) => self.counter(fx, number, proposal.id, terms),
             Err(reason) => {
                 self.funnel.count_failure(&reason);
                 self.reject(fx, number, proposal.id, &reason);
             }
+        }
+    }
+
+    fn keep_draft(&mut self, fx: &mut Effects, number: OfferNo, offer: Offer, from: &Proposal) {
+        let Some(chain) = self.chains.get_mut(&number) else { return };
+        let key = format!("golem.com.payment.platform.{}.address", self.platform);
+        let payee = from.body.properties.text(&key).unwrap_or_default().to_owned();
+        let draft = Draft { offer, proposal: from.id.clone(), terms: chain.stated, payee };
+        chain.stage = Stage::Held { draft: Box::new(draft) };
+        self.wake(fx, MarketTimer::Chain(number), fx.now.plus(DRAFT_LIFE));
+        if !self.open {
+            self.return_draft(fx, number, NOT_NEEDED);
+        }
+    }
+
+    /// A draft that was kept goes back to its provider.
+    pub(super) fn return_draft(&mut self, fx: &mut Effects, number: OfferNo, reason: &str) {
+        let draft = self.chains.get(&number).and_then(Chain::draft);
+        if let Some(proposal) = draft.map(|draft| draft.proposal.clone()) {
+            fx.timers.cancel(&self.timer(MarketTimer::Chain(number)));
+            self.reject(fx, number, proposal, reason);
         }
     }
 
@@ -430,9 +474,13 @@ impl Market {
         self.end(fx, number);
     }
 
-    fn end(&mut self, fx: &mut Effects, number: OfferNo) {
+    pub(super) fn end(&mut self, fx: &mut Effects, number: OfferNo) {
         self.forget_chain(fx, number);
-        self.pool.finish(number);
+        match self.goal {
+            Goal::Survey => self.pool.finish(number),
+            // The next match of the offer counts again: a provider that is busy will be free.
+            Goal::Hire => self.pool.put(number, Place::Lost),
+        }
     }
 
     fn forget_chain(&mut self, fx: &mut Effects, number: OfferNo) {
@@ -468,23 +516,18 @@ impl Market {
         self.chains.values().any(|chain| chain.generation == generation)
     }
 
-    fn trouble_until(&self, offer: &Offer, now: Timestamp) -> Option<Timestamp> {
-        self.troubles.get(&offer.provider).map(|trouble| trouble.1).filter(|until| *until > now)
-    }
-
     /// The provider is left alone for a while: it was silent, or not to be reached.
-    fn blame(&mut self, fx: &mut Effects, number: OfferNo) {
-        let Some(entry) = self.pool.get(number) else { return };
-        let trouble =
-            self.troubles.entry(entry.offer.provider.clone()).or_insert((0, Timestamp::EPOCH));
-        trouble.0 += 1;
-        let pause =
-            Backoff::PROVIDER.pause(trouble.0, fx.seed, "provider", entry.offer.fingerprint);
-        trouble.1 = fx.now.plus(pause);
+    fn blame(&self, fx: &mut Effects, number: OfferNo) {
+        if let Some(entry) = self.pool.get(number) {
+            fx.blame(&entry.offer.provider);
+        }
     }
 
-    fn clear(&mut self, offer: &Offer) {
-        self.troubles.remove(&offer.provider);
+    fn clear(&mut self, fx: &mut Effects, offer: &Offer) {
+        if self.goal == Goal::Survey {
+            // A cluster forgives only a provider whose node came up.
+            fx.troubles.clear(&offer.provider);
+        }
         self.pauses = 0;
     }
 }

@@ -4,7 +4,7 @@
 //! first. Rules kept here: K1 to K5, M9, B1.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -19,11 +19,14 @@ pub mod spec;
 pub mod supply;
 
 mod chain;
+mod hire;
 mod pool;
 mod publication;
+mod trouble;
 
 use chain::Chain;
 use funnel::Funnel;
+pub(super) use hire::Draft;
 use limits::Limits;
 use negotiate::Bounds;
 use offer::Offer;
@@ -32,6 +35,7 @@ use publication::Publication;
 use score::Scorer;
 use spec::{Image, NodeSpec};
 use supply::Supply;
+pub(super) use trouble::Troubles;
 
 use super::{
     Purpose, TimerKey,
@@ -73,11 +77,23 @@ pub enum MarketTimer {
     Dispatch,
     /// A negotiation has waited long enough.
     Chain(OfferNo),
+    /// Nothing is left to negotiate, and something is wanted.
+    Starved,
+}
+
+/// What a market is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// To learn what there is: every draft is counted and rejected.
+    Survey,
+    /// To hire: drafts are kept for a while until somebody signs them.
+    Hire,
 }
 
 /// What a market is opened with.
 #[derive(Clone, Debug)]
 pub(super) struct MarketPlan {
+    pub(super) goal: Goal,
     pub(super) spec: Arc<NodeSpec>,
     pub(super) subnet_tag: String,
     pub(super) image: Image,
@@ -93,6 +109,15 @@ pub(super) struct MarketPlan {
 /// One market pipeline.
 pub(super) struct Market {
     id: MarketId,
+    goal: Goal,
+    /// How many drafts somebody waits for.
+    wanted: usize,
+    /// Providers that are taken, and not asked again until they are free.
+    engaged: BTreeSet<ProviderId>,
+    /// Whether a page of events may have been lost: the daemon hands out each of them once.
+    has_lost_events: bool,
+    /// How often in a row nothing was left to negotiate.
+    famines: u32,
     spec: Arc<NodeSpec>,
     subnet_tag: String,
     image: Image,
@@ -113,8 +138,6 @@ pub(super) struct Market {
     stray_drafts: VecDeque<(Generation, ProposalId)>,
     /// Counter-proposals by generation and terms.
     counters: BTreeMap<(Generation, u64, u64), Arc<DemandBody>>,
-    /// Failures in a row and the end of the pause, for providers in trouble.
-    troubles: BTreeMap<ProviderId, (u32, Timestamp)>,
     funnel: Funnel,
     supply: Vec<Supply>,
     parallel: usize,
@@ -135,6 +158,11 @@ impl Market {
         }
         let mut market = Self {
             id,
+            goal: plan.goal,
+            wanted: 0,
+            engaged: BTreeSet::new(),
+            has_lost_events: false,
+            famines: 0,
             bounds: demand::bounds(&plan.spec),
             funnel: Funnel::new(limits.as_slice().len()),
             limits,
@@ -152,7 +180,6 @@ impl Market {
             early: BTreeMap::new(),
             stray_drafts: VecDeque::new(),
             counters: BTreeMap::new(),
-            troubles: BTreeMap::new(),
             supply: Vec::new(),
             parallel: plan.parallel,
             strays: 0,
@@ -167,6 +194,8 @@ impl Market {
     /// Starts nothing new; decided negotiations are still told to their providers.
     pub(super) fn close(&mut self, fx: &mut Effects) {
         self.open = false;
+        self.drop_drafts(fx);
+        fx.timers.cancel(&self.timer(MarketTimer::Starved));
         fx.timers.cancel(&self.timer(MarketTimer::Dispatch));
         fx.timers.cancel(&self.timer(MarketTimer::Publish));
         let open = self.chains.values().filter(|chain| !chain.is_decided()).count();
@@ -206,6 +235,7 @@ impl Market {
             MarketTimer::Retire(generation) => self.retire(fx, generation, sweeper),
             MarketTimer::Dispatch => self.dispatch(fx),
             MarketTimer::Chain(number) => self.on_waited(fx, number),
+            MarketTimer::Starved => self.on_starved(fx),
         }
     }
 

@@ -156,6 +156,11 @@ impl Pool {
         self.ready.len() + self.parked.len()
     }
 
+    /// Whether some offer counts again only when it is matched again.
+    pub(super) fn has_lost(&self) -> bool {
+        self.entries.values().any(|entry| entry.place == Place::Lost)
+    }
+
     /// How many distinct offers are remembered.
     pub(super) fn len(&self) -> usize {
         self.known.len()

@@ -5,6 +5,7 @@
 //! here depends on a position. All prices are per second, rounded up to one attoGLM.
 #![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -19,7 +20,7 @@ const COEFFICIENTS: &str = "golem.com.pricing.model.linear.coeffs";
 const USAGE: &str = "golem.com.usage.vector";
 
 /// The prices of one node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
     /// Once, for starting.
     pub start: Glm,

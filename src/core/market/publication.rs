@@ -14,7 +14,7 @@ use crate::{
         market::demand,
         output::Notice,
         planted::Bug,
-        record::Record,
+        record::CommonRecord,
         sweep::{Item, Sweeper},
     },
     units::{Span, Timestamp},
@@ -79,13 +79,13 @@ impl Market {
         if !self.open || self.publication.pending.is_some() {
             return;
         }
-        let mark = fx.durable().fresh_mark(fx.now.plus(EXPIRES_AFTER));
+        let mark = fx.durable().fresh_demand_mark(fx.now.plus(EXPIRES_AFTER));
         let body = demand::body(&self.spec, &self.subnet_tag, &self.image, &self.decorations, mark);
         let body = Arc::new(body);
         let generation = Generation(self.publication.next);
         self.publication.next += 1;
         self.publication.pending = Some((generation, mark, Arc::clone(&body)));
-        fx.record(Record::DemandIntended { mark });
+        fx.record_common(CommonRecord::DemandIntended { mark });
         let request = Request::Subscribe { demand: body };
         fx.call(self.purpose(MarketCall::Subscribe(generation)), request, SUBSCRIBE_PATIENCE);
     }
@@ -104,7 +104,7 @@ impl Market {
         match result {
             Ok(Response::Subscribed(subscription)) => {
                 let id = subscription.clone();
-                fx.record(Record::DemandPublished { mark, subscription: id });
+                fx.record_common(CommonRecord::DemandPublished { mark, subscription: id });
                 self.publication.failures = 0;
                 if !self.open {
                     sweeper.discard(fx, Item::Demand(mark));
@@ -130,10 +130,10 @@ impl Market {
             Err(error) => {
                 match &error {
                     CallError::Rejected { .. } | CallError::NotSent { .. } => {
-                        fx.record(Record::DemandEnded { mark });
+                        fx.record_common(CommonRecord::DemandEnded { mark });
                     }
                     CallError::Unknown(_) if fx.planted(Bug::DoubtForgotten) => {
-                        fx.record(Record::DemandEnded { mark });
+                        fx.record_common(CommonRecord::DemandEnded { mark });
                     }
                     CallError::Unknown(_) => sweeper.discard(fx, Item::Demand(mark)),
                 }
@@ -188,7 +188,11 @@ impl Market {
             Err(error) if error.is_refusal(Status::NOT_FOUND) || error.is_refusal(Status::GONE) => {
                 self.on_demand_lost(fx, generation);
             }
-            Err(error) => self.poll_failed(fx, generation, &error.to_string()),
+            Err(error) => {
+                self.has_lost_events |= matches!(error, CallError::Unknown(_));
+                self.poll_failed(fx, generation, &error.to_string());
+                self.watch_for_famine(fx);
+            }
         }
     }
 
@@ -216,7 +220,7 @@ impl Market {
     /// The daemon does not know the demand any more: it restarted, or the demand was too old.
     fn on_demand_lost(&mut self, fx: &mut Effects, generation: Generation) {
         let Some(published) = self.publication.generations.remove(&generation) else { return };
-        fx.record(Record::DemandEnded { mark: published.mark });
+        fx.record_common(CommonRecord::DemandEnded { mark: published.mark });
         self.lose_chains(fx, generation);
         if self.open && self.publication.generations.is_empty() {
             fx.notify(Notice::DemandLost);

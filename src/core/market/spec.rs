@@ -4,10 +4,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::units::{Glm, Span};
 
 /// Everything that makes two nodes interchangeable on the market.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSpec {
     /// The subnet whose offers are asked for.
     pub subnet_tag: String,
@@ -38,7 +40,7 @@ pub struct NodeSpec {
 }
 
 /// How the YAML names the image; the registry knows its address and hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImageRef {
     /// By tag, such as `golem/ray-on-golem:0.13.0-py3.10.13-ray2.9.3`.
     Tag(String),
@@ -47,7 +49,7 @@ pub enum ImageRef {
 }
 
 /// An image as the registry resolved it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// Where providers fetch it.
     pub url: String,
@@ -56,7 +58,7 @@ pub struct Image {
 }
 
 /// Price limits; an offer that equals a limit passes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceLimits {
     /// What one CPU is expected to be used for, and what that may cost.
     pub per_cpu_expected_usage: Option<ExpectedUsage>,
@@ -69,7 +71,7 @@ pub struct PriceLimits {
 }
 
 /// The work that one CPU thread of a node is expected to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectedUsage {
     /// How busy the CPU is.
     pub cpu_load: Load,
@@ -80,15 +82,15 @@ pub struct ExpectedUsage {
 }
 
 /// A share of one CPU, in millionths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Load(u32);
 
 /// An amount of memory or storage, in millionths of a GiB.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Gib(u64);
 
 /// Bounds of the mid-agreement payment time-out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentInterval {
     /// The shortest that we accept.
     pub minimal: Span,

@@ -10,7 +10,7 @@ use crate::{
         effects::Effects,
         output::Notice,
         planted::Bug,
-        record::Record,
+        record::CommonRecord,
         sweep::{Item, Sweeper},
     },
     units::{Glm, Span, Timestamp},
@@ -160,9 +160,9 @@ impl Funds {
     }
 
     fn create(&mut self, fx: &mut Effects) {
-        let mark = fx.durable().fresh_mark(self.lives_until);
+        let mark = fx.durable().fresh_allocation_mark(self.lives_until);
         self.stage = Stage::Creating { mark };
-        fx.record(Record::AllocationIntended { mark });
+        fx.record_common(CommonRecord::AllocationIntended { mark });
         let request = Request::CreateAllocation {
             platform: self.platform.clone(),
             total: self.amount,
@@ -181,7 +181,10 @@ impl Funds {
         match result {
             Ok(Response::AllocationCreated(allocation)) => {
                 let allocation = allocation.id;
-                fx.record(Record::AllocationCreated { mark, allocation: allocation.clone() });
+                fx.record_common(CommonRecord::AllocationCreated {
+                    mark,
+                    allocation: allocation.clone(),
+                });
                 self.failures = 0;
                 self.stage = Stage::Decorating { mark, allocation: allocation.clone() };
                 decorate(fx, allocation);
@@ -191,11 +194,11 @@ impl Funds {
                 self.again(fx, "an answer to another question");
             }
             Err(error @ CallError::Rejected { .. }) => {
-                fx.record(Record::AllocationEnded { mark });
+                fx.record_common(CommonRecord::AllocationEnded { mark });
                 self.do_without(fx, &error);
             }
             Err(error @ CallError::NotSent { .. }) => {
-                fx.record(Record::AllocationEnded { mark });
+                fx.record_common(CommonRecord::AllocationEnded { mark });
                 self.again(fx, &error.to_string());
             }
             Err(error @ CallError::Unknown(_)) => {

@@ -1,2 +1,8 @@
-//! Money at the daemon: what is set aside, and what a demand says so that it can be paid.
+//! Money: what is set aside, what is promised, what is paid.
+
+pub mod bills;
+pub mod ledger;
+
 pub(super) mod funds;
+pub(super) mod keeper;
+pub(super) mod verdict;

@@ -5,7 +5,16 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    HttpRequest, HttpResponse, MARKET_PREFIX, Method, PAYMENT_PREFIX,
+    ACTIVITY_PREFIX, HttpRequest, HttpResponse, MARKET_PREFIX, Method, NET_PREFIX, PAYMENT_PREFIX,
+    activities::{
+        CreatedActivity, NetworkDocument, NewActivity, NewNetwork, NewNode, ResultDocument,
+        StateDocument, write_script,
+    },
+    agreements::{self, AgreementDocument, NewAgreement, Reason, SummaryDocument},
+    bills::{
+        self, Acceptance, Amendment, Billed, CycleDocument, InvoiceDocument, NewCycle,
+        NoteDocument, RejectionDocument, reason_word,
+    },
     documents::{
         AllocationDocument, Amount, DecorationsDocument, IdentityDocument, Instant,
         SubscriptionDocument, bounded, write,
@@ -14,19 +23,33 @@ use super::{
     target::{escape, write_seconds},
 };
 use crate::{
-    units::Timestamp,
+    units::{Glm, Span, Timestamp},
     yagna::{
-        error::{CallError, Doubt},
-        ids::{PlatformId, ProposalId, SubscriptionId},
-        request::Request,
+        error::{CallError, Doubt, Status},
+        ids::{
+            ActivityId, AgreementId, NetworkId, PlatformId, ProposalId, SessionId, SubscriptionId,
+        },
+        request::{Endpoint, Request},
         response::Response,
     },
 };
 
+/// The daemon tells of settlements only to who asks for them, and knows these names in exactly this
+/// form.
+const BILL_EVENTS: &[(&str, &str)] =
+    &[("X-Requestor-Events", "RECEIVED,ACCEPTED,REJECTED,CANCELLED,SETTLED")];
+/// The most events about agreements that the daemon hands out at once.
+const AGREEMENT_EVENTS_MAX: u8 = 100;
+
 /// Writes a request.
 #[must_use]
 pub fn encode_request(request: &Request) -> HttpRequest {
-    HttpRequest { method: method(request), path: path(request), body: body(request) }
+    let is_about_bills = matches!(
+        request.endpoint(),
+        Endpoint::CollectDebitNoteEvents | Endpoint::CollectInvoiceEvents
+    );
+    let headers = if is_about_bills { BILL_EVENTS } else { &[] };
+    HttpRequest { method: method(request), path: path(request), headers, body: body(request) }
 }
 
 /// Reads the response to `request`.
@@ -38,8 +61,10 @@ pub fn encode_request(request: &Request) -> HttpRequest {
 pub fn decode_response(request: &Request, response: &HttpResponse) -> Result<Response, CallError> {
     let status = response.status;
     match status.0 {
-        200 | 201 | 204 => read(request, &response.body)
-            .map_err(|why| CallError::Unknown(Doubt::Garbled { why: bounded(why) })),
+        200 | 201 | 204 => match read(request, &response.body) {
+            Ok(response) => response,
+            Err(why) => Err(CallError::Unknown(Doubt::Garbled { why: bounded(why) })),
+        },
         400..=499 => Err(CallError::Rejected { status, body: said(&response.body) }),
         _ => Err(CallError::Unknown(Doubt::Failed { status, body: said(&response.body) })),
     }
@@ -55,25 +80,50 @@ struct NewAllocation<'a> {
     make_deposit: bool,
 }
 
-/// The body of a rejection.
-#[derive(Serialize)]
-struct Reason<'a> {
-    message: &'a str,
-}
-
 fn method(request: &Request) -> Method {
     match request {
         Request::WhoAmI
         | Request::ListAllocations
         | Request::DecorateDemand { .. }
         | Request::ListDemands
-        | Request::CollectEvents { .. } => Method::Get,
+        | Request::CollectEvents { .. }
+        | Request::ListAgreements { .. }
+        | Request::GetAgreement { .. }
+        | Request::CollectAgreementEvents { .. }
+        | Request::ListActivities { .. }
+        | Request::GetActivityState { .. }
+        | Request::CollectResults { .. }
+        | Request::ListNetworks
+        | Request::CollectDebitNoteEvents { .. }
+        | Request::CollectInvoiceEvents { .. }
+        | Request::ListDebitNotes { .. }
+        | Request::ListInvoices { .. }
+        | Request::GetDebitNote { .. }
+        | Request::GetInvoice { .. }
+        | Request::GetBatchCycle { .. } => Method::Get,
         Request::CreateAllocation { .. }
         | Request::Subscribe { .. }
         | Request::CounterProposal { .. }
-        | Request::RejectProposal { .. } => Method::Post,
-        Request::ReleaseAllocation { .. } | Request::Unsubscribe { .. } => Method::Delete,
-        _ => todo!(),
+        | Request::RejectProposal { .. }
+        | Request::CreateAgreement { .. }
+        | Request::ConfirmAgreement { .. }
+        | Request::AwaitApproval { .. }
+        | Request::CancelAgreement { .. }
+        | Request::TerminateAgreement { .. }
+        | Request::CreateActivity { .. }
+        | Request::Execute { .. }
+        | Request::CreateNetwork { .. }
+        | Request::AddNode { .. }
+        | Request::AcceptDebitNote { .. }
+        | Request::AcceptInvoice { .. }
+        | Request::RejectInvoice { .. }
+        | Request::SetBatchCycle { .. } => Method::Post,
+        Request::AmendAllocation { .. } => Method::Put,
+        Request::ReleaseAllocation { .. }
+        | Request::Unsubscribe { .. }
+        | Request::DestroyActivity { .. }
+        | Request::RemoveNetwork { .. }
+        | Request::RemoveNode { .. } => Method::Delete,
     }
 }
 
@@ -83,7 +133,7 @@ fn path(request: &Request) -> String {
         Request::CreateAllocation { .. } | Request::ListAllocations => {
             format!("{PAYMENT_PREFIX}/allocations")
         }
-        Request::ReleaseAllocation { allocation } => {
+        Request::ReleaseAllocation { allocation } | Request::AmendAllocation { allocation, .. } => {
             format!("{PAYMENT_PREFIX}/allocations/{}", escape(allocation.as_str()))
         }
         Request::DecorateDemand { allocation } => {
@@ -102,8 +152,107 @@ fn path(request: &Request) -> String {
         Request::RejectProposal { subscription, proposal, .. } => {
             format!("{}/reject", proposal_path(subscription, proposal))
         }
-        _ => todo!(),
+        Request::CreateAgreement { .. } => format!("{MARKET_PREFIX}/agreements"),
+        Request::ListAgreements { session } => {
+            format!("{MARKET_PREFIX}/agreements?appSessionId={}", escape(session.as_str()))
+        }
+        Request::GetAgreement { agreement } => agreement_path(agreement, ""),
+        Request::ConfirmAgreement { agreement, session } => {
+            let query = format!("/confirm?appSessionId={}", escape(session.as_str()));
+            agreement_path(agreement, &query)
+        }
+        Request::AwaitApproval { agreement, timeout } => {
+            agreement_path(agreement, &format!("/wait?timeout={}", write_seconds(*timeout)))
+        }
+        Request::CancelAgreement { agreement } => agreement_path(agreement, "/cancel"),
+        Request::TerminateAgreement { agreement, .. } => agreement_path(agreement, "/terminate"),
+        Request::CollectAgreementEvents { session, after, timeout } => format!(
+            "{MARKET_PREFIX}/agreementEvents?{}&maxEvents={AGREEMENT_EVENTS_MAX}",
+            position(session, *after, *timeout)
+        ),
+        Request::CreateActivity { timeout, .. } => {
+            format!("{ACTIVITY_PREFIX}/activity?timeout={}", write_seconds(*timeout))
+        }
+        Request::ListActivities { agreement } => {
+            format!("{ACTIVITY_PREFIX}/activity?agreementId={}", escape(agreement.as_str()))
+        }
+        Request::DestroyActivity { activity, timeout } => {
+            activity_path(activity, &format!("?timeout={}", write_seconds(*timeout)))
+        }
+        Request::GetActivityState { activity, timeout } => {
+            activity_path(activity, &format!("/state?timeout={}", write_seconds(*timeout)))
+        }
+        Request::Execute { activity, timeout, .. } => {
+            activity_path(activity, &format!("/exec?timeout={}", write_seconds(*timeout)))
+        }
+        Request::CollectResults { activity, batch, command, timeout } => {
+            let (batch, seconds) = (escape(batch.as_str()), write_seconds(*timeout));
+            let query = format!("/exec/{batch}?timeout={seconds}&commandIndex={command}");
+            activity_path(activity, &query)
+        }
+        Request::CreateNetwork { .. } | Request::ListNetworks => format!("{NET_PREFIX}/net"),
+        Request::RemoveNetwork { network } => network_path(network),
+        Request::AddNode { network, .. } => format!("{}/nodes", network_path(network)),
+        Request::RemoveNode { network, provider } => {
+            format!("{}/nodes/{}", network_path(network), escape(provider.as_str()))
+        }
+        Request::CollectDebitNoteEvents { session, after, timeout } => {
+            format!("{PAYMENT_PREFIX}/debitNoteEvents?{}", position(session, *after, *timeout))
+        }
+        Request::CollectInvoiceEvents { session, after, timeout } => {
+            format!("{PAYMENT_PREFIX}/invoiceEvents?{}", position(session, *after, *timeout))
+        }
+        Request::ListDebitNotes { after } => {
+            format!("{PAYMENT_PREFIX}/debitNotes?afterTimestamp={}", instant(*after))
+        }
+        Request::ListInvoices { after } => {
+            format!("{PAYMENT_PREFIX}/invoices?afterTimestamp={}", instant(*after))
+        }
+        Request::GetDebitNote { debit_note } => {
+            format!("{PAYMENT_PREFIX}/debitNotes/{}", escape(debit_note.as_str()))
+        }
+        Request::GetInvoice { invoice } => {
+            format!("{PAYMENT_PREFIX}/invoices/{}", escape(invoice.as_str()))
+        }
+        Request::AcceptDebitNote { debit_note, timeout, .. } => {
+            let (id, seconds) = (escape(debit_note.as_str()), write_seconds(*timeout));
+            format!("{PAYMENT_PREFIX}/debitNotes/{id}/accept?timeout={seconds}")
+        }
+        Request::AcceptInvoice { invoice, timeout, .. } => {
+            let (id, seconds) = (escape(invoice.as_str()), write_seconds(*timeout));
+            format!("{PAYMENT_PREFIX}/invoices/{id}/accept?timeout={seconds}")
+        }
+        Request::RejectInvoice { invoice, .. } => {
+            format!("{PAYMENT_PREFIX}/invoices/{}/reject", escape(invoice.as_str()))
+        }
+        Request::GetBatchCycle { platform } => {
+            format!("{PAYMENT_PREFIX}/batchCycle/{}", escape(platform.as_str()))
+        }
+        Request::SetBatchCycle { .. } => format!("{PAYMENT_PREFIX}/batchCycle"),
     }
+}
+
+/// The query of events of a session.
+fn position(session: &SessionId, after: Timestamp, timeout: Span) -> String {
+    let (session, seconds) = (escape(session.as_str()), write_seconds(timeout));
+    format!("timeout={seconds}&afterTimestamp={}&appSessionId={session}", instant(after))
+}
+
+fn instant(at: Timestamp) -> String {
+    let text = serde_json::to_string(&Instant(at)).unwrap_or_default();
+    escape(text.trim_matches('"'))
+}
+
+fn agreement_path(agreement: &AgreementId, rest: &str) -> String {
+    format!("{MARKET_PREFIX}/agreements/{}{rest}", escape(agreement.as_str()))
+}
+
+fn activity_path(activity: &ActivityId, rest: &str) -> String {
+    format!("{ACTIVITY_PREFIX}/activity/{}{rest}", escape(activity.as_str()))
+}
+
+fn network_path(network: &NetworkId) -> String {
+    format!("{NET_PREFIX}/net/{}", escape(network.as_str()))
 }
 
 fn demand_path(subscription: &SubscriptionId) -> String {
@@ -126,19 +275,74 @@ fn body(request: &Request) -> Option<Vec<u8>> {
         Request::Subscribe { demand: body } | Request::CounterProposal { body, .. } => {
             Some(write(body.as_ref()))
         }
-        Request::RejectProposal { reason, .. } => Some(write(&Reason { message: reason })),
+        Request::RejectProposal { reason, .. } | Request::TerminateAgreement { reason, .. } => {
+            Some(write(&Reason { message: Some(reason.clone()) }))
+        }
+        Request::AmendAllocation { total, timeout, .. } => Some(write(&Amendment {
+            total_amount: Amount(*total),
+            timeout: (*timeout != Timestamp::NEVER).then_some(Instant(*timeout)),
+        })),
+        Request::CreateAgreement { proposal, valid_to } => Some(write(&NewAgreement {
+            proposal_id: proposal.clone(),
+            valid_to: Instant(*valid_to),
+        })),
+        Request::CreateActivity { agreement, .. } => {
+            Some(write(&NewActivity { agreement_id: agreement.clone() }))
+        }
+        Request::Execute { script, .. } => Some(write(&write_script(script))),
+        Request::CreateNetwork { ip, prefix, gateway } => {
+            Some(write(&NewNetwork { ip: format!("{ip}/{prefix}"), gateway: Some(*gateway) }))
+        }
+        Request::AddNode { provider, ip, .. } => {
+            Some(write(&NewNode { id: provider.clone(), ip: *ip }))
+        }
+        Request::AcceptDebitNote { amount, allocation, .. }
+        | Request::AcceptInvoice { amount, allocation, .. } => Some(write(&Acceptance {
+            total_amount_accepted: Billed(amount.clone()),
+            allocation_id: allocation.clone(),
+        })),
+        Request::RejectInvoice { reason, message, .. } => Some(write(&RejectionDocument {
+            rejection_reason: reason_word(*reason).to_owned(),
+            total_amount_accepted: Billed(Glm::ZERO.into()),
+            message: Some(message.clone()),
+        })),
+        Request::SetBatchCycle { platform, interval, extra_time } => Some(write(&NewCycle {
+            platform: platform.clone(),
+            interval_sec: interval.as_secs(),
+            extra_pay_time_sec: extra_time.as_secs(),
+        })),
         Request::WhoAmI
         | Request::ListAllocations
         | Request::ReleaseAllocation { .. }
         | Request::DecorateDemand { .. }
         | Request::ListDemands
         | Request::Unsubscribe { .. }
-        | Request::CollectEvents { .. } => None,
-        _ => todo!(),
+        | Request::CollectEvents { .. }
+        | Request::ListAgreements { .. }
+        | Request::GetAgreement { .. }
+        | Request::ConfirmAgreement { .. }
+        | Request::AwaitApproval { .. }
+        | Request::CancelAgreement { .. }
+        | Request::CollectAgreementEvents { .. }
+        | Request::ListActivities { .. }
+        | Request::DestroyActivity { .. }
+        | Request::GetActivityState { .. }
+        | Request::CollectResults { .. }
+        | Request::ListNetworks
+        | Request::RemoveNetwork { .. }
+        | Request::RemoveNode { .. }
+        | Request::CollectDebitNoteEvents { .. }
+        | Request::CollectInvoiceEvents { .. }
+        | Request::ListDebitNotes { .. }
+        | Request::ListInvoices { .. }
+        | Request::GetDebitNote { .. }
+        | Request::GetInvoice { .. }
+        | Request::GetBatchCycle { .. } => None,
     }
 }
 
-fn read(request: &Request, body: &[u8]) -> Result<Response, String> {
+/// Reads the body of a success; one call refuses with the status of a success.
+fn read(request: &Request, body: &[u8]) -> Result<Result<Response, CallError>, String> {
     let response = match request {
         Request::WhoAmI => Response::Identity(document::<IdentityDocument>(body)?.into()),
         Request::CreateAllocation { .. } => {
@@ -165,9 +369,71 @@ fn read(request: &Request, body: &[u8]) -> Result<Response, String> {
         }
         Request::CounterProposal { .. } => Response::Countered(document(body)?),
         Request::RejectProposal { .. } => Response::ProposalRejected,
-        _ => todo!(),
+        Request::AmendAllocation { .. } => {
+            Response::AllocationAmended(document::<AllocationDocument>(body)?.into())
+        }
+        Request::CreateAgreement { .. } => Response::AgreementCreated(document(body)?),
+        Request::ListAgreements { .. } => Response::Agreements(list::<SummaryDocument, _>(body)?),
+        Request::GetAgreement { .. } => {
+            Response::Agreement(Box::new(document::<AgreementDocument>(body)?.into()))
+        }
+        Request::ConfirmAgreement { .. } => Response::AgreementConfirmed,
+        Request::AwaitApproval { .. } => Response::AgreementApproved,
+        Request::CancelAgreement { .. } => Response::AgreementCancelled,
+        Request::TerminateAgreement { .. } => Response::AgreementTerminated,
+        Request::CollectAgreementEvents { .. } => Response::AgreementEvents(
+            agreements::read_events(body).map_err(|error| error.to_string())?,
+        ),
+        Request::CreateActivity { .. } => match document(body)? {
+            CreatedActivity::Object { activity_id } | CreatedActivity::Id(activity_id) => {
+                Response::ActivityCreated(activity_id)
+            }
+        },
+        Request::ListActivities { .. } => Response::Activities(document(body)?),
+        Request::DestroyActivity { .. } => Response::ActivityDestroyed,
+        Request::GetActivityState { .. } => {
+            Response::ActivityState(document::<StateDocument>(body)?.into())
+        }
+        Request::Execute { .. } => Response::BatchStarted(document(body)?),
+        Request::CollectResults { .. } => Response::Results(list::<ResultDocument, _>(body)?),
+        Request::CreateNetwork { .. } => {
+            Response::NetworkCreated(document::<NetworkDocument>(body)?.into())
+        }
+        Request::ListNetworks => Response::Networks(list::<NetworkDocument, _>(body)?),
+        Request::RemoveNetwork { .. } => Response::NetworkRemoved,
+        Request::AddNode { .. } => Response::NodeAdded,
+        Request::RemoveNode { .. } => Response::NodeRemoved,
+        Request::CollectDebitNoteEvents { .. } => {
+            Response::DebitNoteEvents(bills::read_events(body, bills::NOTE)?)
+        }
+        Request::CollectInvoiceEvents { .. } => {
+            Response::InvoiceEvents(bills::read_events(body, bills::INVOICE)?)
+        }
+        Request::ListDebitNotes { .. } => Response::DebitNotes(list::<NoteDocument, _>(body)?),
+        Request::ListInvoices { .. } => Response::Invoices(list::<InvoiceDocument, _>(body)?),
+        Request::GetDebitNote { .. } => {
+            Response::DebitNote(Box::new(document::<NoteDocument>(body)?.into()))
+        }
+        Request::GetInvoice { .. } => {
+            Response::Invoice(Box::new(document::<InvoiceDocument>(body)?.into()))
+        }
+        Request::AcceptDebitNote { .. } => Response::DebitNoteAccepted,
+        Request::AcceptInvoice { .. } => Response::InvoiceAccepted,
+        Request::RejectInvoice { .. } => Response::InvoiceRejected,
+        Request::GetBatchCycle { .. } => {
+            Response::BatchCycle(document::<CycleDocument>(body)?.into())
+        }
+        Request::SetBatchCycle { .. } => match bills::read_cycle_set(body)? {
+            Ok(()) => Response::BatchCycleSet,
+            Err(body) => return Ok(Err(CallError::Rejected { status: Status(400), body })),
+        },
     };
-    Ok(response)
+    Ok(Ok(response))
+}
+
+fn list<D: DeserializeOwned, T: From<D>>(body: &[u8]) -> Result<Vec<T>, String> {
+    let documents: Vec<D> = document(body)?;
+    Ok(documents.into_iter().map(T::from).collect())
 }
 
 fn document<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {

@@ -4,6 +4,9 @@
 //! [`encode_response`] the daemon's. Bytes of any shape are safe to pass. Decimals are read from
 //! their text and never through floats.
 
+mod activities;
+mod agreements;
+mod bills;
 mod client_side;
 mod documents;
 mod events;
@@ -17,6 +20,10 @@ use super::error::Status;
 
 /// Where the market API begins on a daemon that serves all of them under one address.
 pub const MARKET_PREFIX: &str = "/market-api/v1";
+/// Where the activity API begins on a daemon that serves all of them under one address.
+pub const ACTIVITY_PREFIX: &str = "/activity-api/v1";
+/// Where the API of private networks begins on a daemon that serves all of them under one address.
+pub const NET_PREFIX: &str = "/net-api/v2/vpn";
 /// Where the payment API begins on a daemon that serves all of them under one address.
 pub const PAYMENT_PREFIX: &str = "/payment-api/v1";
 
@@ -29,6 +36,8 @@ pub enum Method {
     Get,
     /// `POST`
     Post,
+    /// `PUT`
+    Put,
     /// `DELETE`
     Delete,
 }
@@ -40,6 +49,8 @@ pub struct HttpRequest {
     pub method: Method,
     /// The path from the root of the daemon, with the query.
     pub path: String,
+    /// Headers that only this call has.
+    pub headers: &'static [(&'static str, &'static str)],
     /// The JSON body, if the call has one.
     pub body: Option<Vec<u8>>,
 }
@@ -62,6 +73,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Delete => "DELETE",
         }
     }
@@ -69,6 +81,8 @@ impl Method {
     /// The method that HTTP writes as `name`, if any call uses it.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Get, Self::Post, Self::Delete].into_iter().find(|method| method.name() == name)
+        [Self::Get, Self::Post, Self::Put, Self::Delete]
+            .into_iter()
+            .find(|method| method.name() == name)
     }
 }

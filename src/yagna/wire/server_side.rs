@@ -1,12 +1,21 @@
 //! The daemon's side: requests are read, responses are written, with the daemon's own statuses.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{
     HttpRequest, HttpResponse, JSON, Method,
+    activities::{
+        NetworkDocument, NewActivity, NewNetwork, NewNode, ResultDocument, StateDocument,
+        read_script,
+    },
+    agreements::{self, AgreementDocument, NewAgreement, Reason, SummaryDocument},
+    bills::{
+        self, Acceptance, Amendment, CycleDocument, InvoiceDocument, NewCycle, NoteDocument,
+        RejectionDocument, read_reason,
+    },
     documents::{
         AllocationDocument, Amount, DecorationsDocument, IdentityDocument, Instant,
         SubscriptionDocument, bounded, write,
@@ -17,7 +26,11 @@ use super::{
 use crate::{
     units::{Span, Timestamp},
     yagna::{
-        error::Status, ids::PlatformId, model::DemandBody, request::Request, response::Response,
+        error::Status,
+        ids::{DebitNoteId, InvoiceId, PlatformId, SessionId},
+        model::{BillEvent, DemandBody},
+        request::Request,
+        response::Response,
     },
 };
 
@@ -28,6 +41,7 @@ const PROBLEM_JSON: &str = "application/problem+json";
 
 const EVENTS_TIMEOUT: Span = Span::secs(5);
 const EVENTS_MAX: u8 = 20;
+const ACCEPT_TIMEOUT: Span = Span::secs(15);
 
 /// What the daemon answers to a request that it cannot read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,10 +67,17 @@ pub fn decode_request(request: &HttpRequest) -> Result<Request, Malformed> {
     match segments.as_slice() {
         ["me"] => match request.method {
             Method::Get => Ok(Request::WhoAmI),
-            Method::Post | Method::Delete => Err(not_found()),
+            Method::Post | Method::Put | Method::Delete => Err(not_found()),
         },
         ["payment-api", "v1", rest @ ..] => decode_payment(request, rest, &target),
-        ["market-api", "v1", rest @ ..] => decode_market(request, rest, &target),
+        ["market-api", "v1", rest @ ..] => match rest {
+            ["demands", ..] => decode_market(request, rest, &target),
+            _ => decode_agreements(request, rest, &target),
+        },
+        ["activity-api", "v1", "activity", rest @ ..] => decode_activity(request, rest, &target),
+        ["net-api", "v2", "vpn", "net", rest @ ..] | ["net-api", "v1", "net", rest @ ..] => {
+            decode_net(request, rest)
+        }
         _ => Err(not_found()),
     }
 }
@@ -82,11 +103,65 @@ pub fn encode_response(outcome: Result<&Response, (Status, &str)>) -> HttpRespon
         }
         Response::Events(events) => json(200, &events.iter().map(write_event).collect::<Vec<_>>()),
         Response::Countered(proposal) => json(200, proposal),
-        Response::Unsubscribed | Response::ProposalRejected => {
-            HttpResponse { status: Status(204), content_type: None, body: Vec::new() }
+        Response::Unsubscribed | Response::ProposalRejected => empty(204),
+        Response::AllocationAmended(allocation) => json(200, &AllocationDocument::from(allocation)),
+        Response::AgreementCreated(agreement) => json(200, agreement),
+        Response::Agreements(found) => {
+            json(200, &found.iter().map(SummaryDocument::from).collect::<Vec<_>>())
         }
-        _ => todo!(),
+        Response::Agreement(agreement) => json(200, &AgreementDocument::from(agreement.as_ref())),
+        Response::AgreementConfirmed | Response::AgreementApproved => empty(204),
+        Response::AgreementCancelled | Response::AgreementTerminated => empty(200),
+        Response::AgreementEvents(events) => {
+            json(200, &events.iter().map(agreements::write_event).collect::<Vec<_>>())
+        }
+        Response::ActivityCreated(activity) => {
+            json(200, &serde_json::json!({ "activityId": activity }))
+        }
+        Response::Activities(activities) => json(200, activities),
+        Response::ActivityState(state) => json(200, &StateDocument::from(state)),
+        Response::BatchStarted(batch) => json(200, batch),
+        Response::Results(results) => {
+            json(200, &results.iter().map(ResultDocument::from).collect::<Vec<_>>())
+        }
+        Response::NetworkCreated(network) => json(200, &NetworkDocument::from(network)),
+        Response::Networks(networks) => {
+            json(200, &networks.iter().map(NetworkDocument::from).collect::<Vec<_>>())
+        }
+        Response::DebitNoteEvents(events) => {
+            let write = |event: &BillEvent<DebitNoteId>| {
+                bills::write_event(event.id.as_str(), event.at, &event.kind, bills::NOTE)
+            };
+            json(200, &events.iter().map(write).collect::<Vec<_>>())
+        }
+        Response::InvoiceEvents(events) => {
+            let write = |event: &BillEvent<InvoiceId>| {
+                bills::write_event(event.id.as_str(), event.at, &event.kind, bills::INVOICE)
+            };
+            json(200, &events.iter().map(write).collect::<Vec<_>>())
+        }
+        Response::DebitNotes(notes) => {
+            json(200, &notes.iter().map(NoteDocument::from).collect::<Vec<_>>())
+        }
+        Response::Invoices(invoices) => {
+            json(200, &invoices.iter().map(InvoiceDocument::from).collect::<Vec<_>>())
+        }
+        Response::DebitNote(note) => json(200, &NoteDocument::from(note.as_ref())),
+        Response::Invoice(invoice) => json(200, &InvoiceDocument::from(invoice.as_ref())),
+        Response::BatchCycle(cycle) => json(200, &CycleDocument::from(cycle)),
+        Response::BatchCycleSet => json(200, &serde_json::json!({ "Ok": {} })),
+        Response::ActivityDestroyed
+        | Response::NetworkRemoved
+        | Response::NodeAdded
+        | Response::NodeRemoved
+        | Response::DebitNoteAccepted
+        | Response::InvoiceAccepted
+        | Response::InvoiceRejected => json(200, &Value::Null),
     }
+}
+
+fn empty(status: u16) -> HttpResponse {
+    HttpResponse { status: Status(status), content_type: None, body: Vec::new() }
 }
 
 /// Writes a refusal: plain text for a bad app-key, a JSON object as it is, and other text as the
@@ -118,12 +193,6 @@ struct NewAllocation {
     timeout: Option<Instant>,
 }
 
-/// The body of a rejection, unless it is `null`.
-#[derive(Deserialize)]
-struct Reason {
-    message: Option<String>,
-}
-
 fn decode_payment(
     request: &HttpRequest,
     path: &[&str],
@@ -152,8 +221,198 @@ fn decode_payment(
                 (Some(_), Some(_)) => bad_query("duplicate field `allocationIds`"),
             }
         }
-        (Method::Get | Method::Post | Method::Delete, _) => Err(not_found()),
+        _ => decode_bills(request, path, target),
     }
+}
+
+fn decode_bills(
+    request: &HttpRequest,
+    path: &[&str],
+    target: &Target,
+) -> Result<Request, Malformed> {
+    match (request.method, path) {
+        (Method::Put, ["allocations", allocation]) => {
+            let Amendment { total_amount, timeout } = document(request)?;
+            Ok(Request::AmendAllocation {
+                allocation: (*allocation).into(),
+                total: total_amount.0,
+                timeout: timeout.map_or(Timestamp::NEVER, |timeout| timeout.0),
+            })
+        }
+        (Method::Get, ["debitNoteEvents"]) => {
+            let (session, after, timeout) = position(target)?;
+            Ok(Request::CollectDebitNoteEvents { session, after, timeout })
+        }
+        (Method::Get, ["invoiceEvents"]) => {
+            let (session, after, timeout) = position(target)?;
+            Ok(Request::CollectInvoiceEvents { session, after, timeout })
+        }
+        (Method::Get, ["debitNotes"]) => Ok(Request::ListDebitNotes { after: after(target)? }),
+        (Method::Get, ["invoices"]) => Ok(Request::ListInvoices { after: after(target)? }),
+        (Method::Get, ["debitNotes", id]) => Ok(Request::GetDebitNote { debit_note: (*id).into() }),
+        (Method::Get, ["invoices", id]) => Ok(Request::GetInvoice { invoice: (*id).into() }),
+        (Method::Post, ["debitNotes", id, "accept"]) => {
+            let Acceptance { total_amount_accepted, allocation_id } = document(request)?;
+            Ok(Request::AcceptDebitNote {
+                debit_note: (*id).into(),
+                amount: total_amount_accepted.0,
+                allocation: allocation_id,
+                timeout: timeout(target, ACCEPT_TIMEOUT)?,
+            })
+        }
+        (Method::Post, ["invoices", id, "accept"]) => {
+            let Acceptance { total_amount_accepted, allocation_id } = document(request)?;
+            Ok(Request::AcceptInvoice {
+                invoice: (*id).into(),
+                amount: total_amount_accepted.0,
+                allocation: allocation_id,
+                timeout: timeout(target, ACCEPT_TIMEOUT)?,
+            })
+        }
+        (Method::Post, ["invoices", id, "reject"]) => {
+            let RejectionDocument { rejection_reason, message, .. } = document(request)?;
+            let reason = read_reason(&rejection_reason)
+                .ok_or_else(|| bad_request("Json deserialize error: unknown variant"))?;
+            let message = message.unwrap_or_default();
+            Ok(Request::RejectInvoice { invoice: (*id).into(), reason, message })
+        }
+        (Method::Get, ["batchCycle", platform]) => {
+            Ok(Request::GetBatchCycle { platform: (*platform).into() })
+        }
+        (Method::Post, ["batchCycle"]) => {
+            let NewCycle { platform, interval_sec, extra_pay_time_sec } = document(request)?;
+            Ok(Request::SetBatchCycle {
+                platform,
+                interval: Span::secs(interval_sec),
+                extra_time: Span::secs(extra_pay_time_sec),
+            })
+        }
+        (Method::Get | Method::Post | Method::Put | Method::Delete, _) => Err(not_found()),
+    }
+}
+
+fn decode_agreements(
+    request: &HttpRequest,
+    path: &[&str],
+    target: &Target,
+) -> Result<Request, Malformed> {
+    match (request.method, path) {
+        (Method::Get, ["agreements"]) => Ok(Request::ListAgreements { session: session(target) }),
+        (Method::Post, ["agreements"]) => {
+            let NewAgreement { proposal_id, valid_to } = document(request)?;
+            Ok(Request::CreateAgreement { proposal: proposal_id, valid_to: valid_to.0 })
+        }
+        (Method::Get, ["agreements", id]) => Ok(Request::GetAgreement { agreement: (*id).into() }),
+        (Method::Post, ["agreements", id, "confirm"]) => {
+            Ok(Request::ConfirmAgreement { agreement: (*id).into(), session: session(target) })
+        }
+        (Method::Post, ["agreements", id, "wait"]) => Ok(Request::AwaitApproval {
+            agreement: (*id).into(),
+            timeout: timeout(target, EVENTS_TIMEOUT)?,
+        }),
+        (Method::Post, ["agreements", id, "cancel"]) => {
+            Ok(Request::CancelAgreement { agreement: (*id).into() })
+        }
+        (Method::Post, ["agreements", id, "terminate"]) => {
+            let reason: Option<Reason> = document(request)?;
+            Ok(Request::TerminateAgreement {
+                agreement: (*id).into(),
+                reason: reason.and_then(|reason| reason.message).unwrap_or_default(),
+            })
+        }
+        (Method::Get, ["agreementEvents"]) => {
+            let (session, after, timeout) = position(target)?;
+            Ok(Request::CollectAgreementEvents { session, after, timeout })
+        }
+        (Method::Get | Method::Post | Method::Put | Method::Delete, _) => Err(not_found()),
+    }
+}
+
+fn decode_activity(
+    request: &HttpRequest,
+    path: &[&str],
+    target: &Target,
+) -> Result<Request, Malformed> {
+    let timeout = |default| timeout(target, default);
+    match (request.method, path) {
+        (Method::Get, []) => {
+            let agreement = target.values("agreementId").next();
+            let agreement = agreement.ok_or_else(not_found)?.into();
+            Ok(Request::ListActivities { agreement })
+        }
+        (Method::Post, []) => {
+            let NewActivity { agreement_id } = document(request)?;
+            let timeout = timeout(EVENTS_TIMEOUT)?;
+            Ok(Request::CreateActivity { agreement: agreement_id, timeout })
+        }
+        (Method::Delete, [id]) => Ok(Request::DestroyActivity {
+            activity: (*id).into(),
+            timeout: timeout(EVENTS_TIMEOUT)?,
+        }),
+        (Method::Get, [id, "state"]) => Ok(Request::GetActivityState {
+            activity: (*id).into(),
+            timeout: timeout(EVENTS_TIMEOUT)?,
+        }),
+        (Method::Post, [id, "exec"]) => {
+            let script = read_script(&document(request)?)
+                .map_err(|error| bad_request(&error.to_string()))?;
+            let timeout = timeout(EVENTS_TIMEOUT)?;
+            Ok(Request::Execute { activity: (*id).into(), script: Arc::new(script), timeout })
+        }
+        (Method::Get, [id, "exec", batch]) => {
+            let command = target.values("commandIndex").next().unwrap_or("0");
+            let command = command.parse().map_err(|_| bad_request("invalid digit"))?;
+            Ok(Request::CollectResults {
+                activity: (*id).into(),
+                batch: (*batch).into(),
+                command,
+                timeout: timeout(EVENTS_TIMEOUT)?,
+            })
+        }
+        (Method::Get | Method::Post | Method::Put | Method::Delete, _) => Err(not_found()),
+    }
+}
+
+fn decode_net(request: &HttpRequest, path: &[&str]) -> Result<Request, Malformed> {
+    match (request.method, path) {
+        (Method::Get, []) => Ok(Request::ListNetworks),
+        (Method::Post, []) => {
+            let NewNetwork { ip, gateway } = document(request)?;
+            let (ip, prefix) = ip.split_once('/').unwrap_or((ip.as_str(), "24"));
+            let (Ok(ip), Ok(prefix @ 0..=32)) = (ip.parse::<Ipv4Addr>(), prefix.parse::<u8>())
+            else {
+                return Err(bad_request("Invalid IP address: invalid IP address syntax"));
+            };
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            let first = Ipv4Addr::from((u32::from(ip) & mask).saturating_add(1));
+            Ok(Request::CreateNetwork { ip, prefix, gateway: gateway.unwrap_or(first) })
+        }
+        (Method::Delete, [network]) => Ok(Request::RemoveNetwork { network: (*network).into() }),
+        (Method::Post, [network, "nodes"]) => {
+            let NewNode { id, ip } = document(request)?;
+            Ok(Request::AddNode { network: (*network).into(), provider: id, ip })
+        }
+        (Method::Delete, [network, "nodes", provider]) => {
+            Ok(Request::RemoveNode { network: (*network).into(), provider: (*provider).into() })
+        }
+        (Method::Get | Method::Post | Method::Put | Method::Delete, _) => Err(not_found()),
+    }
+}
+
+/// Which session, from which instant, and for how long.
+fn position(target: &Target) -> Result<(SessionId, Timestamp, Span), Malformed> {
+    Ok((session(target), after(target)?, timeout(target, EVENTS_TIMEOUT)?))
+}
+
+fn session(target: &Target) -> SessionId {
+    target.values("appSessionId").next().unwrap_or_default().into()
+}
+
+fn after(target: &Target) -> Result<Timestamp, Malformed> {
+    let Some(text) = target.values("afterTimestamp").next() else { return Ok(Timestamp::EPOCH) };
+    let instant: Instant = serde_json::from_value(Value::String(text.to_owned()))
+        .map_err(|error| bad_request(&format!("Query deserialize error: {error}")))?;
+    Ok(instant.0)
 }
 
 fn decode_market(
@@ -171,7 +430,7 @@ fn decode_market(
         }
         (Method::Get, ["demands", subscription, "events"]) => Ok(Request::CollectEvents {
             subscription: (*subscription).into(),
-            timeout: events_timeout(target)?,
+            timeout: timeout(target, EVENTS_TIMEOUT)?,
             max_events: max_events(target)?,
         }),
         (Method::Post, ["demands", subscription, "proposals", proposal]) => {
@@ -189,7 +448,7 @@ fn decode_market(
                 reason: reason.and_then(|reason| reason.message).unwrap_or_default(),
             })
         }
-        (Method::Get | Method::Post | Method::Delete, _) => Err(not_found()),
+        (Method::Get | Method::Post | Method::Put | Method::Delete, _) => Err(not_found()),
     }
 }
 
@@ -213,9 +472,9 @@ fn platform(value: Option<Value>) -> Result<PlatformId, Malformed> {
     Ok(format!("{driver}-{network}-{token}").into())
 }
 
-fn events_timeout(target: &Target) -> Result<Span, Malformed> {
+fn timeout(target: &Target, default: Span) -> Result<Span, Malformed> {
     match target.values("timeout").next() {
-        None => Ok(EVENTS_TIMEOUT),
+        None => Ok(default),
         Some(text) => read_seconds(text).map_or_else(|| bad_query("invalid float literal"), Ok),
     }
 }

@@ -152,6 +152,12 @@ impl Market {
         &self.books
     }
 
+    /// The offers that our daemon knows now.
+    pub(super) fn known_offers(&self) -> impl Iterator<Item = &Offer> {
+        let known = self.offers.iter().zip(&self.standing);
+        known.filter(|(_, standing)| **standing == Standing::Known).map(|(offer, _)| offer)
+    }
+
     pub(super) fn subscribe(
         &mut self,
         now: Timestamp,

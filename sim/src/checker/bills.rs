@@ -1,0 +1,346 @@
+//! M2 to M6: what is accepted, what is not, and that each bill is one of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ray_on_golem::{
+    core::{
+        Output, Record,
+        cluster::record::{AgreementFact, ClusterRecord},
+    },
+    units::{Glm, Span, Timestamp},
+    yagna::{
+        AgreementId, AllocationId, BilledAmount, CallError, DocumentState, PlatformId, ProviderId,
+        Request, Response,
+    },
+};
+
+use super::{
+    Family, Findings, Look,
+    facts::{Bill, Deal, is_accepted},
+    money::{self, TOLERANCE as ROUNDING},
+    subject::full_cost,
+};
+use crate::yagna::{SimYagna, books::AgreementBook};
+
+/// The clocks of both sides may differ by so much.
+const TOLERANCE: Span = Span::secs(10);
+const TOLERANCE_ATTO: Glm = Glm::from_atto(1_000);
+/// A bill that reached us in fair times is decided within this time: an invoice that comes before
+/// the end of its agreement is looked at again for a minute and a half.
+const DECISION_TIME: Span = Span::secs(120);
+
+/// A provider that writes more debit notes than this must wait: they are accepted one after another,
+/// and after a crash all of them are taken up again.
+const FLOOD: u32 = 100;
+const FLOOD_TIME: Span = Span::mins(15);
+
+/// Keeps what is undecided.
+#[derive(Default)]
+pub(super) struct Bills {
+    notes_seen: usize,
+    invoices_seen: usize,
+    undecided: BTreeSet<(Timestamp, Bill)>,
+    /// How many debit notes there are of each agreement.
+    notes_of: BTreeMap<AgreementId, u32>,
+}
+
+/// What both kinds of bills say.
+struct Claim<'a> {
+    issuer: &'a ProviderId,
+    payee: &'a str,
+    platform: &'a PlatformId,
+    amount: &'a BilledAmount,
+    allocation: &'a AllocationId,
+}
+
+impl Family for Bills {
+    fn on_output(&mut self, look: &Look<'_>, output: &Output, findings: &mut Findings) {
+        let request = match output {
+            Output::Call { request, .. } => request,
+            Output::Persist { records, .. } => {
+                for record in records {
+                    check_dispute(look, record, findings);
+                }
+                return;
+            }
+            Output::Answer { .. }
+            | Output::Abandon { .. }
+            | Output::Probe { .. }
+            | Output::Notify(_) => return,
+        };
+        let (Request::AcceptDebitNote { allocation, .. }
+        | Request::AcceptInvoice { allocation, .. }) = request
+        else {
+            return;
+        };
+        match (look.facts.bill(request), look.facts.payer(look.scene.daemon, request)) {
+            (Some(bill), Some(place)) => {
+                check_acceptance(look, bill, place, allocation, findings);
+            }
+            (_, None) | (None, _) => {
+                findings.violate("M5", look.now(), "a bill of nobody's was accepted");
+            }
+        }
+    }
+
+    fn on_result(
+        &mut self,
+        look: &Look<'_>,
+        request: &Request,
+        _result: &Result<Response, CallError>,
+        findings: &mut Findings,
+    ) {
+        let Some(place) = look.facts.payer(look.scene.daemon, request) else { return };
+        let deal = &look.facts.deals[place];
+        if let Some(what) = moved_twice(deal) {
+            findings.violate("M2", look.now(), what);
+        }
+    }
+
+    fn on_round(&mut self, look: &Look<'_>, findings: &mut Findings) {
+        if look.facts.fair_since.is_some() {
+            self.check_decisions(look, findings);
+        }
+    }
+}
+
+impl Bills {
+    /// M6: in fair times no bill waits for long.
+    fn check_decisions(&mut self, look: &Look<'_>, findings: &mut Findings) {
+        let daemon = look.scene.daemon;
+        let due = |received| look.facts.fair(received).map(|at| at.plus(DECISION_TIME));
+        for (nth, book) in daemon.notes().iter().enumerate().skip(self.notes_seen) {
+            let count = self.notes_of.entry(book.note.agreement.clone()).or_insert(0);
+            *count = count.saturating_add(1);
+            let more = if *count > FLOOD { FLOOD_TIME } else { Span::ZERO };
+            self.undecided.extend(due(book.received).map(|due| (due.plus(more), Bill::Note(nth))));
+        }
+        for (nth, book) in daemon.invoices().iter().enumerate().skip(self.invoices_seen) {
+            self.undecided.extend(due(book.received).map(|due| (due, Bill::Invoice(nth))));
+        }
+        (self.notes_seen, self.invoices_seen) = (daemon.notes().len(), daemon.invoices().len());
+        while let Some((due, bill)) = self.undecided.first().copied() {
+            if due > look.now() {
+                break;
+            }
+            self.undecided.pop_first();
+            if !is_decided(look, bill) {
+                let what = format!("{} is neither accepted nor disputed", name(daemon, bill));
+                findings.violate("M6", look.now(), what);
+            }
+        }
+    }
+}
+
+/// Whether a bill was decided, or nobody needs to decide it: its agreement is no cluster's, or the
+/// cluster is gone and has nothing to pay from.
+pub(super) fn is_decided(look: &Look<'_>, bill: Bill) -> bool {
+    let daemon = look.scene.daemon;
+    let (state, id, agreement) = match bill {
+        Bill::Note(nth) => {
+            let note = &daemon.notes()[nth].note;
+            (note.state, note.id.as_str(), &note.agreement)
+        }
+        Bill::Invoice(nth) => {
+            let invoice = &daemon.invoices()[nth].invoice;
+            (invoice.state, invoice.id.as_str(), &invoice.agreement)
+        }
+    };
+    if state != DocumentState::Received || is_accepted(daemon, bill) {
+        return true;
+    }
+    let Some(place) = look.facts.place(agreement) else { return true };
+    let Some((cluster, _)) = look.facts.owner(place) else { return true };
+    // The daemon says yes to a note after the invoice was accepted, and leaves it as it is.
+    let is_confirmed = look.facts.deals[place].confirmed_bills.contains(&bill);
+    is_confirmed || !cluster.hears_bills() || cluster.disputed.contains(id)
+}
+
+/// M6: what the daemon has said to be accepted is not disputed.
+fn check_dispute(look: &Look<'_>, record: &Record, findings: &mut Findings) {
+    let Record::Cluster(_, record) = record else { return };
+    let ClusterRecord::Agreement {
+        fact: AgreementFact::NoteDisputed(dispute) | AgreementFact::InvoiceDisputed(dispute),
+        ..
+    } = record.as_ref()
+    else {
+        return;
+    };
+    let Some(bill) = look.facts.bill_of(&dispute.bill) else { return };
+    let daemon = look.scene.daemon;
+    let agreement = match bill {
+        Bill::Note(nth) => &daemon.notes()[nth].note.agreement,
+        Bill::Invoice(nth) => &daemon.invoices()[nth].invoice.agreement,
+    };
+    let deal = look.facts.place(agreement).map(|place| &look.facts.deals[place]);
+    let is_confirmed = deal.is_some_and(|deal| deal.confirmed_bills.contains(&bill));
+    if is_confirmed && is_accepted(daemon, bill) {
+        let what = format!("{} is accepted, and disputed", name(daemon, bill));
+        findings.violate("M6", look.now(), what);
+    }
+}
+
+fn name(daemon: &SimYagna, bill: Bill) -> String {
+    match bill {
+        Bill::Note(nth) => format!("debit note {}", daemon.notes()[nth].note.id),
+        Bill::Invoice(nth) => format!("invoice {}", daemon.invoices()[nth].invoice.id),
+    }
+}
+
+/// M2 to M5, when a bill is about to be accepted.
+fn check_acceptance(
+    look: &Look<'_>,
+    bill: Bill,
+    place: usize,
+    allocation: &AllocationId,
+    findings: &mut Findings,
+) {
+    let daemon = look.scene.daemon;
+    let (deal, book) = (&look.facts.deals[place], &daemon.agreements()[place]);
+    let (invariant, claim) = match bill {
+        Bill::Note(nth) => {
+            let note = &daemon.notes()[nth].note;
+            (
+                "M4",
+                Claim {
+                    issuer: &note.issuer,
+                    payee: &note.payee,
+                    platform: &note.platform,
+                    amount: &note.total_due,
+                    allocation,
+                },
+            )
+        }
+        Bill::Invoice(nth) => {
+            let invoice = &daemon.invoices()[nth].invoice;
+            if let Some(what) = second_invoice(deal, nth) {
+                findings.violate("M2", look.now(), what);
+            }
+            (
+                "M3",
+                Claim {
+                    issuer: &invoice.issuer,
+                    payee: &invoice.payee,
+                    platform: &invoice.platform,
+                    amount: &invoice.amount,
+                    allocation,
+                },
+            )
+        }
+    };
+    if deal.accepting > 1 {
+        let what = format!("{} acceptances of {} are under way", deal.accepting, book.id);
+        findings.violate("M2", look.now(), what);
+    }
+    // What was decided once may be asked for again, whatever was learned meanwhile.
+    if deal.judged.contains(&bill) {
+        return;
+    }
+    if let Some(what) = above_cap(claim.amount, deal.highest, cap(look.now(), deal, book)) {
+        findings.violate(invariant, look.now(), what);
+    }
+    if let Some(what) = astray(look, place, &claim) {
+        findings.violate("M5", look.now(), what);
+    }
+}
+
+/// The most that can be due: all CPUs busy since we asked for an activity.
+fn cap(now: Timestamp, deal: &Deal, book: &AgreementBook) -> Glm {
+    let Some(since) = deal.create_asked else { return TOLERANCE_ATTO };
+    let until = deal.end_told.unwrap_or(now).min(now);
+    full_cost(book, until.since(since).plus(TOLERANCE)).plus(TOLERANCE_ATTO)
+}
+
+/// What is wrong with an amount; one that was accepted before takes nothing.
+fn above_cap(amount: &BilledAmount, highest: Glm, cap: Glm) -> Option<String> {
+    match amount.glm() {
+        Ok(amount) if amount > cap && amount > highest => {
+            Some(format!("{amount} GLM are accepted, {cap} can be due at most"))
+        }
+        Ok(_) => None,
+        Err(error) => Some(format!("an amount that is {error} is accepted")),
+    }
+}
+
+fn second_invoice(deal: &Deal, nth: usize) -> Option<String> {
+    let is_other = |other: &Bill| matches!(other, Bill::Invoice(other) if *other != nth);
+    let is_second =
+        deal.invoices.iter().any(|other| *other != nth) || deal.bills.iter().any(is_other);
+    is_second.then(|| "a second invoice of an agreement is accepted".to_owned())
+}
+
+/// M2: the daemon counts acceptances that overtake each other several times.
+///
+/// An acceptance that a dead process asked for may still be under way when the next process asks for
+/// another one; what that takes is set aside twice, and paid once.
+fn moved_twice(deal: &Deal) -> Option<String> {
+    (!deal.is_doubtful && deal.taken > deal.highest.plus(ROUNDING))
+        .then(|| format!("{} GLM were taken for bills of {} GLM", deal.taken, deal.highest))
+}
+
+/// M5: whose wallet, which platform, and whose funds.
+fn astray(look: &Look<'_>, place: usize, claim: &Claim<'_>) -> Option<String> {
+    let book = &look.scene.daemon.agreements()[place];
+    let Some((cluster, _)) = look.facts.owner(place) else {
+        return Some(format!("{} is no agreement of a cluster", book.id));
+    };
+    if *claim.issuer != book.provider {
+        return Some(format!("{} bills for the work of {}", claim.issuer, book.provider));
+    }
+    if !claim.payee.eq_ignore_ascii_case(book.provider.as_str()) {
+        return Some(format!("the work of {} is paid to {}", book.provider, claim.payee));
+    }
+    if *claim.platform != cluster.plan.platform {
+        return Some(format!("a bill on {} is accepted", claim.platform));
+    }
+    let payer = money::owner(look, claim.allocation);
+    match payer {
+        Some(payer) if !std::ptr::eq(payer, cluster) => {
+            Some(format!("{} pays for a node of {}", payer.name, cluster.name))
+        }
+        Some(_) => None,
+        None => Some(format!("allocation {} is no cluster's", claim.allocation)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ray_on_golem::{units::Glm, yagna::BilledAmount};
+
+    use super::{above_cap, moved_twice, second_invoice};
+    use crate::checker::facts::{Bill, Deal};
+
+    fn glm(whole: u64) -> Glm {
+        Glm::from_whole(whole)
+    }
+
+    #[test]
+    fn an_amount_above_the_cap_is_seen_unless_it_takes_nothing() {
+        let amount = |text| BilledAmount::new(text);
+
+        assert!(above_cap(&amount("3.1"), Glm::ZERO, glm(3)).is_some());
+        assert!(above_cap(&amount("-1"), Glm::ZERO, glm(3)).is_some());
+        assert_eq!(above_cap(&amount("3"), Glm::ZERO, glm(3)), None);
+        assert_eq!(above_cap(&amount("5"), glm(5), glm(3)), None);
+    }
+
+    #[test]
+    fn money_that_moves_twice_is_seen() {
+        let once = Deal { taken: glm(5), highest: glm(5), ..Deal::default() };
+        let twice = Deal { taken: glm(9), ..once.clone() };
+
+        assert_eq!(moved_twice(&once), None);
+        assert!(moved_twice(&twice).is_some());
+    }
+
+    #[test]
+    fn a_second_invoice_is_seen_also_while_the_first_is_under_way() {
+        let settled = Deal { invoices: vec![3], ..Deal::default() };
+        let under_way = Deal { bills: vec![Bill::Note(4), Bill::Invoice(3)], ..Deal::default() };
+
+        assert_eq!(second_invoice(&settled, 3), None);
+        assert!(second_invoice(&settled, 4).is_some());
+        assert_eq!(second_invoice(&under_way, 3), None);
+        assert!(second_invoice(&under_way, 4).is_some());
+    }
+}

@@ -1,0 +1,644 @@
+//! The machine, the daemon, and what lies between them, under virtual time.
+//!
+//! The engine is a shell like the production driver: it follows the contract of `Machine`, and it is
+//! nasty where the contract allows it. It answers abandoned calls, lets requests of a dead process
+//! land late, and kills the process at any output.
+
+use std::collections::BTreeMap;
+
+use ray_on_golem::{
+    core::{
+        Answer, Command, Durable, Input, Machine, Notice, Output, Probe,
+        ids::{CallId, ProbeId, RequestId},
+        planted::Bug,
+        rng::Seed,
+    },
+    units::{Span, Timestamp},
+    yagna::{CallError, Doubt, Request, Response, Status, request::Endpoint},
+};
+
+use super::disk::Disk;
+use crate::{
+    checker::{Checker, Checkers, Findings, Phase, Scene, Violation},
+    fault::{Fate, Faults, OutageKind},
+    scenario::{Scenario, distribution::ONE},
+    wire,
+    yagna::{RequestNo, SimYagna, books::SshAnswer},
+};
+
+/// When virtual time begins: 2026-01-01T00:00:00Z.
+pub const BEGINNING: Timestamp = crate::world::BEGINNING;
+/// A crashed process is started again after this time.
+const RESTART_AFTER: Span = Span::secs(2);
+/// A request of a dead process may still land for so long.
+const LATE_MAX: Span = Span::secs(10);
+/// More steps than this at one instant turn in circles.
+const STEPS_PER_INSTANT_MAX: u32 = 20_000;
+/// A look over ssh that is answered takes so long.
+const SSH_TIME: Span = Span::millis(1_100);
+
+/// How to build an engine.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The network.
+    pub scenario: Scenario,
+    /// What all randomness grows from.
+    pub seed: Seed,
+    /// Whether calls pass through their wire form.
+    pub is_wired: bool,
+    /// A bug to plant; only with the feature `planted`.
+    pub bug: Option<Bug>,
+    /// Chances in a million that the process dies at an output.
+    pub crash_chance: u64,
+    /// Whether every step is told.
+    pub is_told: bool,
+}
+
+/// Something that happened, for people to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: String,
+}
+
+/// The machine, the daemon, and what lies between them.
+pub struct Engine {
+    setup: Setup,
+    pub(super) now: Timestamp,
+    pub(super) machine: Machine,
+    pub(super) daemon: SimYagna,
+    faults: Faults,
+    queue: BTreeMap<(Timestamp, u64), Event>,
+    queued: u64,
+    pub(super) life: u32,
+    is_dead: bool,
+    open: BTreeMap<CallId, Open>,
+    by_request: BTreeMap<RequestNo, (u32, CallId)>,
+    next_request: u64,
+    next_command: u64,
+    tries: BTreeMap<Endpoint, u64>,
+    pub(super) disk: Disk,
+    checkers: Checkers,
+    pub(super) phase: Phase,
+    pub(super) findings: Findings,
+    pub(super) answers: BTreeMap<RequestId, Answer>,
+    pub(super) notices: Vec<(Timestamp, Notice)>,
+    pub(super) told: Vec<Told>,
+    pub(super) steps: u64,
+    outputs: u64,
+    /// Die at the nth output from now.
+    pub(super) crash_in: Option<u64>,
+    outage: Option<(Timestamp, OutageKind)>,
+    /// When each node was asked for and when it was up, since the beginning.
+    pub(super) ready: Vec<(Span, Span)>,
+    pub(super) node_time: Span,
+    at_instant: (Timestamp, u32),
+}
+
+/// A call under way.
+struct Open {
+    request: Request,
+    fate: Fate,
+    arrived: Option<RequestNo>,
+}
+
+enum Event {
+    Arrive { life: u32, call: CallId, request: Box<Request> },
+    Deliver { life: u32, call: CallId, result: Box<Result<Response, CallError>> },
+    TimeOut { life: u32, call: CallId },
+    Probed { life: u32, probe: ProbeId, outcome: Result<(), String> },
+    OutageBegins(Timestamp, OutageKind),
+    Start,
+}
+
+impl Engine {
+    /// An engine at its beginning.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let mut engine = Self {
+            now: BEGINNING,
+            machine: boot(&setup, Durable::default(), BEGINNING, 0),
+            daemon: SimYagna::new(&setup.scenario, setup.seed, BEGINNING),
+            faults: setup.scenario.faults.clone(),
+            queue: BTreeMap::new(),
+            queued: 0,
+            life: 0,
+            is_dead: false,
+            open: BTreeMap::new(),
+            by_request: BTreeMap::new(),
+            next_request: 0,
+            next_command: 0,
+            tries: BTreeMap::new(),
+            disk: Disk::default(),
+            checkers: Checkers::new(),
+            phase: Phase::Faulty,
+            findings: Findings::default(),
+            answers: BTreeMap::new(),
+            notices: Vec::new(),
+            told: Vec::new(),
+            steps: 0,
+            outputs: 0,
+            crash_in: None,
+            outage: None,
+            ready: Vec::new(),
+            node_time: Span::ZERO,
+            at_instant: (BEGINNING, 0),
+            setup,
+        };
+        for outage in engine.faults.outages.clone() {
+            let begins = BEGINNING.plus(outage.at);
+            engine.enqueue(begins, Event::OutageBegins(begins.plus(outage.lasts), outage.kind));
+        }
+        engine.drain();
+        engine
+    }
+
+    /// Asks the machine; nothing happens while the process is dead.
+    pub fn command(&mut self, command: Command) -> Option<RequestId> {
+        if self.is_dead {
+            return None;
+        }
+        let id = RequestId(self.next_command);
+        self.next_command += 1;
+        self.feed(Input::Requested { id, command });
+        Some(id)
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, span: Span) {
+        let until = self.now.plus(span);
+        self.run_until(until, |_| false);
+    }
+
+    /// Lets time pass until something is so, but not longer than until then; says whether it is so.
+    pub fn run_until(&mut self, until: Timestamp, is_so: impl Fn(&Self) -> bool) -> bool {
+        while !self.is_broken() {
+            if !self.is_dead && is_so(self) {
+                return true;
+            }
+            match self.next_instant() {
+                Some(next) if next <= until => {
+                    self.now = self.now.max(next);
+                    self.step();
+                }
+                Some(_) | None => break,
+            }
+        }
+        self.now = self.now.max(until);
+        !self.is_dead && is_so(self)
+    }
+
+    /// Whether going on makes no sense.
+    pub fn is_broken(&self) -> bool {
+        !self.findings.violations.is_empty()
+    }
+
+    /// The machine sleeps, daemon and all, while the network goes on.
+    pub fn suspend(&mut self, span: Span) {
+        self.now = self.now.plus(span);
+        self.daemon.elapse(self.now);
+        self.collect_replies();
+    }
+
+    /// The daemon is away from now on, for so long.
+    pub fn begin_outage(&mut self, lasts: Span, kind: OutageKind) {
+        let until = self.now.plus(lasts);
+        self.on_outage(until, kind);
+    }
+
+    /// Nothing goes wrong from here on.
+    pub fn heal(&mut self) {
+        self.faults = Faults::default();
+        self.setup.crash_chance = 0;
+        self.crash_in = None;
+        self.outage = None;
+        self.queue.retain(|_, event| !matches!(event, Event::OutageBegins(..)));
+        self.enter(Phase::Fair);
+    }
+
+    /// The run enters another phase.
+    pub fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.check(|checkers, scene, findings| checkers.on_phase(scene, findings));
+    }
+
+    /// The run is over.
+    pub fn finish(&mut self) {
+        if !self.is_dead && !self.is_broken() {
+            self.check(|checkers, scene, findings| checkers.at_end(scene, findings));
+        }
+    }
+
+    fn check(&mut self, look: impl FnOnce(&mut Checkers, &Scene<'_>, &mut Findings)) {
+        let scene = Scene {
+            now: self.now,
+            machine: &self.machine,
+            durable: self.disk.durable(),
+            daemon: &self.daemon,
+            phase: self.phase,
+            life: self.life,
+        };
+        look(&mut self.checkers, &scene, &mut self.findings);
+    }
+
+    fn next_instant(&self) -> Option<Timestamp> {
+        let queued = self.queue.keys().next().map(|(at, _)| *at);
+        let machine = self.machine.poll_timeout().map(|(at, _)| at).filter(|_| !self.is_dead);
+        [queued, machine, self.daemon.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Lets happen what is due, in a fixed order: deliveries, the daemon, the machine's timers.
+    fn step(&mut self) {
+        if self.at_instant.0 == self.now {
+            self.at_instant.1 += 1;
+            if self.at_instant.1 > STEPS_PER_INSTANT_MAX {
+                self.violate("B2", "steps without end at one instant".to_owned());
+                return;
+            }
+        } else {
+            self.at_instant = (self.now, 0);
+        }
+        let due = self.queue.first_entry().filter(|entry| entry.key().0 <= self.now);
+        if let Some(entry) = due {
+            let event = entry.remove();
+            self.happen(event);
+            return;
+        }
+        if self.daemon.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.daemon.elapse(self.now);
+            self.collect_replies();
+            return;
+        }
+        if !self.is_dead {
+            self.feed(Input::Elapsed);
+            if let Some((at, key)) = self.machine.poll_timeout()
+                && at <= self.now
+                && !self.is_dead
+            {
+                let what = format!("{key:?} is due again at the instant at which it fired");
+                self.violate("B2", what);
+            }
+        }
+    }
+
+    fn violate(&mut self, invariant: &'static str, what: String) {
+        self.findings.violations.push(Violation { invariant, at: self.now, what });
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive { life, call, request } => self.arrive(life, call, &request),
+            Event::Deliver { life, call, result } if life == self.life => {
+                self.deliver(call, *result);
+            }
+            Event::TimeOut { life, call } if life == self.life => {
+                if let Some(open) = self.open.get(&call) {
+                    if let Some(number) = open.arrived {
+                        self.daemon.cancel(number);
+                        self.by_request.remove(&number);
+                    }
+                    self.deliver(call, Err(CallError::Unknown(Doubt::TimedOut)));
+                }
+            }
+            Event::Probed { life, probe, outcome } if life == self.life => {
+                self.feed(Input::Probed { probe, outcome });
+            }
+            Event::Deliver { .. } | Event::TimeOut { .. } | Event::Probed { .. } => {}
+            Event::OutageBegins(until, kind) => self.on_outage(until, kind),
+            Event::Start => self.start(),
+        }
+    }
+
+    fn arrive(&mut self, life: u32, call: CallId, request: &Request) {
+        match self.outage_now() {
+            Some(OutageKind::Hang) => return,
+            Some(OutageKind::Restart | OutageKind::Down) => {
+                let why = "connection reset".to_owned();
+                self.reply_later(life, call, Err(CallError::Unknown(Doubt::Closed { why })));
+                return;
+            }
+            None => {}
+        }
+        let number = RequestNo(self.next_request);
+        self.next_request += 1;
+        self.by_request.insert(number, (life, call));
+        if life == self.life
+            && let Some(open) = self.open.get_mut(&call)
+        {
+            open.arrived = Some(number);
+        }
+        self.daemon.handle(self.now, number, request);
+        self.collect_replies();
+    }
+
+    fn collect_replies(&mut self) {
+        while let Some((number, reply)) = self.daemon.poll_reply() {
+            let Some((life, call)) = self.by_request.remove(&number) else { continue };
+            if life != self.life {
+                continue;
+            }
+            let Some(open) = self.open.get(&call) else { continue };
+            let result = match open.fate {
+                Fate::ReplyLost => continue,
+                Fate::Closed => {
+                    let why = "connection closed before message completed".to_owned();
+                    Err(CallError::Unknown(Doubt::Closed { why }))
+                }
+                Fate::Garbled => {
+                    Err(CallError::Unknown(Doubt::Garbled { why: "not JSON".to_owned() }))
+                }
+                Fate::Through | Fate::Refused | Fate::RequestLost | Fate::Failed
+                    if self.setup.is_wired =>
+                {
+                    wire::pass_reply(&open.request, &reply)
+                }
+                Fate::Through | Fate::Refused | Fate::RequestLost | Fate::Failed => {
+                    reply.map_err(|refusal| {
+                        if refusal.status < Status(500) {
+                            CallError::Rejected { status: refusal.status, body: refusal.body }
+                        } else {
+                            let (status, body) = (refusal.status, refusal.body);
+                            CallError::Unknown(Doubt::Failed { status, body })
+                        }
+                    })
+                }
+            };
+            self.reply_later(life, call, result);
+        }
+    }
+
+    fn on_outage(&mut self, until: Timestamp, kind: OutageKind) {
+        self.outage = Some((until, kind));
+        if kind == OutageKind::Restart {
+            self.daemon.restart(self.now);
+        }
+        if kind == OutageKind::Hang {
+            return;
+        }
+        let arrived: Vec<(CallId, RequestNo)> =
+            self.open.iter().filter_map(|(call, open)| Some((*call, open.arrived?))).collect();
+        for (call, number) in arrived {
+            self.daemon.cancel(number);
+            self.by_request.remove(&number);
+            let why = "connection reset".to_owned();
+            self.reply_later(self.life, call, Err(CallError::Unknown(Doubt::Closed { why })));
+        }
+    }
+
+    fn deliver(&mut self, call: CallId, result: Result<Response, CallError>) {
+        let Some(open) = self.open.remove(&call) else { return };
+        self.check(|checkers, scene, findings| {
+            checkers.on_result(scene, &open.request, &result, findings);
+        });
+        if self.setup.is_told && !is_idle(&result) {
+            let what = format!("{} {}", open.request.endpoint().name(), brief(&result));
+            self.tell(what);
+        }
+        self.feed(Input::Replied { call, result });
+    }
+
+    /// Gives the machine one input, executes what it wants, and lets the checkers look.
+    fn feed(&mut self, input: Input) {
+        if self.is_dead {
+            return;
+        }
+        self.steps += 1;
+        self.check(|checkers, scene, findings| checkers.on_input(scene, &input, findings));
+        self.machine.handle(self.now, input);
+        self.drain();
+        if !self.is_dead {
+            self.check(|checkers, scene, findings| checkers.on_step(scene, findings));
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            if self.must_die(&output) {
+                self.crash(Some(&output));
+                return;
+            }
+            self.check(|checkers, scene, findings| checkers.on_output(scene, &output, findings));
+            match output {
+                Output::Persist { journal, records } => {
+                    if self.setup.is_told {
+                        for record in &records {
+                            if let Some(what) = super::trace::of_record(record) {
+                                self.tell(what);
+                            }
+                        }
+                    }
+                    self.disk.append(self.now, journal, &records);
+                }
+                Output::Answer { id, answer } => {
+                    if self.answers.insert(id, answer).is_some() {
+                        self.violate("A5", format!("{id:?} is answered twice"));
+                    }
+                }
+                Output::Call { call, request, patience } => self.call(call, request, patience),
+                Output::Abandon { call } => self.abandon(call),
+                Output::Probe { probe, what, patience } => self.probe(probe, &what, patience),
+                Output::Notify(notice) => {
+                    if self.setup.is_told {
+                        self.tell(format!("told: {notice}"));
+                    }
+                    self.notices.push((self.now, notice));
+                }
+            }
+        }
+    }
+
+    /// The process may die before any output, ten times as likely when money is at stake.
+    fn must_die(&mut self, output: &Output) -> bool {
+        self.outputs += 1;
+        if let Some(left) = &mut self.crash_in {
+            if *left == 0 {
+                self.crash_in = None;
+                return true;
+            }
+            *left -= 1;
+        }
+        if self.setup.crash_chance == 0 {
+            return false;
+        }
+        let is_money = match output {
+            Output::Call { request, .. } => matches!(
+                request.endpoint(),
+                Endpoint::CreateAllocation
+                    | Endpoint::ConfirmAgreement
+                    | Endpoint::CreateActivity
+                    | Endpoint::AcceptDebitNote
+                    | Endpoint::AcceptInvoice
+            ),
+            Output::Persist { .. }
+            | Output::Answer { .. }
+            | Output::Abandon { .. }
+            | Output::Probe { .. }
+            | Output::Notify(_) => false,
+        };
+        let chance = self.setup.crash_chance * if is_money { 10 } else { 1 };
+        self.setup.seed.below(1_000_000, "crash", self.outputs, 0) < chance
+    }
+
+    fn call(&mut self, call: CallId, request: Request, patience: Span) {
+        let endpoint = request.endpoint();
+        let nth = self.tries.entry(endpoint).or_insert(0);
+        *nth += 1;
+        let fate = self.faults.fate(self.setup.seed, endpoint, *nth);
+        let request = if self.setup.is_wired { wire::pass_request(&request) } else { request };
+        let is_away = matches!(self.outage_now(), Some(OutageKind::Restart | OutageKind::Down));
+        let at = self.now.plus(self.latency());
+        if fate == Fate::Refused || is_away {
+            let why = "connection refused".to_owned();
+            let result = Box::new(Err(CallError::NotSent { why }));
+            self.enqueue(at, Event::Deliver { life: self.life, call, result });
+        } else if fate == Fate::Failed {
+            let body = "{\"message\":\"Internal error\"}".to_owned();
+            let error = CallError::Unknown(Doubt::Failed { status: Status(500), body });
+            let result = Box::new(Err(error));
+            self.enqueue(at, Event::Deliver { life: self.life, call, result });
+        } else if fate != Fate::RequestLost {
+            let boxed = Box::new(request.clone());
+            self.enqueue(at, Event::Arrive { life: self.life, call, request: boxed });
+        }
+        self.enqueue(self.now.plus(patience), Event::TimeOut { life: self.life, call });
+        self.open.insert(call, Open { request, fate, arrived: None });
+    }
+
+    /// Nobody waits for it; a reply that comes all the same must do no harm.
+    fn abandon(&mut self, call: CallId) {
+        if let Some(number) = self.open.get(&call).and_then(|open| open.arrived) {
+            self.daemon.cancel(number);
+            self.by_request.remove(&number);
+        }
+        let why = "abandoned".to_owned();
+        self.reply_later(self.life, call, Err(CallError::Unknown(Doubt::Closed { why })));
+    }
+
+    fn probe(&mut self, probe: ProbeId, what: &Probe, patience: Span) {
+        let Probe::Ssh { network, ip, .. } = what;
+        let answer = match self.outage_now() {
+            Some(_) => SshAnswer::Silent,
+            None => self.daemon.ssh(self.now, network, *ip),
+        };
+        let (after, outcome) = match answer {
+            SshAnswer::Up => (SSH_TIME, Ok(())),
+            SshAnswer::Refused => (SSH_TIME, Err("connection refused".to_owned())),
+            SshAnswer::Silent => (patience, Err("no answer".to_owned())),
+        };
+        self.enqueue(self.now.plus(after), Event::Probed { life: self.life, probe, outcome });
+    }
+
+    /// The process dies here: outputs that were not executed are lost, requests that were sent land
+    /// late, and nobody waits for their replies.
+    pub fn crash(&mut self, at: Option<&Output>) {
+        if self.is_dead {
+            return;
+        }
+        if let Some(Output::Persist { journal, records }) = at {
+            let part = self.setup.seed.draw("tear", self.outputs, 0);
+            if part.is_multiple_of(2) {
+                self.disk.tear(self.now, *journal, records, part / 2);
+            }
+        }
+        self.check(|checkers, scene, findings| checkers.on_crash(scene, findings));
+        let late: Vec<(Timestamp, u64)> = self
+            .queue
+            .iter()
+            .filter(|(_, event)| matches!(event, Event::Arrive { .. }))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in late {
+            if let Some(event) = self.queue.remove(&key) {
+                let delay = self.setup.seed.below(LATE_MAX.as_micros(), "late", key.1, 0);
+                self.enqueue(self.now.plus(Span::micros(delay)), event);
+            }
+        }
+        if self.setup.is_told {
+            self.tell("the manager is killed".to_owned());
+        }
+        self.life += 1;
+        self.is_dead = true;
+        self.open.clear();
+        self.enqueue(self.now.plus(RESTART_AFTER), Event::Start);
+    }
+
+    fn start(&mut self) {
+        let durable = match self.disk.read() {
+            Ok((durable, torn)) => {
+                if torn > 0 {
+                    self.findings.marks.insert("torn journal");
+                }
+                durable
+            }
+            Err(why) => {
+                self.violate("R3", why);
+                return;
+            }
+        };
+        self.is_dead = false;
+        self.machine = boot(&self.setup, durable, self.now, self.life);
+        self.drain();
+        if !self.is_dead {
+            self.check(|checkers, scene, findings| checkers.on_recovery(scene, findings));
+        }
+    }
+
+    fn reply_later(&mut self, life: u32, call: CallId, result: Result<Response, CallError>) {
+        let at = self.now.plus(self.latency());
+        self.enqueue(at, Event::Deliver { life, call, result: Box::new(result) });
+    }
+
+    fn enqueue(&mut self, at: Timestamp, event: Event) {
+        self.queue.insert((at, self.queued), event);
+        self.queued += 1;
+    }
+
+    fn latency(&self) -> Span {
+        let spread = &self.setup.scenario.daemon.latency_ms;
+        let billionths = spread.sample(self.setup.seed, "latency", self.queued, 0);
+        Span::micros((billionths / (ONE / 1_000)).max(1))
+    }
+
+    fn outage_now(&self) -> Option<OutageKind> {
+        self.outage.filter(|(until, _)| *until > self.now).map(|(_, kind)| kind)
+    }
+
+    pub(super) fn tell(&mut self, what: String) {
+        self.told.push(Told { at: self.now, what });
+    }
+}
+
+fn is_idle(result: &Result<Response, CallError>) -> bool {
+    match result {
+        Ok(Response::Events(events)) => events.is_empty(),
+        Ok(Response::AgreementEvents(events)) => events.is_empty(),
+        Ok(Response::DebitNoteEvents(events)) => events.is_empty(),
+        Ok(Response::InvoiceEvents(events)) => events.is_empty(),
+        Ok(_) => false,
+        Err(error) => error.is_refusal(Status::TIMEOUT),
+    }
+}
+
+fn brief(result: &Result<Response, CallError>) -> String {
+    match result {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => format!("failed: {error}"),
+    }
+}
+
+#[cfg(feature = "planted")]
+fn boot(setup: &Setup, durable: Durable, now: Timestamp, life: u32) -> Machine {
+    let seed = Seed::new(setup.seed.draw("life", u64::from(life), 0));
+    match setup.bug {
+        Some(bug) => Machine::with_bug(seed, bug, durable, now),
+        None => Machine::recover(seed, durable, now),
+    }
+}
+
+#[cfg(not(feature = "planted"))]
+fn boot(setup: &Setup, durable: Durable, now: Timestamp, life: u32) -> Machine {
+    let seed = Seed::new(setup.seed.draw("life", u64::from(life), 0));
+    Machine::recover(seed, durable, now)
+}

@@ -1,0 +1,415 @@
+//! Drills: a plan is run on clusters, with faults first, then without, and then everything must end.
+
+use std::collections::BTreeSet;
+
+use ray_on_golem::{
+    core::{
+        Answer, Command, NodeRequest,
+        autostop::Autostop,
+        cluster::{
+            plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
+            state::{ClusterState, Network, NodeState},
+        },
+        ids::NodeId,
+        payment::ledger,
+        planted::Bug,
+        reputation::Reputation,
+        rng::Seed,
+    },
+    units::{Glm, Span, Timestamp},
+    yagna::PlatformId,
+};
+
+pub mod character;
+pub mod generate;
+pub mod plan;
+pub mod shrink;
+
+mod disk;
+mod engine;
+mod trace;
+
+pub use engine::{BEGINNING, Engine, Setup, Told};
+pub use generate::Mode;
+pub use plan::{Op, Plan};
+
+use character::Character;
+use plan::milli;
+
+use crate::{
+    checker::{Phase, Violation},
+    fault::OutageKind,
+    plan as survey_plan,
+    scenario::{Daemon, Scenario},
+};
+
+/// A node that is asked for in fair times is up, or given up with a reason, within this time (V1).
+const START_WITHIN: Span = Span::mins(21);
+/// A cluster that is to end has ended within this time (V4), as far as providers let it.
+const END_WITHIN: Span = Span::mins(16);
+/// Providers that answer let everything end within this time.
+const GONE_WITHIN: Span = Span::mins(30);
+/// After the last operation faults go on for so long.
+const TAIL: Span = Span::secs(90);
+
+/// What a drill came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The first broken invariant.
+    pub violation: Option<Violation>,
+    /// Required situations that were reached.
+    pub marks: BTreeSet<&'static str>,
+    /// Inputs that the machine took.
+    pub steps: u64,
+    /// How often the process was started again.
+    pub lives: u32,
+    /// What happened, if that was asked for.
+    pub told: Vec<Told>,
+    /// What was spent.
+    pub spent: Glm,
+    /// When each node was asked for and when it was up, since the beginning.
+    pub ready: Vec<(Span, Span)>,
+    /// How long nodes were up, together.
+    pub node_time: Span,
+    /// When it was over, since the beginning.
+    pub ended: Span,
+}
+
+/// A plan at work.
+struct Drill<'a> {
+    plan: &'a Plan,
+    engine: Engine,
+    /// Which of the two clusters requests are about.
+    current: usize,
+    latest: Option<NodeRequest>,
+    keys: u32,
+    is_shut_down: bool,
+}
+
+impl Plan {
+    /// Runs it; with a story if that is asked for.
+    #[must_use]
+    pub fn run(&self, bug: Option<Bug>, is_told: bool) -> Outcome {
+        let setup = Setup {
+            scenario: self.scenario(),
+            seed: Seed::new(self.seed),
+            is_wired: self.is_wired,
+            bug,
+            crash_chance: self.crash_chance,
+            is_told,
+        };
+        let mut drill = Drill {
+            plan: self,
+            engine: Engine::new(setup),
+            current: 0,
+            latest: None,
+            keys: 0,
+            is_shut_down: false,
+        };
+        for op in &self.ops {
+            drill.perform(*op);
+        }
+        drill.engine.run_for(TAIL);
+        drill.engine.heal();
+        drill.demand_progress();
+        drill.end_everything();
+        drill.outcome()
+    }
+
+    fn scenario(&self) -> Scenario {
+        let populations =
+            self.market.iter().map(|(character, count)| character.population(*count)).collect();
+        Scenario {
+            about: "a plan".to_owned(),
+            daemon: Daemon { wallet: self.wallet(), warm: 1_000_000, ..Daemon::default() },
+            populations,
+            faults: self.faults.clone(),
+        }
+    }
+}
+
+impl Drill<'_> {
+    fn perform(&mut self, op: Op) {
+        if self.engine.is_broken() {
+            return;
+        }
+        match op {
+            Op::Head => self.request(NodeKind::Head, 1),
+            Op::Request(count) => self.request(NodeKind::Worker, count),
+            Op::Scale(count) => self.scale(count),
+            Op::Repeat => {
+                if let Some(request) = self.latest.clone() {
+                    self.engine.command(Command::RequestNodes(Box::new(request)));
+                }
+            }
+            Op::Misuse => {
+                if let Some(mut request) = self.latest.clone() {
+                    request.order.count += 1;
+                    self.engine.command(Command::RequestNodes(Box::new(request)));
+                }
+            }
+            Op::Terminate(place) => {
+                let live = self.live_nodes();
+                if !live.is_empty() {
+                    let node = live[place as usize % live.len()];
+                    let cluster = self.name();
+                    self.engine.command(Command::TerminateNode { cluster, node });
+                }
+            }
+            Op::TerminateUnknown => {
+                let cluster = self.name();
+                let node = NodeId(1_000_000);
+                self.engine.command(Command::TerminateNode { cluster, node });
+            }
+            Op::Tag(place) => {
+                let live = self.live_nodes();
+                if !live.is_empty() {
+                    let node = live[place as usize % live.len()];
+                    let tags = Tags::from([("ray-node-status".to_owned(), format!("{place}"))]);
+                    let cluster = self.name();
+                    self.engine.command(Command::SetTags { cluster, node, tags });
+                }
+            }
+            Op::Budget(thousandths) => {
+                let (cluster, total) = (self.name(), milli(thousandths));
+                self.engine.command(Command::SetBudget { cluster, total });
+            }
+            Op::Down => {
+                let cluster = self.name();
+                self.engine.command(Command::EndCluster { cluster });
+            }
+            Op::Switch => self.current = 1 - self.current,
+            Op::Shutdown => self.shut_down(),
+            Op::Wait(secs) => self.engine.run_for(Span::secs(secs)),
+            Op::Crash(outputs) => self.engine.crash_in = Some(outputs),
+            Op::Restart(secs) => {
+                self.engine.begin_outage(Span::secs(secs), OutageKind::Restart);
+            }
+            Op::Suspend(minutes) => self.engine.suspend(Span::mins(minutes)),
+        }
+    }
+
+    fn name(&self) -> ClusterName {
+        ClusterName::from(["alpha", "beta"][self.current])
+    }
+
+    fn state(&self) -> Option<&ClusterState> {
+        let name = self.name();
+        let clusters = self.engine.machine.view().durable().clusters().values();
+        clusters.rev().find(|cluster| cluster.name == name && cluster.ending.is_none())
+    }
+
+    fn live_nodes(&self) -> Vec<NodeId> {
+        let Some(state) = self.state() else { return Vec::new() };
+        let live = state.nodes.iter().filter(|(_, node)| node.state <= NodeState::Running);
+        live.map(|(id, _)| *id).collect()
+    }
+
+    fn request(&mut self, kind: NodeKind, count: u32) {
+        self.keys += 1;
+        let mut spec = survey_plan::spec();
+        if kind == NodeKind::Worker {
+            spec.priority_subnet_tag = None;
+        }
+        let request = NodeRequest {
+            key: Some(format!("key {}", self.keys)),
+            cluster: self.name(),
+            plan: ClusterPlan {
+                platform: PlatformId::from("erc20-hoodi-tglm"),
+                total_budget: milli(self.plan.budget),
+                max_glm_per_hour: self.plan.max_per_hour.map(milli),
+                autostop: self
+                    .plan
+                    .idle_minutes
+                    .map(|minutes| Autostop { idle: Some(Span::mins(minutes)), at: None }),
+                max_workers: self.plan.max_workers,
+                ssh_public_key: "ssh-ed25519 AAAA drill".to_owned(),
+                reputation: Reputation::default(),
+            },
+            order: NodeOrder {
+                kind,
+                spec,
+                image: survey_plan::image("drill"),
+                count,
+                tags: Tags::new(),
+            },
+        };
+        self.latest = Some(request.clone());
+        self.engine.command(Command::RequestNodes(Box::new(request)));
+    }
+
+    /// What Ray's autoscaler does when the load asks for so many workers.
+    fn scale(&mut self, wanted: u32) {
+        let workers: Vec<NodeId> = self.state().map_or_else(Vec::new, |state| {
+            let live = state.nodes.iter().filter(|(_, node)| {
+                node.kind == NodeKind::Worker && node.state <= NodeState::Running
+            });
+            live.map(|(id, _)| *id).collect()
+        });
+        let wanted = wanted as usize;
+        if workers.len() < wanted {
+            let missing = u32::try_from(wanted - workers.len()).unwrap_or(0);
+            self.request(NodeKind::Worker, missing);
+        }
+        for node in workers.into_iter().skip(wanted) {
+            let cluster = self.name();
+            self.engine.command(Command::TerminateNode { cluster, node });
+        }
+    }
+
+    fn shut_down(&mut self) {
+        if self.engine.command(Command::Shutdown).is_some() {
+            self.is_shut_down = true;
+        }
+    }
+
+    /// In fair times every node that is asked for comes up, or is given up for a reason that holds.
+    fn demand_progress(&mut self) {
+        if self.engine.is_broken() {
+            return;
+        }
+        let since = self.engine.now;
+        self.engine.run_until(since.plus(Span::secs(30)), |_| false);
+        let has_head = self.state().is_some_and(|state| {
+            state
+                .nodes
+                .values()
+                .any(|node| node.kind == NodeKind::Head && node.state <= NodeState::Running)
+        });
+        if !has_head {
+            self.request(NodeKind::Head, 1);
+        }
+        self.request(NodeKind::Worker, 1);
+        let until = self.engine.now.plus(START_WITHIN);
+        self.engine.run_until(until, |engine| !has_pending(engine));
+        self.check_progress(since);
+        if !self.engine.is_broken() {
+            self.engine.run_for(Span::mins(7));
+        }
+    }
+
+    /// V1, and V5: what did not come up has a reason that holds.
+    fn check_progress(&mut self, since: Timestamp) {
+        if self.engine.is_broken() {
+            return;
+        }
+        if has_pending(&self.engine) {
+            self.violate("V1", "a node is neither up nor given up".to_owned());
+            return;
+        }
+        let is_excused = self.is_excused();
+        let durable = self.engine.machine.view().durable();
+        let failed = durable.clusters().values().find_map(|cluster| {
+            let (id, node) = cluster.nodes.iter().find(|(_, node)| {
+                node.asked >= since
+                    && node.state > NodeState::Running
+                    && node.log.iter().any(|line| line.contains("not ready within"))
+            })?;
+            let last = node.log.iter().rev().nth(1).cloned().unwrap_or_default();
+            Some(format!("{id} of {} did not come up; before that: {last}", cluster.name))
+        });
+        if let Some(what) = failed
+            && !is_excused
+        {
+            self.violate("V5", what);
+        }
+    }
+
+    /// An independent look at whether nodes could have come up: honest providers that are free, money,
+    /// and a network that is there.
+    fn is_excused(&self) -> bool {
+        let durable = self.engine.machine.view().durable();
+        let of = |character: Character| self.plan.market.get(&character).copied().unwrap_or(0);
+        let free = of(Character::Honest);
+        let busy: usize = durable.clusters().values().map(|it| it.nodes.len()).sum();
+        let is_crowded = (free as usize) < busy + 3;
+        let is_poor = self.plan.wallet < 1_000_000 || self.plan.max_per_hour.is_some();
+        let is_short = durable.clusters().values().any(|cluster| {
+            matches!(cluster.network, Network::Lost { .. })
+                || ledger::committed(cluster).plus(Glm::from_whole(1)) > cluster.budget
+        });
+        // Providers are left alone for a while after a failure, whoever's it was.
+        let was_faulty = self.plan.faults != crate::fault::Faults::default()
+            || self.plan.crash_chance > 0
+            || self.plan.market.len() > 1
+            || self
+                .plan
+                .ops
+                .iter()
+                .any(|op| matches!(op, Op::Crash(_) | Op::Restart(_) | Op::Suspend(_)));
+        is_crowded || is_poor || is_short || was_faulty
+    }
+
+    /// Everything is asked to end, and nothing must be left.
+    fn end_everything(&mut self) {
+        if self.engine.is_broken() {
+            return;
+        }
+        self.engine.enter(Phase::Ending);
+        self.shut_down();
+        self.request(NodeKind::Worker, 1);
+        let until = self.engine.now.plus(END_WITHIN);
+        self.engine.run_until(until, |engine| engine.machine.view().is_idle());
+        if self.engine.is_broken() {
+            return;
+        }
+        if let Some(what) = left(&self.engine) {
+            self.violate("V4", what);
+            return;
+        }
+        let until = self.engine.now.plus(GONE_WITHIN);
+        self.engine.run_until(until, |engine| engine.machine.view().is_idle());
+        self.engine.finish();
+    }
+
+    fn violate(&mut self, invariant: &'static str, what: String) {
+        let at = self.engine.now;
+        self.engine.findings.violations.push(Violation { invariant, at, what });
+    }
+
+    fn outcome(self) -> Outcome {
+        let engine = self.engine;
+        let spent = engine.daemon.allocations().iter().map(|book| book.allocation.spent);
+        Outcome {
+            violation: engine.findings.violations.first().cloned(),
+            spent: spent.fold(Glm::ZERO, Glm::plus),
+            marks: engine.findings.marks,
+            steps: engine.steps,
+            lives: engine.life,
+            told: engine.told,
+            ready: engine.ready,
+            node_time: engine.node_time,
+            ended: engine.now.since(BEGINNING),
+        }
+    }
+}
+
+fn has_pending(engine: &Engine) -> bool {
+    let clusters = engine.machine.view().durable().clusters().values();
+    clusters.flat_map(|cluster| cluster.nodes.values()).any(|node| node.state == NodeState::Pending)
+}
+
+/// What a manager that ends still holds.
+fn left(engine: &Engine) -> Option<String> {
+    let daemon = &engine.daemon;
+    if let Some(book) = daemon.allocations().iter().find(|book| !book.is_released) {
+        return Some(format!("allocation {} is still set aside", book.allocation.id));
+    }
+    if let Some(book) = daemon.networks().iter().find(|book| book.removed.is_none()) {
+        return Some(format!("network {} is still there", book.network.id));
+    }
+    if let Some(book) = daemon.demands().iter().find(|book| book.end.is_none()) {
+        return Some(format!("demand {} is still published", book.id));
+    }
+    let clusters = engine.machine.view().durable().clusters().values();
+    let node = clusters
+        .flat_map(|cluster| &cluster.nodes)
+        .find(|(_, node)| node.state < NodeState::Terminated);
+    node.map(|(id, _)| format!("{id} has not ended"))
+}
+
+/// Whether an answer is a refusal.
+#[must_use]
+pub fn is_refusal(answer: &Answer) -> bool {
+    matches!(answer, Answer::NodesRequested(Err(_)) | Answer::NodeTerminated(Err(_)))
+}

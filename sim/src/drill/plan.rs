@@ -1,0 +1,287 @@
+//! Plans: a cluster's life on a small network, in a page of YAML.
+//!
+//! Operations bind late: `terminate 1` means the second live node then. So any part of a plan is a
+//! plan, and deleting an operation is always legal, which is what makes plans shrink.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use ray_on_golem::{
+    config::yaml::{self, Field, Section, YamlError},
+    units::{Glm, Span, money::Rounding},
+};
+
+use super::character::Character;
+use crate::fault::{Faults, Outage, OutageKind};
+
+/// A cluster's life on a small network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The invariant that it broke once, if it is a regression.
+    pub invariant: Option<String>,
+    /// What all randomness of the run grows from.
+    pub seed: u64,
+    /// How many providers of each character there are.
+    pub market: BTreeMap<Character, u32>,
+    /// The budget of each cluster, in thousandths of a GLM.
+    pub budget: u64,
+    /// The limit of GLM per hour, in thousandths of a GLM.
+    pub max_per_hour: Option<u64>,
+    /// The cluster ends after so many minutes without a worker.
+    pub idle_minutes: Option<u64>,
+    /// How many workers there may be.
+    pub max_workers: Option<u32>,
+    /// What the wallet holds, in thousandths of a GLM.
+    pub wallet: u64,
+    /// Calls pass through their wire form.
+    pub is_wired: bool,
+    /// What goes wrong on the way.
+    pub faults: Faults,
+    /// Chances in a million that the process dies at an output.
+    pub crash_chance: u64,
+    /// What happens, in order.
+    pub ops: Vec<Op>,
+}
+
+/// Something that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A head is asked for.
+    Head,
+    /// So many workers are asked for.
+    Request(u32),
+    /// As many workers are asked for, or ended, as it takes to have so many.
+    Scale(u32),
+    /// The latest request is made again, as it was.
+    Repeat,
+    /// The latest key is used for another request.
+    Misuse,
+    /// The live node of this place ends.
+    Terminate(u32),
+    /// A node that there is not ends.
+    TerminateUnknown,
+    /// Tags are stuck on the live node of this place.
+    Tag(u32),
+    /// The budget becomes so many thousandths of a GLM.
+    Budget(u64),
+    /// The cluster ends.
+    Down,
+    /// From here on requests are about the other cluster.
+    Switch,
+    /// The manager stops.
+    Shutdown,
+    /// So many seconds pass.
+    Wait(u64),
+    /// The process dies at its nth output from here.
+    Crash(u64),
+    /// The daemon is away for so many seconds, and forgets what it keeps in memory.
+    Restart(u64),
+    /// The computer sleeps for so many minutes.
+    Suspend(u64),
+}
+
+const KEYS: [&str; 12] = [
+    "invariant",
+    "seed",
+    "market",
+    "budget",
+    "max_per_hour",
+    "idle_minutes",
+    "max_workers",
+    "wallet",
+    "wired",
+    "faults",
+    "crash_chance",
+    "ops",
+];
+
+impl Plan {
+    /// Reads a plan.
+    ///
+    /// # Errors
+    ///
+    /// Says on which line which key is wrong, and what to write.
+    pub fn parse(bytes: &[u8]) -> Result<Self, YamlError> {
+        let tree = yaml::parse(bytes)?;
+        let section = Section::new(&tree, "")?;
+        section.deny_unknown(&KEYS)?;
+        let thousandths = |field: &Field<'_>| {
+            let value = field.scaled(3, Rounding::Exact)?;
+            u64::try_from(value).map_err(|_| field.error("is too much"))
+        };
+        let mut market = BTreeMap::new();
+        if let Some(field) = section.optional("market") {
+            for (name, count) in field.section()?.fields() {
+                let Some(character) = Character::from_name(name) else {
+                    let names: Vec<&str> = Character::ALL.iter().map(|it| it.name()).collect();
+                    let what = format!("is no character; write one of {}", names.join(", "));
+                    return Err(count.error(what));
+                };
+                market.insert(character, count.whole(0..=1_000_u32)?);
+            }
+        }
+        let mut ops = Vec::new();
+        if let Some(field) = section.optional("ops") {
+            for item in field.list()? {
+                let op = item.text()?.parse();
+                ops.push(op.map_err(|what: String| item.error(what))?);
+            }
+        }
+        let invariant = section.read("invariant", |field| Ok(field.text()?.to_owned()))?;
+        Ok(Self {
+            invariant,
+            seed: section.read("seed", |field| field.whole(0..=u64::MAX))?.unwrap_or(0),
+            market,
+            budget: section.read("budget", thousandths)?.unwrap_or(5_000),
+            max_per_hour: section.read("max_per_hour", thousandths)?,
+            idle_minutes: section.read("idle_minutes", |field| field.whole(1..=100_000_u64))?,
+            max_workers: section.read("max_workers", |field| field.whole(0..=10_000_u32))?,
+            wallet: section.read("wallet", thousandths)?.unwrap_or(1_000_000),
+            is_wired: section.read("wired", Field::flag)?.unwrap_or(false),
+            faults: section.read("faults", Faults::read)?.unwrap_or_default(),
+            crash_chance: section
+                .read("crash_chance", |field| field.whole(0..=1_000_000_u64))?
+                .unwrap_or(0),
+            ops,
+        })
+    }
+
+    /// What the wallet holds.
+    #[must_use]
+    pub fn wallet(&self) -> Glm {
+        milli(self.wallet)
+    }
+}
+
+/// So many thousandths of a GLM.
+#[must_use]
+pub fn milli(thousandths: u64) -> Glm {
+    Glm::from_whole(thousandths).scaled_up(1, 1_000).unwrap_or(Glm::MAX)
+}
+
+impl fmt::Display for Plan {
+    /// Writes the plan as its file has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(invariant) = &self.invariant {
+            writeln!(f, "invariant: {invariant}")?;
+        }
+        writeln!(f, "seed: {}", self.seed)?;
+        let market: Vec<String> =
+            self.market.iter().map(|(it, count)| format!("{}: {count}", it.name())).collect();
+        writeln!(f, "market: {{{}}}", market.join(", "))?;
+        writeln!(f, "budget: {}", milli(self.budget))?;
+        if let Some(limit) = self.max_per_hour {
+            writeln!(f, "max_per_hour: {}", milli(limit))?;
+        }
+        if let Some(minutes) = self.idle_minutes {
+            writeln!(f, "idle_minutes: {minutes}")?;
+        }
+        if let Some(workers) = self.max_workers {
+            writeln!(f, "max_workers: {workers}")?;
+        }
+        if self.wallet != 1_000_000 {
+            writeln!(f, "wallet: {}", milli(self.wallet))?;
+        }
+        if self.is_wired {
+            writeln!(f, "wired: true")?;
+        }
+        write_faults(f, &self.faults)?;
+        if self.crash_chance > 0 {
+            writeln!(f, "crash_chance: {}", self.crash_chance)?;
+        }
+        let ops: Vec<String> = self.ops.iter().map(Op::to_string).collect();
+        writeln!(f, "ops: [{}]", ops.join(", "))
+    }
+}
+
+fn write_faults(f: &mut fmt::Formatter<'_>, faults: &Faults) -> fmt::Result {
+    let percent = [
+        ("request_lost", faults.request_lost),
+        ("reply_lost", faults.reply_lost),
+        ("fail_500", faults.fail_500),
+        ("closed", faults.closed),
+        ("garbage", faults.garbage),
+        ("refuse", faults.refuse),
+    ];
+    let mut parts: Vec<String> = percent
+        .iter()
+        .filter(|(_, percent)| *percent > 0)
+        .map(|(name, percent)| format!("{name}: {percent}"))
+        .collect();
+    if !faults.outages.is_empty() {
+        let outages: Vec<String> = faults.outages.iter().map(outage).collect();
+        parts.push(format!("outages: [{}]", outages.join(", ")));
+    }
+    if parts.is_empty() { Ok(()) } else { writeln!(f, "faults: {{{}}}", parts.join(", ")) }
+}
+
+fn outage(outage: &Outage) -> String {
+    let kind = match outage.kind {
+        OutageKind::Restart => "restart",
+        OutageKind::Down => "down",
+        OutageKind::Hang => "hang",
+    };
+    let secs = |span: Span| span.as_secs();
+    format!("{{at: {}, for: {}, kind: {kind}}}", secs(outage.at), secs(outage.lasts))
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head => f.write_str("head"),
+            Self::Request(count) => write!(f, "request {count}"),
+            Self::Scale(count) => write!(f, "scale {count}"),
+            Self::Repeat => f.write_str("repeat"),
+            Self::Misuse => f.write_str("misuse"),
+            Self::Terminate(place) => write!(f, "terminate {place}"),
+            Self::TerminateUnknown => f.write_str("terminate-unknown"),
+            Self::Tag(place) => write!(f, "tag {place}"),
+            Self::Budget(thousandths) => write!(f, "budget {}", milli(*thousandths)),
+            Self::Down => f.write_str("down"),
+            Self::Switch => f.write_str("switch"),
+            Self::Shutdown => f.write_str("shutdown"),
+            Self::Wait(secs) => write!(f, "wait {secs}"),
+            Self::Crash(outputs) => write!(f, "crash {outputs}"),
+            Self::Restart(secs) => write!(f, "restart {secs}"),
+            Self::Suspend(minutes) => write!(f, "suspend {minutes}"),
+        }
+    }
+}
+
+impl FromStr for Op {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let whole = || rest.parse::<u64>().map_err(|_| format!("`{word}` needs a whole number"));
+        let small = || rest.parse::<u32>().map_err(|_| format!("`{word}` needs a whole number"));
+        Ok(match word {
+            "head" => Self::Head,
+            "request" => Self::Request(small()?),
+            "scale" => Self::Scale(small()?),
+            "repeat" => Self::Repeat,
+            "misuse" => Self::Misuse,
+            "terminate" => Self::Terminate(small()?),
+            "terminate-unknown" => Self::TerminateUnknown,
+            "tag" => Self::Tag(small()?),
+            "budget" => {
+                let value = ray_on_golem::units::money::parse_scaled(rest, 3, Rounding::Exact);
+                let value = value.map_err(|error| format!("`budget` needs an amount: {error}"))?;
+                Self::Budget(u64::try_from(value).map_err(|_| "`budget` is too much".to_owned())?)
+            }
+            "down" => Self::Down,
+            "switch" => Self::Switch,
+            "shutdown" => Self::Shutdown,
+            "wait" => Self::Wait(whole()?),
+            "crash" => Self::Crash(whole()?),
+            "restart" => Self::Restart(whole()?),
+            "suspend" => Self::Suspend(whole()?),
+            _ => {
+                return Err(format!(
+                    "`{word}` is no operation; write one of head, request, scale, repeat, misuse, \
+                     terminate, terminate-unknown, tag, budget, down, switch, shutdown, wait, \
+                     crash, restart, suspend"
+                ));
+            }
+        })
+    }
+}

@@ -1,0 +1,315 @@
+//! Ending an agreement, in whatever phase it is, until it is proven to be over (L1 to L3).
+//!
+//! Unapproved: cancel. Approved: destroy what runs, terminate, for ever if the provider does not
+//! answer. Then the network is left, and the last bill awaited.
+
+use super::{
+    AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, is_in_force,
+    record::AgreementFact,
+    state::{Account, NodeState},
+};
+use crate::{
+    core::{effects::Effects, ids::AgreementNo, planted::Bug},
+    units::{Glm, Span, Timestamp},
+    yagna::{CallError, Request, Response, Status},
+};
+
+/// After this time an agreement whose provider has not billed is settled as it is.
+pub(super) const INVOICE_WAIT: Span = Span::mins(8);
+const PATIENCE: Span = Span::secs(15);
+const DESTROY_TIMEOUT: Span = Span::secs(10);
+const DESTROY_PATIENCE: Span = Span::secs(15);
+const DESTROY_TRIES: u32 = 2;
+const LEAVE_TRIES: u32 = 5;
+/// Between two attempts to reach a provider that does not answer.
+const TERMINATE_PAUSE_MAX: Span = Span::mins(5);
+
+/// Whose fault it is that an agreement ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    Nobody,
+    Provider,
+}
+
+impl Cluster {
+    /// Ends an agreement; harmless if it ends already.
+    pub(super) fn close(&mut self, fx: &mut Effects, number: AgreementNo, why: &str, blame: Blame) {
+        if !self.close_quietly(fx, number, why) {
+            return;
+        }
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
+        if blame == Blame::Provider && !fx.planted(Bug::ProviderForgiven) {
+            let provider = account.terms.provider.clone();
+            fx.blame(&provider);
+        }
+        self.undo(fx, number);
+    }
+
+    /// Records that an agreement is to end; says whether that is news.
+    pub(super) fn close_quietly(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        why: &str,
+    ) -> bool {
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return false };
+        if account.closing.is_some() || account.over.is_some() {
+            return false;
+        }
+        let node = account.node;
+        self.note(fx, number, AgreementFact::Closing { at: fx.now, reason: why.to_owned() });
+        for timer in [
+            ClusterTimer::Step(number),
+            ClusterTimer::Reserve(number),
+            ClusterTimer::State(number),
+            ClusterTimer::Ssh(number),
+            ClusterTimer::Agreement(number),
+        ] {
+            self.rest(fx, timer);
+        }
+        self.wait_again(fx, node);
+        self.is_dirty = true;
+        true
+    }
+
+    /// Takes the next step towards the end.
+    pub(super) fn undo(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
+        if account.over.is_some() {
+            return;
+        }
+        let has_activity = account.activity.is_some() && !fx.planted(Bug::ActivityLeaked);
+        if is_in_force(account.progress) && has_activity {
+            self.destroy(fx, number);
+        } else if is_in_force(account.progress) || self.stage(number) == Some(Stage::Looking) {
+            self.terminate(fx, number);
+        } else {
+            // The daemon may know better than our books.
+            self.look(fx, number);
+        }
+    }
+
+    pub(super) fn cancel(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
+        let request = Request::CancelAgreement { agreement: account.agreement.clone() };
+        self.enter(number, Stage::Cancelling);
+        let call = ClusterCall::Agreement(number, AgreementCall::Cancel);
+        self.ask(fx, call, request, PATIENCE);
+    }
+
+    pub(super) fn on_cancelled(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        result: Result<Response, CallError>,
+    ) {
+        if self.stage(number) != Some(Stage::Cancelling) {
+            return;
+        }
+        match result {
+            Ok(_) => self.over(fx, number),
+            Err(CallError::Rejected { .. }) => {
+                // It is over, or it was approved meanwhile.
+                self.enter(number, Stage::Looking);
+                self.pause(fx, number, "cancel");
+            }
+            Err(CallError::NotSent { .. } | CallError::Unknown(_)) => {
+                self.pause(fx, number, "cancel");
+            }
+        }
+    }
+
+    pub(super) fn destroy(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
+        let Some(activity) = account.activity.clone() else {
+            self.terminate(fx, number);
+            return;
+        };
+        self.enter(number, Stage::Destroying);
+        let request = Request::DestroyActivity { activity, timeout: DESTROY_TIMEOUT };
+        let call = ClusterCall::Agreement(number, AgreementCall::Destroy);
+        self.ask(fx, call, request, DESTROY_PATIENCE);
+    }
+
+    pub(super) fn on_destroyed(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        result: &Result<Response, CallError>,
+    ) {
+        if self.stage(number) != Some(Stage::Destroying) {
+            return;
+        }
+        let is_done = match result {
+            Ok(_) | Err(CallError::Rejected { .. }) => true,
+            Err(CallError::NotSent { .. } | CallError::Unknown(_)) => false,
+        };
+        if is_done || self.pause(fx, number, "destroy") >= DESTROY_TRIES {
+            // The agreement's end ends the activity as well.
+            self.rest(fx, ClusterTimer::Agreement(number));
+            if is_done {
+                self.end_visibly(fx, number);
+            }
+            self.terminate(fx, number);
+        }
+    }
+
+    pub(super) fn terminate(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
+        let reason = account.closing.as_ref().map_or("", |(_, reason)| reason.as_str()).to_owned();
+        let request = Request::TerminateAgreement { agreement: account.agreement.clone(), reason };
+        self.enter(number, Stage::Terminating);
+        let call = ClusterCall::Agreement(number, AgreementCall::Terminate);
+        self.ask(fx, call, request, PATIENCE);
+    }
+
+    pub(super) fn on_terminated(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        result: &Result<Response, CallError>,
+    ) {
+        if self.stage(number) != Some(Stage::Terminating) {
+            return;
+        }
+        match result {
+            Ok(_) => self.over(fx, number),
+            Err(error) if error.is_refusal(Status::NOT_FOUND) => self.over(fx, number),
+            // It is over already, or it is between two states.
+            Err(CallError::Rejected { .. }) => {
+                self.enter(number, Stage::Looking);
+                self.pause(fx, number, "terminate");
+            }
+            Err(_) if fx.planted(Bug::TerminateOnce) => self.over(fx, number),
+            Err(CallError::NotSent { .. } | CallError::Unknown(_)) => {
+                self.try_later(fx, number);
+            }
+        }
+    }
+
+    /// A provider that does not answer is tried for ever, ever more seldom.
+    fn try_later(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let failures = self.pause(fx, number, "terminate");
+        if failures > 6 {
+            let pause = Span::secs(30).times(u64::from(failures)).min(TERMINATE_PAUSE_MAX);
+            self.wake(fx, ClusterTimer::Agreement(number), fx.now.plus(pause));
+        }
+    }
+
+    /// Nothing runs under an agreement any more.
+    pub(super) fn over(&mut self, fx: &mut Effects, number: AgreementNo) {
+        self.over_since(fx, number, fx.now);
+    }
+
+    /// Nothing has run under an agreement since then.
+    pub(super) fn over_since(&mut self, fx: &mut Effects, number: AgreementNo, since: Timestamp) {
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
+        if account.over.is_some() {
+            return;
+        }
+        let since = since.min(fx.now).max(account.signed);
+        let (provider, has_cost) = (account.terms.provider.clone(), account.costs_since.is_some());
+        self.close_quietly(fx, number, "it is over");
+        self.note(fx, number, AgreementFact::Over { at: since });
+        self.shrink_reserve(fx, number);
+        self.rest(fx, ClusterTimer::Agreement(number));
+        self.end_visibly(fx, number);
+        for shop in self.shops.values_mut() {
+            shop.market.disengage(&provider);
+        }
+        self.enter(number, Stage::Over);
+        if has_cost {
+            self.wake(fx, ClusterTimer::Settle(number), fx.now.plus(INVOICE_WAIT));
+            self.leave_network(fx, number);
+        } else {
+            self.settle(fx, number);
+        }
+        self.bills.on_over(fx, number);
+        self.is_dirty = true;
+    }
+
+    /// What the agreement cannot have cost is free again.
+    fn shrink_reserve(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
+        let cap: Glm = account.cap(fx.now).max(account.accepted);
+        if cap < account.reserve {
+            self.note(fx, number, AgreementFact::Reserved(cap));
+        }
+    }
+
+    /// Closes the books of an agreement that is over.
+    pub(super) fn settle(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
+        if account.over.is_none() {
+            return;
+        }
+        let is_unbilled = account.costs_since.is_some() && account.invoice.is_none();
+        let is_disputed = account.is_disputed;
+        let accepted = account.accepted;
+        if is_unbilled && !is_disputed {
+            let provider = self.provider_of(fx, number);
+            self.warn(
+                fx,
+                format!(
+                    "{provider} sent no invoice; {accepted} GLM of its debit notes were accepted"
+                ),
+            );
+        }
+        self.note(fx, number, AgreementFact::Settled);
+        self.works.remove(&number);
+        self.rest(fx, ClusterTimer::Settle(number));
+        self.rest(fx, ClusterTimer::Leave(number));
+        self.is_dirty = true;
+    }
+
+    pub(super) fn on_settle_timer(&mut self, fx: &mut Effects, number: AgreementNo) {
+        self.settle(fx, number);
+    }
+
+    /// Takes the provider out of the private network.
+    pub(super) fn leave_network(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let Some(network) = self.network(fx) else { return };
+        let state = fx.cluster(self.id);
+        let Some(account) = state.accounts.get(&number) else { return };
+        let provider = account.terms.provider.clone();
+        let is_back = |it: &Account| it.over.is_none() && it.terms.provider == provider;
+        if state.accounts.values().any(is_back) {
+            return;
+        }
+        let request = Request::RemoveNode { network, provider };
+        let call = ClusterCall::Agreement(number, AgreementCall::Leave);
+        self.ask(fx, call, request, PATIENCE);
+    }
+
+    pub(super) fn on_left(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        result: &Result<Response, CallError>,
+    ) {
+        match result {
+            Ok(_) | Err(CallError::Rejected { .. }) => {}
+            Err(CallError::NotSent { .. } | CallError::Unknown(_)) => {
+                let Some(work) = self.works.get_mut(&number) else { return };
+                work.failures = work.failures.saturating_add(1);
+                if work.failures < LEAVE_TRIES {
+                    let pause = Span::secs(5).times(u64::from(work.failures));
+                    self.wake(fx, ClusterTimer::Leave(number), fx.now.plus(pause));
+                }
+            }
+        }
+    }
+
+    /// The node of an agreement that costs nothing any more has ended.
+    fn end_visibly(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let state = fx.cluster(self.id);
+        let Some(account) = state.accounts.get(&number) else { return };
+        let id = account.node;
+        let ends = state.nodes.get(&id).is_some_and(|node| {
+            node.state == NodeState::Terminating && node.agreement == Some(number)
+        });
+        if ends {
+            self.node_ended(fx, id);
+        }
+    }
+}

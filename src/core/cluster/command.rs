@@ -1,0 +1,168 @@
+//! What can be asked of a cluster; every request is answered at once (A1 to A6).
+
+use super::{
+    Cluster, ClusterTimer, is_live,
+    plan::{NodeKind, NodeOrder, Tags},
+    record::{ClusterRecord, EndReason, NodeFact},
+    state::NodeState,
+    steps::Step,
+};
+use crate::{
+    core::{
+        effects::Effects,
+        ids::NodeId,
+        input::{Command, NodeRequest},
+        output::{Answer, RequestError},
+        payment::ledger,
+        planted::Bug,
+        rng::fingerprint,
+    },
+    units::{Glm, Span},
+};
+
+/// A node that does not come up within this time is given up.
+pub(super) const START_DEADLINE: Span = Span::mins(20);
+/// For so long only recommended providers are asked for a head.
+const PRIORITY_TIME: Span = Span::secs(30);
+
+impl Cluster {
+    /// Takes a request for nodes.
+    pub(in crate::core) fn request_nodes(
+        &mut self,
+        fx: &mut Effects,
+        request: &NodeRequest,
+    ) -> Result<Vec<NodeId>, RequestError> {
+        let body = fingerprint_of(&request.order);
+        let state = fx.cluster(self.id);
+        if let Some((known, nodes)) = request.key.as_ref().and_then(|key| state.keys.get(key))
+            && !fx.planted(Bug::KeyForgotten)
+        {
+            return if *known == body { Ok(nodes.clone()) } else { Err(RequestError::KeyReused) };
+        }
+        self.check_order(fx, &request.order)?;
+        let first = state.next_node.0;
+        let nodes: Vec<NodeId> =
+            (0..request.order.count).map(|nth| NodeId(first.saturating_add(nth))).collect();
+        let key = request.key.clone().map(|key| (key, body));
+        let order = Box::new(request.order.clone());
+        let record = ClusterRecord::NodesRequested { nodes: nodes.clone(), order, at: fx.now, key };
+        self.record(fx, record);
+        for node in &nodes {
+            self.log(fx, *node, Step::SignAgreement.line(""));
+            self.waiting.insert(*node);
+            self.wake(fx, ClusterTimer::Node(*node), fx.now.plus(START_DEADLINE));
+            if request.order.spec.priority_subnet_tag.is_some() {
+                self.wake(fx, ClusterTimer::Priority(*node), fx.now.plus(PRIORITY_TIME));
+            }
+        }
+        self.arm_autostop(fx);
+        self.is_dirty = true;
+        Ok(nodes)
+    }
+
+    /// Ends a node; says how it stood.
+    pub(in crate::core) fn terminate_node(
+        &mut self,
+        fx: &mut Effects,
+        node: NodeId,
+    ) -> Result<NodeState, RequestError> {
+        let known = fx.cluster(self.id).nodes.get(&node).ok_or(RequestError::UnknownNode)?;
+        let stood = known.state;
+        self.end_node(fx, node, "No longer needed");
+        Ok(stood)
+    }
+
+    /// Sticks tags on a node.
+    pub(in crate::core) fn set_tags(
+        &mut self,
+        fx: &mut Effects,
+        node: NodeId,
+        tags: Tags,
+    ) -> Result<(), RequestError> {
+        if !fx.cluster(self.id).nodes.contains_key(&node) {
+            return Err(RequestError::UnknownNode);
+        }
+        self.note_node(fx, node, NodeFact::Tagged(tags));
+        Ok(())
+    }
+
+    /// Changes the budget; no less than what is spent or promised.
+    pub(in crate::core) fn set_budget(
+        &mut self,
+        fx: &mut Effects,
+        total: Glm,
+    ) -> Result<(), RequestError> {
+        let committed = ledger::committed(fx.cluster(self.id));
+        if total < committed {
+            return Err(RequestError::BudgetTooSmall { committed });
+        }
+        self.record(fx, ClusterRecord::BudgetSet { total });
+        self.told = ledger::level(committed, total).min(self.told);
+        self.is_short = false;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    fn check_order(&self, fx: &Effects, order: &NodeOrder) -> Result<(), RequestError> {
+        let state = fx.cluster(self.id);
+        let live = |kind: NodeKind| {
+            state.nodes.values().filter(|node| node.kind == kind && is_live(node.state)).count()
+        };
+        match order.kind {
+            NodeKind::Head if order.count > 1 || (order.count > 0 && live(NodeKind::Head) > 0) => {
+                Err(RequestError::SecondHead)
+            }
+            NodeKind::Worker => {
+                let live = u32::try_from(live(NodeKind::Worker)).unwrap_or(u32::MAX);
+                let wanted = live.saturating_add(order.count);
+                match state.plan.max_workers {
+                    Some(limit) if wanted > limit && !fx.planted(Bug::LimitIgnored) => {
+                        Err(RequestError::OverLimit { limit, wanted })
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+            NodeKind::Head => Ok(()),
+        }
+    }
+}
+
+/// The answer to a request about a cluster that there is not, or for nodes of a manager that stops.
+pub(in crate::core) fn answer_unknown(command: &Command, error: RequestError) -> Answer {
+    match command {
+        Command::RequestNodes(_) => Answer::NodesRequested(Err(error)),
+        Command::TerminateNode { .. } => Answer::NodeTerminated(Err(error)),
+        Command::SetTags { .. } => Answer::TagsSet(Err(error)),
+        Command::EndCluster { .. } => Answer::ClusterEnding(Err(error)),
+        Command::SetBudget { .. } => Answer::BudgetSet(Err(error)),
+        Command::Shutdown => Answer::ShuttingDown,
+        Command::Survey(_) | Command::EndSurvey => Answer::Ending(false),
+    }
+}
+
+/// Equal for equal orders.
+fn fingerprint_of(order: &NodeOrder) -> u64 {
+    fingerprint(&serde_json::to_vec(order).unwrap_or_default())
+}
+
+impl Cluster {
+    /// Ends the cluster: its nodes at once, its bills as they come. Harmless if it ends already.
+    pub(in crate::core) fn end(&mut self, fx: &mut Effects, reason: EndReason) {
+        if fx.cluster(self.id).ending.is_some() {
+            return;
+        }
+        self.record(fx, ClusterRecord::Ending { reason, at: fx.now });
+        self.wake(fx, ClusterTimer::End, fx.now.plus(super::ending::WIND_UP_AFTER));
+        match reason {
+            EndReason::BudgetSpent | EndReason::Autostop | EndReason::HeadGone => {
+                self.warn(fx, format!("The cluster ends: {reason}"));
+            }
+            EndReason::Asked | EndReason::NoNodes | EndReason::Shutdown => {}
+        }
+        let nodes: Vec<NodeId> = fx.cluster(self.id).nodes.keys().copied().collect();
+        for node in nodes {
+            self.end_node(fx, node, &format!("The cluster ends: {reason}"));
+        }
+        self.is_dirty = true;
+    }
+}

@@ -1,0 +1,487 @@
+//! One cluster: its nodes, its agreements, its network, its money.
+//!
+//! What is durable about it is `state`; everything here can be made again from that. Nothing that one
+//! cluster does touches another one: each has its own session at the daemon, allocation, private
+//! network, and journal.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+pub mod plan;
+pub mod record;
+pub mod state;
+
+mod bringup;
+mod closing;
+mod command;
+mod ending;
+mod health;
+mod network;
+mod nodes;
+mod shop;
+mod signing;
+mod steps;
+pub(super) mod stream;
+mod watch;
+
+pub use steps::{Rule, Step, Undo};
+
+pub(super) use command::answer_unknown;
+
+use network::NetworkCall;
+use record::{AgreementFact, ClusterRecord, EndReason, NodeFact};
+use shop::Shop;
+use signing::SigningWork;
+use state::{ClusterState, NodeState, Progress};
+use stream::Stream;
+
+use super::{
+    Purpose, TimerKey,
+    effects::Effects,
+    ids::{AgreementNo, ClusterId, MarketId, NodeId},
+    market::{MarketCall, MarketTimer},
+    output::Notice,
+    payment::{
+        bills::{Bills, BillsCall, JobNo},
+        keeper::{Keeper, KeeperCall},
+        ledger::Level,
+    },
+    record::Record,
+    reputation::Reputation,
+    sweep::Sweeper,
+};
+use crate::{
+    units::{Span, Timestamp},
+    yagna::{CallError, Request, Response},
+};
+
+/// What a cluster's calls are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClusterCall {
+    Funds(KeeperCall),
+    Network(NetworkCall),
+    /// Make an agreement for this node.
+    Sign(NodeId),
+    Agreement(AgreementNo, AgreementCall),
+    Bills(BillsCall),
+    /// What happened to agreements.
+    Watch,
+    /// Which agreements there are.
+    Reconcile,
+}
+
+/// What an agreement's calls are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AgreementCall {
+    Confirm,
+    Await,
+    /// Where does it stand?
+    Look,
+    Cancel,
+    CreateActivity,
+    Join,
+    Execute,
+    Results,
+    State,
+    /// Start the ssh service again.
+    Repair,
+    /// Tell the network of the node again.
+    Rejoin,
+    Destroy,
+    Terminate,
+    Leave,
+    /// A look at the node from outside.
+    Ssh,
+}
+
+/// What a cluster waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClusterTimer {
+    /// Look after the funds.
+    Funds,
+    /// Look after the private network.
+    Network,
+    /// Sign again.
+    Sign,
+    /// A head has waited long enough for recommended providers.
+    Priority(NodeId),
+    /// A node has waited long enough.
+    Node(NodeId),
+    /// A node's end has been waited for long enough.
+    NodeEnd(NodeId),
+    /// Go on with an agreement.
+    Agreement(AgreementNo),
+    /// A step of bringing a node up has taken long enough.
+    Step(AgreementNo),
+    /// An agreement's reserve is nearly used up.
+    Reserve(AgreementNo),
+    /// Look at an activity.
+    State(AgreementNo),
+    /// Look at a node from outside.
+    Ssh(AgreementNo),
+    /// The last bill of an agreement has been waited for long enough.
+    Settle(AgreementNo),
+    /// Leave the network, again.
+    Leave(AgreementNo),
+    /// Ask again what happened to agreements.
+    Watch,
+    /// Compare the books with the daemon's.
+    Reconcile,
+    /// Ask again what happened to debit notes.
+    Notes,
+    /// Ask again what happened to invoices.
+    Invoices,
+    /// Go on with a bill.
+    Bill(JobNo),
+    /// A market must be closed by now.
+    Shop(MarketId),
+    /// The cluster ends by itself.
+    Autostop,
+    /// The cluster's end has taken long enough.
+    End,
+}
+
+/// The work on one cluster.
+pub(super) struct Cluster {
+    id: ClusterId,
+    keeper: Keeper,
+    shops: BTreeMap<MarketId, Shop>,
+    reputation: Arc<Reputation>,
+    /// Nodes that wait for an agreement.
+    waiting: BTreeSet<NodeId>,
+    signings: BTreeMap<NodeId, SigningWork>,
+    /// Failures to sign in a row that were the daemon's, and until when nothing is signed.
+    sign_failures: u32,
+    sign_after: Timestamp,
+    works: BTreeMap<AgreementNo, Work>,
+    net: network::Work,
+    bills: Bills,
+    watch: Stream,
+    /// How far the budget was used up when the user was told.
+    told: Level,
+    /// Whether the budget or the hourly limit keeps a node waiting, and the user was told.
+    is_short: bool,
+    /// Whether something changed that other parts of the cluster react to.
+    is_dirty: bool,
+    is_wound_up: bool,
+    has_closed_shop: bool,
+}
+
+/// The work on one agreement that is not settled.
+#[derive(Debug)]
+struct Work {
+    stage: Stage,
+    /// Failures of the present stage in a row.
+    failures: u32,
+    health: health::Health,
+}
+
+/// What is being done about an agreement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Confirming,
+    Awaiting,
+    CreatingActivity,
+    Joining,
+    SendingBatch,
+    /// Waits for the result of this command.
+    Collecting {
+        command: u32,
+    },
+    CheckingSsh,
+    Running,
+    /// It is not known where it stands.
+    Looking,
+    Cancelling,
+    Destroying,
+    Terminating,
+    /// Nothing runs under it; its last bill is awaited.
+    Over,
+}
+
+impl Work {
+    fn new(stage: Stage) -> Self {
+        Self { stage, failures: 0, health: health::Health::default() }
+    }
+}
+
+impl Cluster {
+    fn blank(fx: &Effects, id: ClusterId) -> Self {
+        let state = fx.cluster(id);
+        Self {
+            id,
+            keeper: Keeper::new(id),
+            shops: BTreeMap::new(),
+            reputation: Arc::new(state.plan.reputation.clone()),
+            waiting: BTreeSet::new(),
+            signings: BTreeMap::new(),
+            sign_failures: 0,
+            sign_after: Timestamp::EPOCH,
+            works: BTreeMap::new(),
+            net: network::Work::default(),
+            bills: Bills::new(id, state.notes_read, state.invoices_read),
+            watch: Stream::new(state.opened),
+            told: Level::Ample,
+            is_short: false,
+            is_dirty: true,
+            is_wound_up: false,
+            has_closed_shop: false,
+        }
+    }
+
+    /// The work on a cluster that was begun just now.
+    pub(super) fn open(fx: &mut Effects, id: ClusterId) -> Self {
+        let mut cluster = Self::blank(fx, id);
+        cluster.arm_autostop(fx);
+        cluster
+    }
+
+    /// Goes on with a cluster after a crash.
+    pub(super) fn recover(fx: &mut Effects, id: ClusterId) -> Self {
+        let mut cluster = Self::blank(fx, id);
+        let state = fx.cluster(id).clone();
+        for (number, account) in &state.accounts {
+            cluster.bills.know(&account.agreement, *number);
+        }
+        for (number, account) in &state.closed {
+            cluster.bills.know(&account.agreement, *number);
+        }
+        cluster.bills.recover(fx.now);
+        cluster.watch = Stream::new(earliest(&state, fx.now));
+        cluster.recover_nodes(fx, &state);
+        for number in state.accounts.keys() {
+            cluster.recover_agreement(fx, *number, &state);
+        }
+        if !state.accounts.is_empty() {
+            cluster.listen(fx);
+            cluster.reconcile(fx);
+        }
+        cluster.keeper.recover(fx);
+        cluster.recover_network(fx);
+        cluster.arm_autostop(fx);
+        if let Some((_, since)) = state.ending {
+            cluster.wake(fx, ClusterTimer::End, since.plus(ending::WIND_UP_AFTER));
+        }
+        cluster
+    }
+
+    pub(super) fn on_reply(
+        &mut self,
+        fx: &mut Effects,
+        call: ClusterCall,
+        result: Result<Response, CallError>,
+    ) {
+        match call {
+            ClusterCall::Funds(call) => {
+                self.keeper.on_reply(fx, call, result);
+                self.is_dirty = true;
+            }
+            ClusterCall::Network(call) => self.on_network_reply(fx, call, result),
+            ClusterCall::Sign(node) => self.on_agreement_made(fx, node, result),
+            ClusterCall::Agreement(number, call) => {
+                self.on_agreement_reply(fx, number, call, result);
+            }
+            ClusterCall::Bills(call) => self.on_bills_reply(fx, call, result),
+            ClusterCall::Watch => self.on_watched(fx, result),
+            ClusterCall::Reconcile => self.on_reconciled(fx, result),
+        }
+    }
+
+    pub(super) fn on_market_reply(
+        &mut self,
+        fx: &mut Effects,
+        market: MarketId,
+        call: MarketCall,
+        result: Result<Response, CallError>,
+        sweeper: &mut Sweeper,
+    ) {
+        if let Some(shop) = self.shops.get_mut(&market) {
+            shop.market.on_reply(fx, call, result, sweeper);
+            self.is_dirty = true;
+        }
+    }
+
+    pub(super) fn on_market_timer(
+        &mut self,
+        fx: &mut Effects,
+        market: MarketId,
+        timer: MarketTimer,
+        sweeper: &mut Sweeper,
+    ) {
+        if let Some(shop) = self.shops.get_mut(&market) {
+            shop.market.on_timer(fx, timer, sweeper);
+            self.is_dirty = true;
+        }
+    }
+
+    pub(super) fn has_market(&self, market: MarketId) -> bool {
+        self.shops.contains_key(&market)
+    }
+
+    pub(super) fn on_timer(&mut self, fx: &mut Effects, timer: ClusterTimer) {
+        match timer {
+            ClusterTimer::Funds => {
+                self.keeper.on_timer(fx);
+                self.is_dirty = true;
+            }
+            ClusterTimer::Network => self.on_network_timer(fx),
+            ClusterTimer::Sign => self.is_dirty = true,
+            ClusterTimer::Priority(node) => self.on_priority_over(fx, node),
+            ClusterTimer::Node(node) => self.on_node_waited(fx, node),
+            ClusterTimer::NodeEnd(node) => self.node_ended(fx, node),
+            ClusterTimer::Agreement(number) => self.on_agreement_timer(fx, number),
+            ClusterTimer::Step(number) => self.on_step_timer(fx, number),
+            ClusterTimer::Reserve(number) => self.on_reserve_timer(fx, number),
+            ClusterTimer::State(number) => self.look_at_activity(fx, number),
+            ClusterTimer::Ssh(number) => self.look_at_ssh(fx, number),
+            ClusterTimer::Settle(number) => self.on_settle_timer(fx, number),
+            ClusterTimer::Leave(number) => self.leave_network(fx, number),
+            ClusterTimer::Watch => self.watch(fx),
+            ClusterTimer::Reconcile => self.reconcile(fx),
+            ClusterTimer::Notes | ClusterTimer::Invoices | ClusterTimer::Bill(_) => {
+                self.bills.on_timer(fx, timer);
+                self.is_dirty = true;
+            }
+            ClusterTimer::Shop(market) => self.shop_overdue(market),
+            ClusterTimer::Autostop => self.on_autostop(fx),
+            ClusterTimer::End => self.on_end_overdue(fx),
+        }
+    }
+
+    pub(super) fn on_probed(
+        &mut self,
+        fx: &mut Effects,
+        call: ClusterCall,
+        outcome: Result<(), String>,
+    ) {
+        if let ClusterCall::Agreement(number, AgreementCall::Ssh) = call {
+            self.on_ssh_seen(fx, number, outcome);
+        }
+    }
+
+    fn on_agreement_reply(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        call: AgreementCall,
+        result: Result<Response, CallError>,
+    ) {
+        if !self.works.contains_key(&number) {
+            return;
+        }
+        match call {
+            AgreementCall::Confirm => self.on_confirmed(fx, number, result),
+            AgreementCall::Await => self.on_awaited(fx, number, result),
+            AgreementCall::Look => self.on_looked(fx, number, result),
+            AgreementCall::Cancel => self.on_cancelled(fx, number, result),
+            AgreementCall::CreateActivity => self.on_activity_created(fx, number, result),
+            AgreementCall::Join => self.on_joined(fx, number, result),
+            AgreementCall::Execute => self.on_batch_started(fx, number, result),
+            AgreementCall::Results => self.on_results(fx, number, result),
+            AgreementCall::State => self.on_activity_seen(fx, number, result),
+            AgreementCall::Repair | AgreementCall::Rejoin => {
+                self.on_repaired(fx, number, call, &result);
+            }
+            AgreementCall::Destroy => self.on_destroyed(fx, number, &result),
+            AgreementCall::Terminate => self.on_terminated(fx, number, &result),
+            AgreementCall::Leave => self.on_left(fx, number, &result),
+            AgreementCall::Ssh => {}
+        }
+    }
+
+    /// Lets all parts react to what changed; true when nothing of the cluster is left.
+    pub(super) fn tend(&mut self, fx: &mut Effects, sweeper: &mut Sweeper) -> bool {
+        while std::mem::take(&mut self.is_dirty) {
+            self.tend_ending(fx);
+            self.tend_funds(fx);
+            self.tend_network(fx);
+            self.tend_shops(fx, sweeper);
+            self.sign_what_can_be(fx);
+        }
+        self.is_gone(fx)
+    }
+
+    /// How many of each bounded thing there are: offers, and negotiations in the busiest market.
+    pub(super) fn market_load(&self) -> (usize, usize) {
+        self.shops.values().fold((0, 0), |(offers, negotiations), shop| {
+            (offers.max(shop.market.pool_size()), negotiations.max(shop.market.negotiations()))
+        })
+    }
+
+    fn record(&self, fx: &mut Effects, record: ClusterRecord) {
+        fx.record_cluster(self.id, record);
+    }
+
+    fn note_node(&self, fx: &mut Effects, node: NodeId, fact: NodeFact) {
+        fx.record(Record::node(self.id, node, fact));
+    }
+
+    fn log(&self, fx: &mut Effects, node: NodeId, line: String) {
+        self.note_node(fx, node, NodeFact::Logged(line));
+    }
+
+    fn note(&self, fx: &mut Effects, number: AgreementNo, fact: AgreementFact) {
+        fx.record(Record::agreement(self.id, number, fact));
+    }
+
+    fn warn(&self, fx: &mut Effects, what: String) {
+        self.record(fx, ClusterRecord::Warned { at: fx.now, warning: what.clone() });
+        let cluster = fx.cluster(self.id).name.clone();
+        fx.notify(Notice::Cluster { cluster, what });
+    }
+
+    fn ask(&self, fx: &mut Effects, call: ClusterCall, request: Request, patience: Span) {
+        fx.call(Purpose::Cluster(self.id, call), request, patience);
+    }
+
+    fn timer(&self, timer: ClusterTimer) -> TimerKey {
+        TimerKey::Cluster(self.id, timer)
+    }
+
+    fn wake(&self, fx: &mut Effects, timer: ClusterTimer, at: Timestamp) {
+        fx.wake(self.timer(timer), at);
+    }
+
+    fn rest(&self, fx: &mut Effects, timer: ClusterTimer) {
+        fx.timers.cancel(&self.timer(timer));
+    }
+}
+
+/// Since when something may have happened to agreements that are not over.
+fn earliest(state: &ClusterState, now: Timestamp) -> Timestamp {
+    let open = state.accounts.values().filter(|account| account.over.is_none());
+    open.map(|account| account.signed).min().unwrap_or(now).minus(Span::mins(1))
+}
+
+/// Whether a node may still come up or is up.
+const fn is_live(state: NodeState) -> bool {
+    match state {
+        NodeState::Pending | NodeState::Running => true,
+        NodeState::Terminating | NodeState::Terminated => false,
+    }
+}
+
+/// Whether a provider was bound by the agreement.
+const fn is_in_force(progress: Progress) -> bool {
+    match progress {
+        Progress::Signing => false,
+        Progress::Approved
+        | Progress::CreatingActivity
+        | Progress::HasActivity
+        | Progress::SendingBatch
+        | Progress::RunningBatch
+        | Progress::Bootstrapped
+        | Progress::Running => true,
+    }
+}
+
+/// Why a cluster that loses this node ends, if it does.
+const fn end_without(is_head: bool, has_others: bool) -> Option<EndReason> {
+    match (is_head, has_others) {
+        (true, _) => Some(EndReason::HeadGone),
+        (false, false) => Some(EndReason::NoNodes),
+        (false, true) => None,
+    }
+}

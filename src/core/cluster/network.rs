@@ -1,0 +1,268 @@
+//! The private network of a cluster: one, with addresses that are used again (L6, L10).
+//!
+//! The daemon keeps networks in memory only. It names them itself, so the gateway that we ask for is
+//! the mark by which ours is found again.
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use super::{
+    Cluster, ClusterCall, ClusterTimer,
+    record::{ClusterRecord, NetworkFact},
+    state,
+};
+use crate::{
+    core::{backoff::Backoff, effects::Effects, planted::Bug},
+    units::{Span, Timestamp},
+    yagna::{CallError, Network, NetworkId, Request, Response},
+};
+
+/// The network's own address.
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 0);
+/// Its mask.
+pub(super) const MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 0, 0);
+/// The first address of a node: the two before it are ours, as users know them.
+pub(super) const FIRST_NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
+const PREFIX: u8 = 16;
+/// Nodes have addresses below 192.168.192.0, marks above.
+const NODES_MAX: u32 = 192 * 256 - 3;
+
+const PATIENCE: Span = Span::secs(10);
+/// What we sent may still reach the daemon for so long.
+const DOUBT: Span = Span::secs(15);
+const SUSPICION_PAUSE: Span = Span::secs(30);
+
+/// What the calls about the network are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) enum NetworkCall {
+    Create,
+    /// Is what we asked for there?
+    Find,
+    /// Is ours still there?
+    Check,
+    Remove,
+}
+
+/// The work on the network.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    is_busy: bool,
+    failures: u32,
+    checked_at: Option<Timestamp>,
+    is_unwanted: bool,
+}
+
+/// The lowest address that nobody has.
+pub(super) fn free_address(taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let first = u32::from(FIRST_NODE);
+    (first..first + NODES_MAX).map(Ipv4Addr::from).find(|address| !taken.contains(address))
+}
+
+impl Cluster {
+    /// The network, if it can be used.
+    pub(super) fn network(&self, fx: &Effects) -> Option<NetworkId> {
+        match &fx.cluster(self.id).network {
+            state::Network::Made { network, .. } if !self.net.is_unwanted => Some(network.clone()),
+            state::Network::Made { .. }
+            | state::Network::None
+            | state::Network::Intended { .. }
+            | state::Network::Lost { .. } => None,
+        }
+    }
+
+    /// Makes a network when it is needed.
+    pub(super) fn tend_network(&mut self, fx: &mut Effects) {
+        let state = fx.cluster(self.id);
+        if self.net.is_unwanted || self.net.is_busy || self.waiting.is_empty() {
+            return;
+        }
+        let is_settled = fx.timers.due(&self.timer(ClusterTimer::Network)).is_none();
+        match &state.network {
+            state::Network::None if is_settled => self.create_network(fx),
+            // Nobody is left in the old one.
+            state::Network::Lost { .. }
+                if state.accounts.values().all(|it| it.over.is_some() || it.closing.is_some()) =>
+            {
+                self.note_network(fx, NetworkFact::Ended);
+                self.create_network(fx);
+            }
+            state::Network::None
+            | state::Network::Intended { .. }
+            | state::Network::Made { .. }
+            | state::Network::Lost { .. } => {}
+        }
+    }
+
+    /// Goes on with the network after a crash.
+    pub(super) fn recover_network(&mut self, fx: &mut Effects) {
+        match &fx.cluster(self.id).network {
+            state::Network::Intended { .. } => {
+                self.wake(fx, ClusterTimer::Network, fx.now.plus(DOUBT));
+            }
+            state::Network::Made { .. } => self.ask_network(fx, NetworkCall::Check),
+            state::Network::None | state::Network::Lost { .. } => {}
+        }
+    }
+
+    /// Removes the network, however long it takes.
+    pub(super) fn close_network(&mut self, fx: &mut Effects) {
+        self.net.is_unwanted = true;
+        match fx.cluster(self.id).network {
+            state::Network::None => {}
+            state::Network::Lost { .. } => self.note_network(fx, NetworkFact::Ended),
+            state::Network::Made { .. } => self.ask_network(fx, NetworkCall::Remove),
+            state::Network::Intended { .. } => {
+                self.wake(fx, ClusterTimer::Network, fx.now.plus(DOUBT));
+            }
+        }
+    }
+
+    /// Something speaks against the network's being there.
+    pub(super) fn suspect_network(&mut self, fx: &mut Effects) {
+        let is_due = self.net.checked_at.is_none_or(|at| fx.now.since(at) >= SUSPICION_PAUSE);
+        if is_due && self.network(fx).is_some() {
+            self.net.checked_at = Some(fx.now);
+            self.ask_network(fx, NetworkCall::Check);
+        }
+    }
+
+    pub(super) fn on_network_timer(&mut self, fx: &mut Effects) {
+        match fx.cluster(self.id).network {
+            state::Network::Intended { .. } => self.ask_network(fx, NetworkCall::Find),
+            state::Network::Made { .. } if self.net.is_unwanted => {
+                self.ask_network(fx, NetworkCall::Remove);
+            }
+            state::Network::None | state::Network::Made { .. } | state::Network::Lost { .. } => {
+                self.is_dirty = true;
+            }
+        }
+    }
+
+    pub(super) fn on_network_reply(
+        &mut self,
+        fx: &mut Effects,
+        call: NetworkCall,
+        result: Result<Response, CallError>,
+    ) {
+        if call != NetworkCall::Check {
+            self.net.is_busy = false;
+        }
+        self.is_dirty = true;
+        match (call, result) {
+            (NetworkCall::Create, Ok(Response::NetworkCreated(network))) => {
+                self.note_network(fx, NetworkFact::Made(network.id));
+                self.net.failures = 0;
+                if self.net.is_unwanted {
+                    self.ask_network(fx, NetworkCall::Remove);
+                }
+            }
+            (NetworkCall::Create, Err(CallError::Rejected { .. } | CallError::NotSent { .. })) => {
+                self.note_network(fx, NetworkFact::Ended);
+                self.network_later(fx);
+            }
+            (NetworkCall::Create, Ok(_) | Err(CallError::Unknown(_))) => {
+                self.wake(fx, ClusterTimer::Network, fx.now.plus(DOUBT));
+            }
+            (NetworkCall::Find, Ok(Response::Networks(found))) => self.on_found(fx, &found),
+            (NetworkCall::Check, Ok(Response::Networks(found))) => self.on_checked(fx, &found),
+            (NetworkCall::Check, _) => {}
+            (NetworkCall::Remove, Ok(_) | Err(CallError::Rejected { .. })) => {
+                self.note_network(fx, NetworkFact::Ended);
+            }
+            (NetworkCall::Find | NetworkCall::Remove, _) => self.network_later(fx),
+        }
+    }
+
+    fn create_network(&mut self, fx: &mut Effects) {
+        let cluster = fx.cluster(self.id);
+        let nth = u64::from(self.id.0);
+        let drawn = fx.seed.below(0x3f00, "network", cluster.opened.as_unix_micros(), nth);
+        // The upper quarter of the network: marks, which no node has.
+        let mark = u32::try_from(drawn).unwrap_or(0) | 0xc0a8_c001;
+        let gateway = Ipv4Addr::from(mark);
+        self.note_network(fx, NetworkFact::Intended { gateway });
+        self.ask_network(fx, NetworkCall::Create);
+    }
+
+    fn on_found(&mut self, fx: &mut Effects, found: &[Network]) {
+        let state::Network::Intended { gateway } = fx.cluster(self.id).network else { return };
+        match found.iter().find(|network| network.gateway == gateway) {
+            Some(ours) => {
+                self.note_network(fx, NetworkFact::Made(ours.id.clone()));
+                if self.net.is_unwanted {
+                    self.ask_network(fx, NetworkCall::Remove);
+                }
+            }
+            None => self.note_network(fx, NetworkFact::Ended),
+        }
+    }
+
+    fn on_checked(&mut self, fx: &mut Effects, found: &[Network]) {
+        let Some(ours) = self.network(fx) else { return };
+        if found.iter().any(|network| network.id == ours) {
+            return;
+        }
+        self.note_network(fx, NetworkFact::Lost);
+        let has_nodes = fx.cluster(self.id).accounts.values().any(|account| account.over.is_none());
+        if has_nodes {
+            self.warn(
+                fx,
+                "The daemon restarted and lost the private network: running nodes go on, but they \
+                 cannot be reached over ssh, and new ones cannot join them; end the cluster when \
+                 its work is done"
+                    .to_owned(),
+            );
+        }
+    }
+
+    fn ask_network(&mut self, fx: &mut Effects, call: NetworkCall) {
+        let state = fx.cluster(self.id);
+        let request = match (call, &state.network) {
+            (NetworkCall::Create, state::Network::Intended { gateway }) => {
+                Request::CreateNetwork { ip: ADDRESS, prefix: PREFIX, gateway: *gateway }
+            }
+            (NetworkCall::Remove, state::Network::Made { network, .. }) => {
+                if fx.planted(Bug::NetworkLeaked) {
+                    self.note_network(fx, NetworkFact::Ended);
+                    return;
+                }
+                Request::RemoveNetwork { network: network.clone() }
+            }
+            (NetworkCall::Find | NetworkCall::Check, _) => Request::ListNetworks,
+            (NetworkCall::Create | NetworkCall::Remove, _) => return,
+        };
+        if call != NetworkCall::Check {
+            self.net.is_busy = true;
+        }
+        self.ask(fx, ClusterCall::Network(call), request, PATIENCE);
+    }
+
+    fn network_later(&mut self, fx: &mut Effects) {
+        self.net.failures = self.net.failures.saturating_add(1);
+        let nth = u64::from(self.id.0);
+        let pause = Backoff::DAEMON.pause(self.net.failures, fx.seed, "network", nth);
+        self.wake(fx, ClusterTimer::Network, fx.now.plus(pause));
+    }
+
+    fn note_network(&self, fx: &mut Effects, fact: NetworkFact) {
+        self.record(fx, ClusterRecord::Network(fact));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, net::Ipv4Addr};
+
+    use super::{FIRST_NODE, free_address};
+
+    #[test]
+    fn the_lowest_free_address_is_given_again() {
+        let third = Ipv4Addr::new(192, 168, 0, 3);
+        let fourth = Ipv4Addr::new(192, 168, 0, 4);
+
+        assert_eq!(free_address(&BTreeSet::new()), Some(FIRST_NODE));
+        assert_eq!(free_address(&BTreeSet::from([third])), Some(fourth));
+        assert_eq!(free_address(&BTreeSet::from([fourth])), Some(third));
+        let all = (3..49_152_u32).map(|host| Ipv4Addr::from(0xc0a8_0000 + host)).collect();
+        assert_eq!(free_address(&all), None);
+    }
+}

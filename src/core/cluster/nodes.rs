@@ -1,0 +1,132 @@
+//! Nodes from the request to their end: who waits, who is given up, what a head means.
+
+use super::{
+    Cluster, ClusterTimer,
+    closing::Blame,
+    command::START_DEADLINE,
+    end_without, is_live,
+    plan::NodeKind,
+    record::NodeFact,
+    state::{ClusterState, Node, NodeState},
+};
+use crate::{
+    core::{effects::Effects, ids::NodeId, planted::Bug},
+    units::Span,
+};
+
+/// A node counts as ended after this time, whatever its provider does; its agreement is ended in the
+/// background, however long that takes.
+const NODE_END_PATIENCE: Span = Span::secs(60);
+
+const NO_RECOMMENDED: &str = "No recommended providers were found. We are extending the search to \
+    all public providers, which might be less stable. Restart the cluster to try finding \
+    recommended providers again. If the problem persists please let us know at `#Ray on Golem` \
+    discord channel (https://chat.golem.network/)";
+
+impl Cluster {
+    /// Ends a node, in whatever phase it is; harmless if it ends already.
+    pub(super) fn end_node(&mut self, fx: &mut Effects, id: NodeId, reason: &str) {
+        let Some(node) = fx.cluster(self.id).nodes.get(&id) else { return };
+        if !is_live(node.state) {
+            return;
+        }
+        let (agreement, kind) = (node.agreement, node.kind);
+        self.note_node(fx, id, NodeFact::Ending);
+        self.rest(fx, ClusterTimer::Node(id));
+        self.rest(fx, ClusterTimer::Priority(id));
+        self.waiting.remove(&id);
+        match agreement {
+            Some(number) => {
+                self.wake(fx, ClusterTimer::NodeEnd(id), fx.now.plus(NODE_END_PATIENCE));
+                self.close(fx, number, reason, Blame::Nobody);
+            }
+            None => self.node_ended(fx, id),
+        }
+        let has_others = fx.cluster(self.id).nodes.values().any(|node| is_live(node.state));
+        let is_head = kind == NodeKind::Head && !fx.planted(Bug::HeadLossIgnored);
+        if let Some(reason) = end_without(is_head, has_others) {
+            self.end(fx, reason);
+        }
+        self.arm_autostop(fx);
+        self.is_dirty = true;
+    }
+
+    /// Nothing of a node is left that matters to Ray.
+    pub(super) fn node_ended(&mut self, fx: &mut Effects, id: NodeId) {
+        let state = fx.cluster(self.id).nodes.get(&id).map(|node| node.state);
+        if state == Some(NodeState::Terminating) {
+            self.note_node(fx, id, NodeFact::Ended);
+            self.rest(fx, ClusterTimer::NodeEnd(id));
+            self.is_dirty = true;
+        }
+    }
+
+    /// A node that could not be brought up in time is given up, with what is known about why.
+    pub(super) fn on_node_waited(&mut self, fx: &mut Effects, id: NodeId) {
+        let Some(node) = fx.cluster(self.id).nodes.get(&id) else { return };
+        if node.state != NodeState::Pending || fx.planted(Bug::StartEndless) {
+            return;
+        }
+        let minutes = START_DEADLINE.as_secs() / 60;
+        let why = self.why_waiting(fx, node);
+        self.log(
+            fx,
+            id,
+            format!("Failed to create activity: not ready within {minutes} minutes; {why}"),
+        );
+        self.end_node(fx, id, "It took too long to start");
+    }
+
+    pub(super) fn on_priority_over(&mut self, fx: &mut Effects, id: NodeId) {
+        if self.waiting.contains(&id) {
+            self.log(fx, id, NO_RECOMMENDED.to_owned());
+            self.is_dirty = true;
+        }
+    }
+
+    /// A node lost its agreement before it was up: it looks for another one.
+    pub(super) fn wait_again(&mut self, fx: &Effects, id: NodeId) {
+        let node = fx.cluster(self.id).nodes.get(&id);
+        if node.is_some_and(|node| node.state == NodeState::Pending && node.agreement.is_none()) {
+            self.waiting.insert(id);
+            self.is_dirty = true;
+        }
+    }
+
+    /// Sets the timers of nodes that were there before a crash.
+    pub(super) fn recover_nodes(&mut self, fx: &mut Effects, state: &ClusterState) {
+        for (id, node) in &state.nodes {
+            match node.state {
+                NodeState::Pending => {
+                    self.wake(fx, ClusterTimer::Node(*id), node.asked.plus(START_DEADLINE));
+                    if node.agreement.is_none() {
+                        self.waiting.insert(*id);
+                    }
+                }
+                NodeState::Terminating => {
+                    self.wake(fx, ClusterTimer::NodeEnd(*id), fx.now.plus(NODE_END_PATIENCE));
+                }
+                NodeState::Running | NodeState::Terminated => {}
+            }
+        }
+    }
+
+    fn why_waiting(&self, fx: &Effects, node: &Node) -> String {
+        let state = fx.cluster(self.id);
+        if let Some(step) = node.log.iter().rev().find(|line| line.starts_with('[')) {
+            let agreement = node.agreement.is_some();
+            if agreement {
+                return format!("the last step was {step}");
+            }
+        }
+        if self.is_short {
+            return "the budget, or the limit of GLM per hour, has no room for it".to_owned();
+        }
+        let funnels = self.shops.values().filter(|shop| shop.shape == node.shape);
+        let told: Vec<String> = funnels.map(|shop| shop.tell(state)).collect();
+        match told.is_empty() {
+            true => "no offer was looked at".to_owned(),
+            false => told.join("; "),
+        }
+    }
+}

@@ -1,0 +1,614 @@
+//! What is durable about one cluster: the fold of its records.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
+    record::{AgreementFact, ClusterRecord, Dispute, EndReason, FundsFact, NetworkFact, NodeFact},
+};
+use crate::{
+    core::{
+        ids::{AgreementNo, NodeId},
+        market::{
+            price::Price,
+            spec::{Gib, Image, NodeSpec},
+        },
+    },
+    units::{Glm, Timestamp},
+    yagna::{
+        ActivityId, AgreementId, AllocationId, BatchId, InvoiceId, NetworkId, ProviderId, SessionId,
+    },
+};
+
+/// Lines of its log that a node keeps.
+const LOG_LINES_MAX: usize = 60;
+/// Nodes that are no more and still listed.
+const ENDED_NODES_MAX: usize = 200;
+/// Warnings that are kept.
+const WARNINGS_MAX: usize = 50;
+/// Disputes that are kept in full.
+const DISPUTES_MAX: usize = 100;
+/// Keys of requests that are remembered.
+const KEYS_MAX: usize = 256;
+
+/// The durable state of one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterState {
+    /// Its name.
+    pub name: ClusterName,
+    /// Its session at the daemon.
+    pub session: SessionId,
+    /// What holds for it as a whole; its budget is `budget`.
+    pub plan: ClusterPlan,
+    /// When it began.
+    pub opened: Timestamp,
+    /// The most to spend.
+    pub budget: Glm,
+    /// Why and since when it ends.
+    pub ending: Option<(EndReason, Timestamp)>,
+    /// Its nodes, also those that are no more.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// The id of its next node.
+    pub next_node: NodeId,
+    /// The distinct shapes of nodes that were asked for.
+    pub shapes: Vec<Shape>,
+    /// Agreements whose books are open.
+    pub accounts: BTreeMap<AgreementNo, Account>,
+    /// Agreements whose books are closed.
+    pub closed: BTreeMap<AgreementNo, Account>,
+    /// The number of its next agreement.
+    pub next_agreement: AgreementNo,
+    /// What the closed books sum up to.
+    pub closed_spent: Glm,
+    /// What it is paid from.
+    pub funds: Funds,
+    /// Its private network.
+    pub network: Network,
+    /// The latest disputes.
+    pub disputes: Vec<Dispute>,
+    /// How many disputes there ever were.
+    pub disputed: u64,
+    /// What the user should know, and since when.
+    pub warnings: Vec<(Timestamp, String)>,
+    /// Until when debit notes have been taken up, by the daemon's clock.
+    pub notes_read: Timestamp,
+    /// Until when invoices have been taken up, by the daemon's clock.
+    pub invoices_read: Timestamp,
+    /// Requests by key: what they stood for, and the nodes that they gave; the oldest goes first.
+    pub keys: BTreeMap<String, (u64, Vec<NodeId>)>,
+    key_order: Vec<String>,
+}
+
+/// A shape of nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// What nodes of it are.
+    pub kind: NodeKind,
+    /// What to look for.
+    pub spec: NodeSpec,
+    /// What to run.
+    pub image: Image,
+}
+
+/// A node, as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its shape.
+    pub shape: usize,
+    /// What it is to its cluster.
+    pub kind: NodeKind,
+    /// What is stuck on it.
+    pub tags: Tags,
+    /// When it was asked for.
+    pub asked: Timestamp,
+    /// Where it stands.
+    pub state: NodeState,
+    /// What happened to it.
+    pub log: Vec<String>,
+    /// The agreement that it runs under, or is being brought up under.
+    pub agreement: Option<AgreementNo>,
+}
+
+/// Where a node stands; it only moves forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeState {
+    /// It is being brought up.
+    Pending,
+    /// It is up.
+    Running,
+    /// It is being ended.
+    Terminating,
+    /// It is no more.
+    Terminated,
+}
+
+/// With whom, and for how much.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The provider's name for itself.
+    pub name: String,
+    /// The wallet that the provider is paid to.
+    pub payee: String,
+    /// The prices.
+    pub price: Price,
+    /// CPU threads.
+    pub threads: u32,
+    /// Memory.
+    pub mem: Gib,
+    /// Storage.
+    pub storage: Gib,
+    /// Seconds to pay a debit note.
+    pub payment_timeout: u64,
+}
+
+/// One agreement, and its books.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its id.
+    pub agreement: AgreementId,
+    /// Its node.
+    pub node: NodeId,
+    /// With whom, and for how much.
+    pub terms: Terms,
+    /// The node's address.
+    pub ip: Ipv4Addr,
+    /// When it was sent to the provider.
+    pub signed: Timestamp,
+    /// Until when the provider may approve.
+    pub valid_to: Timestamp,
+    /// How far it got.
+    pub progress: Progress,
+    /// Since when it may cost something.
+    pub costs_since: Option<Timestamp>,
+    /// What runs under it.
+    pub activity: Option<ActivityId>,
+    /// The commands that bring the node up.
+    pub batch: Option<BatchId>,
+    /// Since when it is to end, and why.
+    pub closing: Option<(Timestamp, String)>,
+    /// Since when nothing runs under it any more.
+    pub over: Option<Timestamp>,
+    /// What is set aside for it, accepted amounts included.
+    pub reserve: Glm,
+    /// What was accepted.
+    pub accepted: Glm,
+    /// The invoice that was accepted.
+    pub invoice: Option<InvoiceId>,
+    /// Whether an invoice was disputed.
+    pub is_disputed: bool,
+}
+
+/// How far an agreement got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Progress {
+    /// The provider is asked.
+    Signing,
+    /// It is in force.
+    Approved,
+    /// An activity is asked for.
+    CreatingActivity,
+    /// There is an activity.
+    HasActivity,
+    /// The commands that bring the node up are asked for.
+    SendingBatch,
+    /// The commands are running.
+    RunningBatch,
+    /// The commands have run.
+    Bootstrapped,
+    /// The node is up.
+    Running,
+}
+
+/// What a cluster is paid from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Funds {
+    /// Nothing.
+    #[default]
+    None,
+    /// An allocation that was asked for.
+    Intended {
+        /// Its time-out, by which it is found.
+        mark: Timestamp,
+        /// How much.
+        total: Glm,
+        /// How much of the budget was paid from earlier ones.
+        base: Glm,
+    },
+    /// An allocation.
+    Set {
+        /// Its time-out.
+        mark: Timestamp,
+        /// Its id.
+        allocation: AllocationId,
+        /// How much.
+        total: Glm,
+        /// How much of the budget was paid from earlier ones.
+        base: Glm,
+    },
+}
+
+/// The private network of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// There is none.
+    #[default]
+    None,
+    /// One was asked for.
+    Intended {
+        /// Its gateway, by which it is found.
+        gateway: Ipv4Addr,
+    },
+    /// It is there.
+    Made {
+        /// Its gateway.
+        gateway: Ipv4Addr,
+        /// Its id.
+        network: NetworkId,
+    },
+    /// The daemon lost it; nodes that are in it stay in it.
+    Lost {
+        /// The id that it had.
+        network: NetworkId,
+    },
+}
+
+impl ClusterState {
+    /// The state after the record [`ClusterRecord::Opened`]; `None` for every other one.
+    #[must_use]
+    pub fn open(record: &ClusterRecord) -> Option<Self> {
+        let ClusterRecord::Opened { name, session, plan, at, first_node } = record else {
+            return None;
+        };
+        Some(Self {
+            name: name.clone(),
+            session: session.clone(),
+            plan: (**plan).clone(),
+            opened: *at,
+            budget: plan.total_budget,
+            ending: None,
+            nodes: BTreeMap::new(),
+            next_node: *first_node,
+            shapes: Vec::new(),
+            accounts: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            next_agreement: AgreementNo(0),
+            closed_spent: Glm::ZERO,
+            funds: Funds::None,
+            network: Network::None,
+            disputes: Vec::new(),
+            disputed: 0,
+            warnings: Vec::new(),
+            notes_read: *at,
+            invoices_read: *at,
+            keys: BTreeMap::new(),
+            key_order: Vec::new(),
+        })
+    }
+
+    /// The only way the state changes.
+    pub fn apply(&mut self, record: &ClusterRecord) {
+        match record {
+            ClusterRecord::Opened { .. } => {}
+            ClusterRecord::NodesRequested { nodes, order, at, key } => {
+                self.add_nodes(nodes, order, *at, key.as_ref());
+            }
+            ClusterRecord::Node { node, fact } => self.apply_to_node(*node, fact),
+            ClusterRecord::Agreement { number, fact } => self.apply_to_agreement(*number, fact),
+            ClusterRecord::Funds(fact) => self.funds.apply(fact),
+            ClusterRecord::Network(fact) => self.network.apply(fact),
+            ClusterRecord::BillsRead { notes, invoices } => {
+                self.notes_read = *notes;
+                self.invoices_read = *invoices;
+            }
+            ClusterRecord::Warned { at, warning } => {
+                self.warnings.push((*at, warning.clone()));
+                keep_last(&mut self.warnings, WARNINGS_MAX);
+            }
+            ClusterRecord::BudgetSet { total } => self.budget = *total,
+            ClusterRecord::Ending { reason, at } => self.ending = Some((*reason, *at)),
+        }
+    }
+
+    /// All agreements, open books first.
+    pub fn all_accounts(&self) -> impl Iterator<Item = (AgreementNo, &Account)> {
+        self.accounts.iter().chain(&self.closed).map(|(number, account)| (*number, account))
+    }
+
+    /// The books of the agreement with this id.
+    #[must_use]
+    pub fn account_of(&self, agreement: &AgreementId) -> Option<(AgreementNo, &Account)> {
+        self.all_accounts().find(|(_, account)| account.agreement == *agreement)
+    }
+
+    /// Addresses that nodes have, or may still have.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeSet<Ipv4Addr> {
+        let held = self.accounts.values().filter(|account| account.over.is_none());
+        held.map(|account| account.ip).collect()
+    }
+
+    fn add_nodes(
+        &mut self,
+        nodes: &[NodeId],
+        order: &NodeOrder,
+        at: Timestamp,
+        key: Option<&(String, u64)>,
+    ) {
+        let NodeOrder { kind, spec, image, tags, .. } = order;
+        let known = self
+            .shapes
+            .iter()
+            .position(|it| it.kind == *kind && it.spec == *spec && it.image == *image);
+        let shape = known.unwrap_or_else(|| {
+            let shape = Shape { kind: *kind, spec: spec.clone(), image: image.clone() };
+            self.shapes.push(shape);
+            self.shapes.len() - 1
+        });
+        for id in nodes {
+            let node = Node {
+                shape,
+                kind: *kind,
+                tags: tags.clone(),
+                asked: at,
+                state: NodeState::Pending,
+                log: Vec::new(),
+                agreement: None,
+            };
+            self.nodes.insert(*id, node);
+            self.next_node = self.next_node.max(NodeId(id.0.saturating_add(1)));
+        }
+        if let Some((key, body)) = key {
+            self.keys.insert(key.clone(), (*body, nodes.to_vec()));
+            self.key_order.push(key.clone());
+            if self.key_order.len() > KEYS_MAX {
+                let oldest = self.key_order.remove(0);
+                self.keys.remove(&oldest);
+            }
+        }
+    }
+
+    fn apply_to_node(&mut self, id: NodeId, fact: &NodeFact) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        match fact {
+            NodeFact::Tagged(tags) => {
+                node.tags.extend(tags.iter().map(|(key, value)| (key.clone(), value.clone())));
+            }
+            NodeFact::Logged(line) => {
+                node.log.push(line.clone());
+                keep_last(&mut node.log, LOG_LINES_MAX);
+            }
+            NodeFact::Running => {
+                node.advance(NodeState::Running);
+                let number = node.agreement;
+                if let Some(account) = number.and_then(|number| self.accounts.get_mut(&number)) {
+                    account.advance(Progress::Running);
+                }
+            }
+            NodeFact::Ending => node.advance(NodeState::Terminating),
+            NodeFact::Ended => {
+                node.advance(NodeState::Terminated);
+                self.forget_ended();
+            }
+        }
+    }
+
+    fn apply_to_agreement(&mut self, number: AgreementNo, fact: &AgreementFact) {
+        match fact {
+            AgreementFact::Signing { node, .. } => {
+                if let Some(account) = Account::open(fact) {
+                    self.accounts.insert(number, account);
+                }
+                self.next_agreement = AgreementNo(number.0.saturating_add(1));
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.agreement = Some(number);
+                }
+            }
+            AgreementFact::Closing { at, reason } => self.close(number, *at, reason),
+            AgreementFact::NoteAccepted { total, .. } => self.accept(number, *total, None),
+            AgreementFact::InvoiceAccepted { invoice, total } => {
+                self.accept(number, *total, Some(invoice));
+            }
+            AgreementFact::NoteDisputed(dispute) => self.dispute(dispute),
+            AgreementFact::InvoiceDisputed(dispute) => {
+                self.dispute(dispute);
+                if let Some(account) = self.accounts.get_mut(&number) {
+                    account.is_disputed = true;
+                }
+            }
+            AgreementFact::Settled => {
+                if let Some(account) = self.accounts.remove(&number) {
+                    self.closed_spent = self.closed_spent.plus(account.accepted);
+                    self.closed.insert(number, account);
+                }
+            }
+            AgreementFact::Approved
+            | AgreementFact::ActivityIntended { .. }
+            | AgreementFact::ActivityMade(_)
+            | AgreementFact::BatchIntended
+            | AgreementFact::BatchMade(_)
+            | AgreementFact::Bootstrapped
+            | AgreementFact::Over { .. }
+            | AgreementFact::Reserved(_) => {
+                if let Some(account) = self.accounts.get_mut(&number) {
+                    account.apply(fact);
+                }
+            }
+        }
+    }
+
+    fn forget_ended(&mut self) {
+        let ended = |node: &Node| node.state == NodeState::Terminated;
+        let count = self.nodes.values().filter(|node| ended(node)).count();
+        if count > ENDED_NODES_MAX
+            && let Some(oldest) = self.nodes.iter().find(|(_, node)| ended(node)).map(|(id, _)| *id)
+        {
+            self.nodes.remove(&oldest);
+        }
+    }
+
+    fn close(&mut self, number: AgreementNo, at: Timestamp, reason: &str) {
+        let Some(account) = self.accounts.get_mut(&number) else { return };
+        if account.closing.is_none() {
+            account.closing = Some((at, reason.to_owned()));
+        }
+        // A node that is still wanted looks for another agreement.
+        if let Some(node) = self.nodes.get_mut(&account.node)
+            && node.state == NodeState::Pending
+            && node.agreement == Some(number)
+        {
+            node.agreement = None;
+        }
+    }
+
+    fn accept(&mut self, number: AgreementNo, total: Glm, invoice: Option<&InvoiceId>) {
+        let before = match (self.accounts.get(&number), self.closed.get(&number)) {
+            (Some(_), _) | (None, None) => None,
+            (None, Some(account)) => Some(account.accepted),
+        };
+        let account = self.accounts.get_mut(&number).or_else(|| self.closed.get_mut(&number));
+        let Some(account) = account else { return };
+        account.accepted = account.accepted.max(total);
+        account.reserve = account.reserve.max(account.accepted);
+        if let Some(invoice) = invoice {
+            account.invoice = Some(invoice.clone());
+        }
+        if let Some(before) = before {
+            let more = account.accepted.minus(before);
+            self.closed_spent = self.closed_spent.plus(more);
+        }
+    }
+
+    fn dispute(&mut self, dispute: &Dispute) {
+        self.disputed = self.disputed.saturating_add(1);
+        self.disputes.push(dispute.clone());
+        keep_last(&mut self.disputes, DISPUTES_MAX);
+    }
+}
+
+impl Node {
+    fn advance(&mut self, state: NodeState) {
+        self.state = self.state.max(state);
+    }
+}
+
+impl Account {
+    /// The books after [`AgreementFact::Signing`]; `None` for every other fact.
+    fn open(fact: &AgreementFact) -> Option<Self> {
+        let AgreementFact::Signing { agreement, node, terms, ip, valid_to, reserve, at } = fact
+        else {
+            return None;
+        };
+        Some(Self {
+            agreement: agreement.clone(),
+            node: *node,
+            terms: (**terms).clone(),
+            ip: *ip,
+            signed: *at,
+            valid_to: *valid_to,
+            progress: Progress::Signing,
+            costs_since: None,
+            activity: None,
+            batch: None,
+            closing: None,
+            over: None,
+            reserve: *reserve,
+            accepted: Glm::ZERO,
+            invoice: None,
+            is_disputed: false,
+        })
+    }
+
+    fn apply(&mut self, fact: &AgreementFact) {
+        match fact {
+            AgreementFact::Approved => self.advance(Progress::Approved),
+            AgreementFact::ActivityIntended { at } => {
+                self.costs_since = Some(self.costs_since.unwrap_or(*at));
+                self.advance(Progress::CreatingActivity);
+            }
+            AgreementFact::ActivityMade(activity) => {
+                self.activity = Some(activity.clone());
+                self.advance(Progress::HasActivity);
+            }
+            AgreementFact::BatchIntended => self.advance(Progress::SendingBatch),
+            AgreementFact::BatchMade(batch) => {
+                self.batch = Some(batch.clone());
+                self.advance(Progress::RunningBatch);
+            }
+            AgreementFact::Bootstrapped => self.advance(Progress::Bootstrapped),
+            AgreementFact::Over { at } => self.over = Some(*at),
+            AgreementFact::Reserved(reserve) => self.reserve = *reserve,
+            AgreementFact::Signing { .. }
+            | AgreementFact::Closing { .. }
+            | AgreementFact::NoteAccepted { .. }
+            | AgreementFact::NoteDisputed(_)
+            | AgreementFact::InvoiceAccepted { .. }
+            | AgreementFact::InvoiceDisputed(_)
+            | AgreementFact::Settled => {}
+        }
+    }
+
+    fn advance(&mut self, progress: Progress) {
+        self.progress = self.progress.max(progress);
+    }
+}
+
+impl Funds {
+    /// The time-out by which the allocation is found.
+    #[must_use]
+    pub const fn mark(&self) -> Option<Timestamp> {
+        match self {
+            Self::None => None,
+            Self::Intended { mark, .. } | Self::Set { mark, .. } => Some(*mark),
+        }
+    }
+
+    fn apply(&mut self, fact: &FundsFact) {
+        *self = match (fact, &self) {
+            (FundsFact::Intended { mark, total, base }, _) => {
+                Self::Intended { mark: *mark, total: *total, base: *base }
+            }
+            (
+                FundsFact::Set { mark, allocation, total },
+                Self::Intended { base, .. } | Self::Set { base, .. },
+            ) => Self::Set {
+                mark: *mark,
+                allocation: allocation.clone(),
+                total: *total,
+                base: *base,
+            },
+            (FundsFact::Set { .. } | FundsFact::Ended, _) => Self::None,
+        };
+    }
+}
+
+impl Network {
+    fn apply(&mut self, fact: &NetworkFact) {
+        match (fact, &self) {
+            (NetworkFact::Intended { gateway }, _) => *self = Self::Intended { gateway: *gateway },
+            (NetworkFact::Made(network), Self::Intended { gateway }) => {
+                *self = Self::Made { gateway: *gateway, network: network.clone() };
+            }
+            (NetworkFact::Lost, Self::Made { network, .. }) => {
+                *self = Self::Lost { network: network.clone() };
+            }
+            (NetworkFact::Made(_) | NetworkFact::Lost, _) => {}
+            (NetworkFact::Ended, _) => *self = Self::None,
+        }
+    }
+}
+
+fn keep_last<T>(list: &mut Vec<T>, max: usize) {
+    let excess = list.len().saturating_sub(max);
+    list.drain(..excess);
+}

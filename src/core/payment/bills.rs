@@ -1,0 +1,767 @@
+//! Takes up every bill and decides it: paid, or disputed with a reason (M2, M6).
+//!
+//! Providers leave when a note is not accepted in time, so nothing here waits for anything else:
+//! agreements are served side by side. Within an agreement bills are served one after another,
+//! because the daemon counts acceptances that overtake each other several times.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::{
+    core::{
+        Purpose,
+        backoff::Backoff,
+        cluster::{
+            ClusterCall, ClusterTimer,
+            record::{AgreementFact, ClusterRecord, Dispute},
+            stream::{self, Next, Stream},
+        },
+        effects::Effects,
+        ids::{AgreementNo, ClusterId},
+        output::Notice,
+        payment::verdict::{self, Verdict},
+        planted::Bug,
+        record::Record,
+        timer_of,
+    },
+    units::{Glm, Span, Timestamp},
+    yagna::{
+        AgreementId, BilledAmount, CallError, DebitNote, DebitNoteId, DocumentState, Doubt,
+        Invoice, InvoiceId, RejectionReason, Request, Response, Status, model::BillEventKind,
+        request::Endpoint,
+    },
+};
+
+/// A request of a dead process may still reach the daemon for so long.
+const DOUBT: Span = Span::secs(35);
+/// The daemon may still be busy with an acceptance that it has not answered for so long.
+const QUIET: Span = Span::secs(20);
+const FETCH_PATIENCE: Span = Span::secs(10);
+/// Long enough for a provider that is slow to acknowledge; what comes later is accepted all the same.
+const ACCEPT_TIMEOUT: Span = Span::secs(15);
+const ACCEPT_PATIENCE: Span = Span::secs(20);
+/// Fetches side by side; acceptances are bounded by the agreements.
+const FETCHES_MAX: usize = 32;
+/// An invoice for an agreement that seems to run is looked at again for so long.
+const EARLY_PATIENCE: Span = Span::secs(60);
+const EARLY_PAUSE: Span = Span::secs(5);
+/// A bill that could not even be fetched for so long is left to the next comparison.
+const FETCH_TRIES: u32 = 20;
+/// Without funds a bill waits so often, and is then disputed.
+const UNFUNDED_TRIES: u32 = 12;
+/// Decided bills that are remembered, so that comparing the lists does not take them up again.
+const DECIDED_MAX: usize = 20_000;
+/// Lists are compared from so long before the latest event.
+const RECONCILE_BACK: Span = Span::mins(15);
+/// So often the position in the lists is recorded.
+const READ_EVERY: Span = Span::mins(5);
+const STRUGGLING_AFTER: u32 = 3;
+
+/// Numbers a bill in work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobNo(pub u32);
+
+/// What the calls about bills are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) enum BillsCall {
+    Notes,
+    Invoices,
+    ListNotes,
+    ListInvoices,
+    Fetch(JobNo),
+    Accept(JobNo),
+    Reject,
+}
+
+/// A bill by its id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum BillId {
+    Note(DebitNoteId),
+    Invoice(InvoiceId),
+}
+
+/// What a bill says.
+#[derive(Clone, Debug)]
+enum Bill {
+    Note(Box<DebitNote>),
+    Invoice(Box<Invoice>),
+}
+
+#[derive(Debug)]
+struct Job {
+    id: BillId,
+    bill: Option<Bill>,
+    number: Option<AgreementNo>,
+    born: Timestamp,
+    failures: u32,
+    /// A call about it is under way.
+    is_asked: bool,
+    /// Whether it was accepted is not known: the daemon must be asked before anything else.
+    is_doubtful: bool,
+}
+
+/// The bills of one cluster.
+#[derive(Debug)]
+pub(in crate::core) struct Bills {
+    cluster: ClusterId,
+    notes: Stream,
+    invoices: Stream,
+    /// Our agreements by id.
+    numbers: BTreeMap<AgreementId, AgreementNo>,
+    jobs: BTreeMap<JobNo, Job>,
+    by_id: BTreeMap<BillId, JobNo>,
+    next_job: u32,
+    to_fetch: VecDeque<JobNo>,
+    fetching: usize,
+    /// Bills of each agreement in order; the first one is being decided.
+    queues: BTreeMap<AgreementNo, VecDeque<JobNo>>,
+    decided: BTreeSet<BillId>,
+    decided_order: VecDeque<BillId>,
+    read_at: Timestamp,
+    /// Nothing is accepted before this.
+    holds_until: Timestamp,
+    /// Agreements of which an acceptance may still be under way, and until when.
+    quiet: BTreeMap<AgreementNo, Timestamp>,
+    is_allocation_doubtful: bool,
+    /// Agreements whose invoice was decided since the last time that was asked.
+    done: Vec<AgreementNo>,
+}
+
+impl Bills {
+    pub(in crate::core) fn new(
+        cluster: ClusterId,
+        notes_after: Timestamp,
+        invoices_after: Timestamp,
+    ) -> Self {
+        Self {
+            cluster,
+            notes: Stream::new(notes_after),
+            invoices: Stream::new(invoices_after),
+            numbers: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            next_job: 0,
+            to_fetch: VecDeque::new(),
+            fetching: 0,
+            queues: BTreeMap::new(),
+            decided: BTreeSet::new(),
+            decided_order: VecDeque::new(),
+            read_at: Timestamp::EPOCH,
+            holds_until: Timestamp::EPOCH,
+            quiet: BTreeMap::new(),
+            is_allocation_doubtful: false,
+            done: Vec::new(),
+        }
+    }
+
+    /// An agreement of ours.
+    pub(in crate::core) fn know(&mut self, agreement: &AgreementId, number: AgreementNo) {
+        self.numbers.insert(agreement.clone(), number);
+    }
+
+    /// The number of an agreement of ours.
+    pub(in crate::core) fn number_of(&self, agreement: &AgreementId) -> Option<AgreementNo> {
+        self.numbers.get(agreement).copied()
+    }
+
+    /// Whether a bill is undecided.
+    pub(in crate::core) fn is_busy(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// Whether the allocation was said not to be there, since the last time this was asked.
+    pub(in crate::core) fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.is_allocation_doubtful)
+    }
+
+    /// Agreements whose invoice was decided, since the last time this was asked.
+    pub(in crate::core) fn take_done(&mut self) -> Vec<AgreementNo> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Goes on after a crash: what the dead process asked for may still land, and acceptances of one
+    /// agreement must not overtake each other.
+    pub(in crate::core) fn recover(&mut self, now: Timestamp) {
+        self.holds_until = now.plus(DOUBT);
+    }
+
+    /// Begins to listen, if that has not begun.
+    pub(in crate::core) fn listen(&mut self, fx: &mut Effects) {
+        if !self.notes.is_on() {
+            self.notes.start();
+            self.invoices.start();
+            self.read_at = fx.now;
+            self.poll_notes(fx);
+            self.poll_invoices(fx);
+        }
+    }
+
+    pub(in crate::core) fn stop(&mut self, fx: &mut Effects) {
+        for call in [self.notes.stop(), self.invoices.stop()].into_iter().flatten() {
+            fx.abandon(call);
+        }
+        let jobs: Vec<JobNo> = self.jobs.keys().copied().collect();
+        for job in jobs {
+            fx.timers.cancel(&timer_of(self.cluster, ClusterTimer::Bill(job)));
+        }
+    }
+
+    /// Looks for bills that no event has told of.
+    pub(in crate::core) fn reconcile(&self, fx: &mut Effects) {
+        let after = self.notes.after.minus(RECONCILE_BACK);
+        let request = Request::ListDebitNotes { after };
+        fx.call(self.purpose(BillsCall::ListNotes), request, FETCH_PATIENCE);
+        let after = self.invoices.after.minus(RECONCILE_BACK);
+        let request = Request::ListInvoices { after };
+        fx.call(self.purpose(BillsCall::ListInvoices), request, FETCH_PATIENCE);
+    }
+
+    /// An agreement is over: an invoice that waited for that can be decided.
+    pub(in crate::core) fn on_over(&mut self, fx: &mut Effects, number: AgreementNo) {
+        self.serve(fx, number);
+    }
+
+    pub(in crate::core) fn on_timer(&mut self, fx: &mut Effects, timer: ClusterTimer) {
+        match timer {
+            ClusterTimer::Notes => self.poll_notes(fx),
+            ClusterTimer::Invoices => self.poll_invoices(fx),
+            ClusterTimer::Bill(job) => {
+                let Some(work) = self.jobs.get(&job) else { return };
+                match work.number {
+                    Some(number) => self.serve(fx, number),
+                    None => {
+                        self.to_fetch.push_back(job);
+                        self.fetch(fx);
+                    }
+                }
+            }
+            ClusterTimer::Funds
+            | ClusterTimer::Network
+            | ClusterTimer::Sign
+            | ClusterTimer::Priority(_)
+            | ClusterTimer::Node(_)
+            | ClusterTimer::NodeEnd(_)
+            | ClusterTimer::Agreement(_)
+            | ClusterTimer::Step(_)
+            | ClusterTimer::Reserve(_)
+            | ClusterTimer::State(_)
+            | ClusterTimer::Ssh(_)
+            | ClusterTimer::Settle(_)
+            | ClusterTimer::Leave(_)
+            | ClusterTimer::Watch
+            | ClusterTimer::Reconcile
+            | ClusterTimer::Shop(_)
+            | ClusterTimer::Autostop
+            | ClusterTimer::End => {}
+        }
+    }
+
+    pub(in crate::core) fn on_reply(
+        &mut self,
+        fx: &mut Effects,
+        call: BillsCall,
+        result: Result<Response, CallError>,
+    ) {
+        match call {
+            BillsCall::Notes => self.on_note_events(fx, result),
+            BillsCall::Invoices => self.on_invoice_events(fx, result),
+            BillsCall::ListNotes | BillsCall::ListInvoices => self.on_listed(fx, result),
+            BillsCall::Fetch(job) => self.on_fetched(fx, job, result),
+            BillsCall::Accept(job) => self.on_accepted(fx, job, &result),
+            BillsCall::Reject => {}
+        }
+        self.record_position(fx);
+    }
+
+    fn poll_notes(&mut self, fx: &mut Effects) {
+        if self.notes.may_ask() {
+            let session = fx.cluster(self.cluster).session.clone();
+            let (after, timeout) = (self.notes.after, stream::TIMEOUT);
+            let request = Request::CollectDebitNoteEvents { session, after, timeout };
+            let call = fx.call(self.purpose(BillsCall::Notes), request, stream::PATIENCE);
+            self.notes.asked(fx.now, call);
+        }
+    }
+
+    fn poll_invoices(&mut self, fx: &mut Effects) {
+        if self.invoices.may_ask() {
+            let session = fx.cluster(self.cluster).session.clone();
+            let (after, timeout) = (self.invoices.after, stream::TIMEOUT);
+            let request = Request::CollectInvoiceEvents { session, after, timeout };
+            let call = fx.call(self.purpose(BillsCall::Invoices), request, stream::PATIENCE);
+            self.invoices.asked(fx.now, call);
+        }
+    }
+
+    fn on_note_events(&mut self, fx: &mut Effects, result: Result<Response, CallError>) {
+        let (now, seed) = (fx.now, fx.seed);
+        let next = match result {
+            Ok(Response::DebitNoteEvents(events)) => {
+                let latest = events.iter().map(|event| event.at).max();
+                for event in events {
+                    if event.kind == BillEventKind::Received {
+                        self.take_up(fx, BillId::Note(event.id), None);
+                    }
+                }
+                self.notes.answered(now, latest, seed, "notes")
+            }
+            Err(CallError::NotSent { .. }) if fx.planted(Bug::NotesEnd) => return,
+            Ok(_) | Err(_) => self.notes.failed(now, seed, "notes"),
+        };
+        match next {
+            Next::Ask => self.poll_notes(fx),
+            Next::Wait(at, failures) => {
+                self.complain(fx, Endpoint::CollectDebitNoteEvents, failures, at);
+                fx.wake(timer_of(self.cluster, ClusterTimer::Notes), at);
+            }
+        }
+    }
+
+    fn on_invoice_events(&mut self, fx: &mut Effects, result: Result<Response, CallError>) {
+        let (now, seed) = (fx.now, fx.seed);
+        let next = match result {
+            Ok(Response::InvoiceEvents(events)) => {
+                let latest = events.iter().map(|event| event.at).max();
+                for event in events {
+                    if event.kind == BillEventKind::Received {
+                        self.take_up(fx, BillId::Invoice(event.id), None);
+                    }
+                }
+                self.invoices.answered(now, latest, seed, "invoices")
+            }
+            Ok(_) | Err(_) => self.invoices.failed(now, seed, "invoices"),
+        };
+        match next {
+            Next::Ask => self.poll_invoices(fx),
+            Next::Wait(at, failures) => {
+                self.complain(fx, Endpoint::CollectInvoiceEvents, failures, at);
+                fx.wake(timer_of(self.cluster, ClusterTimer::Invoices), at);
+            }
+        }
+    }
+
+    fn on_listed(&mut self, fx: &mut Effects, result: Result<Response, CallError>) {
+        match result {
+            Ok(Response::DebitNotes(notes)) => {
+                let ours = notes.into_iter().filter(|note| {
+                    note.state == DocumentState::Received
+                        && self.numbers.contains_key(&note.agreement)
+                });
+                for note in ours.collect::<Vec<_>>() {
+                    self.take_up(fx, BillId::Note(note.id.clone()), Some(Bill::Note(note.into())));
+                }
+            }
+            Ok(Response::Invoices(invoices)) => {
+                let ours = invoices.into_iter().filter(|invoice| {
+                    invoice.state == DocumentState::Received
+                        && self.numbers.contains_key(&invoice.agreement)
+                });
+                for invoice in ours.collect::<Vec<_>>() {
+                    let id = BillId::Invoice(invoice.id.clone());
+                    self.take_up(fx, id, Some(Bill::Invoice(invoice.into())));
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// A bill reached us, by an event or by a listing; once is enough.
+    fn take_up(&mut self, fx: &mut Effects, id: BillId, bill: Option<Bill>) {
+        if self.by_id.contains_key(&id) || self.decided.contains(&id) {
+            return;
+        }
+        let job = JobNo(self.next_job);
+        self.next_job = self.next_job.wrapping_add(1);
+        self.by_id.insert(id.clone(), job);
+        let work = Job {
+            id,
+            bill: None,
+            number: None,
+            born: fx.now,
+            failures: 0,
+            is_asked: false,
+            is_doubtful: false,
+        };
+        self.jobs.insert(job, work);
+        match bill {
+            Some(bill) => self.enqueue(fx, job, bill),
+            None => {
+                self.to_fetch.push_back(job);
+                self.fetch(fx);
+            }
+        }
+    }
+
+    fn fetch(&mut self, fx: &mut Effects) {
+        while self.fetching < FETCHES_MAX {
+            let Some(job) = self.to_fetch.pop_front() else { break };
+            self.look_at(fx, job);
+        }
+    }
+
+    /// Asks for a bill as the daemon has it.
+    fn look_at(&mut self, fx: &mut Effects, job: JobNo) {
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        let request = match &work.id {
+            BillId::Note(id) => Request::GetDebitNote { debit_note: id.clone() },
+            BillId::Invoice(id) => Request::GetInvoice { invoice: id.clone() },
+        };
+        work.is_asked = true;
+        self.fetching += 1;
+        fx.call(self.purpose(BillsCall::Fetch(job)), request, FETCH_PATIENCE);
+    }
+
+    fn on_fetched(&mut self, fx: &mut Effects, job: JobNo, result: Result<Response, CallError>) {
+        self.fetching = self.fetching.saturating_sub(1);
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        work.is_asked = false;
+        if let Some(number) = work.number {
+            self.on_looked(fx, number, job, &result);
+            self.fetch(fx);
+            return;
+        }
+        match result {
+            Ok(Response::DebitNote(note)) => self.enqueue(fx, job, Bill::Note(note)),
+            Ok(Response::Invoice(invoice)) => self.enqueue(fx, job, Bill::Invoice(invoice)),
+            Err(error) if error.is_refusal(Status::NOT_FOUND) => self.finish(fx, job),
+            Ok(_) | Err(_) => {
+                if self.job_later(fx, job) >= FETCH_TRIES {
+                    self.drop_job(fx, job);
+                }
+            }
+        }
+        self.fetch(fx);
+    }
+
+    /// What became of an acceptance that was in doubt.
+    fn on_looked(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        job: JobNo,
+        result: &Result<Response, CallError>,
+    ) {
+        let state = match result {
+            Ok(Response::DebitNote(note)) => note.state,
+            Ok(Response::Invoice(invoice)) => invoice.state,
+            Ok(_) | Err(_) => {
+                self.job_later(fx, job);
+                return;
+            }
+        };
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        work.is_doubtful = false;
+        if state != DocumentState::Received
+            && let Some(bill) = work.bill.clone()
+        {
+            self.paid(fx, number, job, &bill);
+        }
+        self.serve(fx, number);
+    }
+
+    fn enqueue(&mut self, fx: &mut Effects, job: JobNo, bill: Bill) {
+        let (agreement, state) = match &bill {
+            Bill::Note(note) => (&note.agreement, note.state),
+            Bill::Invoice(invoice) => (&invoice.agreement, invoice.state),
+        };
+        let number = self.numbers.get(agreement).copied();
+        let is_open = state == DocumentState::Received || state == DocumentState::Issued;
+        let (true, Some(number)) = (is_open, number) else {
+            self.finish(fx, job);
+            return;
+        };
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        work.bill = Some(bill);
+        work.number = Some(number);
+        work.failures = 0;
+        self.queues.entry(number).or_default().push_back(job);
+        self.serve(fx, number);
+    }
+
+    /// Decides the bills of an agreement, one after another.
+    fn serve(&mut self, fx: &mut Effects, number: AgreementNo) {
+        // Bills that need no acceptance are done at once; each turn ends one of them.
+        for _ in 0..=self.jobs.len() {
+            let Some(job) = self.queues.get(&number).and_then(|queue| queue.front()).copied()
+            else {
+                self.queues.remove(&number);
+                return;
+            };
+            if !self.decide(fx, number, job) {
+                return;
+            }
+        }
+    }
+
+    /// Decides one bill; true if it is done.
+    fn decide(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo) -> bool {
+        let timer = timer_of(self.cluster, ClusterTimer::Bill(job));
+        let Some(work) = self.jobs.get(&job) else { return true };
+        if work.is_asked || fx.timers.due(&timer).is_some_and(|at| at > fx.now) && work.failures > 0
+        {
+            return false;
+        }
+        let quiet = self.quiet.get(&number).copied().unwrap_or(Timestamp::EPOCH);
+        let holds_until = self.holds_until.max(quiet);
+        if fx.now < holds_until {
+            fx.wake(timer, holds_until);
+            return false;
+        }
+        self.quiet.remove(&number);
+        if work.is_doubtful {
+            self.look_at(fx, job);
+            return false;
+        }
+        let (Some(bill), born) = (work.bill.clone(), work.born) else { return true };
+        let state = fx.cluster(self.cluster);
+        let account = state.accounts.get(&number).or_else(|| state.closed.get(&number));
+        let Some(account) = account else {
+            self.finish(fx, job);
+            return true;
+        };
+        let verdict = match &bill {
+            Bill::Note(note) => verdict::of_note(state, account, note, fx.now),
+            Bill::Invoice(invoice) => verdict::of_invoice(state, account, invoice, fx.now),
+        };
+        let verdict = match verdict {
+            Verdict::Dispute(_) if fx.planted(Bug::CapIgnored) => {
+                Verdict::Pay(bill.amount().glm().unwrap_or(account.accepted))
+            }
+            verdict @ (Verdict::Pay(_) | Verdict::Dispute(_) | Verdict::TooEarly) => verdict,
+        };
+        match verdict {
+            Verdict::Pay(total) => {
+                self.pay(fx, number, job, &bill, total);
+                false
+            }
+            Verdict::Dispute(reason) => {
+                self.dispute(fx, number, job, &bill, reason);
+                true
+            }
+            Verdict::TooEarly if fx.now.since(born) >= EARLY_PATIENCE => {
+                let reason = "the agreement is still running".to_owned();
+                self.dispute(fx, number, job, &bill, reason);
+                true
+            }
+            Verdict::TooEarly => {
+                // Notes behind it must not wait.
+                if let Some(queue) = self.queues.get_mut(&number)
+                    && queue.len() > 1
+                {
+                    queue.rotate_left(1);
+                }
+                fx.wake(timer, fx.now.plus(EARLY_PAUSE));
+                false
+            }
+        }
+    }
+
+    fn pay(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo, bill: &Bill, total: Glm) {
+        let funds = &fx.cluster(self.cluster).funds;
+        let crate::core::cluster::state::Funds::Set { allocation, .. } = funds else {
+            self.unfunded(fx, number, job, bill);
+            return;
+        };
+        let allocation = allocation.clone();
+        let timeout = ACCEPT_TIMEOUT;
+        let (fact, request) = match bill {
+            Bill::Note(note) => (
+                AgreementFact::NoteAccepted { note: note.id.clone(), total },
+                Request::AcceptDebitNote {
+                    debit_note: note.id.clone(),
+                    amount: note.total_due.clone(),
+                    allocation,
+                    timeout,
+                },
+            ),
+            Bill::Invoice(invoice) => (
+                AgreementFact::InvoiceAccepted { invoice: invoice.id.clone(), total },
+                Request::AcceptInvoice {
+                    invoice: invoice.id.clone(),
+                    amount: invoice.amount.clone(),
+                    allocation,
+                    timeout,
+                },
+            ),
+        };
+        let state = fx.cluster(self.cluster);
+        let account = state.accounts.get(&number).or_else(|| state.closed.get(&number));
+        let is_news = account.is_some_and(|account| {
+            total > account.accepted
+                || matches!(bill, Bill::Invoice(_)) && account.invoice.is_none()
+        });
+        if is_news {
+            fx.record(Record::agreement(self.cluster, number, fact));
+        }
+        if let Some(work) = self.jobs.get_mut(&job) {
+            work.is_asked = true;
+        }
+        fx.call(self.purpose(BillsCall::Accept(job)), request, ACCEPT_PATIENCE);
+        if fx.planted(Bug::AcceptsOvertake) {
+            self.finish(fx, job);
+        }
+    }
+
+    fn on_accepted(&mut self, fx: &mut Effects, job: JobNo, result: &Result<Response, CallError>) {
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        work.is_asked = false;
+        let (Some(number), Some(bill)) = (work.number, work.bill.clone()) else { return };
+        match result {
+            Ok(_) => self.paid(fx, number, job, &bill),
+            // Accepted; the provider only has not said that it knows.
+            Err(CallError::Unknown(Doubt::Failed { status: Status::GATEWAY_TIMEOUT, .. })) => {
+                if fx.planted(Bug::TimeoutMeansRefused) {
+                    let reason = "the daemon timed out".to_owned();
+                    self.dispute(fx, number, job, &bill, reason);
+                } else {
+                    self.quiet.insert(number, fx.now.plus(QUIET));
+                    self.paid(fx, number, job, &bill);
+                }
+            }
+            Err(error @ CallError::Rejected { status, body }) => {
+                if *status == Status::NOT_FOUND {
+                    self.finish(fx, job);
+                } else if body.contains("Allocation") || body.contains("Not enough funds") {
+                    self.is_allocation_doubtful = true;
+                    self.unfunded(fx, number, job, &bill);
+                } else {
+                    let reason = format!("the daemon refused to accept it: {error}");
+                    self.dispute(fx, number, job, &bill, reason);
+                }
+            }
+            Err(CallError::NotSent { .. }) => {
+                self.job_later(fx, job);
+            }
+            Err(CallError::Unknown(_)) => {
+                work.is_doubtful = true;
+                self.quiet.insert(number, fx.now.plus(QUIET));
+                self.job_later(fx, job);
+            }
+        }
+        self.serve(fx, number);
+    }
+
+    fn paid(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo, bill: &Bill) {
+        self.finish(fx, job);
+        if let Bill::Invoice(_) = bill {
+            self.done.push(number);
+        }
+    }
+
+    /// There is nothing to pay from right now.
+    fn unfunded(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo, bill: &Bill) {
+        if self.job_later(fx, job) >= UNFUNDED_TRIES {
+            let reason = "there were no funds to pay it from".to_owned();
+            self.dispute(fx, number, job, bill, reason);
+        }
+    }
+
+    fn dispute(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        job: JobNo,
+        bill: &Bill,
+        reason: String,
+    ) {
+        let (id, amount) = match bill {
+            Bill::Note(note) => (note.id.to_string(), note.total_due.clone()),
+            Bill::Invoice(invoice) => (invoice.id.to_string(), invoice.amount.clone()),
+        };
+        let cluster = fx.cluster(self.cluster).name.clone();
+        let what = format!("a bill of {} GLM is not paid: {reason}", amount.as_str());
+        fx.notify(Notice::Cluster { cluster, what });
+        let dispute = Dispute { bill: id, amount, reason: reason.clone(), at: fx.now };
+        let fact = match bill {
+            Bill::Note(_) => AgreementFact::NoteDisputed(dispute),
+            Bill::Invoice(_) => AgreementFact::InvoiceDisputed(dispute),
+        };
+        if !fx.planted(Bug::DisputeUnrecorded) {
+            fx.record(Record::agreement(self.cluster, number, fact));
+        }
+        if let Bill::Invoice(invoice) = bill
+            && self.is_over(fx, number)
+        {
+            let request = Request::RejectInvoice {
+                invoice: invoice.id.clone(),
+                reason: RejectionReason::IncorrectAmount,
+                message: reason,
+            };
+            fx.call(self.purpose(BillsCall::Reject), request, ACCEPT_PATIENCE);
+            self.done.push(number);
+        }
+        self.finish(fx, job);
+    }
+
+    /// While an agreement runs its invoice is disputed in silence: after a rejection the daemon would
+    /// not accept debit notes either, and the provider would leave.
+    fn is_over(&self, fx: &Effects, number: AgreementNo) -> bool {
+        let state = fx.cluster(self.cluster);
+        state.accounts.get(&number).is_none_or(|account| account.over.is_some())
+    }
+
+    /// A bill is decided, or needs no decision.
+    fn finish(&mut self, fx: &mut Effects, job: JobNo) {
+        if let Some(id) = self.drop_job(fx, job) {
+            self.decided.insert(id.clone());
+            self.decided_order.push_back(id);
+            if self.decided_order.len() > DECIDED_MAX
+                && let Some(oldest) = self.decided_order.pop_front()
+            {
+                self.decided.remove(&oldest);
+            }
+        }
+    }
+
+    fn drop_job(&mut self, fx: &mut Effects, job: JobNo) -> Option<BillId> {
+        let work = self.jobs.remove(&job)?;
+        fx.timers.cancel(&timer_of(self.cluster, ClusterTimer::Bill(job)));
+        self.by_id.remove(&work.id);
+        if let Some(queue) = work.number.and_then(|number| self.queues.get_mut(&number)) {
+            queue.retain(|it| *it != job);
+        }
+        Some(work.id)
+    }
+
+    fn job_later(&mut self, fx: &mut Effects, job: JobNo) -> u32 {
+        let Some(work) = self.jobs.get_mut(&job) else { return 0 };
+        work.failures = work.failures.saturating_add(1);
+        let failures = work.failures;
+        let pause = Backoff::DAEMON.pause(failures, fx.seed, "bill", u64::from(job.0));
+        fx.wake(timer_of(self.cluster, ClusterTimer::Bill(job)), fx.now.plus(pause));
+        failures
+    }
+
+    /// Says now and then how far the lists have been taken up, so that a restart need not begin at
+    /// their beginning.
+    fn record_position(&mut self, fx: &mut Effects) {
+        if self.jobs.is_empty() && fx.now.since(self.read_at) >= READ_EVERY {
+            self.read_at = fx.now;
+            let state = fx.cluster(self.cluster);
+            let (notes, invoices) = (self.notes.after, self.invoices.after);
+            if (state.notes_read, state.invoices_read) != (notes, invoices) {
+                let record = ClusterRecord::BillsRead { notes, invoices };
+                fx.record_cluster(self.cluster, record);
+            }
+        }
+    }
+
+    fn complain(&self, fx: &mut Effects, endpoint: Endpoint, failures: u32, again_at: Timestamp) {
+        if failures == STRUGGLING_AFTER {
+            let why = "bills wait to be accepted, and providers do not wait long".to_owned();
+            fx.notify(Notice::Struggling { endpoint, why, again_at });
+        }
+    }
+
+    fn purpose(&self, call: BillsCall) -> Purpose {
+        Purpose::Cluster(self.cluster, ClusterCall::Bills(call))
+    }
+}
+
+impl Bill {
+    const fn amount(&self) -> &BilledAmount {
+        match self {
+            Self::Note(note) => &note.total_due,
+            Self::Invoice(invoice) => &invoice.amount,
+        }
+    }
+}
