@@ -14,6 +14,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -31,6 +32,16 @@ pub(crate) struct Market {
     pub(crate) refuse_every: u32,
     /// How the offers answer an agreement.
     pub(crate) agreements: Agreements,
+    /// How long they take for it.
+    pub(crate) agreement_after: Duration,
+    /// Whether activities start; if not, their creation is never answered.
+    pub(crate) starts_activities: bool,
+    /// How long each command takes.
+    pub(crate) command_takes: Duration,
+    /// Which command of an activity fails, counted from 0.
+    pub(crate) command_fails: Option<u32>,
+    /// How the providers bill, if they do by themselves.
+    pub(crate) billing: Option<Billing>,
     /// The subnet of the offers.
     pub(crate) subnet: &'static str,
     /// GLM per CPU second, GLM per second, and GLM at the start, as in an offer.
@@ -51,6 +62,11 @@ impl Market {
             mode: Mode::Counter,
             refuse_every: 0,
             agreements: Agreements::Approve,
+            agreement_after: Duration::ZERO,
+            starts_activities: true,
+            command_takes: Duration::ZERO,
+            command_fails: None,
+            billing: None,
             subnet: "public",
             coefficients: ["0.0001", "0.00005", "0"],
         }
@@ -63,10 +79,120 @@ impl Market {
             ("--mode", self.mode.name().to_owned()),
             ("--refuse-every", self.refuse_every.to_string()),
             ("--agreements", self.agreements.name().to_owned()),
+            ("--agreement-seconds", self.agreement_after.as_secs_f64().to_string()),
+            ("--activities", if self.starts_activities { "start" } else { "ignore" }.to_owned()),
+            ("--command-seconds", self.command_takes.as_secs_f64().to_string()),
+            ("--command-fails", self.command_fails.map_or_else(|| "-1".into(), |n| n.to_string())),
             ("--subnet", self.subnet.to_owned()),
             ("--coeffs", self.coefficients.join(",")),
         ];
-        pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+        let billing = self.billing.as_ref().map_or_else(Vec::new, Billing::arguments);
+        pairs
+            .into_iter()
+            .flat_map(|(name, value)| [name.to_owned(), value])
+            .chain(billing)
+            .collect()
+    }
+}
+
+/// How the stand-in providers bill.
+#[derive(Debug, Clone)]
+pub(crate) struct Billing {
+    /// From one debit note to the next; zero for none but the last.
+    pub(crate) notes_every: Duration,
+    /// How long after a note its payment is due; zero for never.
+    pub(crate) payable_after: Duration,
+    /// From the end of an agreement to its invoice.
+    pub(crate) invoice_after: Duration,
+    /// How many times the price is billed.
+    pub(crate) overcharge: u32,
+    /// What they do wrong.
+    pub(crate) mischief: &'static [Mischief],
+}
+
+impl Billing {
+    /// Honest bills: a debit note at each interval, an invoice at once.
+    pub(crate) fn every(interval: Duration) -> Self {
+        Self {
+            notes_every: interval,
+            payable_after: Duration::ZERO,
+            invoice_after: Duration::ZERO,
+            overcharge: 1,
+            mischief: &[],
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mischief: Vec<&str> = self.mischief.iter().map(|kind| kind.name()).collect();
+        let pairs = [
+            ("--note-seconds", self.notes_every.as_secs_f64().to_string()),
+            ("--payable-seconds", self.payable_after.as_secs_f64().to_string()),
+            ("--invoice-seconds", self.invoice_after.as_secs_f64().to_string()),
+            ("--overcharge", self.overcharge.to_string()),
+            ("--mischief", mischief.join(",")),
+        ];
+        let pairs = pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+        std::iter::once("--bill".to_owned()).chain(pairs).collect()
+    }
+}
+
+/// What is wrong with bills.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mischief {
+    /// Every document comes twice.
+    Duplicate,
+    /// The first note comes before we hear of its activity.
+    NoteBefore,
+    /// Each note is below the one before it.
+    LowerNotes,
+    /// Notes are below zero.
+    NegativeNotes,
+    /// Documents were due before they were written.
+    PastDue,
+    /// The invoice comes with the first note.
+    EarlyInvoice,
+    /// Another invoice follows the invoice.
+    SecondInvoice,
+}
+
+impl Mischief {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::NoteBefore => "note-before",
+            Self::LowerNotes => "lower-notes",
+            Self::NegativeNotes => "negative-notes",
+            Self::PastDue => "past-due",
+            Self::EarlyInvoice => "early-invoice",
+            Self::SecondInvoice => "second-invoice",
+        }
+    }
+}
+
+/// What becomes of transactions on the stand-in chains.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mood {
+    /// They are in a block at once.
+    Mines,
+    /// They are in a block at once, and failed.
+    Reverts,
+    /// They are taken, and get into no block before the mood changes.
+    Stalls,
+    /// They are not taken.
+    Refuses,
+    /// The wallet cannot pay for their gas.
+    NoGas,
+}
+
+impl Mood {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Mines => "mines",
+            Self::Reverts => "reverts",
+            Self::Stalls => "stalls",
+            Self::Refuses => "refuses",
+            Self::NoGas => "no-gas",
+        }
     }
 }
 
@@ -197,10 +323,57 @@ impl Lab {
         self.command("thaw");
     }
 
+    /// Lets the same identities offer more, on other terms; they stop when the answer is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the offers are not published.
+    pub(crate) fn sell(&self, market: &Market) -> Sellers {
+        let mut process = script("provider", self.state())
+            .arg("--hold")
+            .args(market.arguments())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 is installed");
+        let out = process.stdout.take().expect("standard output is piped");
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line).expect("the script speaks UTF-8");
+        assert_eq!(line.trim_end(), "ready", "the offers are published; if not, it said why above");
+        Sellers { process }
+    }
+
+    /// Decides what becomes of payments from now on.
+    pub(crate) fn chains(&self, mood: Mood) {
+        let status = script("chain", self.state()).arg(mood.name()).status();
+        assert!(status.is_ok_and(|status| status.success()), "lab.py chain {}", mood.name());
+    }
+
     fn command(&self, name: &str) {
-        let state = self.state.as_ref().expect("only `drop` takes it");
-        let status = script(name, state.path()).status().expect("python3 is installed");
+        let status = script(name, self.state()).status().expect("python3 is installed");
         assert!(status.success(), "lab.py {name}: {status}");
+    }
+
+    fn state(&self) -> &Path {
+        self.state.as_ref().expect("only `drop` takes it").path()
+    }
+}
+
+/// More stand-in providers of a lab.
+#[derive(Debug)]
+pub(crate) struct Sellers {
+    process: Child,
+}
+
+impl Drop for Sellers {
+    fn drop(&mut self) {
+        // They withdraw their offers once standard input closes.
+        drop(self.process.stdin.take());
+        let ended = self.process.wait();
+        assert!(
+            std::thread::panicking() || ended.is_ok_and(|status| status.success()),
+            "the sellers end"
+        );
     }
 }
 

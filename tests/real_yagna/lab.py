@@ -8,6 +8,7 @@
     lab.py kill                    ends the daemon as a power cut would; `restart` brings it back
     lab.py freeze | thaw           the daemon stops answering | goes on
     lab.py provider [--mode refuse]                            more offers, until interrupted
+    lab.py chain stalls            what becomes of payments from now on: mines, reverts, stalls, …
 
 Several labs live side by side: each has its own state directory (`--state`), ports, and app key.
 Without `--state` it is `default` below the home of all labs, which is `$REAL_YAGNA_STATE` or
@@ -33,10 +34,12 @@ import time
 from pathlib import Path
 
 import rest
-from outside import CHAIN_IDS
+from billing import MISCHIEFS
+from chain import CHAIN_IDS, MOODS
 from process import Process
 
-PACKAGE = "golem-node==0.17.6"
+# The daemon, and the encoding of what is said on its bus.
+PACKAGES = ("golem-node==0.17.6", "flatbuffers==25.12.19")
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 
@@ -45,6 +48,14 @@ PORTS = range(20_000, 32_000)
 BOOT_PATIENCE = 60.0
 BOOT_ATTEMPTS = 3
 
+# The options that provider.py needs to know.
+TERMS = (
+    *("offers", "mode", "refuse_every", "refusal", "subnet"),
+    *("coeffs", "threads", "memory", "storage"),
+    *("agreements", "agreement_seconds", "activities", "command_seconds", "command_fails"),
+    *("bill", "note_seconds", "payable_seconds", "invoice_seconds", "overcharge", "mischief"),
+)
+
 
 def labs_home() -> Path:
     """Where all labs and the installed daemon live."""
@@ -52,25 +63,25 @@ def labs_home() -> Path:
     return Path(os.environ.get("REAL_YAGNA_STATE") or target / "real-yagna").resolve()
 
 
-def yagna_binary() -> Path:
-    """The installed daemon."""
-    return labs_home() / "venv" / "bin" / "yagna"
+def venv(program: str) -> str:
+    """An installed program: the daemon, or the Python that speaks on its bus."""
+    return str(labs_home() / "venv" / "bin" / program)
 
 
-def install() -> Path:
+def install() -> str:
     """Installs the daemon unless this version is there; several callers may come at once."""
     home = labs_home()
     home.mkdir(parents=True, exist_ok=True)
-    done = home / "venv" / f".installed-{PACKAGE}"
+    done = home / "venv" / f".installed-{'-'.join(PACKAGES)}"
     with (home / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             shutil.rmtree(home / "venv", ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
             pip = [home / "venv" / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
-            subprocess.run([*pip, "install", PACKAGE], check=True, stdout=sys.stderr)
+            subprocess.run([*pip, "install", *PACKAGES], check=True, stdout=sys.stderr)
             done.touch()
-    return yagna_binary()
+    return venv("yagna")
 
 
 class Lab:
@@ -158,8 +169,10 @@ class Lab:
         """Starts the daemon and returns when it answers to our key."""
         gsb = Path(self.facts["socket_dir"]) / "gsb.sock"
         gsb.unlink(missing_ok=True)
+        settings = payment_settings(self.facts["registry_url"])
+        (self.directory / "data" / "config-payments.toml").write_text(settings)
         log = self.directory / "yagna.log"
-        argv = [str(yagna_binary()), "service", "run", "--disable-metrics-push"]
+        argv = [venv("yagna"), "service", "run", "--disable-metrics-push"]
         daemon = Process.start(argv, self._environment(), log)
         self.remember(daemon=daemon.to_json())
         deadline = time.monotonic() + BOOT_PATIENCE
@@ -204,8 +217,6 @@ class Lab:
         }
         for network in CHAIN_IDS:
             environment[f"{network.upper()}_GETH_ADDR"] = f"{facts['registry_url']}/{network}"
-            # Without the wrapper contract a balance is one plain call.
-            environment[f"{network.upper()}_WRAPPER_CONTRACT_ADDRESS"] = "0x" + "0" * 40
         return environment
 
     def _make_identities(self, count: int):
@@ -220,7 +231,7 @@ class Lab:
         self.remember(identities=identities)
 
     def _cli(self, *words):
-        argv = [str(yagna_binary()), *words, "--json"]
+        argv = [venv("yagna"), *words, "--json"]
         done = subprocess.run(
             argv, env=self._environment(), check=True, capture_output=True, timeout=BOOT_PATIENCE
         )
@@ -229,11 +240,14 @@ class Lab:
     def provider_argv(self, options) -> list:
         """The command that sells on the terms in `options`."""
         identities = self.facts["identities"][: options.providers]
-        names = ("offers", "mode", "refuse_every", "refusal", "agreements", "subnet")
-        names += ("coeffs", "threads", "memory", "storage")
-        terms = {name: getattr(options, name) for name in names}
-        terms.update(api_url=self.facts["api_url"], identities=identities)
-        return [sys.executable, str(HERE / "provider.py"), json.dumps(terms)]
+        terms = {name: value for name, value in vars(options).items() if name in TERMS}
+        terms.update(
+            api_url=self.facts["api_url"],
+            bus=f"{self.facts['socket_dir']}/gsb.sock",
+            identities=identities,
+            hold=options.command == "provider" and options.hold,
+        )
+        return [venv("python"), str(HERE / "provider.py"), json.dumps(terms)]
 
     def _start_provider(self, options):
         log = self.directory / "provider.log"
@@ -260,6 +274,49 @@ def free_port() -> int:
                 continue
 
 
+def payment_settings(chains_url: str) -> str:
+    """The settings of the daemon's payment driver: the stand-in chains, and waits of a second
+    where its own take up to a minute. Without the contracts that bundle calls, a balance is one
+    plain call, and so is a payment."""
+    engine = {
+        "process-interval": 1,
+        "process-interval-after-send": 1,
+        "process-interval-after-error": 1,
+        "process-interval-after-no-gas-or-token-start": 1,
+        "process-interval-after-no-gas-or-token-max": 1,
+        "process-interval-after-no-gas-or-token-increase": 1.5,
+        "report-alive-interval": 30,
+        "gather-interval": 1,
+        "gather-at-start": "true",
+        "automatic-recover": "false",
+        "ignore-deadlines": "false",
+    }
+    lines = ["[engine]", *(f"{name} = {value}" for name, value in engine.items())]
+    for network, number in CHAIN_IDS.items():
+        symbol = "GLM" if network in ("mainnet", "polygon") else "tGLM"
+        lines += [
+            f"[chain.{network}]",
+            f'chain-name = "{network}"',
+            f"chain-id = {number}",
+            'currency-symbol = "ETH"',
+            "priority-fee = 0.000001",
+            "max-fee-per-gas = 20.0",
+            "transaction-timeout = 100",
+            f'token = {{ address = "0x{number:040x}", symbol = "{symbol}" }}',
+            "confirmation-blocks = 0",
+            'block-explorer-url = ""',
+            "external-source-check-interval = 300",
+            f"[[chain.{network}.rpc-endpoints]]",
+            f'names = "{network}"',
+            f'endpoints = "{chains_url}/{network}"',
+            "priority = 0",
+            "max-timeout-ms = 5000",
+            "verify-interval-secs = 300",
+            "allowed-head-behind-secs = 120",
+        ]
+    return "\n".join([*lines, ""])
+
+
 def coefficients(text: str) -> list:
     """Prices as in an offer: per CPU second, per second, start."""
     prices = [float(part) for part in text.split(",")]
@@ -268,33 +325,57 @@ def coefficients(text: str) -> list:
     return prices
 
 
+def mischief(text: str) -> list:
+    """Kinds of mischief, separated by commas."""
+    kinds = [kind for kind in text.split(",") if kind]
+    for kind in kinds:
+        if kind not in MISCHIEFS:
+            raise argparse.ArgumentTypeError(f"{kind} is none of {', '.join(MISCHIEFS)}")
+    return kinds
+
+
 def add_terms(parser):
-    """Options that say what is offered and how it is negotiated."""
+    """Options that say what is offered, how it is negotiated, and what comes of it."""
     add = parser.add_argument
     add("--providers", type=int, default=0, metavar="N", help="identities that sell")
     add("--offers", type=int, default=1, metavar="K", help="offers of each identity")
     add("--mode", choices=("counter", "silent", "refuse"), default="counter")
     add("--refuse-every", type=int, default=0, metavar="N", help="each N-th offer refuses")
     add("--refusal", default="Node is busy.", help="the reason given by a refusing offer")
-    add("--agreements", choices=("approve", "refuse", "ignore"), default="approve")
     add("--subnet", default="public")
     add("--coeffs", type=coefficients, default=[0.0001, 0.00005, 0.0], metavar="CPU,ENV,START")
     add("--threads", type=int, default=8)
     add("--memory", type=float, default=16.0, metavar="GIB")
     add("--storage", type=float, default=100.0, metavar="GIB")
 
+    add("--agreements", choices=("approve", "refuse", "ignore"), default="approve")
+    add("--agreement-seconds", type=float, default=0.0, metavar="S", help="time to decide")
+    add("--activities", choices=("start", "ignore"), default="start")
+    add("--command-seconds", type=float, default=0.0, metavar="S", help="time for each command")
+    add("--command-fails", type=int, default=-1, metavar="N", help="an activity's N-th, from 0")
+
+    add("--bill", action="store_true", help="send debit notes and invoices")
+    add("--note-seconds", type=float, default=0.0, metavar="S", help="none but the last if 0")
+    add("--payable-seconds", type=float, default=0.0, metavar="S", help="when notes are due")
+    add("--invoice-seconds", type=float, default=0.0, metavar="S", help="after the agreement")
+    add("--overcharge", type=float, default=1.0, metavar="F", help="bill so many times the price")
+    add("--mischief", type=mischief, default=[], metavar="KIND,…", help=", ".join(MISCHIEFS))
+
 
 def parse_arguments():
     """The command line."""
     parser = argparse.ArgumentParser(prog="lab.py", description="A real yagna daemon, offline.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("install", "up", "down", "restart", "kill", "freeze", "thaw", "provider"):
+    names = ("install", "up", "down", "restart", "kill", "freeze", "thaw", "provider", "chain")
+    for name in names:
         command = commands.add_parser(name)
         if name != "install":
             command.add_argument("--state", type=Path, metavar="DIR")
         if name in ("up", "provider"):
             add_terms(command)
-        if name == "up":
+        if name == "chain":
+            command.add_argument("mood", choices=MOODS)
+        if name in ("up", "provider"):
             command.add_argument("--hold", action="store_true", help="until standard input closes")
     return parser.parse_args()
 
@@ -337,6 +418,10 @@ def main():
         options.providers = options.providers or len(lab.facts.get("identities", []))
         argv = lab.provider_argv(options)
         os.execv(argv[0], argv)
+    elif options.command == "chain":
+        status, _ = rest.call(lab.facts["registry_url"], "", "PUT", "/mood", options.mood)
+        if status != 200:
+            sys.exit(f"lab.py: the chain answers {status}")
     else:
         number = {"freeze": "SIGSTOP", "thaw": "SIGCONT"}[options.command]
         lab.process("daemon").signal(getattr(signal, number))

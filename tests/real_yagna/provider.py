@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Stand-in providers: they sell through the provider's side of the daemon's REST API.
+"""Stand-in providers: they sell through the provider's side of the daemon's REST API, and run
+activities on its bus.
 
 `provider.py JSON` publishes offers, prints `ready` once all are published, and answers proposals,
 agreements, and activities until it is ended. The JSON names the daemon, the identities, and the
@@ -11,13 +12,16 @@ daemon has been away the offers are published again: it keeps them in memory onl
 
 import http.client
 import json
+import os
 import signal
 import sys
 import threading
 import time
-from datetime import datetime, timezone
 
 import rest
+from billing import Billing, instant
+from bus import Bus
+from exe_unit import ExeUnit
 
 POLL_SECONDS = 20
 LONG_POLL_PATIENCE = POLL_SECONDS + 10
@@ -47,6 +51,7 @@ class Identity:
 
     def __init__(self, terms: dict, name: str, node_id: str, key: str):
         self.base, self.name, self.node_id, self.key = terms["api_url"], name, node_id, key
+        self.agreements = set()  # Those that we approved.
 
     def call(self, method: str, path: str, body=None, query=None, timeout=30.0):
         return rest.call(self.base, self.key, method, path, body, query, timeout)
@@ -158,27 +163,34 @@ class Seller(threading.Thread):
         return {**self.offer, "properties": properties}
 
     def _answer_agreement(self, agreement: str):
+        """Answers after a while, and goes on selling meanwhile."""
+        delay = self.terms["agreement_seconds"]
+        timer = threading.Timer(delay, self._decide, args=[agreement])
+        timer.daemon = True
+        timer.start()
+
+    def _decide(self, agreement: str):
         path = f"/market-api/v1/agreements/{agreement}"
         if self.terms["agreements"] == "approve":
+            self.identity.agreements.add(agreement)
             answer = self.identity.call("POST", f"{path}/approve", query={"timeout": 15})
         elif self.terms["agreements"] == "refuse":
-            answer = self.identity.call("POST", f"{path}/reject", {"message": self.terms["refusal"]})
+            reason = {"message": self.terms["refusal"]}
+            answer = self.identity.call("POST", f"{path}/reject", reason)
         else:
             answer = ("agreement is ignored",)
         log(self.name, agreement, *answer)
 
 
 class Runner(threading.Thread):
-    """The activities of one identity: they reach `Initialized`, and `Terminated` when destroyed.
+    """The activities of one identity under the agreements that we approved: they reach
+    `Initialized`, take commands, and end when they are destroyed."""
 
-    No command runs: there is no execution unit behind it."""
-
-    STATES = {"CreateActivity": "Initialized", "DestroyActivity": "Terminated"}
-
-    def __init__(self, identity: Identity):
+    def __init__(self, identity: Identity, terms: dict, bus):
         super().__init__(daemon=True)
-        self.identity = identity
-        self.after = datetime.now(timezone.utc).isoformat()
+        self.identity, self.terms, self.bus = identity, terms, bus
+        self.billing = Billing(identity, terms, log) if terms["bill"] else None
+        self.after = instant(0)
 
     def run(self):
         while True:
@@ -201,13 +213,62 @@ class Runner(threading.Thread):
             # An event with details is an object whose only key is the type.
             kind = event["eventType"]
             kind = kind if isinstance(kind, str) else next(iter(kind))
-            if kind in self.STATES:
-                self._set_state(event["activityId"], self.STATES[kind])
+            if event["agreementId"] not in self.identity.agreements:
+                continue  # Another process sells for this identity too.
+            if kind == "CreateActivity":
+                self._create(event["activityId"], event["agreementId"])
+            elif kind == "DestroyActivity":
+                self._destroy(event["activityId"])
+
+    def _create(self, activity: str, agreement: str):
+        if self.billing:
+            self.billing.begin(activity, agreement)
+        if self.terms["activities"] == "ignore":
+            return
+        unit = ExeUnit(activity, self.terms, self._set_state)
+        self.bus.register(f"/public/exeunit/{activity}", unit.answer)
+        self._set_state(activity, "Initialized")
+
+    def _destroy(self, activity: str):
+        if self.terms["activities"] == "start":
+            self.bus.unregister(f"/public/exeunit/{activity}")
+            self._set_state(activity, "Terminated")
+        if self.billing:
+            self.billing.end(activity)
 
     def _set_state(self, activity: str, state: str):
         body = {"state": [state, None], "reason": None, "errorMessage": None}
         answer = self.identity.call("PUT", f"/activity-api/v1/activity/{activity}/state", body)
         log(self.identity.name, activity, state, *answer)
+
+
+class Closer(threading.Thread):
+    """Has agreements billed that ended, whoever ended them."""
+
+    def __init__(self, runner: Runner):
+        super().__init__(daemon=True)
+        self.identity, self.billing = runner.identity, runner.billing
+        self.after = instant(0)
+
+    def run(self):
+        while True:
+            try:
+                self._follow_events()
+            except (OSError, http.client.HTTPException):
+                time.sleep(PAUSE_SECONDS)
+
+    def _follow_events(self):
+        query = {"timeout": POLL_SECONDS, "afterTimestamp": self.after}
+        status, events = self.identity.call(
+            "GET", "/market-api/v1/agreementEvents", query=query, timeout=LONG_POLL_PATIENCE
+        )
+        if status != 200:
+            raise OSError(f"agreement events refused with {status}: {events}")
+        for event in events:
+            self.after = event["eventDate"]
+            is_own = event["agreementId"] in self.identity.agreements
+            if is_own and event["eventType"] == "AgreementTerminatedEvent":
+                self.billing.close(event["agreementId"])
 
 
 def sellers(terms: dict, identities: list) -> list:
@@ -221,19 +282,30 @@ def sellers(terms: dict, identities: list) -> list:
     return found
 
 
+def end_with_input():
+    """Ends this process when its standard input closes."""
+    while sys.stdin.readline():
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main():
-    """Sells until SIGTERM or SIGINT."""
+    """Sells until SIGTERM or SIGINT, or, on request, until standard input closes."""
     terms = json.loads(sys.argv[1])
+    bus = Bus(terms["bus"])
     identities = [Identity(terms, p["name"], p["id"], p["key"]) for p in terms["identities"]]
+    runners = [Runner(identity, terms, bus) for identity in identities]
+    closers = [Closer(runner) for runner in runners if runner.billing]
     offers = sellers(terms, identities)
-    for thread in [*offers, *map(Runner, identities)]:
+    for thread in [*offers, *runners, *closers]:
         thread.start()
     for offer in offers:
         offer.published.wait()
     print("ready", flush=True)
 
-    signals = {signal.SIGTERM, signal.SIGINT}
-    signal.sigwait(signals)
+    if terms["hold"]:
+        threading.Thread(target=end_with_input, daemon=True).start()
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
     for offer in offers:
         offer.withdraw()
 

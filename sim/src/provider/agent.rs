@@ -18,8 +18,8 @@ use crate::{
 pub(super) const NOTE_INTERVAL: &str = "golem.com.scheme.payu.debit-note.interval-sec?";
 pub(super) const PAYMENT_TIMEOUT: &str = "golem.com.scheme.payu.payment-timeout-sec?";
 pub(super) const ACCEPT_TIMEOUT: &str = "golem.com.payment.debit-notes.accept-timeout?";
-const CHOSEN_PLATFORM: &str = "golem.com.payment.chosen-platform";
-const EXPIRATION: &str = "golem.srv.comp.expiration";
+pub(super) const CHOSEN_PLATFORM: &str = "golem.com.payment.chosen-platform";
+pub(super) const EXPIRATION: &str = "golem.srv.comp.expiration";
 const MANIFEST: &str = "golem.srv.comp.payload";
 
 /// What an agent says whose only slot is taken.

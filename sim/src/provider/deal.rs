@@ -8,12 +8,13 @@ use ray_on_golem::{
 };
 use serde_json::Value;
 
-use super::{Draft, Offer, TEMPLATE, Terms};
+use super::{
+    Draft, Offer, TEMPLATE, Terms,
+    agent::{CHOSEN_PLATFORM, EXPIRATION},
+};
 use crate::scenario::{Amounts, Conduct, Distribution, distribution::ONE};
 
 const MILLION: u128 = 1_000_000;
-const EXPIRATION: &str = "golem.srv.comp.expiration";
-const CHOSEN_PLATFORM: &str = "golem.com.payment.chosen-platform";
 
 /// An agreement as its provider sees it.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Agreements, from a draft to their end.
 
-use golem_sim::yagna::Reply;
+use golem_sim::yagna::{ChainEnd, Reply};
 use ray_on_golem::{
     units::{Span, Timestamp},
     yagna::{
@@ -58,6 +58,7 @@ fn only_a_draft_becomes_an_agreement_and_only_once() {
 
     assert!(create(&mut daemon, &draft).is_ok());
 
+    assert_eq!(daemon.sim.chains()[0].end, ChainEnd::Agreed);
     let text = format!("Can't create second Agreement for Proposal [{draft}].");
     assert_eq!(create(&mut daemon, &draft), refused(409, &text));
 }

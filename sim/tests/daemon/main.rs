@@ -7,3 +7,4 @@ mod lab;
 mod market;
 mod network;
 mod payment;
+mod swarm;

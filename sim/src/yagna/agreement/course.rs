@@ -27,15 +27,7 @@ impl SimYagna {
                 self.on_proposed(now, request, agreement, session);
             }
             Due::Confirmed { request, agreement, session } => {
-                // A daemon that was restarted in between remembers nothing of it.
-                if !self.open.contains(&request) {
-                    return;
-                }
-                let book = &mut self.agreements.books[agreement];
-                book.session = Some(session);
-                book.confirmed = Some(now);
-                book.state = AgreementState::Pending;
-                self.answer(request, Ok(Response::AgreementConfirmed));
+                self.on_confirmed(now, request, agreement, session);
             }
             Due::Decided { agreement, refusal } => self.on_decided(now, agreement, refusal),
             Due::Expires(agreement) => self.agreements.expire(now, agreement),
@@ -130,6 +122,29 @@ impl SimYagna {
             self.agreements.held.push(agreement);
         }
         self.agenda.add(at, Due::Decided { agreement, refusal });
+    }
+
+    fn on_confirmed(
+        &mut self,
+        now: Timestamp,
+        request: RequestNo,
+        agreement: usize,
+        session: SessionId,
+    ) {
+        // A daemon that was restarted in between remembers nothing of it.
+        if !self.open.contains(&request) {
+            return;
+        }
+        let book = &mut self.agreements.books[agreement];
+        if book.state != AgreementState::Proposal {
+            let refusal = no_way(book.state, AgreementState::Pending);
+            self.answer(request, Err(refusal));
+            return;
+        }
+        book.session = Some(session);
+        book.confirmed = Some(now);
+        book.state = AgreementState::Pending;
+        self.answer(request, Ok(Response::AgreementConfirmed));
     }
 
     fn on_decided(&mut self, now: Timestamp, agreement: usize, refusal: Option<String>) {

@@ -26,6 +26,8 @@ pub struct ChainBook {
 pub enum ChainEnd {
     /// It did not.
     Open,
+    /// An agreement was made of the provider's last word.
+    Agreed,
     /// We rejected the provider's last word.
     RejectedByUs,
     /// The provider rejected ours.
@@ -47,7 +49,7 @@ pub(super) fn books(
         let root = record.previous.map_or(number, |previous| roots[previous]);
         roots.push(root);
         chains.push(None);
-        if !record.is_ours() && !record.is_rejected {
+        if !record.is_ours() && !record.is_rejected && !record.is_promoted {
             continue;
         }
         let demand = &demands[record.demand];
@@ -60,6 +62,7 @@ pub(super) fn books(
         chain.counters += u64::from(record.is_ours());
         match record.kind {
             Kind::Refused(_) => chain.end = ChainEnd::RejectedByProvider,
+            Kind::Initial | Kind::Draft(_) if record.is_promoted => chain.end = ChainEnd::Agreed,
             Kind::Initial | Kind::Draft(_) if record.is_rejected && !record.is_countered => {
                 chain.end = ChainEnd::RejectedByUs;
             }

@@ -1,0 +1,148 @@
+"""The daemon's bus, as much as a service on it needs: register a name, answer calls.
+
+The bus is a socket. Each packet is its length in four bytes and a protobuf message with one field,
+whose number tells the kind of packet and whose value is the message of that kind. All fields of
+those messages are text, bytes, or small numbers. What a call says and is answered is FlexBuffers,
+compressed.
+"""
+
+import secrets
+import socket
+import sys
+import threading
+import time
+import zlib
+
+from flatbuffers import flexbuffers
+
+# The kinds of packets that a service has to do with.
+HELLO = 1
+REGISTER, REGISTERED = 2, 3
+UNREGISTER = 4
+CALL, REPLY = 6, 7
+PING, PONG = 14, 15
+
+PAUSE_SECONDS = 0.2
+# A reply's code when the service could not answer.
+FAILURE = 500
+
+
+class Bus:
+    """A connection to the bus that is made anew whenever the daemon comes back. Calls are answered
+    side by side, each in a thread of its own."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self.services = {}
+        self.lock = threading.Lock()
+        self.socket = socket.socket(socket.AF_UNIX)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def register(self, name: str, service):
+        """Has calls to `name/Message` answered by `service(Message, content)`."""
+        with self.lock:
+            self.services[name] = service
+            self._send(REGISTER, {1: name})
+
+    def unregister(self, name: str):
+        """Answers calls to that name no more."""
+        with self.lock:
+            if self.services.pop(name, None):
+                self._send(UNREGISTER, {1: name})
+
+    def _run(self):
+        while True:
+            try:
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.connect(self.path)
+                    self._greet(connection)
+                    self._listen(connection)
+            except OSError:
+                pass
+            time.sleep(PAUSE_SECONDS)
+
+    def _greet(self, connection: socket.socket):
+        with self.lock:
+            self.socket = connection
+            self._send(HELLO, {1: "stand-in", 2: "0.0.0", 3: secrets.token_bytes(16)})
+            for name in self.services:
+                self._send(REGISTER, {1: name})
+
+    def _listen(self, connection: socket.socket):
+        """Takes packets until the daemon ends."""
+        stream = connection.makefile("rb")
+        while header := stream.read(4):
+            for kind, content in fields(stream.read(int.from_bytes(header, "big"))).items():
+                if kind == CALL:
+                    call = threading.Thread(target=self._answer, args=[fields(content)])
+                    call.daemon = True
+                    call.start()
+                elif kind == PING:
+                    with self.lock:
+                        self._send(PONG, {})
+                elif kind == REGISTERED and content:
+                    # Success is code 0, and protobuf leaves zeros out.
+                    print("the bus does not register us:", content, file=sys.stderr)
+
+    def _answer(self, call: dict):
+        name, _, message = call[2].decode().rpartition("/")
+        reply = {1: call[3]}
+        try:
+            answer = self.services[name](message, flexbuffers.Loads(zlib.decompress(call[4])))
+            reply[4] = zlib.compress(flexbuffers.Dumps(answer))
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
+            reply.update({2: FAILURE, 4: f"{message}: {error!r}"})
+        with self.lock:
+            self._send(REPLY, reply)
+
+    def _send(self, kind: int, content: dict):
+        """Sends a packet; if the daemon is away it is lost, as is all that the daemon asked."""
+        packet = encoded({kind: encoded(content)})
+        try:
+            self.socket.sendall(len(packet).to_bytes(4, "big") + packet)
+        except OSError:
+            pass
+
+
+def encoded(message: dict) -> bytes:
+    """A protobuf message of fields by number: text, bytes, or whole numbers."""
+    out = b""
+    for number, value in message.items():
+        if isinstance(value, int):
+            out += varint(number << 3) + varint(value)
+        else:
+            data = value.encode() if isinstance(value, str) else value
+            out += varint(number << 3 | 2) + varint(len(data)) + data
+    return out
+
+
+def varint(number: int) -> bytes:
+    """Seven bits to a byte, the lowest first; all but the last have the eighth bit."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def fields(data: bytes) -> dict:
+    """The fields of a protobuf message by number: bytes, or whole numbers."""
+    found, at = {}, 0
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte, at = data[at], at + 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(data):
+        tag = number()
+        value = number()
+        if tag & 7 == 2:
+            value, at = data[at : at + value], at + value
+        found[tag >> 3] = value
+    return found

@@ -1,0 +1,116 @@
+"""A stand-in for what runs an activity: it takes batches of commands and tells what became of them.
+
+Nothing is executed. Each command takes its time and succeeds where the activity's state allows it,
+but for the one that the terms let fail and for `/bin/false`. What is told, and when, is what the
+daemon's own execution units tell.
+"""
+
+import json
+import threading
+import time
+from datetime import datetime, timezone
+
+# In which state a command is allowed, and in which one it leaves the activity.
+COURSE = {
+    "deploy": ("Initialized", "Deployed"),
+    "start": ("Deployed", "Ready"),
+    "run": ("Ready", "Ready"),
+}
+OUTPUT = {
+    "deploy": json.dumps({"startMode": "blocking", "valid": {"Ok": ""}, "vols": []}),
+    "run": "stand-in\n",
+}
+
+
+class ExeUnit:
+    """One activity's."""
+
+    def __init__(self, activity: str, terms: dict, set_state):
+        self.activity, self.terms, self.set_state = activity, terms, set_state
+        self.state = "Initialized"
+        self.scripts, self.results = {}, {}  # By batch.
+        self.executed = 0  # Commands of all batches so far.
+        self.progress = threading.Condition()
+        self.working = threading.Lock()  # One batch at a time.
+
+    def answer(self, message: str, content: dict) -> dict:
+        """Answers a call on the bus, in the form that the daemon takes a result in."""
+        if message == "Exec":
+            return {"Ok": self._exec(content)}
+        if message != "GetExecBatchResults":
+            return {"Err": {"badRequest": f"the lab's execution unit does not do {message}"}}
+        if content["batchId"] not in self.scripts:
+            return {"Err": {"notFound": f"batch_id = {content['batchId']}"}}
+        return self._collect(content)
+
+    def _exec(self, content: dict) -> str:
+        batch = content["batchId"]
+        self.scripts[batch] = [command(entry) for entry in content["exeScript"]]
+        self.results[batch] = []
+        threading.Thread(target=self._work, args=[batch], daemon=True).start()
+        return batch
+
+    def _work(self, batch: str):
+        with self.working:
+            for index, (name, details) in enumerate(self.scripts[batch]):
+                time.sleep(self.terms["command_seconds"])
+                failure = self._failure(name, details)
+                if failure is None and name in COURSE:
+                    self._become(COURSE[name][1])
+                result = {
+                    "index": index,
+                    "eventDate": datetime.now(timezone.utc).isoformat(),
+                    "result": "Ok" if failure is None else "Error",
+                    "stdout": OUTPUT.get(name) if failure is None else None,
+                    "stderr": None,
+                    "message": failure,
+                }
+                with self.progress:
+                    self.executed += 1
+                    self.results[batch].append(result)
+                    self.progress.notify_all()
+                if failure is not None:
+                    return
+                if name == "terminate":
+                    self._become("Terminated")
+
+    def _failure(self, name: str, details):
+        """Why the next command fails, or `None` if it succeeds."""
+        if self.executed == self.terms["command_fails"]:
+            return "ExeScript command exited with code 1"
+        if name in COURSE and self.state != COURSE[name][0]:
+            return f"Invalid state: {self.state}"
+        if name == "run" and details["entry_point"] == "/bin/false":
+            return "ExeScript command exited with code 1"
+        return None
+
+    def _become(self, state: str):
+        if self.state != state:
+            self.state = state
+            self.set_state(self.activity, state)
+
+    def _collect(self, content: dict) -> dict:
+        """The results so far, once the command asked for is done or time is up."""
+        batch, asked = content["batchId"], content.get("commandIndex")
+        last = len(self.scripts[batch]) - 1 if asked is None else asked
+        results = self.results[batch]
+        with self.progress:
+            is_done = self.progress.wait_for(
+                lambda: len(results) > last, timeout=content.get("timeout") or 0
+            )
+            if asked is not None and not is_done:
+                return {"Err": "timeout"}
+            return {"Ok": [self._told(result, asked, last) for result in results[: last + 1]]}
+
+    @staticmethod
+    def _told(result: dict, asked, last: int) -> dict:
+        """A result as it is told: who asks for one command sees the output of no other, and that
+        command as the batch's last."""
+        is_last = result["index"] == last or result["result"] == "Error"
+        shown = {**result, "isBatchFinished": is_last}
+        return shown if asked in (None, result["index"]) else {**shown, "stdout": None}
+
+
+def command(entry) -> tuple:
+    """A command's name and details; one without details is its name alone."""
+    return (entry, None) if isinstance(entry, str) else next(iter(entry.items()))
