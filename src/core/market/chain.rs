@@ -218,6 +218,11 @@ impl Market {
     pub(super) fn on_waited(&mut self, fx: &mut Effects, number: OfferNo) {
         let Some(chain) = self.chains.get(&number) else { return };
         match &chain.stage {
+            // The answer did not leave before the market closed. A draft is owed another one.
+            Stage::Countering { answering } if !self.open && chain.rounds > 0 => {
+                let answering = answering.clone();
+                self.reject(fx, number, answering, NOT_NEEDED);
+            }
             Stage::Countering { .. } if !self.open => {}
             Stage::Countering { answering } => {
                 let (answering, stated) = (answering.clone(), chain.stated);
@@ -447,7 +452,7 @@ impl Market {
     }
 
     /// Lets go of answers whose question was lost: what we asked so long ago has ended by now.
-    fn release_early(&mut self, fx: &mut Effects) {
+    pub(super) fn release_early(&mut self, fx: &mut Effects) {
         if self.early.is_empty() {
             return;
         }
