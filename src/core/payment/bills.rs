@@ -227,9 +227,8 @@ impl Bills {
         let Some(queue) = self.queues.get_mut(&number) else { return };
         let jobs = &self.jobs;
         let begun = queue.iter().take_while(|job| jobs.get(job).is_some_and(Job::is_begun)).count();
-        let is_invoice = |job: &JobNo| {
-            jobs.get(job).is_some_and(|work| matches!(work.id, BillId::Invoice(_)))
-        };
+        let is_invoice =
+            |job: &JobNo| jobs.get(job).is_some_and(|work| matches!(work.id, BillId::Invoice(_)));
         let found = queue.iter().skip(begun).position(is_invoice);
         if let Some(job) = found.and_then(|place| queue.remove(begun.saturating_add(place))) {
             queue.insert(begun, job);
@@ -584,9 +583,8 @@ impl Bills {
     }
 
     fn has_notes(&self, number: AgreementNo) -> bool {
-        let is_note = |job: &JobNo| {
-            self.jobs.get(job).is_some_and(|work| matches!(work.id, BillId::Note(_)))
-        };
+        let is_note =
+            |job: &JobNo| self.jobs.get(job).is_some_and(|work| matches!(work.id, BillId::Note(_)));
         self.queues.get(&number).is_some_and(|queue| queue.iter().any(is_note))
     }
 
