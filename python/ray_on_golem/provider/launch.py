@@ -27,7 +27,7 @@ REQUIREMENTS = {
 }
 
 
-def pay_from_wallet(client: Client, parameters: Mapping[str, Any], log: TerminalLog) -> None:
+def look_into_wallet(client: Client, parameters: Mapping[str, Any], log: TerminalLog) -> None:
     """Looks into the wallet before nodes are asked for; where money is real, tells how to top it up.
 
     Raises `RayOnGolemError` if there is nothing in it.

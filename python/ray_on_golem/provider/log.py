@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import Iterator, NoReturn
 
-from ray.autoscaler._private.cli_logger import cf, cli_logger
+from ray.autoscaler._private.cli_logger import cli_logger
 
 from .. import __version__
 from ..errors import RayOnGolemError
@@ -41,7 +41,7 @@ class TerminalLog:
 
     def abort(self, error: object) -> NoReturn:
         """Prints the error and ends the command, without a traceback."""
-        cli_logger.abort("{}", cf.bold(str(error)))
+        cli_logger.abort(str(error), no_format=True)
 
 
 class HeadLog:

@@ -23,11 +23,13 @@ from ..errors import ConnectionFailed, RayOnGolemError, WebserverError
 from ..messages import Node, WebserverInfo
 from ..snapshot import Nodes, Snapshot
 from .command_runner import GolemCommandRunner
-from .launch import Launch, pay_from_wallet
+from .launch import Launch, look_into_wallet
 from .log import HeadLog, TerminalLog, Titled
 
 # A head waits for its webserver to come back: autoscaler v1 ends for good after five failures in a row.
 HEAD_PATIENCE_SECONDS = 600.0
+# A user sees soon that something is wrong; a webserver that is started anew answers before that.
+TERMINAL_PATIENCE_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 SAY_SECONDS = 30.0
 # How many nodes are ended at a time; the webserver ends any number at once, but each needs a waiting thread.
@@ -122,18 +124,22 @@ class GolemNodeProvider(NodeProvider):
 
     def set_node_tags(self, node_id: str, tags: Dict[str, str]) -> None:
         """Adds tags to the node."""
-        self._patiently(lambda: self._client.set_tags(node_id, tags))
-        self._snapshot.invalidate()
+        try:
+            self._patiently(lambda: self._client.set_tags(node_id, tags))
+        except RayOnGolemError as error:
+            self._log.abort(error)
+        finally:
+            self._snapshot.invalidate()
 
     def create_node(self, node_config: Dict[str, Any], tags: Dict[str, str], count: int) -> Dict[str, Any]:
         """Asks for nodes."""
         if self._is_head:
             return self._create_from_head(node_config, tags, count)
         try:
-            pay_from_wallet(self._client, self._parameters, self._log)
+            look_into_wallet(self._client, self._parameters, self._log)
             self._log.say(f"Requesting {count} nodes...")
             node_ids = self._request(node_config, tags, count)
-            Launch(node_ids, self._nodes_while_waiting, self._log).follow()
+            Launch(node_ids, self._snapshot.nodes, self._log).follow()
         except RayOnGolemError as error:
             self._log.abort(error)
         return {node_id: {} for node_id in node_ids}
@@ -206,7 +212,7 @@ class GolemNodeProvider(NodeProvider):
 
     def _request(self, node_config: Dict[str, Any], tags: Dict[str, str], count: int) -> List[str]:
         try:
-            return self._client.request_nodes(self._parameters, node_config, count, tags)
+            node_ids = self._client.request_nodes(self._parameters, node_config, count, tags)
         except ConnectionFailed as failure:
             if failure.was_sent:
                 hint = "Nodes may have been started all the same: look at `ray-on-golem status`"
@@ -214,6 +220,10 @@ class GolemNodeProvider(NodeProvider):
             raise
         finally:
             self._snapshot.invalidate()
+        # A new cluster of the same name may count its nodes from the beginning.
+        with self._terminating_lock:
+            self._terminating.difference_update(node_ids)
+        return node_ids
 
     def _terminate(self, node_id: str) -> None:
         try:
@@ -251,15 +261,13 @@ class GolemNodeProvider(NodeProvider):
             return node is None or node.is_terminated or node_id in self._terminating
 
     def _nodes(self) -> Nodes:
-        return self._snapshot.nodes()
+        try:
+            return self._snapshot.nodes()
+        except RayOnGolemError as error:
+            self._log.abort(error)
 
     def _fetch(self) -> Nodes:
         return self._patiently(self._client.nodes)
-
-    def _nodes_while_waiting(self) -> Nodes:
-        """The nodes, while the user waits for some of them; a webserver that is started anew meanwhile is no reason to
-        give up."""
-        return self._patiently(self._nodes, 60.0)
 
     def _observe(self, before: Nodes, after: Nodes) -> None:
         """Logs on a head what has become of nodes; elsewhere it is said by what waits for them."""
@@ -272,22 +280,27 @@ class GolemNodeProvider(NodeProvider):
             if node.is_terminated and not (known and known.is_terminated):
                 self._log.warn(f"{node_id} has ended: {node.last_words}")
 
-    def _patiently(self, call: Callable[[], Answer], seconds: Optional[float] = None) -> Answer:
+    def _patiently(self, call: Callable[[], Answer]) -> Answer:
         """Repeats what is idempotent until there is an answer, or patience ends."""
-        patience = seconds if seconds is not None else HEAD_PATIENCE_SECONDS if self._is_head else 0.0
+        seconds = HEAD_PATIENCE_SECONDS if self._is_head else TERMINAL_PATIENCE_SECONDS
         started = said_at = time.monotonic()
         while True:
             try:
                 return call()
             except ConnectionFailed as failure:
                 now = time.monotonic()
-                if now - started >= patience:
-                    hint = "" if self._is_head else "; start it with `ray-on-golem start`, its log is in the data directory"
-                    raise ConnectionFailed(f"{failure}{hint}", failure.was_sent) from failure
+                if now - started >= seconds:
+                    raise ConnectionFailed(f"{failure}; {self._where_to_look()}", failure.was_sent) from failure
                 if said_at == started or now - said_at >= SAY_SECONDS:
                     self._log.warn(f"{failure}; waiting for it to come back")
                     said_at = now
             time.sleep(RETRY_SECONDS)
+
+    def _where_to_look(self) -> str:
+        if self._is_head:
+            return "the tunnel to the machine that `ray up` ran on is broken, or its webserver has ended"
+        log = surroundings.datadir(self._parameters) / webserver.LOG_NAME
+        return f"see `{log}` for what became of it, and start it again with `ray-on-golem start`"
 
 
 def _client(parameters: Dict[str, Any], cluster_name: str) -> Client:
