@@ -194,6 +194,8 @@ class Handler(BaseHTTPRequestHandler):
     """One connection; kept open, as the webserver does it."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body of an answer in one packet: the second of two would wait for the first to be acknowledged.
+    wbufsize = -1
     standin: StandIn
 
     def setup(self) -> None:
