@@ -278,7 +278,12 @@ class GolemNodeProvider(NodeProvider):
             for line in node.state_log[len(known.state_log) if known else 0 :]:
                 self._log.say(f"{node_id}: {line}")
             if node.is_terminated and not (known and known.is_terminated):
-                self._log.warn(f"{node_id} has ended: {node.last_words}")
+                with self._terminating_lock:
+                    was_wanted = node_id in self._terminating
+                if was_wanted:
+                    self._log.say(f"{node_id} has ended")
+                else:
+                    self._log.warn(f"{node_id} has ended: {node.last_words}")
 
     def _patiently(self, call: Callable[[], Answer]) -> Answer:
         """Repeats what is idempotent until there is an answer, or patience ends."""
