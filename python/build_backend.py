@@ -13,12 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import maturin
-from maturin import (
-    get_requires_for_build_editable,
-    get_requires_for_build_wheel,
-    prepare_metadata_for_build_editable,
-    prepare_metadata_for_build_wheel,
-)
+from maturin import get_requires_for_build_editable, get_requires_for_build_wheel
 
 __all__ = [
     "build_editable",
@@ -44,6 +39,15 @@ def build_editable(wheel_directory: str, *arguments: Any, **settings: Any) -> st
     """Builds a wheel that refers to this directory; see PEP 660."""
     _build_simulator()
     return maturin.build_editable(wheel_directory, *arguments, **settings)
+
+
+def prepare_metadata_for_build_wheel(metadata_directory: str, *arguments: Any, **settings: Any) -> str:
+    """Says what the wheel will be; maturin wants to see the directory for the simulator already then."""
+    SCRIPTS.mkdir(parents=True, exist_ok=True)
+    return maturin.prepare_metadata_for_build_wheel(metadata_directory, *arguments, **settings)
+
+
+prepare_metadata_for_build_editable = prepare_metadata_for_build_wheel
 
 
 def _build_simulator() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 
 from .errors import AccessError, WebserverError
 from .messages import Node, Wallet, WebserverInfo
@@ -31,7 +32,7 @@ class Client:
         self._transport = Transport(port, self._authorization)
         self._token_lock = threading.Lock()
         self._token_file = token_file(own_datadir)
-        self._token: Optional[str] = None
+        self._token: str | None = None
 
     @property
     def url(self) -> str:
@@ -61,7 +62,7 @@ class Client:
             self._token = None
         return is_elsewhere
 
-    def nodes(self) -> Dict[str, Node]:
+    def nodes(self) -> dict[str, Node]:
         """All nodes of the cluster, also those that ended; none if the cluster is not known."""
         try:
             answer = self._post("cluster_data", {}, "Couldn't get cluster data")
@@ -81,7 +82,7 @@ class Client:
         node_config: Mapping[str, Any],
         count: int,
         tags: Mapping[str, str],
-    ) -> List[str]:
+    ) -> list[str]:
         """Asks for nodes and returns their ids at once; they come up by and by."""
         body = {
             "provider_parameters": parameters,
@@ -102,13 +103,13 @@ class Client:
         """Adds tags to a node, and replaces those that it has."""
         self._post("set_tags", {"node_id": node_id, "tags": tags}, "Couldn't set tags for node")
 
-    def ssh_proxy_command(self, node_id: str) -> Optional[str]:
+    def ssh_proxy_command(self, node_id: str) -> str | None:
         """The command through which ssh reaches a node, once there is a way."""
         what = "Couldn't get ssh proxy command"
         answer = self._post("ssh_proxy_command", {"node_id": node_id}, what)
         return _field(answer, "ssh_proxy_command", what)
 
-    def ssh_keys(self) -> Tuple[str, str]:
+    def ssh_keys(self) -> tuple[str, str]:
         """The cluster's private and public key, as text: the interface misspells the path, and its base64 is none."""
         what = "Couldn't get or create default ssh key"
         answer = self._post("ger_or_create_default_ssh_key", {}, what)
@@ -122,7 +123,7 @@ class Client:
         what = "Couldn't get wallet status"
         return Wallet.parse(self._post("get_wallet_status", body, what, seconds=WALLET_SECONDS))
 
-    def _post(self, path: str, body: Dict[str, Any], what: str, **options: Any) -> Dict[str, Any]:
+    def _post(self, path: str, body: dict[str, Any], what: str, **options: Any) -> dict[str, Any]:
         if path != "get_wallet_status":
             body = {"cluster_name": self.cluster_name, **body}
         try:
@@ -132,7 +133,7 @@ class Client:
         except WebserverError as error:
             raise WebserverError(f"{what}: {error}", error.status, error.reason) from error
 
-    def _post_with_token(self, path: str, body: Dict[str, Any], **options: Any) -> Dict[str, Any]:
+    def _post_with_token(self, path: str, body: dict[str, Any], **options: Any) -> dict[str, Any]:
         try:
             return self._transport.request("POST", path, body, **options)
         except AccessError:

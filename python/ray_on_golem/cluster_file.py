@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import difflib
-from typing import Any, Dict, List, Mapping, Union
+from collections.abc import Mapping
+from typing import Any, Union
 
 from .errors import ClusterFileError
 
@@ -73,7 +74,7 @@ FILLED_KEY = "filled_resources"
 GIB = 1 << 30
 
 
-def with_defaults(parameters: Mapping[str, Any]) -> Dict[str, Any]:
+def with_defaults(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters with everything in them that was left out, or is null where null means nothing."""
     said = {key: value for key, value in parameters.items() if value is not None or DEFAULTS.get(key) is None}
     if "ray_gcs_expose_port" in parameters:
@@ -94,7 +95,7 @@ def check(config: Mapping[str, Any]) -> None:
         )
 
 
-def merge_node_configs(config: Dict[str, Any]) -> None:
+def merge_node_configs(config: dict[str, Any]) -> None:
     """Puts into each node type's `node_config` what the levels above it say."""
     shared = _section(_section(config, "provider"), "parameters").get("node_config") or {}
     for name, node_type in _section(config, "available_node_types").items():
@@ -102,21 +103,21 @@ def merge_node_configs(config: Dict[str, Any]) -> None:
         node_type["node_config"] = _merged(_merged(base, shared), node_type.get("node_config") or {})
 
 
-def drop_legacy_keys(config: Dict[str, Any]) -> None:
+def drop_legacy_keys(config: dict[str, Any]) -> None:
     """Removes placeholders that Ray warns without, and does not accept."""
     for key in ("head_node", "worker_nodes"):
         if not isinstance(config.get(key), dict) or not config[key]:
             config.pop(key, None)
 
 
-def fill_resources(config: Dict[str, Any]) -> None:
+def fill_resources(config: dict[str, Any]) -> None:
     """Tells Ray the least that a node of each type has, where the user did not say it.
 
     Without `resources` autoscaler v2 never starts a node. What is filled in here is for planning: a node tells the
     cluster what it really has, see `planned_only`.
     """
     shared = _section(_section(config, "provider"), "parameters").get("node_config") or {}
-    filled: Dict[str, List[str]] = {}
+    filled: dict[str, list[str]] = {}
     for name, node_type in _section(config, "available_node_types").items():
         if not isinstance(node_type, dict):
             continue
@@ -128,7 +129,7 @@ def fill_resources(config: Dict[str, Any]) -> None:
     config["provider"][FILLED_KEY] = filled
 
 
-def planned_only(provider_config: Mapping[str, Any], node_type: str) -> List[str]:
+def planned_only(provider_config: Mapping[str, Any], node_type: str) -> list[str]:
     """The resources of a node type that are known to be there at least, but not how much of them.
 
     Ray would have a node advertise exactly what `resources` says. Of these it finds out by itself, so that all threads
@@ -137,7 +138,7 @@ def planned_only(provider_config: Mapping[str, Any], node_type: str) -> List[str
     return list((provider_config.get(FILLED_KEY) or {}).get(node_type, ()))
 
 
-def _least_resources(demand: Mapping[str, Any]) -> Dict[str, int]:
+def _least_resources(demand: Mapping[str, Any]) -> dict[str, int]:
     least = {"CPU": max(1, _whole(demand.get("min_cpu_threads"), 1))}
     # As Ray itself does it: three tenths of the memory are for the object store.
     memory = _whole(demand.get("min_mem_gib"), GIB) * 7 // 10
@@ -178,7 +179,7 @@ def _unknown(place: str, key: str, known: Keys) -> str:
     return f"{sentence}; known are {', '.join(f'`{name}`' for name in sorted(known))}"
 
 
-def _places(key: str, known: Keys, place: str) -> List[str]:
+def _places(key: str, known: Keys, place: str) -> list[str]:
     found = [f"{place}.{key}"] if key in known else []
     for name, deeper in known.items():
         if deeper is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any
 
 RUNNING = "running"
 PENDING = "pending"
@@ -17,10 +18,10 @@ class Node:
 
     node_id: str
     state: str
-    tags: Dict[str, str]
-    state_log: Tuple[str, ...]
-    internal_ip: Optional[str]
-    ssh_proxy_command: Optional[str]
+    tags: dict[str, str]
+    state_log: tuple[str, ...]
+    internal_ip: str | None
+    ssh_proxy_command: str | None
 
     @classmethod
     def parse(cls, node_id: str, data: Mapping[str, Any]) -> Node:
@@ -59,9 +60,9 @@ class WebserverInfo:
     """What the webserver tells everyone about itself."""
 
     version: str
-    datadir: Optional[str]
+    datadir: str | None
     is_shutting_down: bool
-    warnings: Tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> WebserverInfo:
@@ -80,7 +81,7 @@ class Wallet:
 
     address: str
     table: str
-    amount: Optional[Decimal]
+    amount: Decimal | None
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Wallet:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Callable, Dict, Optional
+from typing import Callable
 
 from .messages import Node
 
-Nodes = Dict[str, Node]
+Nodes = dict[str, Node]
 
 # Shorter than any pause of Ray's between two looks at the same thing, longer than the questions of one tick.
 FRESH_SECONDS = 1.0
@@ -40,7 +40,7 @@ class Snapshot:
         self._lock = threading.Lock()
         self._generation = 0
         self._seen: Nodes = {}
-        self._kept: Optional[Nodes] = None
+        self._kept: Nodes | None = None
         self._kept_at = 0.0
 
     def nodes(self) -> Nodes:
@@ -70,7 +70,7 @@ class Snapshot:
             self._generation += 1
             self._kept = None
 
-    def _fresh(self) -> Optional[Nodes]:
+    def _fresh(self) -> Nodes | None:
         with self._lock:
             is_fresh = self._clock() - self._kept_at < self._fresh_seconds
             return self._kept if is_fresh else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any
 
 # Set on every node of a cluster, to the addresses of its private network.
 ON_NETWORK_VARIABLE = "ON_GOLEM_NETWORK"
@@ -36,7 +37,7 @@ def token_file(own_datadir: Path, environment: Mapping[str, str] = os.environ) -
     return HEAD_TOKEN_FILE if is_on_head(environment) else own_datadir / TOKEN_FILE_NAME
 
 
-def read_token(file: Path) -> Optional[str]:
+def read_token(file: Path) -> str | None:
     """The token, or nothing if there is none: a webserver can be told to ask for none."""
     try:
         return file.read_text(encoding="utf-8").strip() or None

@@ -11,7 +11,8 @@ import json
 import os
 import socket
 import threading
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from .errors import AccessError, ConnectionFailed, WebserverError
 
@@ -35,11 +36,11 @@ class Transport:
         self,
         method: str,
         path: str,
-        body: Optional[Mapping[str, Any]] = None,
+        body: Mapping[str, Any] | None = None,
         *,
         seconds: float = ANSWER_SECONDS,
         is_idempotent: bool = True,
-    ) -> Dict[str, Any]:
+    ) -> dict[str, Any]:
         """Sends a request and returns the JSON object that comes back.
 
         What is not idempotent goes over a new connection: one that was kept may have been closed by the other side, and
@@ -59,9 +60,7 @@ class Transport:
             status, answer = self._exchange(method, path, text, seconds)
         return _read(path, status, answer)
 
-    def _exchange(
-        self, method: str, path: str, text: Optional[bytes], seconds: float
-    ) -> Tuple[int, bytes]:
+    def _exchange(self, method: str, path: str, text: bytes | None, seconds: float) -> tuple[int, bytes]:
         connection = self._connected()
         headers = {"Content-Type": "application/json", **self._headers()}
         try:
@@ -103,7 +102,7 @@ class Transport:
             connection.close()
 
 
-def _read(path: str, status: int, answer: bytes) -> Dict[str, Any]:
+def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:
     if status == http.client.UNAUTHORIZED or status == http.client.FORBIDDEN:
         raise AccessError(_reason(answer), status, _reason(answer))
     if status != http.client.OK:

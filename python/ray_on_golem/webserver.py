@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable, List, Mapping, Optional
+from typing import Any, Callable
 
 from . import __version__
 from .client import Client
@@ -49,14 +50,14 @@ def ensure(client: Client, parameters: Mapping[str, Any], datadir: Path, say: Sa
     return info
 
 
-def version_mismatch(info: WebserverInfo) -> Optional[str]:
+def version_mismatch(info: WebserverInfo) -> str | None:
     """Half a sentence if webserver and provider do not belong together: when they differ in more than the patch."""
     if info.version.split(".")[:2] == __version__.split(".")[:2]:
         return None
     return f"The node provider is of version {__version__}, but version {info.version} of the webserver runs"
 
 
-def command(parameters: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> List[str]:
+def command(parameters: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> list[str]:
     """The command line that starts the webserver."""
     arguments = [_program(environment), "webserver", "-p", str(parameters["webserver_port"])]
     arguments.append("--registry-stats" if parameters["enable_registry_stats"] else "--no-registry-stats")
@@ -78,7 +79,7 @@ def _program(environment: Mapping[str, str]) -> str:
     return found or PROGRAM
 
 
-def _found(client: Client, say: Say) -> Optional[WebserverInfo]:
+def _found(client: Client, say: Say) -> WebserverInfo | None:
     """The webserver that runs; one that is about to end is waited for first."""
     info = _answer(client)
     if info is None or not info.is_shutting_down:
@@ -97,7 +98,7 @@ def _found(client: Client, say: Say) -> Optional[WebserverInfo]:
     )
 
 
-def _answer(client: Client) -> Optional[WebserverInfo]:
+def _answer(client: Client) -> WebserverInfo | None:
     try:
         return client.info()
     except ConnectionFailed:
@@ -127,7 +128,7 @@ def _start(client: Client, parameters: Mapping[str, Any], datadir: Path, say: Sa
         time.sleep(LOOK_SECONDS)
 
 
-def _spawn(arguments: List[str], log: Path) -> subprocess.Popen[bytes]:
+def _spawn(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
     """Starts the webserver in a session of its own, so that Ctrl-C in this terminal does not reach it."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,9 @@ import io
 import os
 import tempfile
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any
 from unittest import mock
 
 from .standin import StandIn, serving
@@ -59,7 +60,7 @@ class RayTestCase(unittest.TestCase):
         """From here on this process is on a head."""
         os.environ["ON_GOLEM_NETWORK"] = "192.168.0.0/24"
 
-    def file(self, name: str = "demo.yaml", **parameters: Any) -> Dict[str, Any]:
+    def file(self, name: str = "demo.yaml", **parameters: Any) -> dict[str, Any]:
         """One of our cluster files, for the stand-in's port."""
         config = yaml.safe_load((CLUSTERS / name).read_text(encoding="utf-8"))
         config["provider"]["parameters"].update(webserver_port=self.standin.port, **parameters)
@@ -73,14 +74,14 @@ class RayTestCase(unittest.TestCase):
         config = self.file(**parameters)
         return _get_node_provider(config["provider"], config["cluster_name"], use_cache=False)
 
-    def bootstrapped(self, name: str = "demo.yaml", **parameters: Any) -> Dict[str, Any]:
+    def bootstrapped(self, name: str = "demo.yaml", **parameters: Any) -> dict[str, Any]:
         """A cluster file as `ray up` completes it."""
         from ray.autoscaler._private.commands import _bootstrap_config
 
         return _bootstrap_config(self.file(name, **parameters), no_config_cache=True)
 
 
-def fresh_for(seconds: float) -> Tuple[Any, ...]:
+def fresh_for(seconds: float) -> tuple[Any, ...]:
     """The defaults of `Snapshot.__init__` with another time for which an answer is fresh."""
     from ray_on_golem.snapshot import Snapshot
 
@@ -89,9 +90,9 @@ def fresh_for(seconds: float) -> Tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def printed() -> Iterator[List[str]]:
+def printed() -> Iterator[list[str]]:
     """Collects what is said to the user meanwhile, line by line, without Ray's prefix."""
-    lines: List[str] = []
+    lines: list[str] = []
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         yield lines

@@ -13,7 +13,7 @@ import threading
 import unittest
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable
 
 from ray_on_golem import __version__
 
@@ -47,16 +47,16 @@ class StandIn:
     port: int = 0
     version: str = __version__
     datadir: str = "/nonexistent"
-    token: Optional[str] = None
+    token: str | None = None
     is_shutting_down: bool = False
-    warnings: List[str] = field(default_factory=list)
-    wallet: Dict[str, Any] = field(default_factory=lambda: {"amount": "1000"})
+    warnings: list[str] = field(default_factory=list)
+    wallet: dict[str, Any] = field(default_factory=lambda: {"amount": "1000"})
     # Nodes that will never run, by their number.
-    doomed: Dict[int, str] = field(default_factory=dict)
+    doomed: dict[int, str] = field(default_factory=dict)
     # Called before a request is answered, with its path; may raise.
     meddle: Callable[[str], None] = lambda path: None
-    clusters: Dict[str, Dict[str, Dict[str, Any]]] = field(default_factory=dict)
-    requests: List[Tuple[str, Dict[str, Any]]] = field(default_factory=list)
+    clusters: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     connections: int = 0
 
     def __post_init__(self) -> None:
@@ -66,25 +66,26 @@ class StandIn:
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
 
-    def __enter__(self) -> StandIn:
+    def start(self) -> None:
+        """Serves in a thread."""
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self.thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Serves no longer; harmless if it has been stopped."""
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
 
-    def paths(self) -> List[str]:
+    def paths(self) -> list[str]:
         """The paths that were asked for so far, but for greetings."""
         return [path for path, _ in self.requests if path != "/"]
 
-    def bodies(self, path: str) -> List[Dict[str, Any]]:
+    def bodies(self, path: str) -> list[dict[str, Any]]:
         """What was sent to a path."""
         return [body for asked, body in self.requests if asked == path]
 
-    def node(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def node(self, body: dict[str, Any]) -> dict[str, Any]:
         """The node that a request is about."""
         cluster = self.clusters.get(body["cluster_name"])
         if cluster is None:
@@ -93,12 +94,12 @@ class StandIn:
             raise Refused("Node with given id not found")
         return cluster[body["node_id"]]
 
-    def answer(self, path: str, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Does what a request says."""
         name = path.strip("/") or "greeting"
         return getattr(self, f"answer_{name}")(body)
 
-    def answer_greeting(self, _: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_greeting(self, _: dict[str, Any]) -> dict[str, Any]:
         return {
             "version": self.version,
             "datadir": self.datadir,
@@ -107,7 +108,7 @@ class StandIn:
             "server_warnings": self.warnings,
         }
 
-    def answer_get_wallet_status(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_get_wallet_status(self, body: dict[str, Any]) -> dict[str, Any]:
         assert set(body) == {"payment_network", "payment_driver"}, body
         return {
             "wallet_address": "0xabc",
@@ -115,7 +116,7 @@ class StandIn:
             "yagna_payment_status": self.wallet,
         }
 
-    def answer_request_nodes(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_request_nodes(self, body: dict[str, Any]) -> dict[str, Any]:
         unknown = set(body["provider_parameters"]) - PROVIDER_KEYS
         if unknown or not body["node_config"].get("demand"):
             raise Refused(f"provider_parameters: unknown {sorted(unknown)}, or no demand")
@@ -132,7 +133,7 @@ class StandIn:
             }
         return {"requested_nodes": added}
 
-    def answer_cluster_data(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_cluster_data(self, body: dict[str, Any]) -> dict[str, Any]:
         cluster = self.clusters.get(body["cluster_name"])
         if cluster is None:
             raise Refused("Cluster with given name not found")
@@ -141,7 +142,7 @@ class StandIn:
                 self.step(number, node)
         return {"cluster_data": cluster}
 
-    def step(self, number: int, node: Dict[str, Any]) -> None:
+    def step(self, number: int, node: dict[str, Any]) -> None:
         """Brings a node up by one step."""
         if number in self.doomed:
             node.update(state="terminated", state_log=node["state_log"] + [self.doomed[number]])
@@ -153,39 +154,39 @@ class StandIn:
             proxy = f"ray-on-golem ssh-proxy --node {node['node_id']} --port 22"
             node.update(state="running", ssh_proxy_command=proxy)
 
-    def answer_non_terminated_nodes(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_non_terminated_nodes(self, body: dict[str, Any]) -> dict[str, Any]:
         cluster = self.clusters.get(body["cluster_name"], {})
         alive = [node for node in cluster.values() if node["state"] in ("pending", "running")]
         both = [(node, set(node["tags"]) & set(body["tags"])) for node in alive]
         fits = [node for node, keys in both if all(node["tags"][key] == body["tags"][key] for key in keys)]
         return {"nodes_ids": [node["node_id"] for node in fits]}
 
-    def answer_is_running(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_is_running(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"is_running": self.node(body)["state"] == "running"}
 
-    def answer_is_terminated(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_is_terminated(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"is_terminated": self.node(body)["state"] in ("terminating", "terminated")}
 
-    def answer_tags(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_tags(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"tags": self.node(body)["tags"]}
 
-    def answer_internal_ip(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_internal_ip(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"ip_address": self.node(body)["internal_ip"]}
 
-    def answer_set_tags(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_set_tags(self, body: dict[str, Any]) -> dict[str, Any]:
         self.node(body)["tags"].update(body["tags"])
         return {}
 
-    def answer_terminate(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_terminate(self, body: dict[str, Any]) -> dict[str, Any]:
         node = self.node(body)
         before = dict(node)
         node.update(state="terminated", ssh_proxy_command=None)
         return {"terminated_nodes": {node["node_id"]: before}}
 
-    def answer_ssh_proxy_command(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_ssh_proxy_command(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"ssh_proxy_command": self.node(body)["ssh_proxy_command"]}
 
-    def answer_ger_or_create_default_ssh_key(self, body: Dict[str, Any]) -> Dict[str, Any]:
+    def answer_ger_or_create_default_ssh_key(self, body: dict[str, Any]) -> dict[str, Any]:
         name = body["cluster_name"]
         return {"ssh_private_key_base64": f"private {name}\n", "ssh_public_key_base64": f"public {name}\n"}
 
@@ -229,7 +230,7 @@ class Handler(BaseHTTPRequestHandler):
             except AttributeError:
                 self.send(404, {"error": "not found"})
 
-    def send(self, status: int, answer: Dict[str, Any]) -> None:
+    def send(self, status: int, answer: dict[str, Any]) -> None:
         text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
@@ -243,8 +244,9 @@ class Handler(BaseHTTPRequestHandler):
 def serving(test: unittest.TestCase, **fields: Any) -> StandIn:
     """A stand-in that serves until the test ends."""
     standin = StandIn(**fields)
-    test.addCleanup(standin.__exit__)
-    return standin.__enter__()
+    standin.start()
+    test.addCleanup(standin.stop)
+    return standin
 
 
 def main() -> None:

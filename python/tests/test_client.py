@@ -26,7 +26,7 @@ class ClientTest(unittest.TestCase):
         self.standin = serving(self, datadir=str(self.datadir))
         self.client = self.client_in(self.datadir)
 
-    def enter(self, manager):  # noqa: ANN001, ANN201 - `enterContext` of Python 3.11
+    def enter(self, manager):
         self.addCleanup(manager.__exit__, None, None, None)
         return manager.__enter__()
 
@@ -53,9 +53,7 @@ class ClientTest(unittest.TestCase):
         with self.assertRaises(WebserverError) as caught:
             self.client.terminate("node7")
 
-        self.assertEqual(
-            str(caught.exception), "Couldn't terminate node node7: 400: Cluster with given name not found"
-        )
+        self.assertEqual(str(caught.exception), "Couldn't terminate node node7: 400: Cluster with given name not found")
 
     def test_request_for_nodes_is_not_repeated(self) -> None:
         self.standin.meddle = broken(1)
@@ -103,7 +101,9 @@ class ClientTest(unittest.TestCase):
     def test_missing_token_is_explained(self) -> None:
         self.standin.token = "secret"
 
-        with self.assertRaisesRegex(AccessError, "asks for a token, and there is none to be read in `.*webserver.token`"):
+        with self.assertRaisesRegex(
+            AccessError, "asks for a token, and there is none to be read in `.*webserver.token`"
+        ):
             self.client.nodes()
 
     def test_refused_token_is_explained_and_not_told(self) -> None:
@@ -118,7 +118,9 @@ class ClientTest(unittest.TestCase):
     def test_something_else_that_listens_is_recognised(self) -> None:
         self.standin.answer_greeting = lambda body: {"hello": "world"}
 
-        with self.assertRaisesRegex(WebserverError, "is not the webserver of Ray on Golem; name a free `webserver_port`"):
+        with self.assertRaisesRegex(
+            WebserverError, "is not the webserver of Ray on Golem; name a free `webserver_port`"
+        ):
             self.client.info()
 
     def test_answers_in_another_form_are_errors(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unittest
-from typing import Any, Dict
+from typing import Any
 
 from ray_on_golem import cluster_file
 from ray_on_golem.errors import ClusterFileError
@@ -11,9 +11,7 @@ from ray_on_golem.errors import ClusterFileError
 GIB = 1 << 30
 
 
-def config(
-    parameters: Any = None, head: Any = None, worker: Any = None, **top: Any
-) -> Dict[str, Any]:
+def config(parameters: Any = None, head: Any = None, worker: Any = None, **top: Any) -> dict[str, Any]:
     """A cluster file with these parameters and node types."""
     return {
         "cluster_name": "c",
@@ -25,7 +23,7 @@ def config(
 
 
 class CheckTest(unittest.TestCase):
-    def refuse(self, refused: Dict[str, Any]) -> str:
+    def refuse(self, refused: dict[str, Any]) -> str:
         with self.assertRaises(ClusterFileError) as caught:
             cluster_file.check(refused)
         return str(caught.exception)
@@ -33,7 +31,10 @@ class CheckTest(unittest.TestCase):
     def test_misspelt_keys_are_corrected_on_each_level(self) -> None:
         usage = {"budget_control": {"per_cpu_expected_usage": {"cpu_laod": 0.5}}}
         cases = [
-            (config({"total_bugdet": 3}), "`provider.parameters` has an unknown key `total_bugdet`; did you mean `total_budget`?"),
+            (
+                config({"total_bugdet": 3}),
+                "`provider.parameters` has an unknown key `total_bugdet`; did you mean `total_budget`?",
+            ),
             (
                 config({"node_config": {"subnet": "public"}}),
                 "`provider.parameters.node_config` has an unknown key `subnet`; did you mean `subnet_tag`?",
@@ -44,8 +45,10 @@ class CheckTest(unittest.TestCase):
             ),
             (
                 config(head={"node_config": usage}),
-                "`available_node_types.head.node_config.budget_control.per_cpu_expected_usage` has an unknown key "
-                "`cpu_laod`; did you mean `cpu_load`?",
+                (
+                    "`available_node_types.head.node_config.budget_control.per_cpu_expected_usage` has an unknown key "
+                    "`cpu_laod`; did you mean `cpu_load`?"
+                ),
             ),
         ]
         for refused, sentence in cases:
@@ -130,7 +133,7 @@ class MergeTest(unittest.TestCase):
 
 
 class ResourcesTest(unittest.TestCase):
-    def filled(self, demand: Dict[str, Any], resources: Any = None) -> Dict[str, Any]:
+    def filled(self, demand: dict[str, Any], resources: Any = None) -> dict[str, Any]:
         file = config(worker={"node_config": {"demand": demand}, "resources": resources})
         cluster_file.fill_resources(file)
         self.file = file

@@ -16,7 +16,8 @@ APPS = ROOT / "fixtures" / "apps"
 SECONDS = 240
 
 needs_libraries = unittest.skipUnless(
-    all(importlib.util.find_spec(name) for name in ("pandas", "pyarrow", "fastapi")), "Ray's libraries are not installed"
+    all(importlib.util.find_spec(name) for name in ("pandas", "pyarrow", "fastapi")),
+    "Ray's libraries are not installed",
 )
 
 
@@ -36,6 +37,7 @@ class AppsTest(unittest.TestCase):
             [sys.executable, str(APPS / name), *arguments],
             env={**os.environ, "RAY_ADDRESS": self.address, "RAY_AIR_NEW_OUTPUT": "0"},
             capture_output=True,
+            check=False,
             text=True,
             timeout=SECONDS,
         )
@@ -75,7 +77,9 @@ class DocumentedTest(unittest.TestCase):
     def test_every_program_is_listed(self) -> None:
         text = (APPS / "README.md").read_text(encoding="utf-8")
 
-        self.assertEqual(sorted(re.findall(r"^\| `(\w+\.py)`", text, re.M)), sorted(path.name for path in APPS.glob("*.py")))
+        self.assertEqual(
+            sorted(re.findall(r"^\| `(\w+\.py)`", text, re.MULTILINE)), sorted(path.name for path in APPS.glob("*.py"))
+        )
 
 
 if __name__ == "__main__":

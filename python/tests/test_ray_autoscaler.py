@@ -6,7 +6,7 @@ import json
 import time
 import unittest
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 from unittest import mock
 
 from .ray_support import VERSION, RayTestCase, fresh_for, needs_ray
@@ -19,7 +19,7 @@ WORKER = "ray.worker.default"
 class AutoscalerTestCase(RayTestCase):
     """A cluster that has a head, seen from there."""
 
-    def start(self, name: str = "demo.yaml", **worker: Any) -> Dict[str, Any]:
+    def start(self, name: str = "demo.yaml", **worker: Any) -> dict[str, Any]:
         """Completes a cluster file as `ray up` does, starts the head, and goes there."""
         from ray.autoscaler._private.commands import _bootstrap_config
         from ray.autoscaler._private.providers import _get_node_provider
@@ -46,7 +46,7 @@ class AutoscalerTestCase(RayTestCase):
             self.assertLess(time.monotonic(), end, "it does not happen")
             time.sleep(0.01)
 
-    def write(self, config: Dict[str, Any]) -> str:
+    def write(self, config: dict[str, Any]) -> str:
         """Puts the cluster file where the head has it. JSON is YAML."""
         file = Path(self.directory / "ray_bootstrap_config.yaml")
         file.write_text(json.dumps(config))
@@ -55,13 +55,13 @@ class AutoscalerTestCase(RayTestCase):
 
 @needs_v2
 class SecondAutoscalerTest(AutoscalerTestCase):
-    def adapter(self, config: Dict[str, Any]) -> Any:
+    def adapter(self, config: dict[str, Any]) -> Any:
         from ray.autoscaler.v2.instance_manager.config import FileConfigReader
         from ray.autoscaler.v2.instance_manager.node_provider import NodeProviderAdapter
 
         return NodeProviderAdapter(self.provider, FileConfigReader(self.write(config)))
 
-    def launches(self, config: Dict[str, Any], bundles: List[Dict[str, float]]) -> Dict[str, int]:
+    def launches(self, config: dict[str, Any], bundles: list[dict[str, float]]) -> dict[str, int]:
         """What the scheduler would start for these bundles."""
         from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
         from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
@@ -114,7 +114,7 @@ class SecondAutoscalerTest(AutoscalerTestCase):
         adapter = self.adapter(config)
 
         adapter.launch({WORKER: 1}, "request-1")
-        errors: List[Any] = []
+        errors: list[Any] = []
         self.eventually(lambda: bool(errors) or bool(errors.extend(adapter.poll_errors())) or bool(errors))
 
         self.assertIn("Couldn't request nodes: 400", str(errors[0].__cause__))
@@ -134,7 +134,7 @@ class SecondAutoscalerTest(AutoscalerTestCase):
 
 @needs_ray
 class FirstAutoscalerTest(AutoscalerTestCase):
-    def autoscaler(self, config: Dict[str, Any]) -> Any:
+    def autoscaler(self, config: dict[str, Any]) -> Any:
         from ray.autoscaler._private.autoscaler import StandardAutoscaler
         from ray.autoscaler._private.load_metrics import LoadMetrics
 
@@ -145,7 +145,7 @@ class FirstAutoscalerTest(AutoscalerTestCase):
             self.write(config), self.metrics, mock.Mock(), process_runner=runner, update_interval_s=0, max_failures=0
         )
 
-    def report(self, bundles: List[Dict[str, float]]) -> None:
+    def report(self, bundles: list[dict[str, float]]) -> None:
         """All nodes report to the head that these bundles wait; if none does, they have been idle for ever."""
         common = {"waiting_bundles": bundles, "infeasible_bundles": [], "pending_placement_groups": []}
         is_new = VERSION >= (2, 30)
@@ -163,7 +163,7 @@ class FirstAutoscalerTest(AutoscalerTestCase):
         autoscaler = self.autoscaler(config)
         nodes = self.standin.clusters["demo"]
 
-        def update(bundles: List[Dict[str, float]]) -> List[str]:
+        def update(bundles: list[dict[str, float]]) -> list[str]:
             self.report(bundles)
             autoscaler.update()
             workers = [node for node in nodes.values() if node["tags"]["ray-node-type"] == "worker"]

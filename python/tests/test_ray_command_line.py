@@ -13,7 +13,7 @@ import tempfile
 import textwrap
 import unittest
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from ray_on_golem import ssh_key
 
@@ -75,7 +75,7 @@ class CommandLineTest(unittest.TestCase):
         """Writes the cluster file. JSON is YAML."""
         import yaml
 
-        config: Dict[str, Any] = yaml.safe_load((CLUSTERS / "demo.yaml").read_text(encoding="utf-8"))
+        config: dict[str, Any] = yaml.safe_load((CLUSTERS / "demo.yaml").read_text(encoding="utf-8"))
         config["cluster_name"] = self.name
         config["provider"]["parameters"].update(webserver_port=self.port, **parameters)
         self.cluster.write_text(json.dumps(config))
@@ -96,7 +96,13 @@ class CommandLineTest(unittest.TestCase):
         environment.pop("ON_GOLEM_NETWORK", None)
         command = [str(Path(sys.executable).with_name("ray")), arguments[0], str(self.cluster), *arguments[1:]]
         ran = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=SECONDS,
         )
         return subprocess.CompletedProcess(command, ran.returncode, plain(ran.stdout), plain(ran.stderr))
 
@@ -105,7 +111,7 @@ class CommandLineTest(unittest.TestCase):
         self.assertEqual(ran.returncode, 0, ran.stdout + ran.stderr)
         return ran.stdout
 
-    def taken(self) -> List[List[str]]:
+    def taken(self) -> list[list[str]]:
         """The commands that ssh and rsync were called with since the last look."""
         lines = self.notes.read_text().splitlines() if self.notes.exists() else []
         self.notes.unlink(missing_ok=True)
@@ -141,8 +147,8 @@ class CommandLineTest(unittest.TestCase):
         self.taken()
         self.succeed("exec", "ray status")
         self.assertIn("ray status", self.taken()[-1][-1])
-        self.succeed("rsync-up", str(self.cluster), "/root/cluster.yaml")
-        self.assertEqual(self.taken()[-1][-1], "root@192.168.0.3:/root/cluster.yaml")
+        self.succeed("rsync-up", str(self.cluster), "/remote/cluster.yaml")
+        self.assertEqual(self.taken()[-1][-1], "root@192.168.0.3:/remote/cluster.yaml")
         down = self.succeed("down", "-y")
         self.assertIn("No nodes remaining.", down)
         self.assertIn("Head node of cluster", self.ray("get-head-ip").stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import threading
+import time
 import unittest
 from unittest import mock
 
@@ -47,9 +48,7 @@ class UserMachineTest(RayTestCase):
 
         (body,) = self.standin.bodies("/request_nodes")
         parameters = body.pop("provider_parameters")
-        self.assertEqual(
-            body, {"cluster_name": "demo", "node_config": NODE_CONFIG, "count": 2, "tags": HEAD_TAGS}
-        )
+        self.assertEqual(body, {"cluster_name": "demo", "node_config": NODE_CONFIG, "count": 2, "tags": HEAD_TAGS})
         self.assertEqual(parameters["payment_network"], "polygon")
         self.assertEqual(parameters["payment_driver"], "erc20")
         self.assertIsNone(parameters["ray_gcs_expose_port"])
@@ -88,7 +87,7 @@ class UserMachineTest(RayTestCase):
         self.assertEqual(lines[-2:], ["Some node requests failed!", "node1: Budget is too small"])
 
     def test_refused_request_is_told(self) -> None:
-        with printed() as lines, self.assertRaises(Exception):
+        with printed() as lines, self.assertRaisesRegex(Exception, "no demand"):
             self.provider().create_node({}, HEAD_TAGS, 1)
 
         self.assertIn("Couldn't request nodes: 400: provider_parameters: unknown [], or no demand", lines)
@@ -117,12 +116,16 @@ class UserMachineTest(RayTestCase):
         self.assertEqual(
             lines[:4],
             [
-                "Running Ray on Golem on the mainnet requires GLM and POL tokens on the Polygon blockchain "
-                "(see: https://docs.golem.network/docs/creators/ray/mainnet).",
+                (
+                    "Running Ray on Golem on the mainnet requires GLM and POL tokens on the Polygon blockchain "
+                    "(see: https://docs.golem.network/docs/creators/ray/mainnet)."
+                ),
                 "Your wallet:",
                 "│ 1000 tGLM │",
-                "You can use the Golem Onboarding portal to top up: "
-                "https://glm.golem.network/#/onboarding/budget?yagnaAddress=0xabc&network=polygon",
+                (
+                    "You can use the Golem Onboarding portal to top up: "
+                    "https://glm.golem.network/#/onboarding/budget?yagnaAddress=0xabc&network=polygon"
+                ),
             ],
         )
 
@@ -145,14 +148,16 @@ class UserMachineTest(RayTestCase):
     def test_dead_webserver_is_explained(self) -> None:
         provider = self.provider()
         self.patch(mock.patch("ray_on_golem.provider.node_provider.TERMINAL_PATIENCE_SECONDS", 0.0))
-        self.standin.__exit__()
+        self.standin.stop()
         self.standin.meddle = broken(99)
 
         with printed() as lines, self.assertRaises(Exception) as caught:
             provider.non_terminated_nodes({})
 
         self.assertEqual(type(caught.exception).__name__, "ClickException")
-        self.assertRegex("\n".join(lines), r"see `.*/data/webserver_debug.log` for what became of it, and start it again")
+        self.assertRegex(
+            "\n".join(lines), r"see `.*/data/webserver_debug.log` for what became of it, and start it again"
+        )
 
     def test_webserver_that_comes_back_is_waited_for(self) -> None:
         provider = self.provider()
@@ -223,7 +228,7 @@ class HeadTest(RayTestCase):
     def test_no_webserver_is_started(self) -> None:
         self.patch(mock.patch("ray_on_golem.provider.node_provider.HEAD_PATIENCE_SECONDS", 0.0))
         start = self.patch(mock.patch("ray_on_golem.webserver._spawn"))
-        self.standin.__exit__()
+        self.standin.stop()
 
         with self.assertRaisesRegex(Exception, "the tunnel to the machine that `ray up` ran on is broken"):
             self.provider()
@@ -286,7 +291,10 @@ class HeadTest(RayTestCase):
         provider = self.provider()
         provider.create_node(NODE_CONFIG, HEAD_TAGS, 1)
         provider.terminate_nodes(["node0"])
-        provider._background.shutdown()
+        end = time.monotonic() + 20
+        while self.standin.clusters["demo"]["node0"]["state"] != "terminated":
+            self.assertLess(time.monotonic(), end, "it does not end")
+            time.sleep(0.01)
         self.standin.clusters.clear()
 
         provider.create_node(NODE_CONFIG, HEAD_TAGS, 1)
@@ -322,7 +330,7 @@ class HeadTest(RayTestCase):
 
 @needs_ray
 class CommandRunnerTest(RayTestCase):
-    def runner(self, provider, node_id="node0"):  # noqa: ANN001, ANN201
+    def runner(self, provider, node_id="node0"):
         self.process_runner = mock.Mock()
         runner = provider.get_command_runner(
             "", node_id, {"ssh_user": "root", "ssh_private_key": "/k"}, "demo", self.process_runner, True
@@ -330,7 +338,7 @@ class CommandRunnerTest(RayTestCase):
         self.patch(mock.patch("os.makedirs"))
         return runner
 
-    def provider_of(self, resources):  # noqa: ANN001, ANN201
+    def provider_of(self, resources):
         from ray_on_golem.provider.node_provider import GolemNodeProvider
 
         config = self.file()
@@ -340,11 +348,11 @@ class CommandRunnerTest(RayTestCase):
         provider.create_node(NODE_CONFIG, HEAD_TAGS, 1)
         return provider
 
-    def commands(self):  # noqa: ANN201
+    def commands(self):
         calls = self.process_runner.method_calls
         return [call.args[0] for call in calls]
 
-    def option(self, command, name):  # noqa: ANN001, ANN201
+    def option(self, command, name):
         return next((word.split("=", 1)[1] for word in command if word.startswith(f"{name}=")), None)
 
     def test_ssh_goes_through_the_proxy_and_stays_alive(self) -> None:
@@ -454,7 +462,7 @@ class FixturesTest(RayTestCase):
 
         parameters = self.file("full.yaml")["provider"]["parameters"]
 
-        def keys(found, known):  # noqa: ANN001, ANN202
+        def keys(found, known):
             deeper = [name for name in known if known[name] is not None]
             return {name: keys(found.get(name, {}), known[name]) if name in deeper else None for name in found}
 
@@ -465,7 +473,7 @@ class FixturesTest(RayTestCase):
         self.assertEqual(documented, known)
 
     def test_misspelt_key_stops_ray_up_with_a_suggestion(self) -> None:
-        with printed() as lines, self.assertRaises(Exception):
+        with printed() as lines, self.assertRaisesRegex(Exception, "webserver_prot"):
             self.bootstrapped(webserver_prot=1)
 
         self.assertIn(
@@ -494,7 +502,10 @@ class FixturesTest(RayTestCase):
 
         config = self.file()
         config["auth"] = {"ssh_private_key": str(self.directory / "mine")}
-        with self.assertRaisesRegex(Exception, "There is no ssh key `.*/mine`; correct `auth.ssh_private_key`"), printed():
+        with (
+            self.assertRaisesRegex(Exception, "There is no ssh key `.*/mine`; correct `auth.ssh_private_key`"),
+            printed(),
+        ):
             GolemNodeProvider.bootstrap_config(config)
         (self.directory / "mine").touch()
 
@@ -512,8 +523,10 @@ class FixturesTest(RayTestCase):
         self.assertEqual(
             lines,
             [
-                f"Specified data directory `{self.directory}/mine` is different than webserver's: `/elsewhere`. "
-                "Using the webserver setting."
+                (
+                    f"Specified data directory `{self.directory}/mine` is different than webserver's: `/elsewhere`. "
+                    "Using the webserver setting."
+                )
             ],
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import unittest
-from typing import List
 
 from ray_on_golem.messages import Node
 from ray_on_golem.snapshot import Nodes, Snapshot
@@ -14,7 +13,7 @@ class SnapshotTest(unittest.TestCase):
     def setUp(self) -> None:
         self.now = 100.0
         self.fetches = 0
-        self.observed: List[tuple] = []
+        self.observed: list[tuple] = []
         self.snapshot = Snapshot(
             self.fetch, lambda *both: self.observed.append(both), fresh_seconds=1.0, clock=lambda: self.now
         )
@@ -75,7 +74,7 @@ class SnapshotTest(unittest.TestCase):
             return self.fetch()
 
         snapshot = Snapshot(fetch, clock=lambda: self.now)
-        seen: List[Nodes] = []
+        seen: list[Nodes] = []
 
         def ask() -> None:
             all_ask.wait(10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import unittest
-from typing import Callable, List
+from typing import Callable
 from unittest import mock
 
 from ray_on_golem import transport
@@ -80,7 +80,9 @@ class TransportTest(unittest.TestCase):
             nobody.request("GET", "/")
 
         self.assertFalse(caught.exception.was_sent)
-        self.assertRegex(str(caught.exception), r"No webserver answers on http://127\.0\.0\.1:\d+ \(Connection refused\)")
+        self.assertRegex(
+            str(caught.exception), r"No webserver answers on http://127\.0\.0\.1:\d+ \(Connection refused\)"
+        )
 
     def test_silence_ends(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -134,7 +136,7 @@ class TransportTest(unittest.TestCase):
 
 def broken(times: int) -> Callable[[str], None]:
     """Breaks the connection before the answer, so many times."""
-    left: List[int] = [times]
+    left: list[int] = [times]
 
     def meddle(_: str) -> None:
         if left[0]:

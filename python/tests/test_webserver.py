@@ -11,7 +11,7 @@ import tempfile
 import textwrap
 import unittest
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 from unittest import mock
 
 from ray_on_golem import __version__, cluster_file, webserver
@@ -32,7 +32,7 @@ class WebserverTest(unittest.TestCase):
         environment = mock.patch.dict(os.environ, RAY_ON_GOLEM_DATADIR=str(self.datadir))
         environment.start()
         self.addCleanup(environment.stop)
-        self.said: List[str] = []
+        self.said: list[str] = []
 
     def ensure(self, port: int) -> Any:
         return webserver.ensure(
@@ -115,14 +115,16 @@ class WebserverTest(unittest.TestCase):
     def test_start_ends_after_its_time(self) -> None:
         self.program("import time; time.sleep(600)")
 
-        with mock.patch.object(webserver, "START_SECONDS", 0.0):
-            with self.assertRaisesRegex(StartError, "Timeout of `0:05:00` reached"):
-                self.ensure(unused_port())
+        patch = mock.patch.object(webserver, "START_SECONDS", 0.0)
+        with patch, self.assertRaisesRegex(StartError, "Timeout of `0:05:00` reached"):
+            self.ensure(unused_port())
 
     def test_other_version_is_refused_with_a_way_out(self) -> None:
         standin = serving(self, version="0.13.0")
 
-        with self.assertRaisesRegex(StartError, f"{__version__}, but version 0.13.0 of the webserver .*`ray-on-golem stop`"):
+        with self.assertRaisesRegex(
+            StartError, f"{__version__}, but version 0.13.0 of the webserver .*`ray-on-golem stop`"
+        ):
             self.ensure(standin.port)
 
     def test_other_patch_of_the_version_fits(self) -> None:
@@ -151,9 +153,9 @@ class WebserverTest(unittest.TestCase):
     def test_webserver_that_never_ends_is_not_waited_for_long(self) -> None:
         standin: StandIn = serving(self, is_shutting_down=True)
 
-        with mock.patch.object(webserver, "SHUTDOWN_SECONDS", 0.0):
-            with self.assertRaisesRegex(StartError, "`ray-on-golem stop --kill`"):
-                self.ensure(standin.port)
+        patch = mock.patch.object(webserver, "SHUTDOWN_SECONDS", 0.0)
+        with patch, self.assertRaisesRegex(StartError, "`ray-on-golem stop --kill`"):
+            self.ensure(standin.port)
 
     def test_command_line(self) -> None:
         environment = {"RAY_ON_GOLEM_PATH": "/opt/rog"}
@@ -181,6 +183,6 @@ class WebserverTest(unittest.TestCase):
         self.assertEqual(webserver._program({"PATH": "/nowhere"}), "ray-on-golem")
 
 
-def parameters(**said: Any) -> Dict[str, Any]:
+def parameters(**said: Any) -> dict[str, Any]:
     """Parameters as a cluster file without any has them."""
     return {**cluster_file.DEFAULTS, **said}

@@ -10,7 +10,8 @@ import hashlib
 import os
 import shlex
 import subprocess
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from ray.autoscaler._private.cli_logger import cf, cli_logger
 from ray.autoscaler._private.command_runner import SSHCommandRunner, SSHOptions, is_rsync_silent
@@ -35,8 +36,8 @@ class GolemCommandRunner(SSHCommandRunner):
     def __init__(
         self,
         *,
-        find_proxy: Optional[Callable[[], str]],
-        planned_only: Callable[[], List[str]],
+        find_proxy: Callable[[], str] | None,
+        planned_only: Callable[[], list[str]],
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -48,12 +49,12 @@ class GolemCommandRunner(SSHCommandRunner):
 
     def run(
         self,
-        cmd: Optional[str] = None,
+        cmd: str | None = None,
         timeout: int = 120,
         exit_on_fail: bool = False,
         port_forward: Any = None,
         with_output: bool = False,
-        environment_variables: Optional[Dict[str, object]] = None,
+        environment_variables: dict[str, object] | None = None,
         run_env: str = "auto",
         ssh_options_override_ssh_key: str = "",
         **more: Any,
@@ -75,11 +76,11 @@ class GolemCommandRunner(SSHCommandRunner):
             **more,
         )
 
-    def run_rsync_up(self, source: str, target: str, options: Optional[Dict[str, Any]] = None) -> None:
+    def run_rsync_up(self, source: str, target: str, options: dict[str, Any] | None = None) -> None:
         """Copies files to the node."""
         self._rsync(source, f"{self._login()}:{target}", options)
 
-    def run_rsync_down(self, source: str, target: str, options: Optional[Dict[str, Any]] = None) -> None:
+    def run_rsync_down(self, source: str, target: str, options: dict[str, Any] | None = None) -> None:
         """Copies files from the node."""
         self._rsync(f"{self._login()}:{source}", target, options)
 
@@ -88,7 +89,7 @@ class GolemCommandRunner(SSHCommandRunner):
         login = self._login()
         return shlex.join(["ssh", "-tt", *self.ssh_options.to_ssh_options_list(), login]) + "\n"
 
-    def _rsync(self, source: str, target: str, options: Optional[Dict[str, Any]]) -> None:
+    def _rsync(self, source: str, target: str, options: dict[str, Any] | None) -> None:
         shell = ["ssh", *self.ssh_options.to_ssh_options_list(timeout=RSYNC_CONNECT_SECONDS)]
         command = ["rsync", "--rsh", subprocess.list2cmdline(shell), *RSYNC_FLAGS]
         command += self._create_rsync_filter_args(options=options or {})
@@ -118,7 +119,7 @@ class GolemCommandRunner(SSHCommandRunner):
             PasswordAuthentication="no",
         )
 
-    def _without_planned(self, variables: Optional[Dict[str, object]]) -> Optional[Dict[str, object]]:
+    def _without_planned(self, variables: dict[str, object] | None) -> dict[str, object] | None:
         """Lets the node find out by itself how much it has of what was filled in for planning."""
         resources = (variables or {}).get(RESOURCES_VARIABLE)
         if not isinstance(resources, Mapping):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import time
-from typing import Any, Callable, Dict, List, Mapping
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from ..client import Client
 from ..errors import RayOnGolemError
@@ -50,11 +51,11 @@ def look_into_wallet(client: Client, parameters: Mapping[str, Any], log: Termina
 class Launch:
     """Follows some nodes until each of them runs, or has ended."""
 
-    def __init__(self, node_ids: List[str], nodes: Callable[[], Nodes], log: TerminalLog) -> None:
+    def __init__(self, node_ids: list[str], nodes: Callable[[], Nodes], log: TerminalLog) -> None:
         self._node_ids = node_ids
         self._nodes = nodes
         self._log = log
-        self._told: Dict[str, int] = {}
+        self._told: dict[str, int] = {}
         self._started = self._told_at = time.monotonic()
 
     def follow(self) -> None:
@@ -66,7 +67,7 @@ class Launch:
             while self._look():
                 time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:
-            self._log.warn("Interrupted. The requested nodes go on coming up; `ray down` ends them.")
+            self._log.warning("Interrupted. The requested nodes go on coming up; `ray down` ends them.")
             raise
         self._conclude()
 
@@ -100,9 +101,9 @@ class Launch:
         reasons = [f"{node_id}: {nodes[node_id].last_words if node_id in nodes else 'gone'}" for node_id in failed]
         if len(failed) == count:
             raise RayOnGolemError("\n".join(["All node requests failed!", *reasons]))
-        self._log.warn("Some node requests failed!")
+        self._log.warning("Some node requests failed!")
         for reason in reasons:
-            self._log.warn(reason)
+            self._log.warning(reason)
 
     def _mine(self) -> Nodes:
         nodes = self._nodes()

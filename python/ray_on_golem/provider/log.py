@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Iterator, NoReturn
+from collections.abc import Iterator
+from typing import NoReturn
 
 from ray.autoscaler._private.cli_logger import cli_logger
 
@@ -25,7 +26,7 @@ class TerminalLog:
         """Prints one line about what went well."""
         cli_logger.success("{}", text)
 
-    def warn(self, text: str) -> None:
+    def warning(self, text: str) -> None:
         """Prints one line about what should not be."""
         cli_logger.warning("{}", text)
 
@@ -42,18 +43,21 @@ class TerminalLog:
     def abort(self, error: object) -> NoReturn:
         """Prints the error and ends the command, without a traceback."""
         cli_logger.abort(str(error), no_format=True)
+        raise AssertionError("Ray has ended the command")
 
 
-class HeadLog:
+class HeadLog(TerminalLog):
     """For the autoscaler on a head, which goes on whatever happens."""
 
     def say(self, text: str) -> None:
         """Logs one line."""
         logger.info("%s", text)
 
-    success = say
+    def success(self, text: str) -> None:
+        """Logs one line about what went well."""
+        self.say(text)
 
-    def warn(self, text: str) -> None:
+    def warning(self, text: str) -> None:
         """Logs a warning."""
         logger.warning("%s", text)
 

@@ -6,10 +6,9 @@ import copy
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Set, TypeVar
+from typing import Any, Callable, TypeVar
 
 from ray.autoscaler._private.event_system import CreateClusterEvent, global_event_system
 from ray.autoscaler.command_runner import CommandRunnerInterface
@@ -32,8 +31,8 @@ HEAD_PATIENCE_SECONDS = 600.0
 TERMINAL_PATIENCE_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 SAY_SECONDS = 30.0
-# How many nodes are ended at a time; the webserver ends any number at once, but each needs a waiting thread.
-TERMINATE_THREADS = 16
+# Each of them is a request that waits for its node to be gone.
+TERMINATIONS_AT_A_TIME = 16
 
 DEFAULT_USER = "root"
 
@@ -47,23 +46,23 @@ class GolemNodeProvider(NodeProvider):
     head it returns at once: the autoscaler sees its nodes coming, and goes on with others.
     """
 
-    def __init__(self, provider_config: Dict[str, Any], cluster_name: str) -> None:
+    def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         super().__init__(provider_config, cluster_name)
         self._is_head = surroundings.is_on_head()
         self._log = HeadLog() if self._is_head else TerminalLog()
         self._parameters = cluster_file.with_defaults(provider_config.get("parameters") or {})
         self._client = _client(self._parameters, cluster_name)
         self._snapshot = Snapshot(self._fetch, self._observe)
-        self._terminating: Set[str] = set()
+        self._terminating: set[str] = set()
         self._terminating_lock = threading.Lock()
-        self._background = ThreadPoolExecutor(TERMINATE_THREADS, "ray-on-golem-terminate")
+        self._terminations = threading.BoundedSemaphore(TERMINATIONS_AT_A_TIME)
         if self._is_head:
             self._greet_from_head()
         else:
             self._greet()
 
     @staticmethod
-    def fillout_available_node_types_resources(cluster_config: Dict[str, Any]) -> Dict[str, Any]:
+    def fillout_available_node_types_resources(cluster_config: dict[str, Any]) -> dict[str, Any]:
         """Adds `resources`, and drops placeholders of older versions that Ray does not accept."""
         config = copy.deepcopy(cluster_config)
         cluster_file.drop_legacy_keys(config)
@@ -71,7 +70,7 @@ class GolemNodeProvider(NodeProvider):
         return config
 
     @staticmethod
-    def bootstrap_config(cluster_config: Dict[str, Any]) -> Dict[str, Any]:
+    def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
         """Completes the cluster file, and starts the webserver if need be."""
         log = TerminalLog()
         config = copy.deepcopy(cluster_config)
@@ -91,7 +90,7 @@ class GolemNodeProvider(NodeProvider):
         )
         return config
 
-    def non_terminated_nodes(self, tag_filters: Dict[str, str]) -> List[str]:
+    def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
         """The nodes that are up or coming up, and have all these tags."""
         nodes = self._nodes()
         return [
@@ -109,20 +108,20 @@ class GolemNodeProvider(NodeProvider):
         """Whether the node has ended; the webserver forgets nodes some time after their cluster has ended."""
         return self._has_ended(node_id, self._nodes().get(node_id))
 
-    def node_tags(self, node_id: str) -> Dict[str, str]:
+    def node_tags(self, node_id: str) -> dict[str, str]:
         """The tags that Ray gave to the node."""
         return dict(self._node(node_id).tags)
 
-    def internal_ip(self, node_id: str) -> Optional[str]:
+    def internal_ip(self, node_id: str) -> str | None:
         """The node's address in the private network; none before ssh can reach it there."""
         node = self._node(node_id)
         return node.internal_ip if node.is_running or node.is_terminated else None
 
-    def external_ip(self, node_id: str) -> Optional[str]:
+    def external_ip(self, node_id: str) -> str | None:
         """The same address: nodes on Golem have no other one."""
         return self.internal_ip(node_id)
 
-    def set_node_tags(self, node_id: str, tags: Dict[str, str]) -> None:
+    def set_node_tags(self, node_id: str, tags: dict[str, str]) -> None:
         """Adds tags to the node."""
         try:
             self._patiently(lambda: self._client.set_tags(node_id, tags))
@@ -131,7 +130,7 @@ class GolemNodeProvider(NodeProvider):
         finally:
             self._snapshot.invalidate()
 
-    def create_node(self, node_config: Dict[str, Any], tags: Dict[str, str], count: int) -> Dict[str, Any]:
+    def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
         """Asks for nodes."""
         if self._is_head:
             return self._create_from_head(node_config, tags, count)
@@ -148,7 +147,7 @@ class GolemNodeProvider(NodeProvider):
         """Ends the node."""
         self.terminate_nodes([node_id])
 
-    def terminate_nodes(self, node_ids: List[str]) -> None:
+    def terminate_nodes(self, node_ids: list[str]) -> None:
         """Ends nodes side by side. On the user's machine this waits until they are gone.
 
         From here on they count as terminated, since a head does not wait: one thread of the autoscaler does all that ends
@@ -156,20 +155,26 @@ class GolemNodeProvider(NodeProvider):
         """
         with self._terminating_lock:
             self._terminating.update(node_ids)
-        endings = [self._background.submit(self._terminate, node_id) for node_id in node_ids]
+        # What still waits for a webserver must not keep the autoscaler from ending.
+        threads = [
+            threading.Thread(target=self._terminate, args=(node_id,), name=f"terminate-{node_id}", daemon=True)
+            for node_id in node_ids
+        ]
+        for thread in threads:
+            thread.start()
         if not self._is_head:
-            for ending in endings:
-                ending.result()
+            for thread in threads:
+                thread.join()
 
     def get_command_runner(
         self,
         log_prefix: str,
         node_id: str,
-        auth_config: Dict[str, Any],
+        auth_config: dict[str, Any],
         cluster_name: str,
         process_runner: ModuleType,
         use_internal_ip: bool,
-        docker_config: Optional[Dict[str, Any]] = None,
+        docker_config: dict[str, Any] | None = None,
     ) -> CommandRunnerInterface:
         """Makes what runs commands on the node."""
         return GolemCommandRunner(
@@ -194,14 +199,14 @@ class GolemNodeProvider(NodeProvider):
         if info.warnings:
             with self._log.group("Server warnings:"):
                 for warning in info.warnings:
-                    self._log.warn(warning)
+                    self._log.warning(warning)
 
     def _greet_from_head(self) -> None:
         mismatch = webserver.version_mismatch(self._patiently(self._client.info))
         if mismatch:
-            self._log.warn(f"{mismatch}; what they say to each other may be misunderstood")
+            self._log.warning(f"{mismatch}; what they say to each other may be misunderstood")
 
-    def _create_from_head(self, node_config: Dict[str, Any], tags: Dict[str, str], count: int) -> Dict[str, Any]:
+    def _create_from_head(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
         try:
             # What asks for nodes is never repeated, so that it is only sent to a webserver that has just answered.
             self._patiently(self._client.info)
@@ -210,7 +215,7 @@ class GolemNodeProvider(NodeProvider):
             raise NodeLaunchException("Golem", str(error), sys.exc_info()) from error
         return {node_id: {} for node_id in node_ids}
 
-    def _request(self, node_config: Dict[str, Any], tags: Dict[str, str], count: int) -> List[str]:
+    def _request(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> list[str]:
         try:
             node_ids = self._client.request_nodes(self._parameters, node_config, count, tags)
         except ConnectionFailed as failure:
@@ -227,14 +232,15 @@ class GolemNodeProvider(NodeProvider):
 
     def _terminate(self, node_id: str) -> None:
         try:
-            self._patiently(lambda: self._client.terminate(node_id))
+            with self._terminations:
+                self._patiently(lambda: self._client.terminate(node_id))
         except WebserverError as error:
-            self._log.warn(str(error))
+            self._log.warning(str(error))
         except RayOnGolemError as error:
             # Whoever wanted the node to end sees it again, and can try again.
             with self._terminating_lock:
                 self._terminating.discard(node_id)
-            self._log.warn(f"Couldn't terminate node {node_id}: {error}")
+            self._log.warning(f"Couldn't terminate node {node_id}: {error}")
         finally:
             self._snapshot.invalidate()
 
@@ -246,7 +252,7 @@ class GolemNodeProvider(NodeProvider):
             raise RayOnGolemError(f"{node_id} is {node.state}, ssh does not reach it: {node.last_words}")
         return known
 
-    def _planned_only(self, node_id: str) -> List[str]:
+    def _planned_only(self, node_id: str) -> list[str]:
         node_type = self._node(node_id).tags.get(TAG_RAY_USER_NODE_TYPE, "")
         return cluster_file.planned_only(self.provider_config, node_type)
 
@@ -256,7 +262,7 @@ class GolemNodeProvider(NodeProvider):
             raise RayOnGolemError(f"The cluster `{self.cluster_name}` has no node `{node_id}`")
         return node
 
-    def _has_ended(self, node_id: str, node: Optional[Node]) -> bool:
+    def _has_ended(self, node_id: str, node: Node | None) -> bool:
         with self._terminating_lock:
             return node is None or node.is_terminated or node_id in self._terminating
 
@@ -283,7 +289,7 @@ class GolemNodeProvider(NodeProvider):
                 if was_wanted:
                     self._log.say(f"{node_id} has ended")
                 else:
-                    self._log.warn(f"{node_id} has ended: {node.last_words}")
+                    self._log.warning(f"{node_id} has ended: {node.last_words}")
 
     def _patiently(self, call: Callable[[], Answer]) -> Answer:
         """Repeats what is idempotent until there is an answer, or patience ends."""
@@ -297,7 +303,7 @@ class GolemNodeProvider(NodeProvider):
                 if now - started >= seconds:
                     raise ConnectionFailed(f"{failure}; {self._where_to_look()}", failure.was_sent) from failure
                 if said_at == started or now - said_at >= SAY_SECONDS:
-                    self._log.warn(f"{failure}; waiting for it to come back")
+                    self._log.warning(f"{failure}; waiting for it to come back")
                     said_at = now
             time.sleep(RETRY_SECONDS)
 
@@ -308,22 +314,22 @@ class GolemNodeProvider(NodeProvider):
         return f"see `{log}` for what became of it, and start it again with `ray-on-golem start`"
 
 
-def _client(parameters: Dict[str, Any], cluster_name: str) -> Client:
+def _client(parameters: dict[str, Any], cluster_name: str) -> Client:
     return Client(int(parameters["webserver_port"]), cluster_name, surroundings.datadir(parameters))
 
 
-def _ensure_webserver(client: Client, parameters: Dict[str, Any], log: TerminalLog) -> WebserverInfo:
+def _ensure_webserver(client: Client, parameters: dict[str, Any], log: TerminalLog) -> WebserverInfo:
     datadir = surroundings.datadir(parameters)
     info = webserver.ensure(client, parameters, datadir, Titled(log).say)
     if client.use_datadir_of(info) and parameters["webserver_datadir"]:
-        log.warn(
+        log.warning(
             f"Specified data directory `{datadir}` is different than webserver's: `{info.datadir}`. "
             "Using the webserver setting."
         )
     return info
 
 
-def _complete_access(config: Dict[str, Any]) -> None:
+def _complete_access(config: dict[str, Any]) -> None:
     """Settles who logs in with which key, and tells the webserver."""
     auth = config.setdefault("auth", {})
     auth.setdefault("ssh_user", DEFAULT_USER)
@@ -340,7 +346,7 @@ def _complete_access(config: Dict[str, Any]) -> None:
     config["provider"]["parameters"] = parameters
 
 
-def _ensure_key(client: Client, parameters: Dict[str, Any]) -> None:
+def _ensure_key(client: Client, parameters: dict[str, Any]) -> None:
     """Puts the cluster's own key where ssh finds it. The webserver may have made another one since it was written."""
     path = ssh_key.default_path(client.cluster_name)
     if parameters.get("ssh_private_key") == str(path):
