@@ -17,7 +17,7 @@ use ray_on_golem::{
     yagna::{CallError, Doubt, Request, Response, Status, request::Endpoint},
 };
 
-use super::disk::Disk;
+use super::{disk::Disk, measure::Meter};
 use crate::{
     checker::{Checker, Checkers, Findings, Phase, Scene, Violation},
     fault::{Fate, Faults, OutageKind},
@@ -91,9 +91,7 @@ pub struct Engine {
     /// Die at the nth output from now.
     pub(super) crash_in: Option<u64>,
     outage: Option<(Timestamp, OutageKind)>,
-    /// When each node was asked for and when it was up, since the beginning.
-    pub(super) ready: Vec<(Span, Span)>,
-    pub(super) node_time: Span,
+    pub(super) meter: Meter,
     at_instant: (Timestamp, u32),
 }
 
@@ -142,8 +140,7 @@ impl Engine {
             outputs: 0,
             crash_in: None,
             outage: None,
-            ready: Vec::new(),
-            node_time: Span::ZERO,
+            meter: Meter::default(),
             at_instant: (BEGINNING, 0),
             setup,
         };
@@ -429,6 +426,7 @@ impl Engine {
                             }
                         }
                     }
+                    self.meter.on_records(self.now, &records);
                     self.disk.append(self.now, journal, &records);
                 }
                 Output::Answer { id, answer } => {
