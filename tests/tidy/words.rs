@@ -8,6 +8,7 @@ const SHELL: &[&str] = &[
     "src/yagna/client.rs",
     "sim/src/crew.rs",
     "sim/src/drills.rs",
+    "sim/src/exit.rs",
     "sim/src/main.rs",
     "sim/src/reports.rs",
 ];
