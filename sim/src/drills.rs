@@ -177,17 +177,16 @@ fn print_swarm(
     took: Duration,
     printer: &mut Printer,
 ) -> Result<ExitCode, CliError> {
+    // What is printed is the same each time; how long it took is only told.
+    printer.line(&format!("{} seeds, {} steps, {} crashes", all.seeds, all.steps, all.lives))?;
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-    printer.line(&format!(
-        "{} seeds, {} steps, {} crashes in {}.{} s: {} seeds/s, {} steps/s",
-        all.seeds,
-        all.steps,
-        all.lives,
+    printer.tell(&format!(
+        "{}.{} s: {} seeds/s, {} steps/s",
         millis / 1_000,
         millis % 1_000 / 100,
-        all.seeds * 1_000 / millis,
-        all.steps * 1_000 / millis
-    ))?;
+        all.seeds.saturating_mul(1_000) / millis,
+        all.steps.saturating_mul(1_000) / millis
+    ));
     printer.line("\nrequired situations, and seeds that met them")?;
     let mut missing = BTreeSet::new();
     for situation in SITUATIONS {

@@ -4,7 +4,7 @@
 //! nasty where the contract allows it. It answers abandoned calls, lets requests of a dead process
 //! land late, and kills the process at any output.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ray_on_golem::{
     core::{
@@ -97,13 +97,13 @@ pub struct Engine {
 
 /// A call under way.
 struct Open {
-    request: Request,
+    request: Arc<Request>,
     fate: Fate,
     arrived: Option<RequestNo>,
 }
 
 enum Event {
-    Arrive { life: u32, call: CallId, request: Box<Request> },
+    Arrive { life: u32, call: CallId, request: Arc<Request> },
     Deliver { life: u32, call: CallId, result: Box<Result<Response, CallError>> },
     TimeOut { life: u32, call: CallId },
     Probed { life: u32, probe: ProbeId, outcome: Result<(), String> },
@@ -485,6 +485,7 @@ impl Engine {
         *nth += 1;
         let fate = self.faults.fate(self.setup.seed, endpoint, *nth);
         let request = if self.setup.is_wired { wire::pass_request(&request) } else { request };
+        let request = Arc::new(request);
         let is_away = matches!(self.outage_now(), Some(OutageKind::Restart | OutageKind::Down));
         let at = self.now.plus(self.latency());
         if fate == Fate::Refused || is_away {
@@ -497,8 +498,8 @@ impl Engine {
             let result = Box::new(Err(error));
             self.enqueue(at, Event::Deliver { life: self.life, call, result });
         } else if fate != Fate::RequestLost {
-            let boxed = Box::new(request.clone());
-            self.enqueue(at, Event::Arrive { life: self.life, call, request: boxed });
+            let request = Arc::clone(&request);
+            self.enqueue(at, Event::Arrive { life: self.life, call, request });
         }
         self.enqueue(self.now.plus(patience), Event::TimeOut { life: self.life, call });
         self.open.insert(call, Open { request, fate, arrived: None });
