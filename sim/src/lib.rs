@@ -17,6 +17,8 @@ pub mod plan;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod provider;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod report;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod scenario;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod world;

@@ -4,9 +4,12 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod crew;
 mod drills;
 mod exit;
+mod reports;
 
+use exit::Exit;
 use golem_sim::{
     plan,
     scenario::Scenario,
@@ -28,7 +31,7 @@ const DEFAULT_SCENARIO: &str = include_str!("../../fixtures/scenario/testnet.yam
 
 /// A simulated Golem network, offline and in virtual time.
 #[derive(Debug, Parser)]
-#[command(name = "golem-sim", version, after_long_help = cli::exit::help())]
+#[command(name = "golem-sim", version, after_long_help = exit::help())]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -65,6 +68,11 @@ enum Command {
         #[command(flatten)]
         source: drills::Source,
     },
+    /// Runs a plan over the values of a knob and over seeds, and tells what nodes take and cost
+    Report {
+        #[command(flatten)]
+        args: reports::ReportArgs,
+    },
     /// Makes a failing plan as small as it gets, and prints it
     Shrink {
         #[command(flatten)]
@@ -81,11 +89,12 @@ fn main() -> ExitCode {
         Command::Run { source, trace } => drills::run(&source, trace, &mut printer),
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
         Command::Replay { source } => drills::run(&source, drills::Trace::Short, &mut printer),
+        Command::Report { args } => reports::report(&args, &mut printer),
         Command::Shrink { source } => drills::make_small(&source, &mut printer),
     };
     match result {
         Ok(code) => code,
-        Err(error) => cli::finish(Err(error), &mut printer).into(),
+        Err(error) => Exit::from(cli::finish(Err(error), &mut printer)).into(),
     }
 }
 

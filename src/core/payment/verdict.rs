@@ -96,7 +96,7 @@ fn within(state: &ClusterState, account: &Account, due: Glm, now: Timestamp) -> 
     }
     // Books that were closed hold nothing any more; a late bill needs room of its own.
     let more = due.minus(account.held());
-    if ledger::committed(state).plus(more) > state.budget {
+    if more > Glm::ZERO && ledger::committed(state).plus(more) > state.budget {
         return Verdict::Dispute("it came so late that the budget has no room for it".to_owned());
     }
     Verdict::Pay(due)
