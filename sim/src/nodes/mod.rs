@@ -7,19 +7,37 @@
 
 use std::{collections::BTreeMap, io, net::Ipv4Addr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+mod filesystem;
+mod forbidden;
+mod holder;
+mod init;
+mod inside;
+mod keys;
+mod local;
+mod netlink;
+mod orders;
+mod passing;
+mod reaper;
+mod session;
+mod sshd;
 mod stall;
 mod virtual_nodes;
 
+use local::LocalNodes;
 use virtual_nodes::VirtualNodes;
+
+pub use inside::Inside;
+pub use local::LocalSetup;
 
 /// The port of a node's ssh server.
 pub const SSH_PORT: u16 = 22;
 
 /// What a node is made of, as its agreement and its deployment say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSpec {
     /// The activity that the node is; unique among those that run.
     pub activity: String,
@@ -42,7 +60,7 @@ pub struct NodeSpec {
 }
 
 /// What a command left behind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finished {
     /// Its exit code; 128 and the number of the signal that killed it.
     pub code: i32,
@@ -91,6 +109,7 @@ pub struct NodeHost {
 #[derive(Clone, Debug)]
 enum Kind {
     Virtual(Arc<VirtualNodes>),
+    Local(Arc<LocalNodes>),
 }
 
 impl NodeHost {
@@ -98,6 +117,15 @@ impl NodeHost {
     #[must_use]
     pub fn virtual_nodes() -> Self {
         Self { kind: Kind::Virtual(Arc::default()) }
+    }
+
+    /// A host whose nodes are real, in namespaces of this Linux host.
+    ///
+    /// # Errors
+    ///
+    /// If the host forbids namespaces, or a path of the setup is not there.
+    pub async fn local_nodes(setup: LocalSetup) -> Result<Self, NodeError> {
+        Ok(Self { kind: Kind::Local(Arc::new(LocalNodes::new(setup).await?)) })
     }
 
     /// Makes a node; when this returns, commands run in it.
@@ -108,6 +136,7 @@ impl NodeHost {
     pub async fn start(&self, spec: NodeSpec) -> Result<(), NodeError> {
         match &self.kind {
             Kind::Virtual(nodes) => nodes.start(spec),
+            Kind::Local(nodes) => nodes.start(spec).await,
         }
     }
 
@@ -124,6 +153,7 @@ impl NodeHost {
     ) -> Result<Finished, NodeError> {
         match &self.kind {
             Kind::Virtual(nodes) => nodes.run(activity, program, args),
+            Kind::Local(nodes) => nodes.run(activity, program, args).await,
         }
     }
 
@@ -140,6 +170,7 @@ impl NodeHost {
     ) -> io::Result<Box<dyn Wire>> {
         match &self.kind {
             Kind::Virtual(nodes) => nodes.connect(network, address, port),
+            Kind::Local(nodes) => nodes.connect(network, address, port).await,
         }
     }
 
@@ -147,6 +178,7 @@ impl NodeHost {
     pub async fn stop(&self, activity: &str) {
         match &self.kind {
             Kind::Virtual(nodes) => nodes.stop(activity),
+            Kind::Local(nodes) => nodes.stop(activity).await,
         }
     }
 
@@ -164,6 +196,7 @@ impl NodeHost {
     pub async fn stall_ssh(&self, activity: &str, is_stalled: bool) -> Result<(), NodeError> {
         match &self.kind {
             Kind::Virtual(nodes) => nodes.stall_ssh(activity, is_stalled),
+            Kind::Local(nodes) => nodes.stall_ssh(activity, is_stalled).await,
         }
     }
 
@@ -175,6 +208,7 @@ impl NodeHost {
     pub async fn fill_disk(&self, activity: &str, is_full: bool) -> Result<(), NodeError> {
         match &self.kind {
             Kind::Virtual(nodes) => nodes.fill_disk(activity, is_full),
+            Kind::Local(nodes) => nodes.fill_disk(activity, is_full).await,
         }
     }
 
@@ -182,6 +216,7 @@ impl NodeHost {
     pub async fn end(&self) {
         match &self.kind {
             Kind::Virtual(nodes) => nodes.end(),
+            Kind::Local(nodes) => nodes.end().await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A stream that can fall silent, or break, while both ends hold it.
 
 use std::{
+    collections::BTreeMap,
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,13 +31,23 @@ pub(super) struct Switch {
 #[derive(Debug, Default)]
 struct State {
     flow: Flow,
-    sleepers: Vec<Waker>,
+    /// How many streams there ever were.
+    streams: u64,
+    /// The tasks to wake when the switch is turned, by stream and direction.
+    sleepers: BTreeMap<(u64, Direction), Waker>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Direction {
+    In,
+    Out,
 }
 
 /// A stream behind a switch.
 #[derive(Debug)]
 pub(super) struct Switched<S> {
     stream: S,
+    number: u64,
     switch: Switch,
 }
 
@@ -47,23 +58,28 @@ impl Switch {
         if state.flow != Flow::Cut {
             state.flow = flow;
         }
-        // Sleepers on open streams look once in vain, which is harmless.
-        for sleeper in state.sleepers.drain(..) {
+        // Who sleeps for another reason looks once in vain, which is harmless.
+        for sleeper in std::mem::take(&mut state.sleepers).into_values() {
             sleeper.wake();
         }
     }
 
     /// Puts a stream behind the switch.
     pub(super) fn guard<S>(&self, stream: S) -> Switched<S> {
-        Switched { stream, switch: self.clone() }
+        let mut state = self.lock();
+        state.streams += 1;
+        Switched { stream, number: state.streams, switch: self.clone() }
     }
 
-    fn poll_open(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_open(
+        &self,
+        number: u64,
+        direction: Direction,
+        context: &Context<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut state = self.lock();
         // A stream that waits for bytes must hear of a cut, too.
-        if !state.sleepers.iter().any(|sleeper| sleeper.will_wake(context.waker())) {
-            state.sleepers.push(context.waker().clone());
-        }
+        state.sleepers.insert((number, direction), context.waker().clone());
         match state.flow {
             Flow::Open => Poll::Ready(Ok(())),
             Flow::Stalled => Poll::Pending,
@@ -76,6 +92,20 @@ impl Switch {
     }
 }
 
+impl<S> Switched<S> {
+    fn poll_open(&self, direction: Direction, context: &Context<'_>) -> Poll<io::Result<()>> {
+        self.switch.poll_open(self.number, direction, context)
+    }
+}
+
+impl<S> Drop for Switched<S> {
+    fn drop(&mut self) {
+        let mut state = self.switch.lock();
+        state.sleepers.remove(&(self.number, Direction::In));
+        state.sleepers.remove(&(self.number, Direction::Out));
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Switched<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -83,7 +113,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Switched<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.switch.poll_open(context))?;
+        ready!(this.poll_open(Direction::In, context))?;
         Pin::new(&mut this.stream).poll_read(context, buffer)
     }
 }
@@ -95,19 +125,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Switched<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.switch.poll_open(context))?;
+        ready!(this.poll_open(Direction::Out, context))?;
         Pin::new(&mut this.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.switch.poll_open(context))?;
+        ready!(this.poll_open(Direction::Out, context))?;
         Pin::new(&mut this.stream).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.switch.poll_open(context))?;
+        ready!(this.poll_open(Direction::Out, context))?;
         Pin::new(&mut this.stream).poll_shutdown(context)
     }
 }

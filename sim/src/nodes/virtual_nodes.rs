@@ -17,7 +17,7 @@ use russh::{
 use tokio::io::duplex;
 
 use super::{
-    Finished, NodeError, NodeSpec, SSH_PORT, Wire,
+    Finished, NodeError, NodeSpec, SSH_PORT, Wire, keys,
     stall::{Flow, Switch},
 };
 
@@ -71,7 +71,10 @@ impl VirtualNodes {
     ) -> Result<Finished, NodeError> {
         self.with(activity, |node| {
             for text in args {
-                node.keys.lock().unwrap_or_else(PoisonError::into_inner).extend(keys_in(text));
+                node.keys
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(keys::in_text(text));
             }
             let mentions =
                 |what: &str| program.contains(what) || args.iter().any(|text| text.contains(what));
@@ -197,31 +200,5 @@ impl Handler for Visitor {
         session.exit_status_request(channel, 0)?;
         session.eof(channel)?;
         session.close(channel)
-    }
-}
-
-/// The public keys that a script speaks of.
-fn keys_in(script: &str) -> Vec<PublicKey> {
-    let words: Vec<&str> =
-        script.split(|c: char| c.is_whitespace() || c == '\'' || c == '"').collect();
-    let pairs = words.windows(2).filter(|pair| pair[1].starts_with("AAAA"));
-    pairs.filter_map(|pair| format!("{} {}", pair[0], pair[1]).parse().ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::keys_in;
-
-    const KEY: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
-
-    #[test]
-    fn keys_are_found_in_a_script() {
-        let script = format!("set -e\necho '{KEY} me@there' >> /root/.ssh/authorized_keys\n");
-
-        let found: Vec<String> =
-            keys_in(&script).iter().filter_map(|key| key.to_openssh().ok()).collect();
-
-        assert_eq!(found, [KEY]);
     }
 }
