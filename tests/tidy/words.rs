@@ -3,6 +3,7 @@
 use crate::modules;
 use crate::source::{Source, is_word};
 
+/// Files and directories in pure directories that are not pure: they do the I/O.
 const SHELL: &[&str] = &[
     "sim/src/crew.rs",
     "sim/src/drills.rs",
