@@ -22,6 +22,7 @@ pub mod provider;
 pub mod report;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod scenario;
+pub mod serve;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod world;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

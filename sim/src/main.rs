@@ -8,6 +8,7 @@ mod crew;
 mod drills;
 mod exit;
 mod reports;
+mod service;
 
 use exit::Exit;
 use golem_sim::{
@@ -51,6 +52,11 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Serves a simulated network as the yagna daemon does, in real time
+    Serve {
+        #[command(flatten)]
+        args: service::ServeArgs,
+    },
     /// Runs the plan of a file or of a seed
     Run {
         #[command(flatten)]
@@ -88,6 +94,9 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Stats { survey, scenario, seed } => {
             stats(survey, scenario, seed, &mut printer).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Serve { args } => {
+            service::serve(args, &mut printer).map(|()| ExitCode::SUCCESS)
         }
         Command::Run { source, trace } => drills::run(&source, trace, &mut printer),
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
