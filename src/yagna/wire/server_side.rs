@@ -184,6 +184,23 @@ pub fn encode_refusal(status: Status, body: &str) -> HttpResponse {
     }
 }
 
+/// Writes what the daemon answers to a request that it cannot read: plain text where its framework
+/// speaks, and nothing at all for a path that it does not know.
+#[must_use]
+pub fn encode_malformed(malformed: &Malformed) -> HttpResponse {
+    const FRAMEWORK: [&str; 4] =
+        ["Json deserialize error", "Query deserialize error", "Path deserialize", "Content type"];
+    let Malformed { status, body } = malformed;
+    if body.is_empty() {
+        return empty(status.0);
+    }
+    if FRAMEWORK.iter().any(|words| body.starts_with(words)) {
+        let content_type = Some("text/plain; charset=utf-8".to_owned());
+        return HttpResponse { status: *status, content_type, body: body.as_bytes().to_vec() };
+    }
+    encode_refusal(*status, body)
+}
+
 /// The body of `POST /allocations`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
