@@ -17,7 +17,7 @@ use ray_on_golem::{
 
 use crate::{
     book::{Key, Who},
-    lab::{Lab, Sellers},
+    lab::{Lab, Mood, Sellers},
     play::{Answer, Sent},
     shops::{SHOPS, Shop, public_market, scenario},
 };
@@ -44,6 +44,9 @@ pub(crate) trait Arm {
 
     /// Lets a little time go by.
     fn pause(&mut self);
+
+    /// Decides what becomes of payments.
+    fn chain(&mut self, mood: &str);
 
     /// Makes one call as the adapter does; tells how it ended, and how long it took.
     fn timed(&mut self, request: Request) -> (Result<Response, CallError>, Span);
@@ -94,7 +97,7 @@ impl Sim {
                 self.collect();
             }
             Err(malformed) => {
-                let response = wire::encode_malformed(&malformed);
+                let response = wire::encode_malformed(&sent.path, &malformed);
                 self.early.insert(id, Answer { response, took: Span::ZERO });
             }
         }
@@ -160,9 +163,14 @@ impl Arm for Sim {
         self.now = until;
     }
 
+    fn chain(&mut self, mood: &str) {
+        assert_eq!(mood, "mines", "the simulated chain does nothing else");
+    }
+
     fn timed(&mut self, request: Request) -> (Result<Response, CallError>, Span) {
         let encoded = wire::encode_request(&request);
         let sent = Sent {
+            at: request.endpoint().name().to_owned(),
             method: encoded.method.name().to_owned(),
             path: encoded.path,
             body: encoded.body.map(|body| String::from_utf8(body).expect("JSON is text")),
@@ -198,15 +206,18 @@ impl Real {
     }
 
     /// A client for one case.
-    pub(crate) fn arm(&self) -> Sockets {
+    pub(crate) fn arm(&self) -> Sockets<'_> {
         let facts = self.lab.facts();
-        Sockets::new(Who::Real, &facts.api_url, &facts.app_key)
+        let arm = Sockets::new(Who::Real, &facts.api_url, &facts.app_key);
+        Sockets { lab: Some(&self.lab), ..arm }
     }
 }
 
 /// One case's view of a daemon behind a socket.
-pub(crate) struct Sockets {
+pub(crate) struct Sockets<'a> {
     who: Who,
+    /// The lab that it is in, if it is a real one.
+    lab: Option<&'a Lab>,
     url: String,
     key: String,
     adapter: Client,
@@ -215,7 +226,7 @@ pub(crate) struct Sockets {
     sent: Vec<(Sent, tokio::task::JoinHandle<Answer>)>,
 }
 
-impl Sockets {
+impl Sockets<'_> {
     /// A client of the daemon at `url`.
     pub(crate) fn new(who: Who, url: &str, key: &str) -> Self {
         // Another case of this process may have installed it, which is as good.
@@ -224,9 +235,11 @@ impl Sockets {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Self {
             who,
+            lab: None,
             url: url.trim_end_matches('/').to_owned(),
             key: key.to_owned(),
-            adapter: Client::new(url.parse::<url::Url>().expect("a URL"), app_key).expect("a client"),
+            adapter: Client::new(url.parse::<url::Url>().expect("a URL"), app_key)
+                .expect("a client"),
             plain: reqwest::Client::builder().no_proxy().build().expect("a client"),
             runtime: runtime.expect("a runtime"),
             sent: Vec::new(),
@@ -285,7 +298,7 @@ fn since(started: Instant) -> Span {
     Span::micros(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
-impl Arm for Sockets {
+impl Arm for Sockets<'_> {
     fn who(&self) -> Who {
         self.who
     }
@@ -310,6 +323,16 @@ impl Arm for Sockets {
     fn pause(&mut self) {
         let time = std::time::Duration::from_micros(PAUSE.as_micros());
         self.runtime.block_on(async { tokio::time::sleep(time).await });
+    }
+
+    fn chain(&mut self, mood: &str) {
+        let lab = self.lab.expect("the simulated chain only mines");
+        lab.chains(match mood {
+            "mines" => Mood::Mines,
+            "reverts" => Mood::Reverts,
+            "no-gas" => Mood::NoGas,
+            _ => panic!("`{mood}` is no mood of a chain"),
+        });
     }
 
     fn timed(&mut self, request: Request) -> (Result<Response, CallError>, Span) {

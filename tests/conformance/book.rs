@@ -3,6 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use ray_on_golem::yagna::{
+    Endpoint,
+    wire::{HttpRequest, Method, decode_request},
+};
 use serde_json::Value;
 
 /// Who answers.
@@ -37,6 +41,8 @@ pub(crate) struct Case {
     pub(crate) skips: Vec<(Who, String)>,
     /// Why not all answer alike.
     pub(crate) differs: Option<String>,
+    /// Whether it is played after all others, as it would disturb them.
+    pub(crate) is_alone: bool,
     /// What happens, stories included.
     pub(crate) steps: Vec<Step>,
 }
@@ -65,6 +71,8 @@ pub(crate) enum Act {
     Check(String),
     /// Another name for something.
     Let(String, String),
+    /// What becomes of payments from now on.
+    Chain(String),
     /// Names that stand for nothing any more.
     Forget(Vec<String>),
 }
@@ -152,6 +160,51 @@ impl Case {
     }
 }
 
+impl Case {
+    /// The calls of the adapter that it makes.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        let asked = self.steps.iter().filter_map(|step| match &step.act {
+            Act::Ask(ask, _) | Act::Until(ask, _) | Act::Send(ask) => Some(ask),
+            Act::All(_) | Act::Check(_) | Act::Let(..) | Act::Chain(_) | Act::Forget(_) => None,
+        });
+        asked.filter_map(Ask::endpoint).collect()
+    }
+
+    /// Whether an answer is wanted from some arms only.
+    pub(crate) fn has_differences(&self) -> bool {
+        self.steps.iter().any(|step| match &step.act {
+            Act::Ask(_, wanted) | Act::Until(_, wanted) | Act::All(wanted) => {
+                wanted.iter().any(|wanted| wanted.from.is_some())
+            }
+            Act::Send(_) | Act::Check(_) | Act::Let(..) | Act::Chain(_) | Act::Forget(_) => false,
+        })
+    }
+}
+
+impl Ask {
+    /// The call of the adapter that it is, if it is one; what names stand for does not matter to that.
+    fn endpoint(&self) -> Option<Endpoint> {
+        let some = |text: &str| {
+            let mut parts = text.split('$');
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |mut filled, part| {
+                let length = part.bytes().take_while(u8::is_ascii_alphanumeric).count();
+                let (name, rest) = part.split_at(length);
+                let is_instant = ["in", "ago", "now", "start", "seen"];
+                let is_instant = is_instant.iter().any(|word| name.starts_with(word));
+                let is_instant = is_instant && name != "invoice";
+                filled.push_str(if is_instant { "2026-01-01T00:00:00Z" } else { "1" });
+                filled.push_str(rest);
+                filled
+            })
+        };
+        let method = Method::from_name(&self.method)?;
+        let body = self.body.as_deref().map(|body| some(body).into_bytes());
+        let request = HttpRequest { method, path: some(&self.path), headers: &[], body };
+        decode_request(&request).ok().map(|request| request.endpoint())
+    }
+}
+
 impl Book {
     /// Reads files of cases, by name and text.
     ///
@@ -196,6 +249,7 @@ impl Reader<'_> {
                 "at" if self.is_open() => self.case_mut(&at).shop = rest.to_owned(),
                 "at" => self.shop = rest.to_owned(),
                 "skip" => self.skip(rest),
+                "alone" => self.case_mut(&at).is_alone = true,
                 "differs" => self.case_mut(&at).differs = Some(rest.to_owned()),
                 _ => self.step(word, rest, at),
             }
@@ -222,11 +276,15 @@ impl Reader<'_> {
             shop: if self.shop.is_empty() { "public".to_owned() } else { self.shop.clone() },
             skips: self.skips.clone(),
             differs: None,
+            is_alone: false,
             steps: Vec::new(),
         });
     }
 
     fn close(&mut self, book: &mut Book) {
+        let disturbs = self.steps.iter().any(|step| matches!(step.act, Act::Chain(_)));
+        let is_alone = self.case.as_ref().is_none_or(|case| case.is_alone);
+        assert!(is_alone || !disturbs, "what changes the chain is `alone`");
         let steps = std::mem::take(&mut self.steps);
         if let Some(name) = self.story.take() {
             book.stories.insert(name, steps);
@@ -280,6 +338,7 @@ impl Reader<'_> {
                 let (name, value) = rest.split_once(" = ").expect("`let name = value`");
                 Act::Let(name.to_owned(), value.to_owned())
             }
+            "chain" => Act::Chain(rest.to_owned()),
             "forget" => Act::Forget(rest.split(' ').map(str::to_owned).collect()),
             "=" => return self.want(read_wanted(rest, &at), &at),
             _ if word.starts_with('=') => {
@@ -309,7 +368,8 @@ impl Reader<'_> {
     fn want(&mut self, wanted: Wanted, at: &str) {
         match self.steps.last_mut().map(|step| &mut step.act) {
             Some(Act::Ask(_, all) | Act::Until(_, all) | Act::All(all)) => all.push(wanted),
-            Some(Act::Send(_) | Act::Check(_) | Act::Let(..) | Act::Forget(_)) | None => {
+            Some(Act::Send(_) | Act::Check(_) | Act::Let(..) | Act::Chain(_) | Act::Forget(_))
+            | None => {
                 panic!("{at}: an answer to nothing")
             }
         }

@@ -19,6 +19,7 @@ mod shops;
 mod typed;
 
 use std::{
+    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex,
@@ -29,6 +30,7 @@ use std::{
 use arms::{Arm, Real, Sim};
 use book::{Book, Case, Who};
 use play::play;
+use ray_on_golem::yagna::Endpoint;
 
 /// Cases that are played at the same time where time is real.
 const AT_ONCE: usize = 12;
@@ -56,11 +58,40 @@ fn the_real_daemon_conforms() {
     conforms(Who::Real, AT_ONCE, || Box::new(real.arm()));
 }
 
+#[test]
+fn the_page_is_up_to_date() {
+    page::check(&Book::read(&FILES));
+}
+
+#[test]
+fn every_call_of_the_adapter_has_a_case_on_every_arm() {
+    let book = Book::read(&FILES);
+
+    for who in Who::ALL {
+        let played = book.cases.iter().filter(|case| case.skipped(who).is_none());
+        let asked: BTreeSet<Endpoint> = played.flat_map(Case::endpoints).collect();
+        let missing: Vec<&str> = Endpoint::ALL
+            .into_iter()
+            .filter(|endpoint| !asked.contains(endpoint))
+            .map(Endpoint::name)
+            .collect();
+        assert!(missing.is_empty(), "{}: no case asks {}", who.name(), missing.join(", "));
+    }
+}
+
+#[test]
+fn answers_differ_only_where_it_is_said() {
+    for case in Book::read(&FILES).cases {
+        assert_eq!(case.differs.is_some(), case.has_differences(), "{}", case.name);
+    }
+}
+
 /// Plays all cases on an arm, each on one of its own, and tells of all that fail.
 fn conforms<'a>(who: Who, at_once: usize, arm: impl Fn() -> Box<dyn Arm + 'a> + Sync) {
     let cases = chosen(Book::read(&FILES).cases);
     let typed: Vec<_> = typed::CASES.iter().filter(|(name, _)| is_chosen(name)).collect();
-    let played: Vec<&Case> = cases.iter().filter(|case| case.skipped(who).is_none()).collect();
+    let (alone, played): (Vec<&Case>, Vec<&Case>) =
+        cases.iter().filter(|case| case.skipped(who).is_none()).partition(|case| case.is_alone);
     let jobs = typed.len() + played.len();
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
@@ -83,9 +114,15 @@ fn conforms<'a>(who: Who, at_once: usize, arm: impl Fn() -> Box<dyn Arm + 'a> + 
             scope.spawn(work);
         }
     });
-    let failures = failures.into_inner().expect("nobody panicked with it");
-    let skipped = cases.len() - played.len();
-    println!("{}: {jobs} cases played, {skipped} skipped, {} failed", who.name(), failures.len());
+    let mut failures = failures.into_inner().expect("nobody panicked with it");
+    for case in &alone {
+        if let Err(why) = play(case, &mut *arm()) {
+            failures.push(format!("{}\n  {why}", case.name));
+        }
+    }
+    let (all, name) = (jobs + alone.len(), who.name());
+    let skipped = cases.len() + typed.len() - all;
+    println!("{name}: {all} cases played, {skipped} skipped, {} failed", failures.len());
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 

@@ -213,9 +213,7 @@ fn is_time(text: &str) -> bool {
 fn is_like(wanted: &str, text: &str) -> bool {
     let Some((before, after)) = wanted.split_once('*') else { return wanted == text };
     let Some(rest) = text.strip_prefix(before) else { return false };
-    (0..=rest.len())
-        .filter(|at| rest.is_char_boundary(*at))
-        .any(|at| is_like(after, &rest[at..]))
+    (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| is_like(after, &rest[at..]))
 }
 
 fn is_same(one: &str, other: &str) -> bool {

@@ -16,11 +16,13 @@ use crate::{
 };
 
 /// How long something may take that is waited for.
-const PATIENCE: Span = Span::secs(40);
+const PATIENCE: Span = Span::secs(150);
 
 /// A request without names.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
+    /// Where it is written.
+    pub(crate) at: String,
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) body: Option<String>,
@@ -66,7 +68,7 @@ fn take(step: &Step, arm: &mut dyn Arm, names: &mut Names) -> Result<(), String>
     tell_time(names, arm.now());
     match &step.act {
         Act::Ask(ask, wanted) => {
-            let sent = prepare(ask, names)?;
+            let sent = prepare(ask, &step.at, names)?;
             let answer = arm.exchange(&sent);
             judge(&sent, &answer, choose(wanted, arm.who())?, names)
         }
@@ -75,7 +77,7 @@ fn take(step: &Step, arm: &mut dyn Arm, names: &mut Names) -> Result<(), String>
             let since = arm.now();
             loop {
                 tell_time(names, arm.now());
-                let sent = prepare(ask, names)?;
+                let sent = prepare(ask, &step.at, names)?;
                 let answer = arm.exchange(&sent);
                 let mut tried = names.clone();
                 match judge(&sent, &answer, wanted, &mut tried) {
@@ -91,7 +93,7 @@ fn take(step: &Step, arm: &mut dyn Arm, names: &mut Names) -> Result<(), String>
             }
         }
         Act::Send(ask) => {
-            arm.send(&prepare(ask, names)?);
+            arm.send(&prepare(ask, &step.at, names)?);
             Ok(())
         }
         Act::All(wanted) => {
@@ -102,6 +104,10 @@ fn take(step: &Step, arm: &mut dyn Arm, names: &mut Names) -> Result<(), String>
             Ok(())
         }
         Act::Check(text) => check(text, names),
+        Act::Chain(mood) => {
+            arm.chain(mood);
+            Ok(())
+        }
         Act::Forget(gone) => {
             names.retain(|name, _| !gone.contains(name));
             Ok(())
@@ -144,10 +150,11 @@ fn written(at: Timestamp) -> String {
     jiff::Timestamp::from_microsecond(micros).expect("an instant of the calendar").to_string()
 }
 
-fn prepare(ask: &Ask, names: &Names) -> Result<Sent, String> {
+fn prepare(ask: &Ask, at: &str, names: &Names) -> Result<Sent, String> {
     let fill = |text: &str| pattern::fill(text, names);
     let headers = ask.headers.iter().map(|(name, text)| Ok((name.clone(), fill(text)?)));
     Ok(Sent {
+        at: at.to_owned(),
         method: ask.method.clone(),
         path: fill(&ask.path)?,
         body: ask.body.as_deref().map(fill).transpose()?,
@@ -168,9 +175,9 @@ fn judge(sent: &Sent, answer: &Answer, wanted: &Wanted, names: &mut Names) -> Re
     let response = &answer.response;
     let body = String::from_utf8_lossy(&response.body);
     if std::env::var_os("CONFORMANCE_TELL").is_some() {
-        let (Sent { method, path, body: sent, .. }, status) = (sent, response.status);
+        let (Sent { at, method, path, body: sent, .. }, status) = (sent, response.status);
         let kind = response.content_type.as_deref().unwrap_or("-");
-        println!("{method} {path} {sent:?}\n  {status} {kind} {body} ({})", answer.took);
+        println!("{at}: {method} {path} {sent:?}\n  {status} {kind} {body} ({})", answer.took);
     }
     let describe = |why: &str| {
         let kind = response.content_type.as_deref().unwrap_or("no content type");
@@ -242,7 +249,8 @@ fn readable(sent: &Sent, answer: &Answer) -> Result<(), String> {
         Err(CallError::Unknown(Doubt::Garbled { why })) => {
             Err(format!("the adapter cannot read it: {why}"))
         }
-        Ok(_) | Err(CallError::Rejected { .. } | CallError::NotSent { .. } | CallError::Unknown(_)) => {
+        Ok(_)
+        | Err(CallError::Rejected { .. } | CallError::NotSent { .. } | CallError::Unknown(_)) => {
             Ok(())
         }
     }
@@ -251,7 +259,9 @@ fn readable(sent: &Sent, answer: &Answer) -> Result<(), String> {
 fn check(text: &str, names: &Names) -> Result<(), String> {
     let filled = pattern::fill(text, names)?;
     let words: Vec<&str> = filled.split(' ').collect();
-    let [one, sign, other] = words.as_slice() else { return Err(format!("`{text}` compares nothing")) };
+    let [one, sign, other] = words.as_slice() else {
+        return Err(format!("`{text}` compares nothing"));
+    };
     let order = pattern::compare(one, other).ok_or_else(|| format!("{filled}: no decimals"))?;
     let holds = match *sign {
         "=" => order.is_eq(),

@@ -23,12 +23,9 @@ pub(crate) struct Shop {
 const NOTES: Duration = Duration::from_secs(1);
 
 /// Everybody but the public market, which has four offers, one of which refuses.
-pub(crate) const SHOPS: [Shop; 18] = [
+pub(crate) const SHOPS: [Shop; 21] = [
     shop("willing", "", |it| it),
-    Shop {
-        behaviour: "silent",
-        ..shop("silent", "", |it| Market { mode: Mode::Silent, ..it })
-    },
+    Shop { behaviour: "silent", ..shop("silent", "", |it| Market { mode: Mode::Silent, ..it }) },
     Shop {
         behaviour: "{refuses: Node is busy.}",
         ..shop("refusing", "", |it| Market { mode: Mode::Refuse, ..it })
@@ -66,14 +63,13 @@ pub(crate) const SHOPS: [Shop; 18] = [
     shop("negative", "amounts: negative", |it| mischief(it, &[Mischief::NegativeNotes])),
     shop("overdue", "past_due: true", |it| mischief(it, &[Mischief::PastDue])),
     shop("hasty", "invoices: early", |it| mischief(it, &[Mischief::EarlyInvoice])),
+    shop("deaf", "acknowledges_ms: 20000", |it| it),
+    shop("vanishing", "vanishes_after: 3", |it| it),
+    shop("quitting", "approval: quits", |it| it),
     shop("greedy", "invoices: twice", |it| mischief(it, &[Mischief::SecondInvoice])),
 ];
 
-const fn shop(
-    name: &'static str,
-    conduct: &'static str,
-    market: fn(Market) -> Market,
-) -> Shop {
+const fn shop(name: &'static str, conduct: &'static str, market: fn(Market) -> Market) -> Shop {
     Shop { name, conduct, behaviour: "honest", prices: "cpu_hour: 0.36, env_hour: 0.18", market }
 }
 
@@ -106,6 +102,7 @@ fn quick(conduct: &str) -> String {
         ("start", "0"),
         ("run", "0"),
         ("invoice_after", "0"),
+        ("terminates_unaccepted", "false"),
         ("load", "0.125"),
     ];
     let own = |key: &str| conduct.split(", ").any(|pair| pair.starts_with(&format!("{key}:")));
