@@ -18,6 +18,7 @@ pub mod plan;
 pub mod provider;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod scenario;
+pub mod serve;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod world;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

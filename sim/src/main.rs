@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod drills;
 mod exit;
+mod service;
 
 use golem_sim::{
     plan,
@@ -47,6 +48,11 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Serves a simulated network as the yagna daemon does, in real time
+    Serve {
+        #[command(flatten)]
+        args: service::ServeArgs,
+    },
     /// Runs the plan of a file or of a seed
     Run {
         #[command(flatten)]
@@ -77,6 +83,9 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Stats { survey, scenario, seed } => {
             stats(survey, scenario, seed, &mut printer).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Serve { args } => {
+            service::serve(args, &mut printer).map(|()| ExitCode::SUCCESS)
         }
         Command::Run { source, trace } => drills::run(&source, trace, &mut printer),
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
