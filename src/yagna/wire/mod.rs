@@ -14,7 +14,9 @@ mod server_side;
 mod target;
 
 pub use client_side::{decode_response, encode_request};
-pub use server_side::{Malformed, decode_request, encode_refusal, encode_response};
+pub use server_side::{
+    Malformed, decode_request, encode_malformed, encode_refusal, encode_response,
+};
 
 use serde::Deserialize as _;
 use serde_json::Value;

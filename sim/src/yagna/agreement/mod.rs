@@ -242,7 +242,7 @@ impl SimYagna {
         session: &SessionId,
     ) -> Option<Reply> {
         let Some(agreement) = self.agreements.select(now, id) else {
-            return Some(Err(unknown(id, "")));
+            return Some(Err(unknown(id, "R-")));
         };
         let book = &self.agreements.books[agreement];
         if book.state != AgreementState::Proposal {
@@ -289,7 +289,7 @@ impl SimYagna {
         id: &AgreementId,
     ) -> Option<Reply> {
         let Some(agreement) = self.agreements.select(now, id) else {
-            return Some(Err(unknown(id, "")));
+            return Some(Err(unknown(id, "R-")));
         };
         let signing = &self.agreements.signings[agreement];
         if signing.locked_until > now {

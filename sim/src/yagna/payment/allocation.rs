@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ray_on_golem::{
-    units::{Glm, Timestamp},
+    units::{Glm, Span, Timestamp},
     yagna::{Allocation, AllocationId, Decorations, PlatformId, Response, Status},
 };
 use serde_json::json;
@@ -14,6 +14,9 @@ use crate::yagna::{Reply, ids::place, refuse};
 /// The drivers, networks, and tokens that make a platform.
 const NETWORKS: [&str; 9] =
     ["mainnet", "sepolia", "rinkeby", "goerli", "holesky", "hoodi", "polygon", "mumbai", "amoy"];
+
+/// How long an allocation lasts that is to last for ever.
+const LASTS: Span = Span::days(3_650);
 
 /// One allocation there ever was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,8 @@ impl Allocations {
             return Err(problem("validation-error", Some("timeout-passed"), detail, &json!({})));
         }
         self.check_funds(wallet, total)?;
+        // Without a time-out the daemon takes some ten years.
+        let timeout = if timeout == Timestamp::NEVER { now.plus(LASTS) } else { timeout };
         let id = self.ids.allocation(self.books.len());
         let allocation = Allocation {
             id,
