@@ -50,11 +50,19 @@ impl NodesRequest {
     ///
     /// Names the field that is wrong, and says what to write.
     pub fn read(body: &Json) -> Result<Self, FieldError> {
-        let root = Node::from_json(body);
-        Self::read_node(&root).map_err(FieldError::from)
+        Self::read_node(&Node::from_json(body))
     }
 
-    fn read_node(root: &Node) -> Result<Self, YamlError> {
+    /// Reads the body of a request that was taken apart already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn read_node(root: &Node) -> Result<Self, FieldError> {
+        Ok(Self::read_tree(root)?)
+    }
+
+    fn read_tree(root: &Node) -> Result<Self, YamlError> {
         let root = Section::new(root, "")?;
         let mut warnings = Vec::new();
         let parameters = root.required("provider_parameters")?.section()?;
