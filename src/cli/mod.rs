@@ -8,11 +8,13 @@ pub mod exit;
 pub mod network_stats;
 pub mod printer;
 pub mod report;
+pub mod ssh_proxy;
 
 use error::CliError;
 use exit::Exit;
 use network_stats::NetworkStats;
 use printer::Printer;
+use ssh_proxy::SshProxy;
 
 /// Runs Ray clusters on the Golem Network.
 #[derive(Debug, Parser)]
@@ -32,6 +34,9 @@ pub struct Cli {
 enum Command {
     /// Shows what the Golem market offers for a cluster.
     NetworkStats(NetworkStats),
+    /// Joins its input and output with a node; ssh runs it as its `ProxyCommand`.
+    #[command(hide = true)]
+    SshProxy(SshProxy),
     /// Prints the version.
     Version,
 }
@@ -41,6 +46,7 @@ enum Command {
 pub fn run(cli: Cli, printer: &mut Printer) -> Exit {
     let result = match cli.command {
         Command::NetworkStats(command) => command.run(printer),
+        Command::SshProxy(command) => command.run(),
         Command::Version => {
             printer.print(concat!("ray-on-golem ", env!("CARGO_PKG_VERSION"), "\n"))
         }

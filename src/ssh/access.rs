@@ -1,7 +1,7 @@
 //! What `ray-on-golem ssh-proxy` needs to reach the nodes of a cluster: a file that the webserver writes
 //! and only its user reads, so that no secret is in a command line.
 //!
-//! `DATA/proxy/CLUSTER.json`, mode 0600, with the cluster's name as [`file`] writes it:
+//! `DATA/proxy/CLUSTER.json`, mode 0600, its name as `file::of_cluster` makes it of the cluster's:
 //!
 //! ```json
 //! {
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::Url;
 
-use super::file;
+use super::{file, quote::quoted};
 use crate::{
     core::{cluster::plan::ClusterName, ids::NodeId},
     yagna::{AppKey, NetworkId},
@@ -214,15 +214,6 @@ fn read(text: &str) -> Result<Access, String> {
         network: document.network,
         nodes: nodes.collect::<Result<_, _>>()?,
     })
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:%+,=@".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

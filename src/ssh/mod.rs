@@ -20,7 +20,8 @@
 //!    text for `ssh_proxy_command`.
 //! 4. `Output::Probe` is answered with [`probe`], its error as text: `Input::Probed { outcome }`.
 //! 5. When the head answers, [`Session::open`] and [`Session::upload`] bring the token and the Python
-//!    package, [`Session::run`] runs a command; then [`Tunnel::start`] keeps the head's way back.
+//!    package, [`Session::run`] runs a command; then one [`Tunnel`] for each [`Forward`] keeps the head's
+//!    way back, and Ray's port here.
 //! 6. When a node is over: [`Tunnel::end`] and [`HostKeys::forget`].
 //!
 //! No bootstrap output names a host key, so the key that is seen at the first login that succeeds is
@@ -32,7 +33,13 @@ mod access;
 mod file;
 mod host_keys;
 mod keys;
+pub mod proxy;
+mod quote;
+mod session;
+mod tunnel;
 
 pub use access::{Access, AccessError, NodeAccess, proxy_command};
 pub use host_keys::{HostKeys, HostKeysError};
 pub use keys::{KeyError, KeyPair};
+pub use session::{Finished, Login, Session, SshError, Upload, probe};
+pub use tunnel::{Forward, Pace, Tunnel, TunnelError, TunnelState};

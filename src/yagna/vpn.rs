@@ -93,7 +93,7 @@ pub struct VpnStream {
 
 /// Cuts a connection at once when it is dropped, whoever has the stream.
 #[derive(Debug)]
-pub struct Leash(AbortHandle);
+pub struct Leash(Option<AbortHandle>);
 
 /// Why there is no connection to a node.
 #[derive(Debug, Error)]
@@ -238,7 +238,7 @@ impl VpnStream {
     /// Something that cuts this connection when it is dropped.
     #[must_use]
     pub fn leash(&self) -> Leash {
-        Leash(self.pump.clone())
+        Leash(Some(self.pump.clone()))
     }
 
     fn fault(&self) -> Option<io::Error> {
@@ -280,9 +280,18 @@ impl AsyncWrite for VpnStream {
     }
 }
 
+impl Leash {
+    /// Lets the connection end as it likes.
+    pub fn release(mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for Leash {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(pump) = &self.0 {
+            pump.abort();
+        }
     }
 }
 
