@@ -1,0 +1,40 @@
+"""What can go wrong between Ray and the webserver, each with a sentence that a user can act on."""
+
+from __future__ import annotations
+
+
+class RayOnGolemError(Exception):
+    """Something that the user is told in one sentence, without a traceback."""
+
+
+class ClusterFileError(RayOnGolemError):
+    """The cluster file says something that Ray on Golem does not understand."""
+
+
+class StartError(RayOnGolemError):
+    """The webserver could not be started."""
+
+
+class WebserverError(RayOnGolemError):
+    """The webserver answered, and refused."""
+
+    def __init__(self, message: str, status: int = 0, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class AccessError(WebserverError):
+    """The webserver wants another token than ours."""
+
+
+class ConnectionFailed(RayOnGolemError):
+    """There was no answer.
+
+    `was_sent` tells whether the webserver may have read the request all the same. Only what was certainly not sent can
+    be repeated without thinking about what it does.
+    """
+
+    def __init__(self, message: str, was_sent: bool) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
