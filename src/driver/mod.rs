@@ -17,14 +17,18 @@ use tokio::{
     task::AbortHandle,
 };
 
+pub mod alerts;
 pub mod appkey;
 pub mod board;
 mod chronicle;
 pub mod clock;
+pub mod daemon;
 pub mod journal;
 pub mod log;
 pub mod manager;
+mod package;
 pub mod probe;
+pub mod reach;
 pub mod settings;
 pub mod wallet;
 

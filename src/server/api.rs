@@ -171,10 +171,17 @@ fn check_scope(caller: &Caller, fields: &Fields) -> Result<(), ApiError> {
 /// A head learns nothing of other clusters here either.
 fn root(app: &App, caller: &Caller) -> super::RootDocument {
     let mut root = app.root();
-    if let Caller::Head { name, .. } = caller {
-        let of_ours = format!("[{name}] ");
-        root.server_warnings.retain(|warning| warning.contains(&of_ours));
-        root.datadir = String::new();
+    match caller {
+        Caller::User => {}
+        Caller::Head { name, .. } => {
+            let of_ours = format!("[{name}] ");
+            root.server_warnings.retain(|warning| warning.contains(&of_ours));
+            root.datadir = String::new();
+        }
+        Caller::Nobody => {
+            root.server_warnings.clear();
+            root.datadir = String::new();
+        }
     }
     root
 }

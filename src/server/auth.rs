@@ -6,7 +6,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rustls::crypto::ring;
@@ -38,6 +38,8 @@ pub enum Guard {
 pub enum Caller {
     /// Everything.
     User,
+    /// To see that somebody listens.
+    Nobody,
     /// What a head needs to scale its own cluster.
     Head {
         /// Which cluster.
@@ -57,11 +59,11 @@ pub struct TokenError {
     source: io::Error,
 }
 
-/// The tokens of the heads, by cluster.
-#[derive(Debug)]
+/// The tokens of the heads, by cluster; its clones are the same.
+#[derive(Clone, Debug)]
 pub struct HeadTokens {
     data: PathBuf,
-    tokens: Mutex<BTreeMap<ClusterId, (ClusterName, Token)>>,
+    tokens: Arc<Mutex<BTreeMap<ClusterId, (ClusterName, Token)>>>,
 }
 
 impl Token {
@@ -161,7 +163,7 @@ impl HeadTokens {
     /// The tokens of the heads below `data`; each is made when it is first asked for.
     #[must_use]
     pub fn new(data: &Path) -> Self {
-        Self { data: data.to_owned(), tokens: Mutex::default() }
+        Self { data: data.to_owned(), tokens: Arc::default() }
     }
 
     /// The token of the head of a cluster.

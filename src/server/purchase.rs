@@ -99,7 +99,7 @@ pub(super) async fn request_nodes(
         (Some(plan), _) => plan,
         (None, Caller::User) => new_plan(app, &name, &request).await?,
         // A head asks for workers of its own cluster; it begins none.
-        (None, Caller::Head { .. }) => {
+        (None, Caller::Head { .. } | Caller::Nobody) => {
             return Err(ApiError::Forbidden("the cluster of this token has ended"));
         }
     };
