@@ -74,7 +74,7 @@ fn node(text: &str) -> Result<NodeId, String> {
 }
 
 /// The option, else `RAY_ON_GOLEM_DATADIR`, else where the system keeps the data of its users.
-fn data_directory(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
+pub(super) fn data_directory(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
     let set = |variable| env::var_os(variable).filter(|value| !value.is_empty());
     given
         .or_else(|| set("RAY_ON_GOLEM_DATADIR").map(PathBuf::from))
