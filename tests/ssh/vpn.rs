@@ -3,9 +3,12 @@
 use std::{io, sync::Arc};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use ray_on_golem::yagna::{
-    VpnStream,
-    vpn::{BUFFER, Beat},
+use ray_on_golem::{
+    units::Span,
+    yagna::{
+        VpnStream,
+        vpn::{BUFFER, Beat},
+    },
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -17,7 +20,6 @@ use crate::{
     IP, PATIENCE, Stage,
     daemon::{Conduct, NETWORK, Socket},
 };
-use ray_on_golem::units::Span;
 
 /// A stream, and the daemon's end of it.
 async fn both_ends(stage: &Stage, beat: Beat) -> (VpnStream, Socket) {
