@@ -10,7 +10,7 @@ use ray_on_golem::{
 };
 
 use crate::{
-    CLUSTER, IP, PATIENCE, SHORT, Stage,
+    CLUSTER, IP, PATIENCE, Stage,
     daemon::{Conduct, Limits},
 };
 
