@@ -425,7 +425,7 @@ const fn duration(span: Span) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{AppKey, Endpoints, Vpn, VpnError};
+    use super::{AppKey, Endpoints, Url, Vpn, VpnError};
 
     #[test]
     fn the_websocket_is_where_the_api_is() {
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn an_address_of_the_net_api_stands_for_base_and_prefix() {
-        let base = "http://host:1".parse().expect("a literal");
+        let base: Url = "http://host:1".parse().expect("a literal");
         let mut endpoints = Endpoints::from(base);
 
         assert_eq!(endpoints.net_api().as_str(), "http://host:1/net-api/v2/vpn");

@@ -136,8 +136,11 @@ async fn connection(mut stream: TcpStream, conduct: Conduct) {
             }
         }
         Conduct::Refuse(status, text) => {
-            let mut request = [0; 4096];
-            stream.read(&mut request).await.expect("a request");
+            let (mut request, mut byte) = (Vec::new(), [0]);
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).await.expect("a request");
+                request.extend(byte);
+            }
             let length = text.len();
             let answer = format!("HTTP/1.1 {status} No\r\ncontent-length: {length}\r\n\r\n{text}");
             stream.write_all(answer.as_bytes()).await.expect("somebody reads");

@@ -25,8 +25,6 @@ const IP: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
 
 /// Longer than anything takes that ends well.
 const PATIENCE: Span = Span::secs(60);
-/// For what is not going to happen.
-const SHORT: Span = Span::millis(300);
 
 /// A cluster with one node.
 struct Stage {

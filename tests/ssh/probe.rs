@@ -5,11 +5,12 @@ use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 use ray_on_golem::{
     core::ids::NodeId,
     ssh::{Finished, HostKeys, KeyPair, Login, Session, SshError, Upload, probe},
+    units::Span,
     yagna::{AppKey, Vpn, VpnError},
 };
 
 use crate::{
-    CLUSTER, IP, PATIENCE, SHORT, Stage,
+    CLUSTER, IP, PATIENCE, Stage,
     daemon::{Conduct, Limits},
 };
 
@@ -84,17 +85,28 @@ async fn a_key_of_the_original_opens_nodes() {
 #[tokio::test]
 async fn silence_is_told_with_what_was_tried() {
     let stage = Stage::new().await;
-    let tried = async || probe(&stage.login(), SHORT).await.expect_err("silence").to_string();
+    // However slow this machine is: with enough patience it comes to where the silence is.
+    let told = async |text: &str| {
+        let mut patience = Span::millis(50);
+        loop {
+            let error = probe(&stage.login(), patience).await.expect_err("silence").to_string();
+            if error.contains(text) {
+                assert!(error.contains(&format!("within {patience}")), "{error}");
+                return;
+            }
+            patience = patience.times(2);
+        }
+    };
 
     stage.node.stall();
-    assert_eq!(tried().await, "no answer within 0.3 s while a command runs");
+    told("while a command runs").await;
     stage.daemon.change(Conduct::serve(|socket| async {
         std::future::pending::<()>().await;
         drop(socket);
     }));
-    assert_eq!(tried().await, "no answer within 0.3 s while shaking hands");
+    told("while shaking hands").await;
     stage.daemon.change(Conduct::Silent);
-    assert_eq!(tried().await, "no connection to 192.168.0.3 within 0.3 s");
+    told("no connection to 192.168.0.3").await;
 }
 
 #[tokio::test]
@@ -123,9 +135,10 @@ async fn a_connection_that_is_cut_anywhere_fails_at_once() {
 #[tokio::test]
 async fn what_the_daemon_refuses_is_told_in_words() {
     let stage = Stage::new().await;
-    let tried = async |login: Login| match probe(&login, PATIENCE).await.expect_err("refused") {
-        SshError::Vpn(error) => error,
-        other => panic!("{other}"),
+    let tried = async |login: Login| {
+        let error = probe(&login, PATIENCE).await.expect_err("refused");
+        let SshError::Vpn(error) = error else { panic!("{error}") };
+        error
     };
 
     let login = Login { network: "gone".into(), ..stage.login() };

@@ -98,7 +98,7 @@ async fn rsync_like_conversations_end_when_the_connection_is_cut() {
 }
 
 /// The proxy alone, before a service that answers each byte with itself and ends at an `x`.
-async fn alone(stage: &Stage) -> Child {
+fn alone(stage: &Stage) -> Child {
     stage.save_access();
     stage.daemon.change(Conduct::serve(|socket| async {
         let (near, mut far) = tokio::io::duplex(64);
@@ -128,7 +128,7 @@ fn command(stage: &Stage, cluster: &str, node: &str) -> Command {
 #[tokio::test]
 async fn the_proxy_sends_all_of_its_input_and_writes_what_follows_the_end_of_it() {
     let stage = Stage::new().await;
-    let child = alone(&stage).await;
+    let child = alone(&stage);
     let mut input = vec![b'a'; 100_000];
     input.push(b'x');
 
@@ -141,7 +141,7 @@ async fn the_proxy_sends_all_of_its_input_and_writes_what_follows_the_end_of_it(
 #[tokio::test]
 async fn the_proxy_ends_when_the_node_does_though_its_input_is_open() {
     let stage = Stage::new().await;
-    let mut child = alone(&stage).await;
+    let mut child = alone(&stage);
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(b"x").await.expect("it reads");
 
@@ -154,7 +154,7 @@ async fn the_proxy_ends_when_the_node_does_though_its_input_is_open() {
 #[tokio::test]
 async fn the_proxy_ends_when_nobody_reads() {
     let stage = Stage::new().await;
-    let mut child = alone(&stage).await;
+    let mut child = alone(&stage);
     let mut stdin = child.stdin.take().expect("piped");
     drop(child.stdout.take());
     stdin.write_all(b"a").await.expect("it reads");

@@ -168,6 +168,8 @@ async fn a_port_that_a_dead_connection_holds_is_freed() {
         .kill_on_drop(true)
         .spawn()
         .expect("there is a shell");
+    // It lives as long as its input, or until somebody ends it.
+    let input = holder.stdin.take();
     let mut hello = [0; 3];
     holder.stdout.take().expect("piped").read_exact(&mut hello).await.expect("it is up");
     let mark = stage.node.home().join(format!(".ray_on_golem_tunnel_{PORT}"));
@@ -182,6 +184,7 @@ async fn a_port_that_a_dead_connection_holds_is_freed() {
     let forward = Forward::Reverse { port: PORT, to: shouter().await };
     let tunnel = Tunnel::start(stage.login(), forward, PACE).await.expect("nothing to bind");
     release.await;
+    drop(input);
 
     up(&mut tunnel.state(), 1).await;
     let answer = ask_on_node(&stage.node, "hello").await;

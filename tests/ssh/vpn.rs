@@ -3,9 +3,12 @@
 use std::{io, sync::Arc};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use ray_on_golem::yagna::{
-    VpnStream,
-    vpn::{BUFFER, Beat},
+use ray_on_golem::{
+    units::Span,
+    yagna::{
+        VpnStream,
+        vpn::{BUFFER, Beat},
+    },
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -17,7 +20,6 @@ use crate::{
     IP, PATIENCE, Stage,
     daemon::{Conduct, NETWORK, Socket},
 };
-use ray_on_golem::units::Span;
 
 /// A stream, and the daemon's end of it.
 async fn both_ends(stage: &Stage, beat: Beat) -> (VpnStream, Socket) {
@@ -25,7 +27,7 @@ async fn both_ends(stage: &Stage, beat: Beat) -> (VpnStream, Socket) {
     let sender = Arc::new(Mutex::new(sender));
     stage.daemon.change(Conduct::serve(move |socket| {
         let sender = Arc::clone(&sender);
-        async move { sender.lock().await.send(socket).ok().expect("the test waits") }
+        async move { sender.lock().await.send(socket).expect("the test waits") }
     }));
     let vpn = stage.vpn().with_beat(beat);
     let stream = vpn.connect(&NETWORK.into(), IP, 22, PATIENCE).await.expect("a daemon");
@@ -45,14 +47,10 @@ async fn bytes_come_through_in_frames_that_the_daemon_takes() {
     let receive = async {
         let mut received = Vec::new();
         while received.len() < bytes.len() {
-            match socket.next().await.expect("more").expect("a good frame") {
-                Message::Binary(frame) => {
-                    assert!(frame.len() <= 64 << 10, "yagna takes no longer ones");
-                    received.extend_from_slice(&frame);
-                }
-                Message::Ping(_) => {}
-                other => panic!("{other:?}"),
-            }
+            let message = next(&mut socket).await;
+            let Message::Binary(frame) = message else { panic!("{message:?}") };
+            assert!(frame.len() <= 64 << 10, "yagna takes no longer ones");
+            received.extend_from_slice(&frame);
         }
         assert!(received == bytes);
     };
@@ -149,9 +147,9 @@ async fn a_leash_cuts_a_connection_whoever_has_it() {
 /// The next message that is no sign of life.
 async fn next(socket: &mut Socket) -> Message {
     loop {
-        match socket.next().await.expect("more").expect("a good frame") {
-            Message::Ping(_) | Message::Pong(_) => {}
-            other => return other,
+        let message = socket.next().await.expect("more").expect("a good frame");
+        if !matches!(message, Message::Ping(_) | Message::Pong(_)) {
+            return message;
         }
     }
 }
