@@ -1,8 +1,10 @@
 //! Real Ray on two local nodes.
 
-use std::{path::Path, process::Output};
+use std::{path::Path, process::Output, time::Duration};
 
 use golem_sim::nodes::{LocalSetup, NodeSpec};
+
+use tokio::time::timeout;
 
 use crate::lab::{Lab, spec, text};
 
@@ -28,6 +30,9 @@ for node in sorted(ray.nodes(), key=lambda node: node["NodeManagerAddress"]):
 print(*sorted(seen))
 "#;
 
+/// A busy machine starts Ray slowly.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 #[tokio::test]
 async fn tasks_run_on_both_nodes_of_a_cluster() {
     assert!(Path::new(VENV).exists(), "there is no Ray in {VENV}: run `.ci/setup`");
@@ -46,7 +51,7 @@ async fn tasks_run_on_both_nodes_of_a_cluster() {
         login(&lab, 3, &format!("{start} --head --port 6379 --include-dashboard=false")).await;
     let worker = login(&lab, 4, &format!("{start} --address 192.168.0.3:6379")).await;
     let tasks =
-        login(&lab, 3, &format!("cat > tasks.py <<'END'\n{PROGRAM}END\npython tasks.py")).await;
+        login(&lab, 3, &format!("cat > tasks.py <<'END'\n{PROGRAM}END\npython tasks.py 2>&1 | grep -v INFO")).await;
     let status = login(&lab, 3, "ray status").await;
     let module = login(
         &lab,
@@ -72,10 +77,13 @@ async fn tasks_run_on_both_nodes_of_a_cluster() {
 
 /// Runs a line as Ray's own command runner does.
 async fn login(lab: &Lab, number: u8, line: &str) -> Output {
+    let line = format!("true && source ~/.bashrc && export OMP_NUM_THREADS=1 && ({line})");
     let quoted = line.replace('\'', r"'\''");
     let mut command = lab.ssh(number).await;
     command.args(["-tt", "root@127.0.0.1"]).arg(format!("bash --login -c -i '{quoted}'"));
-    let output = command.output().await.expect("ssh is installed");
+    let output = timeout(PATIENCE, command.output()).await;
+    let output =
+        output.unwrap_or_else(|_| panic!("it never ends: {line}")).expect("ssh is installed");
     // A terminal ends its lines as typewriters do.
     Output { stdout: text(&output.stdout).replace('\r', "").into_bytes(), ..output }
 }

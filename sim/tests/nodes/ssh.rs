@@ -108,6 +108,9 @@ async fn a_terminal_is_as_large_as_the_clients_and_follows_it() {
         screen.seen = screen.seen.replace("again-0", "");
     }
     screen.type_in("sleep 1000\n");
+    // A key that interrupts comes after what it interrupts.
+    let sleeps = "grep -l ^sleep /proc/[0-9]*/cmdline";
+    until(async || lab.run("one", sleeps).await.code == 0).await;
     screen.type_in("\u{3}");
     screen.type_in("echo interrupted-$?; exit 3\n");
     screen.wait_for("interrupted-130").await;
@@ -252,10 +255,12 @@ impl Screen {
             let mut terminal = self.terminal.try_clone().expect("a copy");
             let reading = spawn_blocking(move || {
                 let mut chunk = [0; 4096];
-                let count = terminal.read(&mut chunk).expect("it is open");
-                text(&chunk[..count])
+                terminal.read(&mut chunk).map(|count| text(&chunk[..count]))
             });
-            self.seen.push_str(&soon(reading).await.expect("no panic"));
+            match soon(reading).await.expect("no panic") {
+                Ok(words) => self.seen.push_str(&words),
+                Err(error) => panic!("{error}, after {}", self.seen),
+            }
         }
     }
 }
