@@ -15,7 +15,7 @@ const BELOW: &[(&str, &[&str])] = &[
 ];
 
 /// The daemon's and the registry's clients: shell, though they stand in a pure directory.
-const SHELL: &[&str] = &["src/yagna/client.rs"];
+const SHELL: &[&str] = &["src/yagna/client.rs", "src/yagna/vpn.rs"];
 
 const BANS: [&str; 2] = ["clippy::disallowed_methods", "clippy::disallowed_types"];
 
