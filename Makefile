@@ -9,7 +9,7 @@ SCENARIO := fixtures/scenario/documentation-example.yaml
 headline = @printf '\n== %s\n' '$(1)'
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint build check doc bench deny
+.PHONY: help setup demo test lint build check python wheel doc bench deny
 
 help: ## lists the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -41,11 +41,19 @@ doc:
 	$(call headline,documentation)
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 
-check:
+check: python
 	$(call headline,tests)
 	$(CARGO) test --workspace --features planted --locked --no-fail-fast
 	$(call headline,a swarm of drills)
 	$(TARGET)/release/golem-sim swarm --seeds 2000 --require-marks
+
+python: ## the tests of the node provider, with each version of Ray
+	$(call headline,the node provider)
+	python/run-tests
+
+wheel: ## builds the Python package with both programs, and tries it
+	$(call headline,the Python package)
+	python/test-wheel
 
 bench: ## the benchmarks
 	$(CARGO) bench --locked

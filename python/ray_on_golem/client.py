@@ -54,7 +54,7 @@ class Client:
 
         A webserver that was started by hand may have been given a data directory of its own.
         """
-        if webserver.datadir is None or is_on_head():
+        if not webserver.datadir or is_on_head():
             return False
         is_elsewhere = Path(webserver.datadir) != self._own_datadir
         if is_elsewhere and self._token_file == self._own_datadir / TOKEN_FILE_NAME:
@@ -82,16 +82,21 @@ class Client:
         node_config: Mapping[str, Any],
         count: int,
         tags: Mapping[str, str],
+        idempotency_key: str,
     ) -> list[str]:
-        """Asks for nodes and returns their ids at once; they come up by and by."""
+        """Asks for nodes and returns their ids at once; they come up by and by.
+
+        Repeated with the same key, it returns the same nodes.
+        """
         body = {
             "provider_parameters": parameters,
             "node_config": node_config,
             "count": count,
             "tags": tags,
+            "idempotency_key": idempotency_key,
         }
         what = "Couldn't request nodes"
-        answer = self._post("request_nodes", body, what, is_idempotent=False)
+        answer = self._post("request_nodes", body, what)
         return [str(node_id) for node_id in _field(answer, "requested_nodes", what)]
 
     def terminate(self, node_id: str) -> None:
@@ -137,7 +142,6 @@ class Client:
         try:
             return self._transport.request("POST", path, body, **options)
         except AccessError:
-            # Refused is not executed, so that even what is not idempotent can be sent again.
             with self._token_lock:
                 refused, self._token = self._token, None
             self._authorization()

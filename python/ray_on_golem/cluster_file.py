@@ -49,6 +49,8 @@ PARAMETERS: Keys = {
     "payment_network": None,
     "payment_driver": None,
     "total_budget": None,
+    "max_glm_per_hour": None,
+    "autostop": {"idle_minutes": None, "at": None},
     "node_config": NODE_CONFIG,
     # Copies of `auth`, which `ray up` puts there for the webserver.
     "ssh_user": None,

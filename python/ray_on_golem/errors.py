@@ -29,12 +29,4 @@ class AccessError(WebserverError):
 
 
 class ConnectionFailed(RayOnGolemError):
-    """There was no answer.
-
-    `was_sent` tells whether the webserver may have read the request all the same. Only what was certainly not sent can
-    be repeated without thinking about what it does.
-    """
-
-    def __init__(self, message: str, was_sent: bool) -> None:
-        super().__init__(message)
-        self.was_sent = was_sent
+    """There was no answer; the webserver may have read the request all the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import string
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,26 @@ def token_file(own_datadir: Path, environment: Mapping[str, str] = os.environ) -
     if named:
         return Path(named).expanduser()
     return HEAD_TOKEN_FILE if is_on_head(environment) else own_datadir / TOKEN_FILE_NAME
+
+
+def known_hosts(datadir_of_webserver: Path, cluster_name: str) -> Path:
+    """The file with the host keys of a cluster's nodes, by the name that the webserver gives it."""
+    plain = "-_" + string.ascii_letters + string.digits
+    name = "".join(
+        character if character in plain else "".join(f"%{byte:02X}" for byte in character.encode())
+        for character in cluster_name
+    )
+    return datadir_of_webserver / "known_hosts" / name
+
+
+def is_pinned(file: Path, node_id: str, address: str | None) -> bool:
+    """Whether the file has the host key of a node; the webserver writes it when it has first been there."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    words = [line.split() for line in lines]
+    return any(len(line) == 4 and line[0] == address and line[3] == node_id for line in words)
 
 
 def read_token(file: Path) -> str | None:

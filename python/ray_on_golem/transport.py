@@ -1,7 +1,8 @@
 """One HTTP request, one JSON answer.
 
-Connections are kept, one for each thread, since Ray calls from many threads and asks a lot. A request is repeated once
-after the connection broke, but only if to do it twice is the same as to do it once.
+Connections are kept, one for each thread, since Ray calls from many threads and asks a lot. A kept connection may have
+been closed by the other side, and then nobody can tell whether the request was read. Each request of the interface is
+made so that to do it twice is the same as to do it once, and a broken one is repeated once.
 """
 
 from __future__ import annotations
@@ -39,23 +40,17 @@ class Transport:
         body: Mapping[str, Any] | None = None,
         *,
         seconds: float = ANSWER_SECONDS,
-        is_idempotent: bool = True,
     ) -> dict[str, Any]:
         """Sends a request and returns the JSON object that comes back.
-
-        What is not idempotent goes over a new connection: one that was kept may have been closed by the other side, and
-        then nobody can tell whether the request was read.
 
         Raises `ConnectionFailed` without an answer, `AccessError` if the token is refused, and `WebserverError` for every
         other answer than success.
         """
         text = None if body is None else json.dumps(body).encode()
-        if not is_idempotent:
-            self._drop()
         try:
             status, answer = self._exchange(method, path, text, seconds)
         except ConnectionFailed as failure:
-            if not is_idempotent or isinstance(failure.__cause__, socket.timeout):
+            if isinstance(failure.__cause__, socket.timeout):
                 raise
             status, answer = self._exchange(method, path, text, seconds)
         return _read(path, status, answer)
@@ -71,11 +66,11 @@ class Transport:
         except socket.timeout as error:
             self._drop()
             reason = f"The webserver on {self.url} did not answer `{path}` within {seconds:g} seconds"
-            raise ConnectionFailed(reason, was_sent=True) from error
+            raise ConnectionFailed(reason) from error
         except (OSError, http.client.HTTPException) as error:
             self._drop()
             reason = f"The webserver on {self.url} broke off at `{path}` ({_why(error)})"
-            raise ConnectionFailed(reason, was_sent=True) from error
+            raise ConnectionFailed(reason) from error
         if response.will_close:
             self._drop()
         return response.status, answer
@@ -90,7 +85,7 @@ class Transport:
             connection.connect()
         except OSError as error:
             reason = f"No webserver answers on {self.url} ({_why(error)})"
-            raise ConnectionFailed(reason, was_sent=False) from error
+            raise ConnectionFailed(reason) from error
         self._kept.connection = connection
         self._kept.process = os.getpid()
         return connection

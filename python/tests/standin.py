@@ -29,6 +29,8 @@ PROVIDER_KEYS = {
     "payment_network",
     "payment_driver",
     "total_budget",
+    "max_glm_per_hour",
+    "autostop",
     "node_config",
     "ssh_private_key",
     "ssh_user",
@@ -58,6 +60,7 @@ class StandIn:
     clusters: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     connections: int = 0
+    answered: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
@@ -121,6 +124,8 @@ class StandIn:
         if unknown or not body["node_config"].get("demand"):
             raise Refused(f"provider_parameters: unknown {sorted(unknown)}, or no demand")
         cluster = self.clusters.setdefault(body["cluster_name"], {})
+        if body["idempotency_key"] in self.answered:
+            return self.answered[body["idempotency_key"]]
         added = [f"node{len(cluster) + index}" for index in range(body["count"])]
         for node_id in added:
             cluster[node_id] = {
@@ -131,6 +136,7 @@ class StandIn:
                 "internal_ip": None,
                 "ssh_proxy_command": None,
             }
+        self.answered[body["idempotency_key"]] = {"requested_nodes": added}
         return {"requested_nodes": added}
 
     def answer_cluster_data(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -227,6 +233,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(200, standin.answer(self.path, body))
             except Refused as error:
                 self.send(400, {"error": str(error)})
+            except ConnectionError:
+                self.close_connection = True
             except AttributeError:
                 self.send(404, {"error": "not found"})
 

@@ -14,7 +14,6 @@ from ray_on_golem.errors import AccessError, WebserverError
 from ray_on_golem.messages import Wallet
 
 from .standin import serving
-from .test_transport import broken
 
 NODE_CONFIG = {"demand": {"image_tag": "golem/ray-on-golem:x"}}
 
@@ -38,7 +37,7 @@ class ClientTest(unittest.TestCase):
 
     def test_life_of_a_node(self) -> None:
         self.assertEqual(self.client.nodes(), {})
-        self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 1, {"a": "b"}), ["node0"])
+        self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 1, {"a": "b"}, "key"), ["node0"])
         self.assertEqual(self.client.nodes()["node0"].state, "pending")
         self.assertIsNone(self.client.ssh_proxy_command("node0"))
         node = self.client.nodes()["node0"]
@@ -55,14 +54,11 @@ class ClientTest(unittest.TestCase):
 
         self.assertEqual(str(caught.exception), "Couldn't terminate node node7: 400: Cluster with given name not found")
 
-    def test_request_for_nodes_is_not_repeated(self) -> None:
-        self.standin.meddle = broken(1)
+    def test_request_that_is_repeated_gives_the_same_nodes(self) -> None:
+        first = self.client.request_nodes({}, NODE_CONFIG, 2, {}, "key")
 
-        with self.assertRaises(Exception) as caught:
-            self.client.request_nodes({}, NODE_CONFIG, 1, {})
-
-        self.assertTrue(caught.exception.was_sent)
-        self.assertEqual(self.standin.clusters, {})
+        self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 2, {}, "key"), first)
+        self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 1, {}, "other"), ["node2"])
 
     def test_token_is_read_from_the_data_directory(self) -> None:
         self.standin.token = "secret"
@@ -86,7 +82,7 @@ class ClientTest(unittest.TestCase):
         self.standin.token = "new"
         self.put_token("new", self.datadir)
 
-        self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 2, {}), ["node0", "node1"])
+        self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 2, {}, "key"), ["node0", "node1"])
 
     def test_token_is_looked_for_where_the_webserver_keeps_it(self) -> None:
         self.standin.token = "secret"
@@ -97,6 +93,11 @@ class ClientTest(unittest.TestCase):
 
         self.assertTrue(client.use_datadir_of(client.info()))
         self.assertEqual(client.nodes(), {})
+
+    def test_webserver_that_does_not_trust_us_tells_no_datadir(self) -> None:
+        self.standin.datadir = ""
+
+        self.assertFalse(self.client.use_datadir_of(self.client.info()))
 
     def test_missing_token_is_explained(self) -> None:
         self.standin.token = "secret"
@@ -131,7 +132,7 @@ class ClientTest(unittest.TestCase):
         for call in (
             self.client.nodes,
             lambda: self.client.ssh_proxy_command("node0"),
-            lambda: self.client.request_nodes({}, {}, 1, {}),
+            lambda: self.client.request_nodes({}, {}, 1, {}, "key"),
         ):
             with self.assertRaises(WebserverError):
                 call()

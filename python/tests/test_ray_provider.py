@@ -6,6 +6,7 @@ import shlex
 import threading
 import time
 import unittest
+from typing import Any
 from unittest import mock
 
 from .ray_support import CLUSTERS, HEAD, HEAD_TAGS, NODE_CONFIG, RayTestCase, fresh_for, needs_ray, printed
@@ -48,6 +49,7 @@ class UserMachineTest(RayTestCase):
 
         (body,) = self.standin.bodies("/request_nodes")
         parameters = body.pop("provider_parameters")
+        self.assertRegex(body.pop("idempotency_key"), "^[0-9a-f]{32}$")
         self.assertEqual(body, {"cluster_name": "demo", "node_config": NODE_CONFIG, "count": 2, "tags": HEAD_TAGS})
         self.assertEqual(parameters["payment_network"], "polygon")
         self.assertEqual(parameters["payment_driver"], "erc20")
@@ -92,14 +94,22 @@ class UserMachineTest(RayTestCase):
 
         self.assertIn("Couldn't request nodes: 400: provider_parameters: unknown [], or no demand", lines)
 
-    def test_request_that_may_have_landed_is_not_repeated(self) -> None:
+    def test_request_whose_answer_is_lost_starts_no_second_node(self) -> None:
         provider = self.provider()
-        self.standin.meddle = lambda path: broken(1)(path) if path == "/request_nodes" else None
+        answer = self.standin.answer_request_nodes
+        lose = broken(3)
 
-        with self.assertRaisesRegex(Exception, "Nodes may have been started all the same"):
-            provider.create_node(NODE_CONFIG, HEAD_TAGS, 1)
+        def loses(body: dict[str, Any]) -> dict[str, Any]:
+            answered = answer(body)
+            lose("")
+            return answered
 
-        self.assertEqual(self.standin.bodies("/request_nodes"), [])
+        self.standin.answer_request_nodes = loses
+        created = provider.create_node(NODE_CONFIG, HEAD_TAGS, 1)
+
+        self.assertEqual(created, {"node0": {}})
+        self.assertEqual(len(self.standin.bodies("/request_nodes")), 4)
+        self.assertEqual(list(self.standin.clusters["demo"]), ["node0"])
 
     def test_empty_wallet_is_told_before_anything_is_asked_for(self) -> None:
         self.standin.wallet = {"amount": "0"}
@@ -156,7 +166,7 @@ class UserMachineTest(RayTestCase):
 
         self.assertEqual(type(caught.exception).__name__, "ClickException")
         self.assertRegex(
-            "\n".join(lines), r"see `.*/data/webserver_debug.log` for what became of it, and start it again"
+            "\n".join(lines), r"see `/nonexistent/webserver_debug.log` for what became of it, and start it again"
         )
 
     def test_webserver_that_comes_back_is_waited_for(self) -> None:
@@ -368,6 +378,21 @@ class CommandRunnerTest(RayTestCase):
             self.assertEqual(self.option(command, "ServerAliveInterval"), "30")
             self.assertEqual(self.option(command, "ServerAliveCountMax"), "10")
             self.assertEqual(self.option(command, "PasswordAuthentication"), "no")
+
+    def test_host_key_is_checked_once_it_is_known(self) -> None:
+        self.standin.datadir = str(self.directory)
+        runner = self.runner(self.provider_of({}))
+        with printed():
+            runner.run("uptime")
+            known_hosts = self.directory / "known_hosts" / "demo"
+            known_hosts.parent.mkdir()
+            known_hosts.write_text("192.168.0.3 ssh-ed25519 AAAA node0\n")
+            runner.run("uptime")
+
+        unknown, known = self.commands()
+        self.assertEqual(self.option(unknown, "StrictHostKeyChecking"), "no")
+        self.assertEqual(self.option(known, "StrictHostKeyChecking"), "yes")
+        self.assertEqual(self.option(known, "UserKnownHostsFile"), str(known_hosts))
 
     def test_on_a_head_ssh_is_direct(self) -> None:
         provider = self.provider_of({})

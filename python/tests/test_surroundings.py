@@ -43,6 +43,18 @@ class SurroundingsTest(unittest.TestCase):
             file.write_bytes(b"\xff")
             self.assertIsNone(surroundings.read_token(file))
 
+    def test_host_key_of_a_node_is_pinned_once_it_is_known(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            file = surroundings.known_hosts(Path(directory), "golem.ü-1")
+            self.assertEqual(file.relative_to(directory), Path("known_hosts/golem%2E%C3%BC-1"))
+            self.assertFalse(surroundings.is_pinned(file, "node0", "192.168.0.3"))
+            file.parent.mkdir()
+            file.write_text("192.168.0.3 ssh-ed25519 AAAA node0\n\n192.168.0.4 ssh-ed25519 AAAA node1\n")
+            self.assertTrue(surroundings.is_pinned(file, "node0", "192.168.0.3"))
+            # The address was another node's before.
+            self.assertFalse(surroundings.is_pinned(file, "node2", "192.168.0.4"))
+            self.assertFalse(surroundings.is_pinned(file, "node0", None))
+
 
 class SshKeyTest(unittest.TestCase):
     def setUp(self) -> None:

@@ -11,6 +11,8 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable
 
 from ray.autoscaler._private.cli_logger import cf, cli_logger
@@ -27,6 +29,14 @@ RSYNC_FLAGS = ["-avz", "--no-o", "--no-g", "-v", "--stats", "--progress"]
 RESOURCES_VARIABLE = "RAY_OVERRIDE_RESOURCES"
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a node is reached: through which command, and with which host keys if its own is known."""
+
+    proxy_command: str
+    known_hosts: Path | None
+
+
 class GolemCommandRunner(SSHCommandRunner):
     """Ray's ssh runner with Golem's way to a node.
 
@@ -36,12 +46,12 @@ class GolemCommandRunner(SSHCommandRunner):
     def __init__(
         self,
         *,
-        find_proxy: Callable[[], str] | None,
+        find_way: Callable[[], Way] | None,
         planned_only: Callable[[], list[str]],
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self._find_proxy = find_proxy
+        self._find = find_way
         self._planned_only = planned_only
         self.ssh_proxy_command = None
         self.ssh_control_path = _control_path(self.ssh_control_path, self.node_id)
@@ -104,11 +114,13 @@ class GolemCommandRunner(SSHCommandRunner):
         return f"{self.ssh_user}@{self.ssh_ip}"
 
     def _find_way(self) -> None:
-        if self._find_proxy is not None:
-            self.ssh_proxy_command = self._find_proxy()
-            self._set_options()
+        if self._find is not None:
+            way = self._find()
+            self.ssh_proxy_command = way.proxy_command
+            self._set_options(way.known_hosts)
 
-    def _set_options(self) -> None:
+    def _set_options(self, known_hosts: Path | None = None) -> None:
+        pinned = {"StrictHostKeyChecking": "yes", "UserKnownHostsFile": known_hosts} if known_hosts else {}
         self.ssh_options = SSHOptions(
             self.ssh_private_key,
             self.ssh_control_path,
@@ -117,6 +129,7 @@ class GolemCommandRunner(SSHCommandRunner):
             ServerAliveCountMax=ALIVE_TRIES,
             # A wrong key is an error, not a reason to ask for a password that nobody knows.
             PasswordAuthentication="no",
+            **pinned,
         )
 
     def _without_planned(self, variables: dict[str, object] | None) -> dict[str, object] | None:

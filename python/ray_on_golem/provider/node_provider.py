@@ -6,6 +6,7 @@ import copy
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, TypeVar
@@ -21,7 +22,7 @@ from ..client import Client
 from ..errors import ConnectionFailed, RayOnGolemError, WebserverError
 from ..messages import Node, WebserverInfo
 from ..snapshot import Nodes, Snapshot
-from .command_runner import GolemCommandRunner
+from .command_runner import GolemCommandRunner, Way
 from .launch import Launch, look_into_wallet
 from .log import HeadLog, TerminalLog, Titled
 
@@ -52,6 +53,7 @@ class GolemNodeProvider(NodeProvider):
         self._log = HeadLog() if self._is_head else TerminalLog()
         self._parameters = cluster_file.with_defaults(provider_config.get("parameters") or {})
         self._client = _client(self._parameters, cluster_name)
+        self._datadir = surroundings.datadir(self._parameters)
         self._snapshot = Snapshot(self._fetch, self._observe)
         self._terminating: set[str] = set()
         self._terminating_lock = threading.Lock()
@@ -185,7 +187,7 @@ class GolemNodeProvider(NodeProvider):
             cluster_name=cluster_name,
             process_runner=process_runner,
             use_internal_ip=use_internal_ip,
-            find_proxy=None if self._is_head else lambda: self._proxy(node_id),
+            find_way=None if self._is_head else lambda: self._way(node_id),
             planned_only=lambda: self._planned_only(node_id),
         )
 
@@ -196,6 +198,8 @@ class GolemNodeProvider(NodeProvider):
             _ensure_key(self._client, self._parameters)
         except RayOnGolemError as error:
             self._log.abort(error)
+        if info.datadir:
+            self._datadir = Path(info.datadir)
         if info.warnings:
             with self._log.group("Server warnings:"):
                 for warning in info.warnings:
@@ -208,21 +212,18 @@ class GolemNodeProvider(NodeProvider):
 
     def _create_from_head(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
         try:
-            # What asks for nodes is never repeated, so that it is only sent to a webserver that has just answered.
-            self._patiently(self._client.info)
             node_ids = self._request(node_config, tags, count)
         except RayOnGolemError as error:
             raise NodeLaunchException("Golem", str(error), sys.exc_info()) from error
         return {node_id: {} for node_id in node_ids}
 
     def _request(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> list[str]:
+        # By its key, a request whose answer was lost is known when it is repeated.
+        key = uuid.uuid4().hex
         try:
-            node_ids = self._client.request_nodes(self._parameters, node_config, count, tags)
-        except ConnectionFailed as failure:
-            if failure.was_sent:
-                hint = "Nodes may have been started all the same: look at `ray-on-golem status`"
-                raise RayOnGolemError(f"{failure}. {hint}") from failure
-            raise
+            node_ids = self._patiently(
+                lambda: self._client.request_nodes(self._parameters, node_config, count, tags, key)
+            )
         finally:
             self._snapshot.invalidate()
         # A new cluster of the same name may count its nodes from the beginning.
@@ -244,13 +245,14 @@ class GolemNodeProvider(NodeProvider):
         finally:
             self._snapshot.invalidate()
 
-    def _proxy(self, node_id: str) -> str:
-        """The command that leads to the node."""
-        known = self._node(node_id).ssh_proxy_command or self._client.ssh_proxy_command(node_id)
-        if known is None:
-            node = self._node(node_id)
+    def _way(self, node_id: str) -> Way:
+        """How ssh gets to the node."""
+        node = self._node(node_id)
+        proxy = node.ssh_proxy_command or self._client.ssh_proxy_command(node_id)
+        if proxy is None:
             raise RayOnGolemError(f"{node_id} is {node.state}, ssh does not reach it: {node.last_words}")
-        return known
+        known_hosts = surroundings.known_hosts(self._datadir, self.cluster_name)
+        return Way(proxy, known_hosts if surroundings.is_pinned(known_hosts, node_id, node.internal_ip) else None)
 
     def _planned_only(self, node_id: str) -> list[str]:
         node_type = self._node(node_id).tags.get(TAG_RAY_USER_NODE_TYPE, "")
@@ -301,7 +303,7 @@ class GolemNodeProvider(NodeProvider):
             except ConnectionFailed as failure:
                 now = time.monotonic()
                 if now - started >= seconds:
-                    raise ConnectionFailed(f"{failure}; {self._where_to_look()}", failure.was_sent) from failure
+                    raise ConnectionFailed(f"{failure}; {self._where_to_look()}") from failure
                 if said_at == started or now - said_at >= SAY_SECONDS:
                     self._log.warning(f"{failure}; waiting for it to come back")
                     said_at = now
@@ -310,7 +312,7 @@ class GolemNodeProvider(NodeProvider):
     def _where_to_look(self) -> str:
         if self._is_head:
             return "the tunnel to the machine that `ray up` ran on is broken, or its webserver has ended"
-        log = surroundings.datadir(self._parameters) / webserver.LOG_NAME
+        log = self._datadir / webserver.LOG_NAME
         return f"see `{log}` for what became of it, and start it again with `ray-on-golem start`"
 
 
