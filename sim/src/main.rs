@@ -9,6 +9,7 @@ mod exit;
 mod service;
 
 use golem_sim::{
+    nodes::Inside,
     plan,
     scenario::Scenario,
     world::{Setup, World},
@@ -76,6 +77,8 @@ enum Command {
         #[command(flatten)]
         source: drills::Source,
     },
+    #[command(flatten)]
+    Inside(Inside),
 }
 
 fn main() -> ExitCode {
@@ -91,6 +94,13 @@ fn main() -> ExitCode {
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
         Command::Replay { source } => drills::run(&source, drills::Trace::Short, &mut printer),
         Command::Shrink { source } => drills::make_small(&source, &mut printer),
+        Command::Inside(process) => match process.run() {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(CliError::Environment {
+                what: format!("a process of a local node: {error}"),
+                hint: "it is started by `golem-sim serve`, not by hand".to_owned(),
+            }),
+        },
     };
     match result {
         Ok(code) => code,

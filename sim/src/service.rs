@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use golem_sim::serve::{Keys, Options, ServeError, Server};
+use clap::{Args, ValueEnum};
+use golem_sim::{
+    nodes::LocalSetup,
+    serve::{Keys, Nodes, Options, ServeError, Server},
+};
 use ray_on_golem::{
     cli::{error::CliError, printer::Printer},
     core::rng::Seed,
@@ -31,17 +34,38 @@ pub(crate) struct ServeArgs {
     /// The app-key that is let in; a random one by default
     #[arg(long, env = "YAGNA_AUTOCONF_APPKEY", hide_env_values = true)]
     appkey: Option<String>,
+    /// What an activity is
+    #[arg(long, value_enum, default_value_t = NodesKind::None)]
+    nodes: NodesKind,
+    /// A virtual environment of Python that comes first in the search path of local nodes
+    #[arg(long, value_name = "DIR")]
+    node_venv: Option<PathBuf>,
+}
+
+/// What an activity is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NodesKind {
+    /// An ssh server answers, and every command succeeds; nothing runs
+    None,
+    /// A real node on this host, in namespaces of its own
+    Local,
 }
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) fn serve(args: ServeArgs, printer: &mut Printer) -> Result<(), CliError> {
-    let ServeArgs { scenario, port, seed, haste, appkey } = args;
+    let ServeArgs { scenario, port, seed, haste, appkey, nodes, node_venv } = args;
     let options = Options {
         scenario: super::read(scenario)?,
         seed: Seed::new(seed),
         haste,
         port,
         keys: keys(appkey)?,
+        nodes: match nodes {
+            NodesKind::None => Nodes::Virtual,
+            NodesKind::Local => {
+                Nodes::Local(Box::new(LocalSetup { venv: node_venv, ..LocalSetup::default() }))
+            }
+        },
     };
     run(options, printer)
 }
@@ -52,7 +76,7 @@ pub(crate) fn run(options: Options, printer: &mut Printer) -> Result<(), CliErro
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
-        let server = Server::start(options).map_err(environment)?;
+        let server = Server::start(options).await.map_err(environment)?;
         let (url, key) = (server.url(), server.keys().first());
         printer.line(&format!("YAGNA_API_URL={url} YAGNA_APPKEY={key}"))?;
         tokio::select! {
@@ -72,7 +96,13 @@ fn keys(given: Option<String>) -> Result<Keys, CliError> {
 }
 
 fn environment(error: ServeError) -> CliError {
-    let hint = "`golem-sim serve --port 0` finds a free one".to_owned();
+    let hint = match &error {
+        ServeError::PortTaken { .. } | ServeError::Listen { .. } => {
+            "`golem-sim serve --port 0` finds a free one"
+        }
+        ServeError::Nodes(_) => "`golem-sim serve --nodes none` needs nothing of the host",
+    };
+    let hint = hint.to_owned();
     let mut what = error.to_string();
     if let Some(cause) = std::error::Error::source(&error) {
         what = format!("{what}: {cause}");

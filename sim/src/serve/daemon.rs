@@ -15,13 +15,13 @@ use ray_on_golem::{
     units::{Span, Timestamp},
     yagna::{Endpoint, Request, Status},
 };
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::document::{self, Patches};
 use crate::{
     fault::{Fate, Faults, Outage, OutageKind},
     scenario::Scenario,
-    yagna::{Refusal, Reply, RequestNo, SimYagna},
+    yagna::{Errand, Outcome, Refusal, Reply, RequestNo, SimYagna, errand::CommandPlace},
 };
 
 /// So many calls are remembered for `/sim/trace`.
@@ -92,6 +92,8 @@ pub(super) struct Inner {
     outage: Option<OutageKind>,
     lives: u64,
     is_over: bool,
+    /// Whoever carries out what activities ask for.
+    host: mpsc::UnboundedSender<Errand>,
 }
 
 struct Waiter {
@@ -108,10 +110,17 @@ struct Ticket<'a> {
 }
 
 impl Daemon {
-    pub(super) fn new(scenario: &Scenario, seed: Seed) -> Self {
+    /// A daemon, and what its activities ask for.
+    pub(super) fn new(
+        scenario: &Scenario,
+        seed: Seed,
+    ) -> (Self, mpsc::UnboundedReceiver<Errand>) {
         let now = clock();
+        let (host, errands) = mpsc::unbounded_channel();
+        let mut yagna = SimYagna::new(scenario, seed, now);
+        yagna.host_outside();
         let inner = Inner {
-            yagna: SimYagna::new(scenario, seed, now),
+            yagna,
             faults: scenario.faults.clone(),
             trace: VecDeque::new(),
             started: now,
@@ -124,8 +133,10 @@ impl Daemon {
             outage: None,
             lives: 0,
             is_over: false,
+            host,
         };
-        Self { inner: Mutex::new(inner), wake: Notify::new(), life: watch::Sender::new(Life::Up(0)) }
+        let life = watch::Sender::new(Life::Up(0));
+        (Self { inner: Mutex::new(inner), wake: Notify::new(), life }, errands)
     }
 
     /// Makes one call.
@@ -200,6 +211,21 @@ impl Daemon {
             let mut inner = self.look();
             let at = inner.now.since(inner.started);
             inner.faults.outages.push(Outage { at, lasts, kind });
+            inner.advance();
+            let life = inner.life();
+            self.life.send_if_modified(|now| std::mem::replace(now, life) != life);
+        }
+        self.wake.notify_one();
+    }
+
+    /// A command of an activity was carried out.
+    pub(super) fn errand_done(&self, command: &CommandPlace, outcome: Outcome) {
+        {
+            let mut inner = self.look();
+            let now = inner.now;
+            inner.yagna.elapse(now);
+            inner.yagna.errand_done(now, command, outcome);
+            inner.deliver();
         }
         self.wake.notify_one();
     }
@@ -276,6 +302,10 @@ impl Inner {
     }
 
     fn deliver(&mut self) {
+        while let Some(errand) = self.yagna.poll_errand() {
+            // At the end nobody carries out anything any more.
+            let _ = self.host.send(errand);
+        }
         while let Some((number, reply)) = self.yagna.poll_reply() {
             let Some(Waiter { to, began, endpoint }) = self.waiters.remove(&number) else {
                 continue;

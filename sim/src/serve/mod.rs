@@ -12,6 +12,7 @@ mod api;
 mod connection;
 mod daemon;
 mod document;
+mod host;
 mod keys;
 mod market;
 mod net;
@@ -34,8 +35,12 @@ use tokio::task::JoinHandle;
 
 pub use keys::Keys;
 
-use crate::scenario::Scenario;
+use crate::{
+    nodes::{LocalSetup, NodeError, NodeHost},
+    scenario::Scenario,
+};
 use daemon::Daemon;
+use host::Substance;
 
 /// Open connections get this long to finish what they do, at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -56,6 +61,17 @@ pub struct Options {
     pub port: u16,
     /// Who may ask.
     pub keys: Keys,
+    /// What activities are.
+    pub nodes: Nodes,
+}
+
+/// What an activity is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    /// It pretends: an ssh server answers, and every command succeeds.
+    Virtual,
+    /// It is a real node on this host.
+    Local(Box<LocalSetup>),
 }
 
 /// Why nothing is served.
@@ -76,6 +92,9 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// This host does not let us make nodes.
+    #[error("cannot make nodes on this host: {0}")]
+    Nodes(#[from] NodeError),
 }
 
 /// A server that runs; it ends when this is dropped, and gracefully by [`Self::end`].
@@ -83,7 +102,9 @@ pub enum ServeError {
 pub struct Server {
     address: SocketAddr,
     state: Arc<State>,
+    host: NodeHost,
     clock: JoinHandle<()>,
+    hosting: JoinHandle<()>,
     doors: JoinHandle<()>,
 }
 
@@ -91,6 +112,7 @@ pub struct Server {
 #[derive(Debug)]
 struct State {
     daemon: Arc<Daemon>,
+    host: NodeHost,
     keys: Keys,
     scans: market::Scans,
     /// Platforms whose wallet was opened by hand.
@@ -118,28 +140,36 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If the port cannot be had.
+    /// If the port cannot be had, or the host does not let us make nodes.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn start(options: Options) -> Result<Self, ServeError> {
-        let Options { mut scenario, seed, haste, port, keys } = options;
+    pub async fn start(options: Options) -> Result<Self, ServeError> {
+        let Options { mut scenario, seed, haste, port, keys, nodes } = options;
         let listener = listen(port)?;
         let address = listener
             .local_addr()
             .map_err(|source| ServeError::Listen { port, source })?;
         scenario.hasten(haste);
-        let daemon = Arc::new(Daemon::new(&scenario, seed));
+        let (host, substance) = match nodes {
+            Nodes::Virtual => (NodeHost::virtual_nodes(), Substance::Virtual),
+            Nodes::Local(setup) => (NodeHost::local_nodes(*setup).await?, Substance::Real),
+        };
+        let (daemon, errands) = Daemon::new(&scenario, seed);
+        let daemon = Arc::new(daemon);
+        let hosting = host::carry_out(Arc::clone(&daemon), host.clone(), substance, errands);
+        let hosting = tokio::spawn(hosting);
         let clock = tokio::spawn(Arc::clone(&daemon).keep_time());
         let state = Arc::new(State {
             daemon,
+            host: host.clone(),
             keys,
             scans: market::Scans::default(),
             opened: Mutex::default(),
         });
         let doors = tokio::spawn(connection::accept(listener, address, Arc::clone(&state)));
-        Ok(Self { address, state, clock, doors })
+        Ok(Self { address, state, host, clock, hosting, doors })
     }
 
     /// The address of the API.
@@ -158,12 +188,15 @@ impl Server {
     pub async fn end(mut self) {
         self.state.daemon.close();
         let _ = tokio::time::timeout(GRACE, &mut self.doors).await;
+        self.hosting.abort();
+        self.host.end().await;
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.doors.abort();
+        self.hosting.abort();
         self.clock.abort();
     }
 }

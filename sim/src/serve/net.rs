@@ -1,22 +1,46 @@
 //! The API of private networks beyond our vocabulary: members, addresses, and the websocket.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
+    extract::{
+        FromRequestParts,
+        ws::{Message, WebSocket, WebSocketUpgrade},
+    },
     http::{Method, Response, request::Parts},
+    response::IntoResponse,
+};
+use bytes::BytesMut;
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
 };
 use ray_on_golem::yagna::wire;
 use serde_json::{Value, json};
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    sync::watch,
+};
+
 use super::{
     State,
     api::{Ask, plain},
+    daemon::Life,
     reply,
 };
+use crate::{fault::OutageKind, nodes::Wire};
 
 /// A place that does not answer is given up after this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// A client that sends nothing, not even what answers a ping, is dropped after this time.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// The most that is sent in one frame.
+const FRAME_LENGTH: usize = 16 << 10;
+/// The most that is taken in one message.
+const MESSAGE_MAX: usize = 1 << 20;
 
 /// Where a websocket is to lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,14 +107,136 @@ pub(super) fn socket_place(parts: &Parts) -> Option<Place> {
     })
 }
 
-/// Connects to a node, and passes what is sent to it and what comes from it.
-pub(super) async fn connect(state: Arc<State>, _: &mut Parts, place: Place) -> Response<Body> {
-    let is_there = state.daemon.look().yagna.network(&place.network).is_some();
+/// Connects to a node, and passes on what is sent to it and what comes from it.
+pub(super) async fn connect(state: Arc<State>, parts: &mut Parts, place: Place) -> Response<Body> {
+    let Place { network, ip, port } = place;
+    let (is_there, is_silent) = {
+        let inner = state.daemon.look();
+        (inner.yagna.network(&network).is_some(), inner.outage() == Some(OutageKind::Hang))
+    };
+    if is_silent {
+        return reply::silent().await;
+    }
     if !is_there {
         return reply::empty(403);
     }
-    tokio::time::sleep(CONNECT_TIMEOUT).await;
-    reply::empty(504)
+    let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
+    let connecting = state.host.connect(&network, ip, port);
+    let wire = match tokio::time::timeout_at(deadline, connecting).await {
+        Ok(Ok(wire)) => wire,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            return reply::message(400, &format!("Connection to {ip}:{port} refused"));
+        }
+        Ok(Err(_)) | Err(_) => {
+            // Nobody is there to say that nobody is there.
+            tokio::time::sleep_until(deadline).await;
+            return reply::empty(504);
+        }
+    };
+    let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
+        Ok(upgrade) => upgrade.max_message_size(MESSAGE_MAX),
+        Err(rejection) => return rejection.into_response(),
+    };
+    let life = state.daemon.life();
+    upgrade.on_upgrade(move |socket| pass(socket, wire, state, network, life))
+}
+
+/// Passes bytes both ways until one side ends, the network is removed, or the daemon ends.
+async fn pass(
+    socket: WebSocket,
+    wire: Box<dyn Wire>,
+    state: Arc<State>,
+    network: String,
+    mut life: watch::Receiver<Life>,
+) {
+    let (to_client, from_client) = socket.split();
+    let (from_node, to_node) = tokio::io::split(wire);
+    let (alive, heard) = watch::channel(());
+    let present = *life.borrow();
+    let gone = async {
+        loop {
+            let nap = tokio::time::sleep(PING_EVERY);
+            tokio::select! {
+                changed = life.changed() => {
+                    if changed.is_err() || *life.borrow() != present {
+                        return;
+                    }
+                }
+                () = nap => {
+                    if state.daemon.look().yagna.network(&network).is_none() {
+                        return;
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = upstream(from_client, to_node, alive) => {}
+        () = downstream(from_node, to_client, heard) => {}
+        () = gone => {}
+    }
+}
+
+/// From the client to the node.
+async fn upstream(
+    mut client: SplitStream<WebSocket>,
+    mut node: WriteHalf<Box<dyn Wire>>,
+    alive: watch::Sender<()>,
+) {
+    while let Some(Ok(message)) = client.next().await {
+        // Whoever sends anything is there.
+        let _ = alive.send(());
+        let written = match message {
+            Message::Binary(bytes) => node.write_all(&bytes).await,
+            Message::Text(text) => node.write_all(text.as_bytes()).await,
+            Message::Ping(_) | Message::Pong(_) => Ok(()),
+            Message::Close(_) => return,
+        };
+        if written.is_err() || node.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// From the node to the client, with pings. A client that is silent for too long is dropped.
+async fn downstream(
+    mut node: ReadHalf<Box<dyn Wire>>,
+    mut client: SplitSink<WebSocket, Message>,
+    mut heard: watch::Receiver<()>,
+) {
+    let mut buffer = BytesMut::with_capacity(FRAME_LENGTH);
+    let mut pings = tokio::time::interval(PING_EVERY);
+    pings.tick().await;
+    let mut last_heard = tokio::time::Instant::now();
+    loop {
+        buffer.reserve(FRAME_LENGTH);
+        let message = tokio::select! {
+            read = node.read_buf(&mut buffer) => match read {
+                Ok(1..) => Message::Binary(buffer.split().freeze()),
+                Ok(0) | Err(_) => {
+                    // The client learns that the node has closed.
+                    let _ = client.send(Message::Close(None)).await;
+                    return;
+                }
+            },
+            changed = heard.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                last_heard = tokio::time::Instant::now();
+                continue;
+            }
+            _ = pings.tick() => {
+                if last_heard.elapsed() > SILENCE_MAX {
+                    return;
+                }
+                Message::Ping(Bytes::new())
+            }
+        };
+        if client.send(message).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Our own address is the first of its network, and there already.
