@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use golem_sim::{
+    serve::{Keys, Options, Server},
     world::BEGINNING,
     yagna::{RequestNo, SimYagna},
 };
@@ -213,11 +214,37 @@ impl Real {
     }
 }
 
+/// The simulated daemon behind sockets: a fresh one for each case.
+pub(crate) struct Served {
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Served {
+    /// Room for servers.
+    pub(crate) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        Self { runtime: runtime.expect("a runtime") }
+    }
+
+    /// A server in the market of all shops, and a client for one case.
+    pub(crate) fn arm(&self) -> Sockets<'_> {
+        let _inside = self.runtime.enter();
+        let keys = Keys::random();
+        let (scenario, seed) = (scenario(), Seed::new(1));
+        let options = Options { scenario, seed, haste: 1, port: 0, keys: keys.clone() };
+        let server = Server::start(options).expect("a free port");
+        let arm = Sockets::new(Who::Http, &server.url(), &keys.first());
+        Sockets { server: Some(server), ..arm }
+    }
+}
+
 /// One case's view of a daemon behind a socket.
 pub(crate) struct Sockets<'a> {
     who: Who,
     /// The lab that it is in, if it is a real one.
     lab: Option<&'a Lab>,
+    /// The server, if it is of this case alone.
+    server: Option<Server>,
     url: String,
     key: String,
     adapter: Client,
@@ -236,6 +263,7 @@ impl Sockets<'_> {
         Self {
             who,
             lab: None,
+            server: None,
             url: url.trim_end_matches('/').to_owned(),
             key: key.to_owned(),
             adapter: Client::new(url.parse::<url::Url>().expect("a URL"), app_key)

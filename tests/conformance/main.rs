@@ -27,7 +27,7 @@ use std::{
     },
 };
 
-use arms::{Arm, Real, Sim};
+use arms::{Arm, Real, Served, Sim};
 use book::{Book, Case, Who};
 use play::play;
 use ray_on_golem::yagna::Endpoint;
@@ -50,6 +50,12 @@ const FILES: [(&str, &str); 8] = [
 #[test]
 fn the_simulated_daemon_conforms() {
     conforms(Who::Process, 1, || Box::new(Sim::new()));
+}
+
+#[test]
+fn the_served_daemon_conforms() {
+    let served = Served::new();
+    conforms(Who::Http, AT_ONCE, || Box::new(served.arm()));
 }
 
 #[test]
