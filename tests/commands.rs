@@ -90,9 +90,8 @@ impl Lab {
     /// The document of `status --json`.
     fn status(&self) -> Value {
         let output = self.command(&["status", "--json"]).output().expect("the program runs");
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-            panic!("{error}: {}", String::from_utf8_lossy(&output.stdout))
-        })
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
     }
 
     fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) {

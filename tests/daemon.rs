@@ -24,13 +24,7 @@ fn plan(data: &Path, binary: PathBuf) -> DaemonPlan {
     let address = listener.local_addr().expect("an address");
     let base = format!("http://{address}").parse().expect("an address");
     DaemonPlan {
-        endpoints: Endpoints {
-            base,
-            market: None,
-            payment: None,
-            activity: None,
-            net: None,
-        },
+        endpoints: Endpoints { base, market: None, payment: None, activity: None, net: None },
         key: AppKeySource { given: None, binary, name: "ray-on-golem".to_owned() },
         data: data.to_owned(),
         sim: None,

@@ -146,7 +146,8 @@ impl Faults {
         self.total() == 0 && self.outages.is_empty()
     }
 
-    fn total(&self) -> u32 {
+    /// All of them together, in percent.
+    pub(crate) fn total(&self) -> u32 {
         [self.request_lost, self.reply_lost, self.fail_500, self.closed, self.garbage, self.refuse]
             .into_iter()
             .map(u32::from)

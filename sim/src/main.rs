@@ -6,8 +6,10 @@ use clap::{Parser, Subcommand};
 
 mod drills;
 mod exit;
+mod service;
 
 use golem_sim::{
+    nodes::Inside,
     plan,
     scenario::Scenario,
     world::{Setup, World},
@@ -47,6 +49,11 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Serves a simulated network as the yagna daemon does, in real time
+    Serve {
+        #[command(flatten)]
+        args: service::ServeArgs,
+    },
     /// Runs the plan of a file or of a seed
     Run {
         #[command(flatten)]
@@ -70,6 +77,8 @@ enum Command {
         #[command(flatten)]
         source: drills::Source,
     },
+    #[command(flatten)]
+    Inside(Inside),
 }
 
 fn main() -> ExitCode {
@@ -78,10 +87,18 @@ fn main() -> ExitCode {
         Command::Stats { survey, scenario, seed } => {
             stats(survey, scenario, seed, &mut printer).map(|()| ExitCode::SUCCESS)
         }
+        Command::Serve { args } => service::serve(args, &mut printer).map(|()| ExitCode::SUCCESS),
         Command::Run { source, trace } => drills::run(&source, trace, &mut printer),
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
         Command::Replay { source } => drills::run(&source, drills::Trace::Short, &mut printer),
         Command::Shrink { source } => drills::make_small(&source, &mut printer),
+        Command::Inside(process) => match process.run() {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(CliError::Environment {
+                what: format!("a process of a local node: {error}"),
+                hint: "it is started by `golem-sim serve`, not by hand".to_owned(),
+            }),
+        },
     };
     match result {
         Ok(code) => code,

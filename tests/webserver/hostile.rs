@@ -77,9 +77,16 @@ fn spoiled(random: &mut ChaCha8Rng) -> Value {
     body["node_id"] = json!("node0");
     body["payment_network"] = json!("moon");
     let parts = [
-        "/cluster_name", "/provider_parameters", "/provider_parameters/total_budget",
-        "/node_config", "/node_config/demand", "/node_config/demand/image_tag", "/count", "/tags",
-        "/node_id", "/payment_network",
+        "/cluster_name",
+        "/provider_parameters",
+        "/provider_parameters/total_budget",
+        "/node_config",
+        "/node_config/demand",
+        "/node_config/demand/image_tag",
+        "/count",
+        "/tags",
+        "/node_id",
+        "/payment_network",
     ];
     let part = parts[random.random_range(0..parts.len())];
     let value = any_json(random, 3);

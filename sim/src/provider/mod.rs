@@ -212,6 +212,13 @@ impl Offer {
         properties.set("golem.com.usage.vector", usage);
     }
 
+    /// Memory and storage of a node, in MiB.
+    #[must_use]
+    pub fn space(&self) -> (u64, u64) {
+        let mebibytes = |billionths: u64| billionths / (ONE / 1_000) * 1_024 / 1_000;
+        (mebibytes(self.memory), mebibytes(self.storage))
+    }
+
     /// The same offer at another price, in billionths of the present one.
     #[must_use]
     pub fn repriced(&self, factor: u64) -> Self {

@@ -201,6 +201,29 @@ const KEYS: [&str; 25] = [
 ];
 
 impl Conduct {
+    /// Divides the time that it takes.
+    pub(super) fn hasten(&mut self, divisor: u64) {
+        for spread in [
+            &mut self.approves_ms,
+            &mut self.creates_ms,
+            &mut self.deploy,
+            &mut self.start,
+            &mut self.run,
+            &mut self.invoice_after,
+            &mut self.acknowledges_ms,
+        ] {
+            *spread = spread.over(divisor);
+        }
+        let ends =
+            [&mut self.unresponsive_after, &mut self.terminates_after, &mut self.vanishes_after];
+        for spread in ends.into_iter().flatten() {
+            *spread = spread.over(divisor);
+        }
+        if let Ssh::Up(after) | Ssh::Stuck(after) = &mut self.ssh {
+            *after = after.over(divisor);
+        }
+    }
+
     pub(super) fn read(field: &Field<'_>) -> Result<Self, YamlError> {
         let section = field.section()?;
         section.deny_unknown(&KEYS)?;

@@ -44,6 +44,13 @@ pub struct Daemon {
 }
 
 impl Scenario {
+    /// Divides the time that providers take for whatever they do; 0 counts as 1.
+    pub fn hasten(&mut self, divisor: u64) {
+        for population in &mut self.populations {
+            population.hasten(divisor);
+        }
+    }
+
     /// Reads a scenario.
     ///
     /// # Errors

@@ -158,6 +158,29 @@ impl Market {
         known.filter(|(_, standing)| **standing == Standing::Known).map(|(offer, _)| offer)
     }
 
+    /// They with their numbers.
+    pub(super) fn numbered_offers(&self) -> impl Iterator<Item = (usize, &Offer)> {
+        let known = self.offers.iter().enumerate();
+        known.filter(|(number, _)| self.standing[*number] == Standing::Known)
+    }
+
+    /// A proposal of a published demand, as its event tells it.
+    pub(super) fn look(
+        &self,
+        demand: &SubscriptionId,
+        id: &ProposalId,
+    ) -> Result<DemandEvent, Refusal> {
+        let number = self.demand_number(demand).ok_or_else(|| gone(demand))?;
+        let proposal = self.proposal_number(id);
+        let record = proposal.map(|proposal| (proposal, &self.records[proposal]));
+        match record.filter(|(_, record)| record.demand == number) {
+            Some((proposal, record)) => {
+                Ok(record.event(proposal, &self.offers[record.offer], self.ids))
+            }
+            None => Err(unknown(demand, id)),
+        }
+    }
+
     pub(super) fn subscribe(
         &mut self,
         now: Timestamp,
@@ -502,7 +525,7 @@ fn gone(id: &SubscriptionId) -> Refusal {
     refuse(404, &format!("Subscription [{id}] not found. Could be unsubscribed."))
 }
 
-fn unknown(id: &SubscriptionId, proposal: &ProposalId) -> Refusal {
+pub(super) fn unknown(id: &SubscriptionId, proposal: &ProposalId) -> Refusal {
     let (random_id, hash) = id.as_str().split_once('-').unwrap_or((id.as_str(), ""));
     let message = format!(
         "Proposal [{proposal}] not found (subscription [Some(SubscriptionId {{ random_id: \

@@ -71,7 +71,7 @@ impl Due {
 pub(super) struct Payment {
     pub(super) allocations: Allocations,
     pub(super) bills: Bills,
-    cycles: Cycles,
+    pub(super) cycles: Cycles,
     /// What the wallet holds.
     pub(super) wallet: Glm,
 }

@@ -1,0 +1,348 @@
+//! `/sim/*`: the simulated world itself, to look at and to change while it runs; and what the
+//! daemon tells to everybody.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    body::Body,
+    http::{Method, Response},
+};
+use ray_on_golem::{
+    units::{Rounding, Span, money::parse_scaled},
+    yagna::{PlatformId, wire},
+};
+use serde_json::{Map, Value, json};
+
+use super::{State, api::Ask, daemon::Inner, reply};
+use crate::{
+    fault::{Faults, OutageKind},
+    provider::Draft,
+};
+
+/// The version of the daemon that is simulated.
+pub(super) const VERSION: &str = "0.17.6";
+
+/// So many of each kind are listed, the last ones, unless `?last=` says otherwise.
+const LISTED: usize = 100;
+
+/// Answers a request about the simulated world.
+pub(super) fn answer(state: &State, ask: &Ask) -> Response<Body> {
+    let path = ask.path();
+    match (ask.method.clone(), path.as_slice()) {
+        (Method::GET, ["sim", "ledger"]) => reply::json(200, &ledger(&state.daemon.look(), ask)),
+        (Method::GET, ["sim", "providers"]) => reply::json(200, &providers(&state.daemon.look())),
+        (Method::GET, ["sim", "trace"]) => reply::json(200, &trace(&state.daemon.look(), ask)),
+        (Method::GET, ["sim", "faults"]) => reply::json(200, &faults(&state.daemon.look())),
+        (Method::PUT | Method::POST, ["sim", "faults"]) => change_faults(state, ask),
+        (Method::POST, ["sim", "accounts"]) => match serde_json::from_slice::<Value>(&ask.body) {
+            Ok(Value::String(platform)) => {
+                state.open_account(PlatformId::from(platform));
+                reply::json(200, &Value::Null)
+            }
+            Ok(_) | Err(_) => reply::message(400, "send a platform as a JSON string"),
+        },
+        _ => reply::message(
+            404,
+            "there are `GET /sim/ledger`, `/sim/providers`, `/sim/trace`, and `GET`, `PUT`, and \
+             `POST /sim/faults`",
+        ),
+    }
+}
+
+/// What the daemon says of its version.
+pub(super) fn version(state: &State) -> Value {
+    let started = wire::instant(state.daemon.look().started);
+    // These instants carry no zone and no fraction.
+    let started: String = started.as_str().unwrap_or_default().chars().take(19).collect();
+    json!({
+        "current": {
+            "version": VERSION,
+            "name": "(simulated)",
+            "seen": true,
+            "releaseTs": "2015-10-13T15:43:00",
+            "insertionTs": started,
+            "updateTs": started,
+        },
+        "pending": null,
+    })
+}
+
+/// Counters in the text form of Prometheus.
+pub(super) fn metrics(state: &State) -> String {
+    let inner = state.daemon.look();
+    let yagna = &inner.yagna;
+    let seconds = inner.now().as_unix_millis() / 1_000;
+    let counters = [
+        ("market_demands_created", yagna.demands().len()),
+        ("market_agreements_requestor_created", yagna.agreements().len()),
+        ("activity_requestor_activities_created", yagna.activities().len()),
+        ("payment_debit_notes_requestor_received", yagna.notes().len()),
+        ("payment_invoices_requestor_received", yagna.invoices().len()),
+    ];
+    let mut text = format!("# metrics snapshot (ts={seconds}) (prometheus exposition format)\n");
+    for (name, count) in counters {
+        text.push_str(&format!("# TYPE {name} counter\n{name} {count}\n"));
+    }
+    text
+}
+
+/// What really happened, the last of each kind.
+fn ledger(inner: &Inner, ask: &Ask) -> Value {
+    let last = ask.value("last").and_then(|text| text.parse().ok()).unwrap_or(LISTED);
+    let yagna = &inner.yagna;
+    let allocations = listed(yagna.allocations(), last, |book| {
+        json!({
+            "id": book.allocation.id,
+            "platform": book.allocation.platform,
+            "total": book.allocation.total.to_string(),
+            "spent": book.allocation.spent.to_string(),
+            "isReleased": book.is_released,
+        })
+    });
+    let agreements = listed(yagna.agreements(), last, |book| {
+        json!({
+            "id": book.id,
+            "provider": book.provider,
+            "state": book.state,
+            "session": book.session,
+            "created": wire::instant(book.created),
+            "ended": book.ended.map(wire::instant),
+        })
+    });
+    let activities = listed(yagna.activities(), last, |book| {
+        json!({
+            "id": book.id,
+            "agreement": book.agreement,
+            "created": wire::instant(book.created),
+            "ended": book.ended.map(wire::instant),
+            "isReady": book.is_ready,
+            "isKnown": book.is_known,
+            "cost": book.cost(inner.now()).to_string(),
+        })
+    });
+    let notes = listed(yagna.notes(), last, |book| {
+        json!({
+            "id": book.note.id,
+            "agreement": book.note.agreement,
+            "due": book.note.total_due.as_str(),
+            "state": book.note.state,
+            "taken": book.taken.to_string(),
+        })
+    });
+    let invoices = listed(yagna.invoices(), last, |book| {
+        json!({
+            "id": book.invoice.id,
+            "agreement": book.invoice.agreement,
+            "amount": book.invoice.amount.as_str(),
+            "state": book.invoice.state,
+            "taken": book.taken.to_string(),
+        })
+    });
+    let payments = listed(yagna.payments(), last, |book| {
+        json!({
+            "payee": book.payee,
+            "agreement": book.agreement,
+            "amount": book.amount.to_string(),
+            "at": wire::instant(book.at),
+        })
+    });
+    let networks = listed(yagna.networks(), last, |book| {
+        json!({
+            "id": book.network.id,
+            "ip": book.network.ip,
+            "nodes": book.nodes.iter().map(|(ip, node)| json!({ "ip": ip, "id": node }))
+                .collect::<Vec<_>>(),
+            "isRemoved": book.removed.is_some(),
+        })
+    });
+    let demands = listed(
+        yagna.demands(),
+        last,
+        |book| json!({ "id": book.id, "since": wire::instant(book.since), "hasEnded": book.end.is_some() }),
+    );
+    json!({
+        "identity": yagna.identity(),
+        "wallet": yagna.wallet().to_string(),
+        "demands": demands,
+        "allocations": allocations,
+        "agreements": agreements,
+        "activities": activities,
+        "networks": networks,
+        "debitNotes": notes,
+        "invoices": invoices,
+        "payments": payments,
+    })
+}
+
+/// How many there are, and the last of them.
+fn listed<T>(books: &[T], last: usize, row: impl Fn(&T) -> Value) -> Value {
+    let from = books.len().saturating_sub(last);
+    let rows: Vec<Value> = books[from..].iter().map(row).collect();
+    json!({ "count": books.len(), "last": rows })
+}
+
+/// Who offers, as far as our daemon knows.
+fn providers(inner: &Inner) -> Value {
+    let mut providers: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for (id, offer) in inner.yagna.known_offers() {
+        let properties = offer.properties(&Draft::default());
+        let row = json!({
+            "offer": id,
+            "name": offer.name(),
+            "threads": properties.get("golem.inf.cpu.threads"),
+            "coefficients": properties.get("golem.com.pricing.model.linear.coeffs"),
+        });
+        providers.entry(offer.provider.as_str()).or_default().push(row);
+    }
+    let mut busy: BTreeMap<&str, u64> = BTreeMap::new();
+    for book in inner.yagna.agreements().iter().filter(|book| book.ended.is_none()) {
+        *busy.entry(book.provider.as_str()).or_default() += 1;
+    }
+    let rows = providers.into_iter().map(|(id, offers)| {
+        let agreements = busy.get(id).copied().unwrap_or(0);
+        json!({ "id": id, "offers": offers, "openAgreements": agreements })
+    });
+    Value::Array(rows.collect())
+}
+
+/// The last calls, the oldest first.
+fn trace(inner: &Inner, ask: &Ask) -> Value {
+    let last = ask.value("last").and_then(|text| text.parse().ok()).unwrap_or(LISTED);
+    let from = inner.trace.len().saturating_sub(last);
+    let rows = inner.trace.iter().skip(from).map(|traced| {
+        json!({
+            "began": wire::instant(traced.began),
+            "took": traced.took.to_string(),
+            "call": traced.endpoint.name(),
+            "status": traced.status,
+        })
+    });
+    json!({ "waiting": inner.waiting(), "last": rows.collect::<Vec<_>>() })
+}
+
+fn faults(inner: &Inner) -> Value {
+    let Faults { request_lost, reply_lost, fail_500, closed, garbage, refuse, outages: _ } =
+        &inner.faults;
+    let outage = inner.outage().map(|kind| match kind {
+        OutageKind::Restart => "restart",
+        OutageKind::Down => "down",
+        OutageKind::Hang => "hang",
+    });
+    json!({
+        "request_lost": request_lost,
+        "reply_lost": reply_lost,
+        "fail_500": fail_500,
+        "closed": closed,
+        "garbage": garbage,
+        "refuse": refuse,
+        "outage": outage,
+    })
+}
+
+fn change_faults(state: &State, ask: &Ask) -> Response<Body> {
+    let document = match serde_json::from_slice::<Value>(&ask.body) {
+        Ok(Value::Object(document)) => document,
+        Ok(_) => return reply::message(400, "send a JSON object"),
+        Err(error) => return reply::message(400, &format!("send a JSON object: {error}")),
+    };
+    let mut inner = state.daemon.look();
+    match changed(&inner.faults, &document) {
+        Ok((faults, outage)) => {
+            inner.faults = faults;
+            drop(inner);
+            if let Some((kind, lasts)) = outage {
+                state.daemon.go_away(kind, lasts);
+            }
+            reply::json(200, &self::faults(&state.daemon.look()))
+        }
+        Err(why) => reply::message(400, &why),
+    }
+}
+
+/// The faults with what `document` says in place of what was, and an outage that begins now.
+fn changed(
+    faults: &Faults,
+    document: &Map<String, Value>,
+) -> Result<(Faults, Option<(OutageKind, Span)>), String> {
+    let mut faults = faults.clone();
+    let mut outage = None;
+    for (key, value) in document {
+        let percent = || {
+            let number = value.as_u64().and_then(|number| u8::try_from(number).ok());
+            let number = number.filter(|number| *number <= 100);
+            number.ok_or_else(|| format!("`{key}` must be a whole number from 0 to 100"))
+        };
+        match key.as_str() {
+            "request_lost" => faults.request_lost = percent()?,
+            "reply_lost" => faults.reply_lost = percent()?,
+            "fail_500" => faults.fail_500 = percent()?,
+            "closed" => faults.closed = percent()?,
+            "garbage" => faults.garbage = percent()?,
+            "refuse" => faults.refuse = percent()?,
+            "outage" if value.is_null() => faults.outages.clear(),
+            "outage" => outage = Some(read_outage(value)?),
+            _ => {
+                return Err(format!(
+                    "`{key}` is no fault; there are `request_lost`, `reply_lost`, `fail_500`, \
+                     `closed`, `garbage`, `refuse`, and `outage`"
+                ));
+            }
+        }
+    }
+    if faults.total() > 100 {
+        return Err("the faults add up to more than 100 percent; lower one of them".to_owned());
+    }
+    Ok((faults, outage))
+}
+
+fn read_outage(value: &Value) -> Result<(OutageKind, Span), String> {
+    let form = "`outage` must be null, or like `{\"kind\": \"restart\", \"for\": 3}`";
+    let kind = match value.get("kind").and_then(Value::as_str) {
+        Some("restart") => OutageKind::Restart,
+        Some("down") => OutageKind::Down,
+        Some("hang") => OutageKind::Hang,
+        Some(_) | None => return Err(format!("{form}; its kind is `restart`, `down`, or `hang`")),
+    };
+    let seconds = value.get("for").and_then(Value::as_number).map(ToString::to_string);
+    let micros = seconds.and_then(|text| parse_scaled(&text, 6, Rounding::Down).ok());
+    let micros = micros.and_then(|micros| u64::try_from(micros).ok());
+    Ok((kind, Span::micros(micros.ok_or_else(|| form.to_owned())?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use ray_on_golem::units::Span;
+    use serde_json::{Map, Value, json};
+
+    use super::changed;
+    use crate::fault::{Faults, OutageKind};
+
+    fn object(document: Value) -> Map<String, Value> {
+        document.as_object().expect("an object").clone()
+    }
+
+    #[test]
+    fn faults_are_changed_one_by_one() {
+        let before = Faults { garbage: 7, ..Faults::default() };
+        let change = json!({ "fail_500": 20, "outage": { "kind": "restart", "for": 0.5 } });
+
+        let (after, outage) = changed(&before, &object(change)).expect("sound");
+
+        assert_eq!(after, Faults { garbage: 7, fail_500: 20, ..Faults::default() });
+        assert_eq!(outage, Some((OutageKind::Restart, Span::millis(500))));
+    }
+
+    #[test]
+    fn a_bad_change_says_what_to_write() {
+        for (change, words) in [
+            (json!({ "closed": 101 }), "`closed` must be a whole number from 0 to 100"),
+            (json!({ "closed": 60, "garbage": 60 }), "more than 100 percent"),
+            (json!({ "gremlins": 1 }), "`gremlins` is no fault"),
+            (json!({ "outage": { "kind": "nap", "for": 1 } }), "`restart`, `down`, or `hang`"),
+            (json!({ "outage": { "kind": "hang", "for": -1 } }), "must be null, or like"),
+        ] {
+            let why = changed(&Faults::default(), &object(change)).expect_err("refused");
+            assert!(why.contains(words), "{why}");
+        }
+    }
+}
