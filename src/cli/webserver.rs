@@ -78,8 +78,14 @@ pub(super) struct Served {
     sim: Option<Option<PathBuf>>,
     /// What the nodes of the simulated network are
     #[arg(long, value_name = "KIND", default_value = "local", requires = "sim",
-        value_parser = ["local", "virtual", "none"])]
+        value_parser = ["local", "none"])]
     sim_nodes: String,
+    /// How many times faster the providers of the simulated network work
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "sim")]
+    sim_haste: u64,
+    /// A virtual environment of Python that comes first on its local nodes
+    #[arg(long, value_name = "DIR", requires = "sim")]
+    sim_venv: Option<PathBuf>,
 }
 
 /// Arguments of `webserver`.
@@ -126,6 +132,10 @@ impl Served {
             arguments.push("--sim".into());
             arguments.extend(scenario.iter().map(|path| path.clone().into_os_string()));
             arguments.push(format!("--sim-nodes={}", self.sim_nodes).into());
+            arguments.push(format!("--sim-haste={}", self.sim_haste).into());
+            if let Some(venv) = &self.sim_venv {
+                arguments.extend(["--sim-venv".into(), venv.clone().into_os_string()]);
+            }
         }
         arguments
     }
@@ -138,7 +148,16 @@ impl Served {
         let Some(scenario) = &self.sim else { return Ok(None) };
         let scenario = scenario.as_ref().map(std::path::absolute).transpose()?;
         let program = surroundings::simulator()?;
-        Ok(Some(SimPlan { program, scenario, nodes: self.sim_nodes.clone() }))
+        let mut options = vec![
+            "--nodes".into(),
+            self.sim_nodes.clone().into(),
+            "--haste".into(),
+            self.sim_haste.to_string().into(),
+        ];
+        if let Some(venv) = &self.sim_venv {
+            options.extend(["--node-venv".into(), std::path::absolute(venv)?.into_os_string()]);
+        }
+        Ok(Some(SimPlan { program, scenario, options }))
     }
 }
 
@@ -196,7 +215,10 @@ impl Webserver {
                     () = daemon.keep() => Ok(()),
                 }
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                daemon.end().await;
+                return Err(error);
+            }
         };
         log.info(WHO, "Stopping server...");
         match &served {
@@ -351,13 +373,8 @@ impl Parts {
         }
         self.end.send_replace(true);
         let rest = async {
-            while let Some(joined) = self.tasks.join_next().await {
-                match joined {
-                    // It watches the daemon until the process ends.
-                    Ok(Part::Server) if self.tasks.len() <= 1 => break,
-                    Ok(_) | Err(_) => {}
-                }
-            }
+            // The last one watches the daemon until the process ends.
+            while self.tasks.len() > 1 && self.tasks.join_next().await.is_some() {}
         };
         drop(timeout(GRACE, rest).await);
         Ok(())

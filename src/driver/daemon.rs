@@ -5,6 +5,7 @@
 //! key opens it, so that the next start adopts it with the right to end it.
 
 use std::{
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     process::Stdio,
@@ -64,8 +65,8 @@ pub struct SimPlan {
     pub program: PathBuf,
     /// Its network, if not the default one.
     pub scenario: Option<PathBuf>,
-    /// What its nodes are: `local` or `none`.
-    pub nodes: String,
+    /// Its options: what its nodes are, and how fast.
+    pub options: Vec<OsString>,
 }
 
 /// A daemon that answers.
@@ -335,7 +336,7 @@ fn command(plan: &DaemonPlan) -> (Command, PathBuf) {
     match &plan.sim {
         Some(sim) => {
             let mut command = Command::new(&sim.program);
-            command.arg("serve").args(&sim.scenario).args(["--port", "0", "--nodes", &sim.nodes]);
+            command.arg("serve").args(&sim.scenario).args(["--port", "0"]).args(&sim.options);
             (command, sim.program.clone())
         }
         None => {

@@ -1,6 +1,12 @@
 //! The life of a cluster as Ray sees it.
 
-use ray_on_golem::{core::cluster::state::NodeState, units::Glm};
+use std::time::Duration;
+
+use ray_on_golem::{
+    core::{Command, cluster::state::NodeState},
+    server::openapi_document,
+    yagna::AgreementState,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
