@@ -69,6 +69,38 @@ async fn ssh_goes_through_it_with_much_in_both_directions() {
 }
 
 #[tokio::test]
+async fn rsync_goes_through_it_as_ray_runs_it() {
+    let stage = Stage::new().await;
+    stage.save_access();
+    probe(&stage.login(), PATIENCE).await.expect("it is well");
+    let source = stage.data.path().join("big");
+    std::fs::write(&source, vec![b'x'; 3 << 20]).expect("a writable directory");
+    // Ray puts arguments with spaces between double quotes.
+    let ssh = ssh(&stage, "");
+    let words = ssh.as_std().get_args().map(|word| word.to_str().expect("text"));
+    let words = words.take_while(|word| !word.starts_with("root@"));
+    let words =
+        words.map(|word| if word.contains(' ') { format!("\"{word}\"") } else { word.to_owned() });
+    let remote_shell = format!("ssh {}", words.collect::<Vec<_>>().join(" "));
+
+    let child = Command::new("rsync")
+        .args(["--rsh", &remote_shell, "-avz", "--no-o", "--no-g"])
+        .arg(&source)
+        .arg("root@192.168.0.3:copy")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("setup installs rsync");
+    let (code, _, complaints) = talk(child, b"").await;
+
+    assert_eq!(code, Some(0), "{complaints}");
+    let copy = std::fs::read(stage.node.home().join("copy")).expect("the copy");
+    assert!(copy == vec![b'x'; 3 << 20]);
+}
+
+#[tokio::test]
 async fn ssh_refuses_another_machine_by_the_keys_that_the_webserver_keeps() {
     let stage = Stage::new().await;
     stage.save_access();

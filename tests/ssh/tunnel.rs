@@ -1,6 +1,9 @@
 //! Tunnels: they carry, they come back, they end.
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, process::Stdio, sync::Arc};
+use std::{
+    fs, future::pending, net::SocketAddr, os::unix::fs::PermissionsExt as _, pin::pin,
+    process::Stdio, sync::Arc,
+};
 
 use ray_on_golem::{
     ssh::{Forward, Pace, Tunnel, TunnelError, TunnelState},
@@ -13,7 +16,11 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{Stage, daemon::Conduct, node::Node};
+use crate::{
+    Stage,
+    daemon::{Conduct, Limits, bridge},
+    node::Node,
+};
 
 const PORT: u16 = 4578;
 const PACE: Pace =
@@ -129,8 +136,9 @@ async fn a_port_here_leads_to_the_node_and_refuses_while_it_cannot() {
     assert!(address.ip().is_loopback());
     let mut state = tunnel.state();
     let ask = async |text: &str| {
-        let mut socket = TcpStream::connect(address).await.expect("it listens");
-        // Who is refused may learn so at any step.
+        // Who is refused may learn so at any step. (A program that another test starts has all sockets
+        // open for a moment.)
+        let Ok(mut socket) = TcpStream::connect(address).await else { return String::new() };
         let _ = socket.write_all(text.as_bytes()).await;
         let _ = socket.shutdown().await;
         let mut answer = String::new();
@@ -152,7 +160,42 @@ async fn a_port_here_leads_to_the_node_and_refuses_while_it_cannot() {
     let error = Tunnel::start(stage.login(), forward, PACE).await.expect_err("the port is taken");
     assert!(matches!(error, TunnelError::PortTaken { .. }), "{error}");
     tunnel.end().await;
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    assert_eq!(ask("anybody?").await, "");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_open_and_dead_is_noticed() {
+    let stage = Stage::new().await;
+    let pace = Pace { keepalive: Span::millis(20), ..PACE };
+    let (stall, stalled) = watch::channel(false);
+    let node = Arc::clone(&stage.node);
+    stage.daemon.change(Conduct::serve(move |socket| {
+        let (mut stalled, node) = (stalled.clone(), Arc::clone(&node));
+        async move {
+            let mut bridge = pin!(bridge(socket, node.connect(), Limits::default()));
+            tokio::select! {
+                () = &mut bridge => return,
+                stalled = stalled.wait_for(|stalled| *stalled) => drop(stalled),
+            }
+            // Everything stays open, and nothing moves.
+            pending::<()>().await;
+        }
+    }));
+    let forward = Forward::Reverse { port: PORT, to: shouter().await };
+    let tunnel = Tunnel::start(stage.login(), forward, pace).await.expect("nothing to bind");
+    let mut state = tunnel.state();
+    // A machine that is slow may have lost it before.
+    let first = state.wait_for(|state| state.is_up).await.expect("it is kept").times_up;
+
+    stall.send_replace(true);
+
+    let why = down(&mut state).await.why.expect("it is told");
+    assert_eq!(why, "the ssh connection is lost: Keepalive timeout");
+    stage.daemon.change(Conduct::node(&stage.node));
+    stage.daemon.cut();
+    let again = state.wait_for(|state| state.is_up && state.times_up > first).await;
+    assert!(again.is_ok(), "it is kept");
+    tunnel.end().await;
 }
 
 #[tokio::test]

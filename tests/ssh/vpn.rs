@@ -114,6 +114,24 @@ async fn a_connection_that_the_node_ends_is_at_its_end() {
 }
 
 #[tokio::test]
+async fn a_ping_on_its_way_loses_nothing_of_what_the_node_said_at_its_end() {
+    let stage = Stage::new().await;
+    let beat = Beat { ping: Span::millis(1), ..Beat::default() };
+    for _ in 0..20 {
+        let (mut stream, mut socket) = both_ends(&stage, beat).await;
+        socket.send(Message::Binary(b"bye".to_vec().into())).await.expect("an open connection");
+        // What is unread when a socket is closed makes a reset of its end.
+        socket.get_ref().peek(&mut [0]).await.expect("a ping");
+        drop(socket);
+
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("a good end");
+
+        assert_eq!(text, "bye");
+    }
+}
+
+#[tokio::test]
 async fn who_has_said_all_still_hears_and_the_daemon_is_told_at_the_end() {
     let stage = Stage::new().await;
     let (mut stream, mut socket) = both_ends(&stage, Beat::default()).await;
