@@ -160,6 +160,7 @@ async fn a_node_that_is_killed_breaks_its_streams_and_leaves_others_alone() {
     let mut stream = soon(lab.host.connect("net", address(3), 22)).await.expect("it listens");
     let mut greeting = [0; 8];
     soon(stream.read_exact(&mut greeting)).await.expect("it greets");
+    assert_eq!(text(&lab.run("two", &greet("192.168.0.3", 22)).await.stdout), "SSH-2.0-");
 
     soon(lab.host.kill("one")).await;
 
@@ -167,7 +168,11 @@ async fn a_node_that_is_killed_breaks_its_streams_and_leaves_others_alone() {
     let _ = soon(stream.read_to_end(&mut Vec::new())).await;
     let gone = soon(lab.host.connect("net", address(3), 22)).await.err();
     assert_eq!(gone.map(|it| it.kind()), Some(std::io::ErrorKind::HostUnreachable));
-    assert_eq!(lab.run("two", "true").await.code, 0);
+    // Whoever has the address next is reached at once, though a neighbour knew its predecessor.
+    lab.start("three", 3).await;
+    assert_eq!(lab.run("three", "service ssh start").await.code, 0);
+    let successor = lab.run("two", &greet("192.168.0.3", 22)).await;
+    assert_eq!(text(&successor.stdout), "SSH-2.0-");
     lab.host.end().await;
 }
 
