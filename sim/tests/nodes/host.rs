@@ -1,6 +1,10 @@
 //! What becomes of nodes, whoever makes them, and however that ends.
 
-use std::{env, fs, process::Stdio};
+use std::{
+    env, fs,
+    io::{self, Write as _},
+    process::Stdio,
+};
 
 use rustix::process::geteuid;
 use tokio::{
@@ -40,7 +44,8 @@ async fn nothing_outlives_a_simulator_that_is_killed() {
         lab.bootstrap("one", 3).await;
         lab.bootstrap("two", 4).await;
         lab.exec(3, &format!("setsid bash -c 'exec -a {mark} sleep 1000' >/dev/null 2>&1 &")).await;
-        println!("\nready {}", lab.place());
+        let words = format!("\nready {}\n", lab.place());
+        io::stdout().write_all(words.as_bytes()).expect("somebody listens");
         return std::future::pending().await;
     }
     let mark = format!("nodes-mark-{}-killed", std::process::id());

@@ -96,7 +96,7 @@ async fn a_node_has_its_own_files_name_and_limits() {
     std::fs::write(&mark, "seen").expect("it is writable");
 
     let written = lab.run("one", "for d in /root /tmp /opt /etc /run /dev/shm /var/tmp; do echo x > $d/mine || exit 1; done").await;
-    let other = lab.run("two", "ls /root/mine /tmp/mine /etc/mine").await;
+    let other = lab.run("two", "ls ~/mine /tmp/mine /etc/mine").await;
     let hidden = lab.run("one", &format!("cat {}", mark.display())).await;
     let system = lab.run("one", "echo x > /usr/mine").await;
     let kernel = lab.run("one", "echo 1 > /proc/sys/vm/swappiness").await;
@@ -139,7 +139,7 @@ async fn names_and_addresses_are_taken_while_their_node_runs() {
 async fn a_full_disk_takes_nothing_until_it_has_room_again() {
     let lab = Lab::new().await;
     lab.start("one", 3).await;
-    let write = "head -c 1000000 /dev/zero > /root/more";
+    let write = "head -c 1000000 /dev/zero > ~/more";
 
     soon(lab.host.fill_disk("one", true)).await.expect("it fills");
     let full = lab.run("one", write).await;

@@ -225,11 +225,10 @@ async fn files_are_synchronised() {
         soon(command.output()).await.expect("rsync is installed")
     };
 
-    let up = sync(format!("{}/", tree.display()), "root@127.0.0.1:/root/tree/".to_owned()).await;
-    let owner = lab.run("one", "stat -c %U /root/tree/below/big").await;
+    let up = sync(format!("{}/", tree.display()), "root@127.0.0.1:tree/".to_owned()).await;
+    let owner = lab.run("one", "stat -c %U ~/tree/below/big").await;
     let down_to = lab.directory.path().join("back");
-    let down =
-        sync("root@127.0.0.1:/root/tree/".to_owned(), format!("{}/", down_to.display())).await;
+    let down = sync("root@127.0.0.1:tree/".to_owned(), format!("{}/", down_to.display())).await;
 
     assert_eq!(up.status.code(), Some(0), "{}", text(&up.stderr));
     assert_eq!(down.status.code(), Some(0), "{}", text(&down.stderr));
