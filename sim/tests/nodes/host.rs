@@ -1,7 +1,12 @@
 //! What becomes of nodes, whoever makes them, and however that ends.
 
-use std::{env, fs, process::Stdio};
+use std::{
+    env, fs,
+    io::{self, Write as _},
+    process::Stdio,
+};
 
+use golem_sim::nodes::{LocalSetup, NodeHost};
 use rustix::process::geteuid;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -12,6 +17,9 @@ use crate::lab::{self, Lab, soon, text, until};
 
 /// Makes this test the process that is killed.
 const VICTIM: &str = "GOLEM_SIM_TEST_VICTIM";
+
+/// Makes this test the process that is refused.
+const FORBIDDEN: &str = "GOLEM_SIM_TEST_FORBIDDEN";
 
 #[tokio::test]
 async fn nothing_of_a_node_outlives_it() {
@@ -40,7 +48,8 @@ async fn nothing_outlives_a_simulator_that_is_killed() {
         lab.bootstrap("one", 3).await;
         lab.bootstrap("two", 4).await;
         lab.exec(3, &format!("setsid bash -c 'exec -a {mark} sleep 1000' >/dev/null 2>&1 &")).await;
-        println!("\nready {}", lab.place());
+        let words = format!("\nready {}\n", lab.place());
+        io::stdout().write_all(words.as_bytes()).expect("somebody listens");
         return std::future::pending().await;
     }
     let mark = format!("nodes-mark-{}-killed", std::process::id());
@@ -77,6 +86,41 @@ async fn nothing_outlives_a_simulator_that_is_killed() {
     left.sort();
     assert_eq!(left, ["golem-sim", "key", "key.pub"]);
     assert_eq!(fs::read_dir(directory.path()).expect("it is readable").count(), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_forbids_namespaces_is_told_which_switch_to_turn() {
+    if env::var_os(FORBIDDEN).is_some() {
+        let error = NodeHost::local_nodes(LocalSetup::default()).await.expect_err("forbidden");
+        let words = format!("\n{error}\n");
+        io::stdout().write_all(words.as_bytes()).expect("somebody listens");
+        return;
+    }
+    let forbid = "for kind in net user; do echo 0 > /proc/sys/user/max_${kind}_namespaces; done";
+    let test = "host::a_host_that_forbids_namespaces_is_told_which_switch_to_turn";
+    let mut command = Command::new("unshare");
+    command.args([
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        &format!("{forbid}; exec \"$@\""),
+        "sh",
+    ]);
+    command.arg(env::current_exe().expect("this test")).args(["--exact", test, "--nocapture"]);
+
+    let output = soon(command.env(FORBIDDEN, "1").output()).await.expect("unshare is installed");
+
+    let words = text(&output.stdout);
+    let told: Vec<&str> =
+        words.lines().filter(|line| line.starts_with("this host forbids")).collect();
+    assert_eq!(
+        told,
+        [
+            "this host forbids the namespaces that local nodes need (unshare: unshare failed: No space \
+          left on device): run `sysctl -w user.max_user_namespaces=15000` as root"
+        ]
+    );
 }
 
 /// The other tests have shown it if they were not run by root.

@@ -76,7 +76,7 @@ impl Lab {
         let script = format!(
             "set -e
              echo 'NODE_IP=192.168.0.{number}' >> /etc/environment
-             for file in .bashrc .profile; do mv /root_copy/$file /root/; done
+             for file in .bashrc .profile; do mv /root_copy/$file ~; done
              mkdir -p ~/.ssh
              echo '{}' >> ~/.ssh/authorized_keys
              service ssh start",

@@ -50,8 +50,12 @@ async fn tasks_run_on_both_nodes_of_a_cluster() {
     let head =
         login(&lab, 3, &format!("{start} --head --port 6379 --include-dashboard=false")).await;
     let worker = login(&lab, 4, &format!("{start} --address 192.168.0.3:6379")).await;
-    let tasks =
-        login(&lab, 3, &format!("cat > tasks.py <<'END'\n{PROGRAM}END\npython tasks.py 2>&1 | grep -v INFO")).await;
+    let tasks = login(
+        &lab,
+        3,
+        &format!("cat > tasks.py <<'END'\n{PROGRAM}END\npython tasks.py 2>&1 | grep -v INFO"),
+    )
+    .await;
     let status = login(&lab, 3, "ray status").await;
     let module = login(
         &lab,

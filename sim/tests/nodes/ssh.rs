@@ -58,6 +58,36 @@ async fn strangers_stay_outside() {
 }
 
 #[tokio::test]
+async fn one_connection_serves_many_sessions() {
+    let lab = Lab::new().await;
+    lab.bootstrap("one", 3).await;
+    let socket = format!("ControlPath={}/c", lab.place());
+    let mut command = lab.ssh(3).await;
+    command.args(["-M", "-N", "-o", &socket, "root@127.0.0.1"]);
+    let mut master = command.spawn().expect("ssh is installed");
+    until(async || lab.directory.path().join("c").exists()).await;
+
+    let sessions = (0..20).map(|number| {
+        let mut command = Command::new("ssh");
+        command.args(["-o", &socket, "root@127.0.0.1"]).kill_on_drop(true);
+        command.arg(format!("head -c 300000 /dev/zero; echo {number}; exit {number}"));
+        tokio::spawn(async move { command.output().await })
+    });
+    let sessions: Vec<_> = sessions.collect();
+    let mut ended = Vec::new();
+    for session in sessions {
+        let output = soon(session).await.expect("no panic").expect("ssh is installed");
+        let tail = text(&output.stdout[300_000..]);
+        ended.push((output.status.code(), tail));
+    }
+
+    assert_eq!(ended, (0..20).map(|it| (Some(it), format!("{it}\n"))).collect::<Vec<_>>());
+    master.start_kill().expect("it runs");
+    soon(master.wait()).await.expect("it ends");
+    lab.host.end().await;
+}
+
+#[tokio::test]
 async fn a_session_ends_with_its_command_and_not_with_what_that_leaves_running() {
     let lab = Lab::new().await;
     lab.bootstrap("one", 3).await;
@@ -195,13 +225,14 @@ async fn files_are_synchronised() {
         soon(command.output()).await.expect("rsync is installed")
     };
 
-    let up = sync(format!("{}/", tree.display()), "root@127.0.0.1:/root/tree/".to_owned()).await;
+    let up = sync(format!("{}/", tree.display()), "root@127.0.0.1:tree/".to_owned()).await;
+    let owner = lab.run("one", "stat -c %U ~/tree/below/big").await;
     let down_to = lab.directory.path().join("back");
-    let down =
-        sync("root@127.0.0.1:/root/tree/".to_owned(), format!("{}/", down_to.display())).await;
+    let down = sync("root@127.0.0.1:tree/".to_owned(), format!("{}/", down_to.display())).await;
 
     assert_eq!(up.status.code(), Some(0), "{}", text(&up.stderr));
     assert_eq!(down.status.code(), Some(0), "{}", text(&down.stderr));
+    assert_eq!(text(&owner.stdout), "root\n");
     assert!(std::fs::read(down_to.join("below/big")).expect("it is back") == big);
     lab.host.end().await;
 }
