@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use golem_sim::{
     nodes::LocalSetup,
-    serve::{Keys, Nodes, Options, ServeError, Server},
+    serve::{Keys, Nodes, Options, Patience, ServeError, Server},
 };
 use ray_on_golem::{
     cli::{error::CliError, printer::Printer},
@@ -66,6 +66,7 @@ pub(crate) fn serve(args: ServeArgs, printer: &mut Printer) -> Result<(), CliErr
                 Nodes::Local(Box::new(LocalSetup { venv: node_venv, ..LocalSetup::default() }))
             }
         },
+        patience: Patience::default(),
     };
     run(options, printer)
 }
