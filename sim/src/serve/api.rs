@@ -46,7 +46,13 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Body>) -> Respons
     let path = parts.uri.path().to_owned();
     if path.starts_with("/sim/") {
         return match read(&state, &parts, body).await {
-            Ok(ask) => world::answer(&state, &ask),
+            Ok(ask) => match path.as_str() {
+                "/sim/app-keys" => match authorize(&state, &parts) {
+                    Ok(()) => world::app_keys(&state, &ask),
+                    Err(refusal) => refusal,
+                },
+                _ => world::answer(&state, &ask).await,
+            },
             Err(refusal) => refusal,
         };
     }
