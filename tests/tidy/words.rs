@@ -4,8 +4,15 @@ use crate::modules;
 use crate::source::{Source, is_word};
 
 /// Files and directories in pure directories that are not pure: they do the I/O.
-const SHELL: &[&str] =
-    &["src/yagna/client.rs", "sim/src/drills.rs", "sim/src/main.rs", "sim/src/nodes/"];
+const SHELL: &[&str] = &[
+    "src/yagna/client.rs",
+    "sim/src/drills.rs",
+    "sim/src/main.rs",
+    "sim/src/nodes/",
+    "sim/src/serve/",
+    "sim/src/service.rs",
+    "sim/src/stand_in/",
+];
 
 /// Modules of the standard library with effects, or with clocks.
 const EFFECTS: &[&str] = &["env", "fs", "process", "thread", "time"];
