@@ -11,6 +11,9 @@ const SHELL: &[&str] = &[
     "sim/src/main.rs",
     "sim/src/nodes/",
     "sim/src/reports.rs",
+    "sim/src/serve/",
+    "sim/src/service.rs",
+    "sim/src/stand_in/",
     "src/yagna/client.rs",
     "src/yagna/vpn.rs",
 ];
