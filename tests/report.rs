@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use golem_sim::{
-    drill::{Outcome, Plan},
+    drill::{Op, Outcome, Plan},
     report::{Order, Report},
 };
 
@@ -56,10 +56,18 @@ fn a_plan_is_measured_as_it_is_without_a_sweep() {
     insta::assert_snapshot!("no-sweep.svg", report.svg());
 }
 
-/// Two times the same bytes; and a measure says what the run's books say.
 #[test]
 fn reports_have_one_text() {
     let twice = || report("flaky-daemon", None, 3);
 
     assert_eq!(twice().json(), twice().json());
+}
+
+/// The README measures the memory of this plan, which takes too long for a test.
+#[test]
+fn the_plan_of_a_thousand_nodes_is_a_plan() {
+    let plan = Plan::parse(include_bytes!("../benches/thousand-nodes.yaml")).expect("a plan");
+
+    assert_eq!(plan.market.values().sum::<u32>(), 10_000);
+    assert_eq!(plan.ops[..2], [Op::Head, Op::Request(999)]);
 }

@@ -133,7 +133,7 @@ impl Cluster {
         let provider = draft.offer.provider.clone();
         if !fx.planted(Bug::ProviderTwice) {
             for shop in self.shops.values_mut() {
-                shop.market.engage(&provider);
+                shop.market.engage(fx, &provider);
             }
         }
         let valid_to = fx.now.plus(APPROVAL_TIME);

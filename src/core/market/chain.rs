@@ -330,10 +330,11 @@ impl Market {
         let Some(chain) = self.chains.get_mut(&number) else { return };
         let key = format!("golem.com.payment.platform.{}.address", self.platform);
         let payee = from.body.properties.text(&key).unwrap_or_default().to_owned();
+        let is_engaged = self.engaged.contains(&offer.provider);
         let draft = Draft { offer, proposal: from.id.clone(), terms: chain.stated, payee };
         chain.stage = Stage::Held { draft: Box::new(draft) };
         self.wake(fx, MarketTimer::Chain(number), fx.now.plus(DRAFT_LIFE));
-        if !self.open {
+        if !self.open || is_engaged {
             self.return_draft(fx, number, NOT_NEEDED);
         }
     }
