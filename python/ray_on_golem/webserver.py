@@ -161,7 +161,8 @@ def _note_pid(process: subprocess.Popen[bytes], file: Path) -> None:
 
 def _failure(sentence: str, log: Path, begin: int) -> str:
     try:
-        lines = log.read_bytes()[begin:].decode("utf-8", errors="replace").splitlines()[-LOG_LINES:]
+        said = log.read_bytes()
+        lines = (said[begin:] or said).decode("utf-8", errors="replace").splitlines()[-LOG_LINES:]
     except OSError:
         return sentence
     return "\n".join([sentence, f"Showing last {LOG_LINES} lines from `{log}`:", *lines])
