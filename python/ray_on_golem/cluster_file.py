@@ -97,6 +97,14 @@ def check(config: Mapping[str, Any]) -> None:
         )
 
 
+def port(parameters: Mapping[str, Any]) -> int:
+    """The port of the webserver; who asks there for other values must know it first."""
+    said = parameters["webserver_port"]
+    if isinstance(said, bool) or not isinstance(said, int) or not 0 < said < 1 << 16:
+        raise ClusterFileError(f"`provider.parameters.webserver_port` must be a whole number up to 65535, not `{said}`")
+    return said
+
+
 def merge_node_configs(config: dict[str, Any]) -> None:
     """Puts into each node type's `node_config` what the levels above it say."""
     shared = _section(_section(config, "provider"), "parameters").get("node_config") or {}

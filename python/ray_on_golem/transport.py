@@ -98,8 +98,10 @@ class Transport:
 
 
 def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:
-    if status == http.client.UNAUTHORIZED or status == http.client.FORBIDDEN:
+    if status == http.client.UNAUTHORIZED:
         raise AccessError(_reason(answer), status, _reason(answer))
+    if status == http.client.SERVICE_UNAVAILABLE:
+        raise ConnectionFailed(f"The webserver is not available ({_reason(answer)})")
     if status != http.client.OK:
         raise WebserverError(f"{status}: {_reason(answer)}", status, _reason(answer))
     try:

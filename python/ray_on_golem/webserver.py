@@ -107,6 +107,8 @@ def _answer(client: Client) -> WebserverInfo | None:
 
 def _start(client: Client, parameters: Mapping[str, Any], datadir: Path, say: Say) -> WebserverInfo:
     log = datadir / LOG_NAME
+    # What it says from here on; the file keeps what earlier ones have said.
+    begin = log.stat().st_size if log.exists() else 0
     process = _spawn(command(parameters), log)
     started = time.monotonic()
     next_line = started + SAY_SECONDS
@@ -118,10 +120,12 @@ def _start(client: Client, parameters: Mapping[str, Any], datadir: Path, say: Sa
         now = time.monotonic()
         # Another command may have started one at the same time; then ours gives way to it, which is no failure.
         if process.poll() is not None and _answer(client) is None:
-            raise StartError(_failure(f"Starting webserver failed! It ended with code {process.returncode}.", log))
+            raise StartError(
+                _failure(f"Starting webserver failed! It ended with code {process.returncode}.", log, begin)
+            )
         if now - started > START_SECONDS:
             process.terminate()
-            raise StartError(_failure("Starting webserver failed! Timeout of `0:05:00` reached.", log))
+            raise StartError(_failure("Starting webserver failed! Timeout of `0:05:00` reached.", log, begin))
         if now >= next_line:
             say("Webserver is not yet running, waiting additional `2` seconds...")
             next_line += SAY_SECONDS
@@ -155,9 +159,10 @@ def _note_pid(process: subprocess.Popen[bytes], file: Path) -> None:
         file.write_text(f"{process.pid}\n", encoding="ascii")
 
 
-def _failure(sentence: str, log: Path) -> str:
+def _failure(sentence: str, log: Path, begin: int) -> str:
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+        said = log.read_bytes()
+        lines = (said[begin:] or said).decode("utf-8", errors="replace").splitlines()[-LOG_LINES:]
     except OSError:
         return sentence
     return "\n".join([sentence, f"Showing last {LOG_LINES} lines from `{log}`:", *lines])

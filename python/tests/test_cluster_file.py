@@ -76,6 +76,12 @@ class CheckTest(unittest.TestCase):
     def test_docker_is_refused(self) -> None:
         self.assertIn("name the image as `image_tag`", self.refuse(config(docker={"image": "x"})))
 
+    def test_port_is_a_port(self) -> None:
+        self.assertEqual(cluster_file.port({"webserver_port": 4578}), 4578)
+        for said in ("4578", 0, 65536, 1.5, True, None):
+            with self.subTest(said=said), self.assertRaises(ClusterFileError):
+                cluster_file.port({"webserver_port": said})
+
     def test_node_descriptor_is_anything(self) -> None:
         cluster_file.check(config({"node_config": {"demand": {"node_descriptor": {"any": {"thing": 1}}}}}))
 

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 from .ray_support import CLUSTERS, HEAD, HEAD_TAGS, NODE_CONFIG, RayTestCase, fresh_for, needs_ray, printed
+from .standin import Refused
 from .test_transport import broken
 
 
@@ -192,10 +193,27 @@ class UserMachineTest(RayTestCase):
 
         self.assertEqual(lines, ["Couldn't terminate node node9: 400: Cluster with given name not found"])
 
+    def test_node_that_could_not_be_ended_is_seen_again(self) -> None:
+        provider = self.provider()
+        provider.create_node(NODE_CONFIG, HEAD_TAGS, 1)
+
+        def refuse(_: dict[str, Any]) -> dict[str, Any]:
+            raise Refused("Action not allowed while server is shutting down!")
+
+        self.standin.answer_terminate = refuse
+        with printed() as lines:
+            provider.terminate_node("node0")
+
+        self.assertEqual(
+            lines,
+            ["Couldn't terminate node node0: 400: Action not allowed while server is shutting down!"],
+        )
+        self.assertEqual(provider.non_terminated_nodes({}), ["node0"])
+
     def test_nodes_end_side_by_side(self) -> None:
         provider = self.provider()
         node_ids = list(provider.create_node(NODE_CONFIG, HEAD_TAGS, 4))
-        together = threading.Barrier(4, timeout=10)
+        together = threading.Barrier(4, timeout=300)
         self.standin.meddle = lambda path: together.wait() if path == "/terminate" else None
 
         provider.terminate_nodes(node_ids)
@@ -290,7 +308,7 @@ class HeadTest(RayTestCase):
         provider.create_node(NODE_CONFIG, HEAD_TAGS, 1)
         may_end = threading.Event()
         self.addCleanup(may_end.set)
-        self.standin.meddle = lambda path: may_end.wait(10) if path == "/terminate" else None
+        self.standin.meddle = lambda path: may_end.wait(300) if path == "/terminate" else None
 
         provider.terminate_nodes(["node0"])
 
@@ -301,7 +319,7 @@ class HeadTest(RayTestCase):
         provider = self.provider()
         provider.create_node(NODE_CONFIG, HEAD_TAGS, 1)
         provider.terminate_nodes(["node0"])
-        end = time.monotonic() + 20
+        end = time.monotonic() + 300
         while self.standin.clusters["demo"]["node0"]["state"] != "terminated":
             self.assertLess(time.monotonic(), end, "it does not end")
             time.sleep(0.01)

@@ -70,23 +70,23 @@ class SnapshotTest(unittest.TestCase):
         release = threading.Event()
 
         def fetch() -> Nodes:
-            release.wait(10)
+            release.wait(300)
             return self.fetch()
 
         snapshot = Snapshot(fetch, clock=lambda: self.now)
         seen: list[Nodes] = []
 
         def ask() -> None:
-            all_ask.wait(10)
+            all_ask.wait(300)
             seen.append(snapshot.nodes())
 
         threads = [threading.Thread(target=ask) for _ in range(7)]
         for thread in threads:
             thread.start()
-        all_ask.wait(10)
+        all_ask.wait(300)
         release.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(300)
 
         self.assertEqual(seen, [answer(1)] * 7)
         self.assertEqual(self.fetches, 1)

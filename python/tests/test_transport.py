@@ -99,6 +99,17 @@ class TransportTest(unittest.TestCase):
             with self.subTest(answer=answer), self.assertRaises(WebserverError):
                 transport._read("/", 200, answer)
 
+    def test_webserver_on_its_way_out_or_in_is_as_good_as_none(self) -> None:
+        with self.assertRaisesRegex(ConnectionFailed, "not available .the manager has stopped."):
+            transport._read("/", 503, b'{"error": "the manager has stopped"}')
+
+    def test_token_that_does_not_reach_so_far_is_told(self) -> None:
+        with self.assertRaises(WebserverError) as caught:
+            transport._read("/", 403, b'{"error": "this token is for another cluster"}')
+
+        self.assertEqual(str(caught.exception), "403: this token is for another cluster")
+        self.assertNotIsInstance(caught.exception, AccessError)
+
     def test_error_in_plain_text_is_told(self) -> None:
         with self.assertRaises(WebserverError) as caught:
             transport._read("/terminate", 400, b"Action not allowed while server is shutting down!")

@@ -92,6 +92,8 @@ class WebserverTest(unittest.TestCase):
 
     def test_failed_start_shows_the_log(self) -> None:
         self.program("import sys; print('the daemon is not installed'); sys.exit(3)")
+        self.datadir.mkdir()
+        (self.datadir / "webserver_debug.log").write_text("what was said the day before\n")
 
         with self.assertRaises(StartError) as caught:
             self.ensure(unused_port())

@@ -52,7 +52,10 @@ class GolemNodeProvider(NodeProvider):
         self._is_head = surroundings.is_on_head()
         self._log = HeadLog() if self._is_head else TerminalLog()
         self._parameters = cluster_file.with_defaults(provider_config.get("parameters") or {})
-        self._client = _client(self._parameters, cluster_name)
+        try:
+            self._client = _client(self._parameters, cluster_name)
+        except RayOnGolemError as error:
+            self._log.abort(error)
         self._datadir = surroundings.datadir(self._parameters)
         self._snapshot = Snapshot(self._fetch, self._observe)
         self._terminating: set[str] = set()
@@ -235,13 +238,13 @@ class GolemNodeProvider(NodeProvider):
         try:
             with self._terminations:
                 self._patiently(lambda: self._client.terminate(node_id))
-        except WebserverError as error:
-            self._log.warning(str(error))
         except RayOnGolemError as error:
-            # Whoever wanted the node to end sees it again, and can try again.
-            with self._terminating_lock:
-                self._terminating.discard(node_id)
-            self._log.warning(f"Couldn't terminate node {node_id}: {error}")
+            self._log.warning(str(error))
+            is_gone = isinstance(error, WebserverError) and error.reason.endswith("not found")
+            if not is_gone:
+                # Whoever wanted the node to end sees it again, and can try again.
+                with self._terminating_lock:
+                    self._terminating.discard(node_id)
         finally:
             self._snapshot.invalidate()
 
@@ -317,7 +320,7 @@ class GolemNodeProvider(NodeProvider):
 
 
 def _client(parameters: dict[str, Any], cluster_name: str) -> Client:
-    return Client(int(parameters["webserver_port"]), cluster_name, surroundings.datadir(parameters))
+    return Client(cluster_file.port(parameters), cluster_name, surroundings.datadir(parameters))
 
 
 def _ensure_webserver(client: Client, parameters: dict[str, Any], log: TerminalLog) -> WebserverInfo:
