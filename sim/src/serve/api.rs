@@ -118,15 +118,7 @@ pub(super) async fn respond(
 
 /// The refusal of a request that is not understood, in the words and the form of its API.
 pub(super) fn refuse(ask: &Ask, malformed: &Malformed) -> Response<Body> {
-    let Malformed { status, body } = malformed;
-    if body.is_empty() {
-        return reply::empty(status.0);
-    }
-    let is_market = ask.segments.first().is_some_and(|api| api == "market-api");
-    let is_of_the_reader = body.starts_with("Query ")
-        || body.starts_with("Path ")
-        || (!is_market && body.starts_with("Json "));
-    if is_of_the_reader { reply::text(status.0, body) } else { reply::message(status.0, body) }
+    reply::whole(wire::encode_malformed(&ask.target, malformed))
 }
 
 impl Ask {
@@ -164,7 +156,8 @@ async fn dispatch(state: Arc<State>, ask: Ask) -> Response<Body> {
 
 /// Who asks, under the name of the key that was used.
 async fn me(state: &State, ask: &Ask) -> Response<Body> {
-    let name = key_of(&ask.headers, ask.value("authToken")).and_then(|key| state.keys.name_of(&key));
+    let name =
+        key_of(&ask.headers, ask.value("authToken")).and_then(|key| state.keys.name_of(&key));
     match decode(ask) {
         Ok(request) => {
             respond(call(state, &request).await, |told| {
@@ -198,7 +191,7 @@ fn key_of(headers: &HeaderMap, token: Option<&str>) -> Option<String> {
 
 /// A JSON body must say that it is one.
 fn check_content_type(ask: &Ask) -> Option<Response<Body>> {
-    const BODILESS: [&str; 4] = ["confirm", "wait", "cancel", "now"];
+    const BODILESS: [&str; 3] = ["confirm", "wait", "now"];
     let has_none = ask.segments.last().is_some_and(|last| BODILESS.contains(&last.as_str()));
     if has_none || !(ask.method == Method::POST || ask.method == Method::PUT) {
         return None;
@@ -249,6 +242,7 @@ async fn collect(mut body: Body) -> Result<Bytes, Response<Body>> {
 }
 
 fn too_large(length: usize) -> Response<Body> {
-    let text = format!("JSON payload ({length} bytes) is larger than allowed (limit: {BODY_MAX} bytes).");
+    let text =
+        format!("JSON payload ({length} bytes) is larger than allowed (limit: {BODY_MAX} bytes).");
     reply::text(413, &text)
 }

@@ -79,8 +79,7 @@ pub(super) fn metrics(state: &State) -> String {
         ("payment_debit_notes_requestor_received", yagna.notes().len()),
         ("payment_invoices_requestor_received", yagna.invoices().len()),
     ];
-    let mut text =
-        format!("# metrics snapshot (ts={seconds}) (prometheus exposition format)\n");
+    let mut text = format!("# metrics snapshot (ts={seconds}) (prometheus exposition format)\n");
     for (name, count) in counters {
         text.push_str(&format!("# TYPE {name} counter\n{name} {count}\n"));
     }
@@ -156,9 +155,11 @@ fn ledger(inner: &Inner, ask: &Ask) -> Value {
             "isRemoved": book.removed.is_some(),
         })
     });
-    let demands = listed(yagna.demands(), last, |book| {
-        json!({ "id": book.id, "since": wire::instant(book.since), "hasEnded": book.end.is_some() })
-    });
+    let demands = listed(
+        yagna.demands(),
+        last,
+        |book| json!({ "id": book.id, "since": wire::instant(book.since), "hasEnded": book.end.is_some() }),
+    );
     json!({
         "identity": yagna.identity(),
         "wallet": yagna.wallet().to_string(),
