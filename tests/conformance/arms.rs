@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use golem_sim::{
-    serve::{Keys, Nodes, Options, Server},
+    serve::{Keys, Nodes, Options, Patience, Server},
     world::BEGINNING,
     yagna::{RequestNo, SimYagna},
 };
@@ -230,8 +230,15 @@ impl Served {
     pub(crate) fn arm(&self) -> Sockets<'_> {
         let keys = Keys::random();
         let (scenario, seed) = (scenario(), Seed::new(1));
-        let nodes = Nodes::Virtual;
-        let options = Options { scenario, seed, haste: 1, port: 0, keys: keys.clone(), nodes };
+        let options = Options {
+            scenario,
+            seed,
+            haste: 1,
+            port: 0,
+            keys: keys.clone(),
+            nodes: Nodes::Virtual,
+            patience: Patience::default(),
+        };
         let server = self.runtime.block_on(Server::start(options)).expect("a free port");
         let arm = Sockets::new(Who::Http, &server.url(), &keys.first());
         Sockets { _server: Some(server), ..arm }
