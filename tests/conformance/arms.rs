@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use golem_sim::{
-    serve::{Keys, Options, Server},
+    serve::{Keys, Nodes, Options, Patience, Server},
     world::BEGINNING,
     yagna::{RequestNo, SimYagna},
 };
@@ -228,13 +228,20 @@ impl Served {
 
     /// A server in the market of all shops, and a client for one case.
     pub(crate) fn arm(&self) -> Sockets<'_> {
-        let _inside = self.runtime.enter();
         let keys = Keys::random();
         let (scenario, seed) = (scenario(), Seed::new(1));
-        let options = Options { scenario, seed, haste: 1, port: 0, keys: keys.clone() };
-        let server = Server::start(options).expect("a free port");
+        let options = Options {
+            scenario,
+            seed,
+            haste: 1,
+            port: 0,
+            keys: keys.clone(),
+            nodes: Nodes::Virtual,
+            patience: Patience::default(),
+        };
+        let server = self.runtime.block_on(Server::start(options)).expect("a free port");
         let arm = Sockets::new(Who::Http, &server.url(), &keys.first());
-        Sockets { server: Some(server), ..arm }
+        Sockets { _server: Some(server), ..arm }
     }
 }
 
@@ -244,7 +251,7 @@ pub(crate) struct Sockets<'a> {
     /// The lab that it is in, if it is a real one.
     lab: Option<&'a Lab>,
     /// The server, if it is of this case alone.
-    server: Option<Server>,
+    _server: Option<Server>,
     url: String,
     key: String,
     adapter: Client,
@@ -263,7 +270,7 @@ impl Sockets<'_> {
         Self {
             who,
             lab: None,
-            server: None,
+            _server: None,
             url: url.trim_end_matches('/').to_owned(),
             key: key.to_owned(),
             adapter: Client::new(url.parse::<url::Url>().expect("a URL"), app_key)

@@ -41,6 +41,8 @@ pub(crate) struct Case {
     pub(crate) skips: Vec<(Who, String)>,
     /// Why not all answer alike.
     pub(crate) differs: Option<String>,
+    /// What the daemon does not check, so that we must.
+    pub(crate) lets: Option<String>,
     /// Whether it is played after all others, as it would disturb them.
     pub(crate) is_alone: bool,
     /// What happens, stories included.
@@ -249,6 +251,7 @@ impl Reader<'_> {
                 "at" if self.is_open() => self.case_mut(&at).shop = rest.to_owned(),
                 "at" => self.shop = rest.to_owned(),
                 "skip" => self.skip(rest),
+                "lets" => self.case_mut(&at).lets = Some(rest.to_owned()),
                 "alone" => self.case_mut(&at).is_alone = true,
                 "differs" => self.case_mut(&at).differs = Some(rest.to_owned()),
                 _ => self.step(word, rest, at),
@@ -276,6 +279,7 @@ impl Reader<'_> {
             shop: if self.shop.is_empty() { "public".to_owned() } else { self.shop.clone() },
             skips: self.skips.clone(),
             differs: None,
+            lets: None,
             is_alone: false,
             steps: Vec::new(),
         });

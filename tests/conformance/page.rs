@@ -52,6 +52,7 @@ case an allocation is released once
 | `send METHOD PATH`, `all STATUS …` | requests at the same time; what all of them are answered |
 | `key none`, `header NAME: VALUE` | how the next request is made |
 | `check $a < $b`, `let a = b`, `forget a` | decimals compared; names |
+| `lets WHAT` | what the daemon does not check, so that we must |
 | `skip ARM: WHY` | an arm does not play it |
 | `chain MOOD` with `alone` | what becomes of payments; played when all others are over |
 
@@ -63,6 +64,7 @@ name, `CONFORMANCE_TELL=1` prints each exchange.
 pub(crate) fn page(book: &Book) -> String {
     let mut page = HEAD.to_owned();
     count(&mut page, &book.cases);
+    laxities(&mut page, &book.cases);
     differences(&mut page, &book.cases);
     skips(&mut page, &book.cases);
     page.push('\n');
@@ -108,6 +110,16 @@ fn count(page: &mut String, cases: &[Case]) {
     }
     row(page, "the adapter's own calls", &[], typed::CASES.len());
     row(page, "**all**", &cases.iter().collect::<Vec<_>>(), typed::CASES.len());
+}
+
+fn laxities(page: &mut String, cases: &[Case]) {
+    let _ = writeln!(page, "\n## What the daemon lets through\n");
+    let _ = writeln!(page, "Whoever pays checks it alone.\n\n| what | case |\n| --- | --- |");
+    for case in cases {
+        if let Some(what) = &case.lets {
+            let _ = writeln!(page, "| {what} | {}: {} |", case.area, case.name);
+        }
+    }
 }
 
 fn differences(page: &mut String, cases: &[Case]) {

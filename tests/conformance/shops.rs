@@ -120,7 +120,7 @@ pub(crate) fn public_market() -> Market {
 pub(crate) fn scenario_text() -> String {
     let shops: String = SHOPS.iter().map(Shop::population).collect();
     format!(
-        "daemon: {{ warm: 1, wallet: 1000, hop_ms: 20 }}\npopulations:\n  - {{ name: good, count: 1, \
+        "daemon: {{ warm: 1, wallet: 1000, hop_ms: 20, sends_every: 1, confirms_after: 1 }}\npopulations:\n  - {{ name: good, count: 1, \
          offers: 3, arrives: 0 }}\n  - {{ name: bad, count: 1, arrives: 0, behaviour: {{ refuses: \
          Node is busy. }} }}\n{shops}"
     )

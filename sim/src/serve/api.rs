@@ -122,15 +122,7 @@ pub(super) async fn respond(
 
 /// The refusal of a request that is not understood, in the words and the form of its API.
 pub(super) fn refuse(ask: &Ask, malformed: &Malformed) -> Response<Body> {
-    let Malformed { status, body } = malformed;
-    if body.is_empty() {
-        return reply::empty(status.0);
-    }
-    let is_market = ask.segments.first().is_some_and(|api| api == "market-api");
-    let is_of_the_reader = body.starts_with("Query ")
-        || body.starts_with("Path ")
-        || (!is_market && body.starts_with("Json "));
-    if is_of_the_reader { reply::text(status.0, body) } else { reply::message(status.0, body) }
+    reply::whole(wire::encode_malformed(&ask.target, malformed))
 }
 
 impl Ask {
@@ -203,7 +195,7 @@ fn key_of(headers: &HeaderMap, token: Option<&str>) -> Option<String> {
 
 /// A JSON body must say that it is one.
 fn check_content_type(ask: &Ask) -> Option<Response<Body>> {
-    const BODILESS: [&str; 4] = ["confirm", "wait", "cancel", "now"];
+    const BODILESS: [&str; 3] = ["confirm", "wait", "now"];
     let has_none = ask.segments.last().is_some_and(|last| BODILESS.contains(&last.as_str()));
     if has_none || !(ask.method == Method::POST || ask.method == Method::PUT) {
         return None;

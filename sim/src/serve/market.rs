@@ -118,6 +118,9 @@ fn reason(state: &State, id: &str) -> Response<Body> {
     let inner = state.daemon.look();
     match inner.yagna.termination(&id.into()) {
         Some(event) => reply::json(200, &wire::agreement_event(&event)),
+        None if inner.yagna.agreement(&id.into()).is_some() => {
+            reply::message(400, &format!("Agreement [P-{id}] not terminated yet."))
+        }
         None => reply::message(404, &format!("Agreement [{id}] not found.")),
     }
 }

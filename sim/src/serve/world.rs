@@ -79,9 +79,10 @@ fn account(inner: &Inner, platform: &str) -> Value {
     let mut parts = platform.splitn(3, '-');
     let (driver, network, token) = (parts.next(), parts.next(), parts.next());
     let is_real = token == Some("glm");
-    let reserved = yagna.allocations().iter().filter(|book| {
-        !book.is_released && book.allocation.platform.as_str() == platform
-    });
+    let reserved = yagna
+        .allocations()
+        .iter()
+        .filter(|book| !book.is_released && book.allocation.platform.as_str() == platform);
     let reserved = reserved.fold(Glm::ZERO, |sum, book| sum.plus(book.allocation.remaining));
     let ours = |id| yagna.agreement(id).is_some_and(|view| view.platform.as_str() == platform);
     let sum = |is_wanted: fn(DocumentState) -> bool| {
@@ -121,7 +122,8 @@ async fn spoil_node(state: &State, ask: &Ask, activity: &str) -> Response<Body> 
     let Ok(Value::Object(document)) = serde_json::from_slice(&ask.body) else {
         return reply::message(400, form);
     };
-    let said = document.iter().next().and_then(|(key, value)| Some((key.as_str(), value.as_bool()?)));
+    let said =
+        document.iter().next().and_then(|(key, value)| Some((key.as_str(), value.as_bool()?)));
     let done = match said {
         Some(("kill", true)) => {
             state.host.kill(activity).await;

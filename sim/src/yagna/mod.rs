@@ -97,7 +97,7 @@ impl SimYagna {
             agreements: Agreements::default(),
             activities: Activities::default(),
             networks: Networks::default(),
-            payment: Payment::new(id.as_str(), scenario.daemon.wallet, seed),
+            payment: Payment::new(id.as_str(), &scenario.daemon, seed),
             written: Vec::new(),
             identity: Identity {
                 id,

@@ -9,9 +9,12 @@ use ray_on_golem::{
 };
 
 use super::Due;
-use crate::yagna::{
-    Refusal, Reply, SimYagna,
-    books::{OrderBook, OrderItem, PaymentBook},
+use crate::{
+    scenario::Daemon,
+    yagna::{
+        Refusal, Reply, SimYagna,
+        books::{OrderBook, OrderItem, PaymentBook},
+    },
 };
 
 const TESTNET_INTERVAL: Span = Span::mins(5);
@@ -19,14 +22,14 @@ const TESTNET_EXTRA: Span = Span::mins(4);
 const MAINNET_INTERVAL: Span = Span::hours(24);
 const MAINNET_EXTRA: Span = Span::hours(1);
 const INTERVAL_MIN: Span = Span::secs(5);
-/// The driver sends out what was ordered this often.
-const SENDS_EVERY: Span = Span::secs(60);
-/// A transaction is confirmed after this time.
-const CONFIRMED_AFTER: Span = Span::secs(30);
 
 /// When each platform is paid on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::yagna) struct Cycles {
+    /// The driver sends out what was ordered this often.
+    sends_every: Span,
+    /// A transaction is confirmed after this time.
+    confirms_after: Span,
     by_platform: BTreeMap<PlatformId, Cycle>,
     orders: u64,
     /// What was ordered together, as far as something was.
@@ -135,8 +138,8 @@ impl SimYagna {
             }
         }
         self.payment.cycles.orders += 1;
-        let sends =
-            self.ids.0.below(SENDS_EVERY.as_micros(), "sends", self.payment.cycles.orders, 0);
+        let (every, nth) = (self.payment.cycles.sends_every, self.payment.cycles.orders);
+        let sends = self.ids.0.below(every.as_micros(), "sends", nth, 0);
         let mut items = Vec::new();
         for (agreement, amount) in orders {
             let place = (self.payment.cycles.books.len(), items.len());
@@ -183,7 +186,7 @@ impl SimYagna {
             agreement: book.id.clone(),
             amount: order.amount,
         });
-        self.agenda.add(now.plus(CONFIRMED_AFTER), Due::Settles(order));
+        self.agenda.add(now.plus(self.payment.cycles.confirms_after), Due::Settles(order));
     }
 
     /// Bills are settled up to what is paid, those that were never accepted too.
@@ -234,6 +237,16 @@ impl SimYagna {
 }
 
 impl Cycles {
+    pub(super) fn new(daemon: &Daemon) -> Self {
+        Self {
+            sends_every: Span::secs(daemon.sends_every),
+            confirms_after: Span::secs(daemon.confirms_after),
+            by_platform: BTreeMap::new(),
+            orders: 0,
+            books: Vec::new(),
+        }
+    }
+
     /// When a platform was last paid on.
     pub(in crate::yagna) fn last(&self, platform: &PlatformId) -> Option<Timestamp> {
         self.by_platform.get(platform)?.last
