@@ -1,12 +1,19 @@
 //! The simulator's program.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
 mod drills;
 mod exit;
 mod service;
+mod stand_in;
 
 use golem_sim::{
     nodes::Inside,
@@ -77,12 +84,24 @@ enum Command {
         #[command(flatten)]
         source: drills::Source,
     },
+    /// Stands in for the daemon's own command line
+    #[command(disable_help_flag = true)]
+    Yagna {
+        /// What would follow `yagna`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     #[command(flatten)]
     Inside(Inside),
 }
 
 fn main() -> ExitCode {
     let mut printer = Printer::default();
+    let mut words = env::args_os();
+    let name = words.next();
+    if name.as_deref().map(Path::new).and_then(Path::file_name).is_some_and(|it| it == "yagna") {
+        return stand_in::run(words, &mut printer);
+    }
     let result = match Args::parse().command {
         Command::Stats { survey, scenario, seed } => {
             stats(survey, scenario, seed, &mut printer).map(|()| ExitCode::SUCCESS)
@@ -92,6 +111,7 @@ fn main() -> ExitCode {
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
         Command::Replay { source } => drills::run(&source, drills::Trace::Short, &mut printer),
         Command::Shrink { source } => drills::make_small(&source, &mut printer),
+        Command::Yagna { words } => Ok(stand_in::run(words, &mut printer)),
         Command::Inside(process) => match process.run() {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) => Err(CliError::Environment {

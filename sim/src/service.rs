@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use golem_sim::{
     nodes::LocalSetup,
-    serve::{Keys, Nodes, Options, ServeError, Server},
+    serve::{Keys, Nodes, Options, Patience, ServeError, Server},
 };
 use ray_on_golem::{
     cli::{error::CliError, printer::Printer},
@@ -66,19 +66,25 @@ pub(crate) fn serve(args: ServeArgs, printer: &mut Printer) -> Result<(), CliErr
                 Nodes::Local(Box::new(LocalSetup { venv: node_venv, ..LocalSetup::default() }))
             }
         },
+        patience: Patience::default(),
     };
-    run(options, printer)
+    run(options, |server| {
+        let (url, key) = (server.url(), server.keys().first());
+        printer.line(&format!("YAGNA_API_URL={url} YAGNA_APPKEY={key}"))
+    })
 }
 
-/// Serves what was chosen.
-pub(crate) fn run(options: Options, printer: &mut Printer) -> Result<(), CliError> {
+/// Serves what was chosen; says so when it is ready.
+pub(crate) fn run(
+    options: Options,
+    ready: impl FnOnce(&Server) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let runtime = Runtime::new()?;
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
         let server = Server::start(options).await.map_err(environment)?;
-        let (url, key) = (server.url(), server.keys().first());
-        printer.line(&format!("YAGNA_API_URL={url} YAGNA_APPKEY={key}"))?;
+        ready(&server)?;
         tokio::select! {
             _ = interrupted.recv() => {}
             _ = terminated.recv() => {}
@@ -88,7 +94,8 @@ pub(crate) fn run(options: Options, printer: &mut Printer) -> Result<(), CliErro
     })
 }
 
-fn keys(given: Option<String>) -> Result<Keys, CliError> {
+/// The keys that are let in, by the one that was given.
+pub(crate) fn keys(given: Option<String>) -> Result<Keys, CliError> {
     let Some(given) = given else { return Ok(Keys::random()) };
     let key = AppKey::new(&given);
     let key = key.map_err(|error| CliError::Argument(format!("`--appkey` is not usable: {error}")));

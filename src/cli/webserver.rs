@@ -207,8 +207,9 @@ impl Webserver {
         };
         let built = self.build(&data, journals, recovered, &daemon, &log).await;
         let served = match built {
-            Ok(Built { app, manager, reach, listening }) => {
-                let parts = Parts::start(&app, manager, reach, listening, &daemon)?;
+            Ok(built) => {
+                let app = Arc::clone(&built.app);
+                let parts = Parts::start(built, &daemon)?;
                 tokio::select! {
                     ended = parts.run(&app, &mut signals) => ended,
                     // It never ends.
@@ -332,7 +333,8 @@ impl Parts {
             watch.keep().await;
             Part::Alerts
         });
-        for (listening, router) in [(users_at, server::users(&app)), (heads_at, server::heads(&app))]
+        for (listening, router) in
+            [(users_at, server::users(&app)), (heads_at, server::heads(&app))]
         {
             let end = end.subscribe();
             tasks.spawn(async move {

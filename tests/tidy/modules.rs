@@ -18,7 +18,7 @@ const BELOW: &[(&str, &[&str])] = &[
 const SHELL: &[&str] = &["src/yagna/client.rs", "src/yagna/vpn.rs"];
 
 /// The shells of the simulator.
-const SIM_SHELL: &[&str] = &["nodes"];
+const SIM_SHELL: &[&str] = &["nodes", "serve"];
 
 const BANS: [&str; 2] = ["clippy::disallowed_methods", "clippy::disallowed_types"];
 

@@ -10,6 +10,9 @@ const SHELL: &[&str] = &[
     "sim/src/drills.rs",
     "sim/src/main.rs",
     "sim/src/nodes/",
+    "sim/src/serve/",
+    "sim/src/service.rs",
+    "sim/src/stand_in/",
 ];
 
 /// Modules of the standard library with effects, or with clocks.

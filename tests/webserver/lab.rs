@@ -269,7 +269,8 @@ impl Web {
     /// Waits until the board is as it should be.
     pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&server_board::Board) -> bool) {
         let mut changes = self.handle().changes();
-        let waited = timeout(Duration::from_secs(180), changes.wait_for(|board| is_so(board))).await;
+        let waited =
+            timeout(Duration::from_secs(180), changes.wait_for(|board| is_so(board))).await;
         if waited.is_err() {
             panic!("not within three minutes: {what}\n{:#?}", self.handle().board());
         }

@@ -51,6 +51,14 @@ impl Scenario {
         }
     }
 
+    /// Starting and running take as long as real nodes take for them.
+    pub fn leave_running_to_nodes(&mut self) {
+        for population in &mut self.populations {
+            population.conduct.start = Distribution::fixed(0);
+            population.conduct.run = Distribution::fixed(0);
+        }
+    }
+
     /// Reads a scenario.
     ///
     /// # Errors

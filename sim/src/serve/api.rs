@@ -3,7 +3,7 @@
 //! A request that our own vocabulary has is decoded, handed to the daemon, and encoded. What other
 //! clients ask for beside it is answered by the file of its API.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     body::{Body, Bytes},
@@ -26,8 +26,6 @@ use crate::fault::Fate;
 const BODY_MAX: usize = 2 << 20;
 /// A body beyond the limit is read up to here, so that its writer gets to read the refusal.
 const DRAINED_MAX: usize = 64 << 20;
-/// A body must be there within this time.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A request that was read.
 #[derive(Clone, Debug)]
@@ -47,8 +45,14 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Body>) -> Respons
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     if path.starts_with("/sim/") {
-        return match read(&parts, body).await {
-            Ok(ask) => world::answer(&state, &ask),
+        return match read(&state, &parts, body).await {
+            Ok(ask) => match path.as_str() {
+                "/sim/app-keys" => match authorize(&state, &parts) {
+                    Ok(()) => world::app_keys(&state, &ask),
+                    Err(refusal) => refusal,
+                },
+                _ => world::answer(&state, &ask).await,
+            },
             Err(refusal) => refusal,
         };
     }
@@ -64,7 +68,7 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Body>) -> Respons
     if let Some(place) = net::socket_place(&parts) {
         return net::connect(state, &mut parts, place).await;
     }
-    match read(&parts, body).await {
+    match read(&state, &parts, body).await {
         Ok(ask) => dispatch(state, ask).await,
         Err(refusal) => refusal,
     }
@@ -214,8 +218,8 @@ fn check_content_type(ask: &Ask) -> Option<Response<Body>> {
     Some(if is_market { reply::message(400, words) } else { reply::text(400, words) })
 }
 
-async fn read(parts: &Parts, body: Body) -> Result<Ask, Response<Body>> {
-    let body = tokio::time::timeout(BODY_TIMEOUT, collect(body)).await;
+async fn read(state: &State, parts: &Parts, body: Body) -> Result<Ask, Response<Body>> {
+    let body = tokio::time::timeout(state.patience.body, collect(body)).await;
     let body = match body {
         Ok(Ok(body)) => body,
         Ok(Err(refusal)) => return Err(refusal),

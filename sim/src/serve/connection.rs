@@ -24,8 +24,6 @@ use tokio::{
 
 use super::{State, api, daemon::Life, reply::Severed};
 
-/// The head of a request must be there within this time; so must the next one on a connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// More connections wait until others end.
 const CONNECTIONS_MAX: usize = 4_096;
 /// A port that somebody else took while the daemon was away is asked for again this often.
@@ -113,13 +111,14 @@ async fn listen_again(address: SocketAddr) -> Option<TcpListener> {
 async fn serve(stream: TcpStream, state: Arc<State>, mut life: watch::Receiver<Life>, born: Life) {
     // A small answer must not wait for the next one.
     let _ = stream.set_nodelay(true);
+    let head = state.patience.head;
     let service = service_fn(move |request: Request<Incoming>| {
         let state = Arc::clone(&state);
         async move { answer(state, request).await }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);

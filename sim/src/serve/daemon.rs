@@ -116,6 +116,7 @@ impl Daemon {
         let (host, errands) = mpsc::unbounded_channel();
         let mut yagna = SimYagna::new(scenario, seed, now);
         yagna.host_outside();
+        yagna.forget_history();
         let inner = Inner {
             yagna,
             faults: scenario.faults.clone(),

@@ -7,18 +7,18 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The name of the key that a daemon is started with.
-const AUTOCONFIGURED: &str = "autoconfigured";
-
 /// App-keys by their names. Debug output never shows one.
 #[derive(Default)]
 pub struct Keys(Mutex<BTreeMap<String, String>>);
 
 impl Keys {
+    /// The name of the key that a daemon is started with.
+    pub const AUTOCONFIGURED: &str = "autoconfigured";
+
     /// The key that the server was started with.
     #[must_use]
     pub fn new(key: &str) -> Self {
-        Self(Mutex::new(BTreeMap::from([(AUTOCONFIGURED.to_owned(), key.to_owned())])))
+        Self(Mutex::new(BTreeMap::from([(Self::AUTOCONFIGURED.to_owned(), key.to_owned())])))
     }
 
     /// A key that nobody can guess.
@@ -51,7 +51,7 @@ impl Keys {
     /// The key that the server was started with.
     #[must_use]
     pub fn first(&self) -> String {
-        self.named(AUTOCONFIGURED)
+        self.named(Self::AUTOCONFIGURED)
     }
 }
 

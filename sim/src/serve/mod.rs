@@ -63,6 +63,23 @@ pub struct Options {
     pub keys: Keys,
     /// What activities are.
     pub nodes: Nodes,
+    /// How long a client is waited for.
+    pub patience: Patience,
+}
+
+/// How long a client is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// The head of a request must be there within this time; so must the next one on a connection.
+    pub head: Duration,
+    /// A body must be there within this time.
+    pub body: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(60), body: Duration::from_secs(20) }
+    }
 }
 
 /// What an activity is.
@@ -114,6 +131,7 @@ struct State {
     daemon: Arc<Daemon>,
     host: NodeHost,
     keys: Keys,
+    patience: Patience,
     scans: market::Scans,
     /// Platforms whose wallet was opened by hand.
     opened: Mutex<BTreeSet<PlatformId>>,
@@ -146,14 +164,17 @@ impl Server {
     ///
     /// Outside of a tokio runtime.
     pub async fn start(options: Options) -> Result<Self, ServeError> {
-        let Options { mut scenario, seed, haste, port, keys, nodes } = options;
+        let Options { mut scenario, seed, haste, port, keys, nodes, patience } = options;
         let listener = listen(port)?;
         let address =
             listener.local_addr().map_err(|source| ServeError::Listen { port, source })?;
         scenario.hasten(haste);
         let (host, substance) = match nodes {
             Nodes::Virtual => (NodeHost::virtual_nodes(), Substance::Virtual),
-            Nodes::Local(setup) => (NodeHost::local_nodes(*setup).await?, Substance::Real),
+            Nodes::Local(setup) => {
+                scenario.leave_running_to_nodes();
+                (NodeHost::local_nodes(*setup).await?, Substance::Real)
+            }
         };
         let (daemon, errands) = Daemon::new(&scenario, seed);
         let daemon = Arc::new(daemon);
@@ -164,6 +185,7 @@ impl Server {
             daemon,
             host: host.clone(),
             keys,
+            patience,
             scans: market::Scans::default(),
             opened: Mutex::default(),
         });

@@ -85,7 +85,7 @@ fn accounts(state: &State) -> Response<Body> {
             "network": network,
             "token": if token == Some("glm") { "GLM" } else { "tGLM" },
             "send": true,
-            "receive": true,
+            "receive": false,
         })
     });
     reply::json(200, &Value::Array(accounts.collect()))

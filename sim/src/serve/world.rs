@@ -8,8 +8,8 @@ use axum::{
     http::{Method, Response},
 };
 use ray_on_golem::{
-    units::{Rounding, Span, money::parse_scaled},
-    yagna::{PlatformId, wire},
+    units::{Glm, Rounding, Span, money::parse_scaled},
+    yagna::{DocumentState, PlatformId, wire},
 };
 use serde_json::{Map, Value, json};
 
@@ -24,9 +24,10 @@ pub(super) const VERSION: &str = "0.17.6";
 
 /// So many of each kind are listed, the last ones, unless `?last=` says otherwise.
 const LISTED: usize = 100;
+const NAME_LENGTH_MAX: usize = 100;
 
 /// Answers a request about the simulated world.
-pub(super) fn answer(state: &State, ask: &Ask) -> Response<Body> {
+pub(super) async fn answer(state: &State, ask: &Ask) -> Response<Body> {
     let path = ask.path();
     match (ask.method.clone(), path.as_slice()) {
         (Method::GET, ["sim", "ledger"]) => reply::json(200, &ledger(&state.daemon.look(), ask)),
@@ -34,6 +35,10 @@ pub(super) fn answer(state: &State, ask: &Ask) -> Response<Body> {
         (Method::GET, ["sim", "trace"]) => reply::json(200, &trace(&state.daemon.look(), ask)),
         (Method::GET, ["sim", "faults"]) => reply::json(200, &faults(&state.daemon.look())),
         (Method::PUT | Method::POST, ["sim", "faults"]) => change_faults(state, ask),
+        (Method::GET, ["sim", "account", platform]) => {
+            reply::json(200, &account(&state.daemon.look(), platform))
+        }
+        (Method::POST, ["sim", "nodes", activity]) => spoil_node(state, ask, activity).await,
         (Method::POST, ["sim", "accounts"]) => match serde_json::from_slice::<Value>(&ask.body) {
             Ok(Value::String(platform)) => {
                 state.open_account(PlatformId::from(platform));
@@ -43,9 +48,94 @@ pub(super) fn answer(state: &State, ask: &Ask) -> Response<Body> {
         },
         _ => reply::message(
             404,
-            "there are `GET /sim/ledger`, `/sim/providers`, `/sim/trace`, and `GET`, `PUT`, and \
-             `POST /sim/faults`",
+            "there are `GET /sim/ledger`, `/sim/providers`, `/sim/trace`, `GET`, `PUT`, and `POST \
+             /sim/faults`, and `POST /sim/nodes/ACTIVITY`",
         ),
+    }
+}
+
+/// The keys that are let in, for who has one of them.
+pub(super) fn app_keys(state: &State, ask: &Ask) -> Response<Body> {
+    let inner = state.daemon.look();
+    let (id, created) = (inner.yagna.identity(), wire::instant(inner.started));
+    let created = created.as_str().unwrap_or_default().trim_end_matches('Z');
+    if ask.method == Method::POST {
+        return match serde_json::from_slice::<Value>(&ask.body) {
+            Ok(Value::String(name)) if name.len() <= NAME_LENGTH_MAX => {
+                reply::json(200, &json!(state.keys.named(&name)))
+            }
+            Ok(_) | Err(_) => reply::message(400, "send a short name as a JSON string"),
+        };
+    }
+    let rows = state.keys.list().into_iter().map(|(name, key)| {
+        json!({ "name": name, "key": key, "id": id, "role": "manager", "created": created })
+    });
+    reply::json(200, &Value::Array(rows.collect()))
+}
+
+/// How an account stands, as the daemon's command line tells it.
+fn account(inner: &Inner, platform: &str) -> Value {
+    let yagna = &inner.yagna;
+    let mut parts = platform.splitn(3, '-');
+    let (driver, network, token) = (parts.next(), parts.next(), parts.next());
+    let is_real = token == Some("glm");
+    let reserved = yagna
+        .allocations()
+        .iter()
+        .filter(|book| !book.is_released && book.allocation.platform.as_str() == platform);
+    let reserved = reserved.fold(Glm::ZERO, |sum, book| sum.plus(book.allocation.remaining));
+    let ours = |id| yagna.agreement(id).is_some_and(|view| view.platform.as_str() == platform);
+    let sum = |is_wanted: fn(DocumentState) -> bool| {
+        let invoices = yagna.invoices().iter().map(|book| &book.invoice);
+        let wanted = invoices.filter(|it| is_wanted(it.state) && ours(&it.agreement));
+        let amounts: Vec<Glm> = wanted.filter_map(|it| it.amount.glm().ok()).collect();
+        let total = amounts.iter().fold(Glm::ZERO, |sum, amount| sum.plus(*amount));
+        json!({ "agreementsCount": amounts.len(), "totalAmount": total.to_string() })
+    };
+    let nothing = json!({ "agreementsCount": 0, "totalAmount": "0" });
+    json!({
+        "amount": yagna.wallet().to_string(),
+        "reserved": reserved.to_string(),
+        "driver": driver,
+        "network": network,
+        "token": if is_real { "GLM" } else { "tGLM" },
+        "outgoing": {
+            "requested": sum(|_| true),
+            "accepted": sum(|it| matches!(it, DocumentState::Accepted | DocumentState::Settled)),
+            "confirmed": sum(|state| state == DocumentState::Settled),
+        },
+        "incoming": { "requested": nothing, "accepted": nothing, "confirmed": nothing },
+        "gas": {
+            "currency_short_name": if is_real { "ETH" } else { "tETH" },
+            "currency_long_name": "Ether",
+            "balance": "1",
+        },
+        "block_number": 0,
+        "block_datetime": "1970-01-01T00:00:00Z",
+    })
+}
+
+/// Faults of one node: it dies, its ssh server falls silent, or its disk is full.
+async fn spoil_node(state: &State, ask: &Ask, activity: &str) -> Response<Body> {
+    let form = "send one of `{\"kill\": true}`, `{\"stall_ssh\": true}`, and `{\"fill_disk\": \
+                true}`; false undoes the last two";
+    let Ok(Value::Object(document)) = serde_json::from_slice(&ask.body) else {
+        return reply::message(400, form);
+    };
+    let said =
+        document.iter().next().and_then(|(key, value)| Some((key.as_str(), value.as_bool()?)));
+    let done = match said {
+        Some(("kill", true)) => {
+            state.host.kill(activity).await;
+            Ok(())
+        }
+        Some(("stall_ssh", is_stalled)) => state.host.stall_ssh(activity, is_stalled).await,
+        Some(("fill_disk", is_full)) => state.host.fill_disk(activity, is_full).await,
+        Some(_) | None => return reply::message(400, form),
+    };
+    match done {
+        Ok(()) => reply::json(200, &Value::Null),
+        Err(error) => reply::message(404, &error.to_string()),
     }
 }
 

@@ -76,6 +76,11 @@ impl SimYagna {
         self.is_hosted = true;
     }
 
+    /// From here on, negotiations that are over are forgotten: nobody audits a daemon that runs on and on.
+    pub fn forget_history(&mut self) {
+        self.market.forget_history();
+    }
+
     /// The next thing that is to be done outside.
     pub fn poll_errand(&mut self) -> Option<Errand> {
         self.errands.pop_front()

@@ -59,7 +59,7 @@ impl Market {
         is_taken: impl Fn(&ProviderId) -> bool,
         agenda: &mut Agenda,
     ) {
-        let record = &self.records[counter];
+        let Some(record) = self.records.get(counter) else { return };
         let Kind::Ours(body) = &record.kind else { return };
         let offer = &self.offers[record.offer];
         let is_taken = is_taken(&offer.provider);
