@@ -258,17 +258,9 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     assert!(said.contains("Cannot stop the webserver, as the cluster is not empty."), "{said}");
     let pid = lab.pid().expect("a webserver");
     let (code, said) = lab.run(&["stop", "--force"]);
-    assert_eq!(
-        (code, said.as_str()),
-        (
-            Some(0),
-            "Requesting webserver shutdown...\nForce-shutdown requested, will stop soon.\n\
-             Webserver is still shutting down, waiting up to 60 seconds ...\n\
-             Webserver shutdown completed.\n\
-             Waiting 180 seconds for the webserver process to stop.\n\
-             Webserver process stopped.\nShutdown completed.\n"
-        )
-    );
+    let begin = "Requesting webserver shutdown...\nForce-shutdown requested, will stop soon.\n";
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with(begin) && said.ends_with("Shutdown completed.\n"), "{said}");
     assert!(!is_alive(&pid));
     assert!(!lab.data.path().join("yagna.pid").exists(), "the simulated daemon was ended, too");
     let log = fs::read_to_string(lab.data.path().join("webserver.log")).expect("the log");

@@ -86,7 +86,8 @@ impl Web {
 
     /// Waits a little.
     pub(super) fn sleep(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        // A timer is made inside of the runtime that it belongs to.
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     fn with_token(

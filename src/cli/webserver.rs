@@ -207,8 +207,9 @@ impl Webserver {
         };
         let built = self.build(&data, journals, recovered, &daemon, &log).await;
         let served = match built {
-            Ok((app, manager, reach, listening)) => {
-                let parts = Parts::start(&app, manager, reach, listening, &daemon)?;
+            Ok(built) => {
+                let app = Arc::clone(&built.app);
+                let parts = Parts::start(built, &daemon)?;
                 tokio::select! {
                     ended = parts.run(&app, &mut signals) => ended,
                     // It never ends.
@@ -236,7 +237,7 @@ impl Webserver {
         recovered: Recovered,
         daemon: &Daemon,
         log: &Log,
-    ) -> Result<(Arc<App>, Manager<Client, Reach>, Reach, [Listening; 2]), CliError> {
+    ) -> Result<Built, CliError> {
         let client = Client::new(daemon.endpoints.clone(), daemon.key.clone())
             .map_err(|error| broken(&error))?;
         let address = daemon.identity(&client).await.map_err(|error| broken(&error))?;
@@ -271,7 +272,7 @@ impl Webserver {
             stop: Stop::default(),
             log: log.clone(),
         });
-        Ok((app, manager, reach, listening))
+        Ok(Built { app, manager, reach, listening })
     }
 
     fn guard(&self, data: &Path, log: &Log) -> Result<Guard, CliError> {
@@ -286,6 +287,15 @@ impl Webserver {
         }
         Ok(Guard::Token(token))
     }
+}
+
+/// All that is needed to serve.
+struct Built {
+    app: Arc<App>,
+    manager: Manager<Client, Reach>,
+    reach: Reach,
+    /// For users, and for heads.
+    listening: [Listening; 2],
 }
 
 /// What runs side by side.
@@ -305,13 +315,8 @@ enum Part {
 }
 
 impl Parts {
-    fn start(
-        app: &Arc<App>,
-        manager: Manager<Client, Reach>,
-        reach: Reach,
-        [users_at, heads_at]: [Listening; 2],
-        daemon: &Daemon,
-    ) -> Result<Self, CliError> {
+    fn start(built: Built, daemon: &Daemon) -> Result<Self, CliError> {
+        let Built { app, manager, reach, listening: [users_at, heads_at] } = built;
         let end = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let board = app.handle.changes();
@@ -328,7 +333,8 @@ impl Parts {
             watch.keep().await;
             Part::Alerts
         });
-        for (listening, router) in [(users_at, server::users(app)), (heads_at, server::heads(app))]
+        for (listening, router) in
+            [(users_at, server::users(&app)), (heads_at, server::heads(&app))]
         {
             let end = end.subscribe();
             tasks.spawn(async move {
@@ -393,6 +399,8 @@ async fn shut_down(handle: Handle, delay: Duration) -> Part {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// Heard so that it ends nothing: the terminal that we were started from may close.
+    _hangup: Signal,
 }
 
 impl Signals {
@@ -400,6 +408,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            _hangup: signal(SignalKind::hangup())?,
         })
     }
 

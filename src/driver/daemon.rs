@@ -31,7 +31,7 @@ use crate::{
     http::TransportError,
     server::auth::{Token, TokenError},
     units::Span,
-    yagna::{AppKey, CallError, Client, Endpoints, Request, Yagna},
+    yagna::{AppKey, CallError, Client, Endpoints, Request, Response, Yagna},
 };
 
 /// A daemon that has not answered after this time has failed.
@@ -169,10 +169,11 @@ impl Daemon {
     ///
     /// If the daemon does not know the key.
     pub async fn identity(&self, client: &Client) -> Result<String, CallError> {
-        match client.call(Request::WhoAmI, PROBE_PATIENCE).await? {
-            crate::yagna::Response::Identity(identity) => Ok(identity.id.to_string()),
-            other => Err(CallError::NotSent { why: format!("an answer to nothing: {other:?}") }),
-        }
+        let Response::Identity(identity) = client.call(Request::WhoAmI, PROBE_PATIENCE).await?
+        else {
+            return Err(CallError::NotSent { why: "an answer to something else".to_owned() });
+        };
+        Ok(identity.id.to_string())
     }
 
     /// Watches over a daemon of ours, and starts it again when it ends by itself. Never returns.
@@ -362,6 +363,8 @@ fn cli(plan: &DaemonPlan, endpoints: &Endpoints, key: &AppKey) -> io::Result<Dae
     let environment = vec![
         ("YAGNA_API_URL".to_owned(), endpoints.base.as_str().trim_end_matches('/').to_owned()),
         ("YAGNA_APPKEY".to_owned(), key.as_str().to_owned()),
+        // What a simulator of the user's has left in the usual place is not about ours.
+        ("YAGNA_DATADIR".to_owned(), directory.display().to_string()),
     ];
     Ok(DaemonCli { binary: link, environment })
 }

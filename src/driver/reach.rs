@@ -5,7 +5,7 @@
 //! file of access for each cluster, a token for each head; and none of them for what is over.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -64,6 +64,8 @@ struct Inner {
     heads_at: SocketAddr,
     log: Log,
     hosts: Mutex<BTreeMap<ClusterId, HostKeys>>,
+    /// Nodes that are over, and whose host keys are gone.
+    forgotten: Mutex<BTreeSet<(ClusterId, NodeId)>>,
 }
 
 /// What is needed to reach nodes.
@@ -99,8 +101,8 @@ impl Reach {
     #[must_use]
     pub fn new(plan: ReachPlan) -> Self {
         let ReachPlan { data, net, key, vpn, heads, heads_at, log } = plan;
-        let hosts = Mutex::default();
-        Self(Arc::new(Inner { data, net, key, vpn, heads, heads_at, log, hosts }))
+        let (hosts, forgotten) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { data, net, key, vpn, heads, heads_at, log, hosts, forgotten }))
     }
 
     /// Lets tunnels, tokens, and files follow the board; returns when the manager has stopped.
@@ -139,6 +141,7 @@ impl Reach {
                 self.0.log.error(WHO, &error.to_string());
             }
         }
+        self.forget_ended(board);
         known.retain(|id, _| {
             let is_there = board.clusters.contains_key(id);
             if !is_there {
@@ -147,6 +150,23 @@ impl Reach {
             }
             is_there
         });
+    }
+
+    /// A node that is over has no host key any more.
+    fn forget_ended(&self, board: &Board) {
+        let hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut forgotten = self.0.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, hosts) in hosts.iter() {
+            let nodes = board.clusters.get(id).into_iter().flat_map(|cluster| &cluster.nodes);
+            for (node, _) in nodes.filter(|(_, node)| node.state == NodeState::Terminated) {
+                if forgotten.insert((*id, *node))
+                    && let Err(error) = hosts.forget(*node)
+                {
+                    self.0.log.warn(WHO, &error.to_string());
+                }
+            }
+        }
+        forgotten.retain(|(id, _)| board.clusters.contains_key(id));
     }
 
     fn follow_access(&self, board: &Board, saved: &mut BTreeMap<ClusterName, Access>) {

@@ -182,10 +182,9 @@ fn arguments<'a>(verb: &'a str, network: PaymentNetwork, more: &[&'a str]) -> Ve
 
 /// What the wallet holds; nothing if the daemon does not say.
 fn amount(document: &Value) -> Glm {
-    let text = document.get("amount").map(|amount| match amount {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    });
+    let text = document
+        .get("amount")
+        .map(|amount| amount.as_str().map_or_else(|| amount.to_string(), str::to_owned));
     text.and_then(|text| Glm::parse(&text, Rounding::Down).ok()).unwrap_or(Glm::ZERO)
 }
 

@@ -254,10 +254,10 @@ fn overview(app: &App) -> OverviewDocument {
 async fn set_tags(app: &App, fields: &Fields) -> Result<Response, ApiError> {
     let (cluster, node, tags) = (fields.cluster()?, fields.node_id()?, fields.tags()?);
     let command = Command::SetTags { cluster: cluster.as_str().into(), node, tags };
-    match app.handle.ask(command).await? {
-        Answer::TagsSet(set) => set?,
-        other => return Err(unexpected(&other)),
-    }
+    let Answer::TagsSet(set) = app.handle.ask(command).await? else {
+        return Err(unexpected());
+    };
+    set?;
     done(&json!({}))
 }
 
@@ -273,10 +273,10 @@ async fn terminate(app: &App, caller: &Caller, fields: &Fields) -> Result<Respon
         NodeData::of(cluster, node, found, way)
     };
     let command = Command::TerminateNode { cluster: name.as_str().into(), node };
-    match app.handle.ask(command).await? {
-        Answer::NodeTerminated(stood) => stood?,
-        other => return Err(unexpected(&other)),
+    let Answer::NodeTerminated(stood) = app.handle.ask(command).await? else {
+        return Err(unexpected());
     };
+    stood?;
     let mut changes = app.handle.changes();
     let is_gone = |board: &std::sync::Arc<Board>| {
         board.node(&name, node).map_or(true, |(_, node)| node.state == NodeState::Terminated)
@@ -349,24 +349,24 @@ async fn set_budget(app: &App, fields: &Fields) -> Result<Response, ApiError> {
     let cluster = fields.cluster()?;
     let total: Glm = fields.with(|body| body.required("total_budget")?.decimal(Rounding::Down))?;
     let command = Command::SetBudget { cluster: cluster.as_str().into(), total };
-    match app.handle.ask(command).await? {
-        Answer::BudgetSet(set) => set?,
-        other => return Err(unexpected(&other)),
-    }
+    let Answer::BudgetSet(set) = app.handle.ask(command).await? else {
+        return Err(unexpected());
+    };
+    set?;
     done(&json!({ "total_budget": total.to_string() }))
 }
 
 async fn end_cluster(app: &App, fields: &Fields) -> Result<Response, ApiError> {
     let cluster = fields.cluster()?;
     let command = Command::EndCluster { cluster: cluster.as_str().into() };
-    match app.handle.ask(command).await? {
-        Answer::ClusterEnding(ending) => ending?,
-        other => return Err(unexpected(&other)),
-    }
+    let Answer::ClusterEnding(ending) = app.handle.ask(command).await? else {
+        return Err(unexpected());
+    };
+    ending?;
     done(&json!({}))
 }
 
 /// The machine answers each command in kind; anything else is a bug, and no reason to fall over.
-pub(super) fn unexpected(answer: &Answer) -> ApiError {
-    ApiError::Unavailable(format!("an answer to something else: {answer:?}"))
+pub(super) fn unexpected() -> ApiError {
+    ApiError::Unavailable("the manager answered something else; please report this".to_owned())
 }

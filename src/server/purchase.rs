@@ -113,13 +113,12 @@ pub(super) async fn request_nodes(
         tags: request.tags,
     };
     let asked = NodeRequest { key: request.key, cluster: name, plan, order };
-    match app.handle.ask(Command::RequestNodes(Box::new(asked))).await? {
-        Answer::NodesRequested(nodes) => {
-            let nodes: Vec<String> = nodes?.iter().map(ToString::to_string).collect();
-            done(&json!({ "requested_nodes": nodes }))
-        }
-        other => Err(unexpected(&other)),
-    }
+    let command = Command::RequestNodes(Box::new(asked));
+    let Answer::NodesRequested(nodes) = app.handle.ask(command).await? else {
+        return Err(unexpected());
+    };
+    let nodes: Vec<String> = nodes?.iter().map(ToString::to_string).collect();
+    done(&json!({ "requested_nodes": nodes }))
 }
 
 /// The plan of a cluster that runs: the first request decided it.

@@ -16,7 +16,7 @@ use ray_on_golem::{
     core::rng::Seed,
     driver::{
         clock::{nap_until, now},
-        journal::Journals,
+        journal::{Journals, JournalsError, Recovered},
         log::Log,
         manager::{Handle, Manager, ManagerError},
         probe::{Prober, Target},
@@ -191,7 +191,7 @@ impl Drop for Lab {
 
 impl Web {
     async fn start(data: &Path, registry: &str, daemon: SimPort) -> Self {
-        let (journals, recovered) = Journals::open(data).expect("journals of ours");
+        let (journals, recovered) = open(data).await;
         let log = Log::silent();
         let (manager, handle) = Manager::new(journals, recovered, daemon, AllWell, log.clone());
         let token = Token::of(data).expect("a writable directory");
@@ -269,15 +269,16 @@ impl Web {
     /// Waits until the board is as it should be.
     pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&server_board::Board) -> bool) {
         let mut changes = self.handle().changes();
-        let waited = timeout(Duration::from_secs(60), changes.wait_for(|board| is_so(board))).await;
+        let waited =
+            timeout(Duration::from_secs(180), changes.wait_for(|board| is_so(board))).await;
         if waited.is_err() {
-            panic!("not within a minute: {what}\n{:#?}", self.handle().board());
+            panic!("not within three minutes: {what}\n{:#?}", self.handle().board());
         }
     }
 
     /// Waits until the manager has ended everything.
     pub(crate) async fn ended(&mut self) -> Result<(), ManagerError> {
-        let ended = timeout(Duration::from_secs(60), &mut self.manager).await;
+        let ended = timeout(Duration::from_secs(180), &mut self.manager).await;
         ended.expect("it ends in time").expect("it does not panic")
     }
 
@@ -305,6 +306,17 @@ pub(crate) fn nodes(cluster: &str, kind: &str, count: u32) -> Value {
         "count": count,
         "tags": {"ray-node-type": kind, "ray-cluster-name": cluster},
     })
+}
+
+/// The journals, as soon as the life before has let go of them.
+async fn open(data: &Path) -> (Journals, Recovered) {
+    loop {
+        match Journals::open(data) {
+            Ok(opened) => return opened,
+            Err(JournalsError::InUse { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("journals of ours: {error}"),
+        }
+    }
 }
 
 /// The daemon's command line: a wallet with 7 GLM.
