@@ -38,6 +38,16 @@ pub(super) fn registry() -> Result<Url, CliError> {
     url_of("GOLEM_REGISTRY_URL")?.map_or_else(|| address(registry::DEFAULT_URL), Ok)
 }
 
+/// The registry of the simulated network at `base`, unless the user names another one.
+pub(super) fn registry_beside(base: &Url) -> Result<Url, CliError> {
+    let beside = || {
+        let mut url = base.clone();
+        url.set_path("/registry");
+        url
+    };
+    Ok(url_of("GOLEM_REGISTRY_URL")?.unwrap_or_else(beside))
+}
+
 /// The simulator beside this program.
 pub(super) fn simulator() -> Result<PathBuf, CliError> {
     let sibling = env::current_exe()?.with_file_name("golem-sim");

@@ -17,6 +17,7 @@ use tokio::{
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
+use url::Url;
 
 use super::{error::CliError, printer::Printer, ssh_proxy::data_directory, surroundings};
 use crate::{
@@ -265,7 +266,7 @@ impl Webserver {
                 registry_stats: !self.served.no_registry_stats,
                 guard: self.guard(data, log)?,
             },
-            images: Images::new(surroundings::registry()?),
+            images: Images::new(self.registry(daemon)?),
             wallet: Wallet::new(address, daemon.cli.clone(), log.clone()),
             heads,
             alerts: Alerts::default(),
@@ -273,6 +274,14 @@ impl Webserver {
             log: log.clone(),
         });
         Ok(Built { app, manager, reach, listening })
+    }
+
+    /// A simulated network has a registry of its own.
+    fn registry(&self, daemon: &Daemon) -> Result<Url, CliError> {
+        match self.served.sim {
+            Some(_) => surroundings::registry_beside(&daemon.endpoints.base),
+            None => surroundings::registry(),
+        }
     }
 
     fn guard(&self, data: &Path, log: &Log) -> Result<Guard, CliError> {

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use russh::{
-    Channel, ChannelMsg, ChannelOpenFailure,
+    Channel, ChannelMsg, ChannelOpenFailure, MethodKind,
     keys::{Algorithm, PrivateKey, load_secret_key, ssh_key::LineEnding},
     server::{
         self, Auth, ChannelOpenHandle, Handle, Handler, Msg, Session, VerifiedPublicKey, run_stream,
@@ -83,6 +83,7 @@ impl Sshd {
         let key = load_secret_key(HOST_KEY, None).map_err(io::Error::other)?;
         let config = Arc::new(server::Config {
             keys: vec![key],
+            methods: (&[MethodKind::PublicKey][..]).into(),
             auth_rejection_time: Duration::ZERO,
             inactivity_timeout: None,
             nodelay: true,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use russh::{
-    Channel, ChannelId,
+    Channel, ChannelId, MethodKind,
     keys::{Algorithm, PrivateKey, PublicKey},
     server::{self, Auth, ChannelOpenHandle, Handler, Msg, Session, VerifiedPublicKey},
 };
@@ -54,6 +54,7 @@ impl VirtualNodes {
         })?;
         let config = server::Config {
             keys: vec![key],
+            methods: (&[MethodKind::PublicKey][..]).into(),
             auth_rejection_time: Duration::ZERO,
             inactivity_timeout: None,
             ..server::Config::default()

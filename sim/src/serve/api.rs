@@ -18,7 +18,7 @@ use ray_on_golem::yagna::{
 use super::{
     State, activity,
     daemon::{Answer, Lost},
-    document, market, net, payment, reply, world,
+    document, market, net, payment, registry, reply, world,
 };
 use crate::fault::Fate;
 
@@ -53,6 +53,12 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Body>) -> Respons
                 },
                 _ => world::answer(&state, &ask).await,
             },
+            Err(refusal) => refusal,
+        };
+    }
+    if path.starts_with(registry::PREFIX) {
+        return match read(&state, &parts, body).await {
+            Ok(ask) => registry::answer(&ask),
             Err(refusal) => refusal,
         };
     }

@@ -17,6 +17,7 @@ mod keys;
 mod market;
 mod net;
 mod payment;
+mod registry;
 mod reply;
 mod settlement;
 mod world;

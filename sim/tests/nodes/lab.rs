@@ -46,6 +46,15 @@ impl Lab {
             .expect("a copy");
         let setup = LocalSetup { program: Some(own), ..setup };
         let host = NodeHost::local_nodes(setup).await.expect("this host allows namespaces");
+        Self::of(host, directory).await
+    }
+
+    /// A lab of virtual nodes.
+    pub(crate) async fn of_virtual_nodes() -> Self {
+        Self::of(NodeHost::virtual_nodes(), TempDir::new().expect("a directory")).await
+    }
+
+    async fn of(host: NodeHost, directory: TempDir) -> Self {
         let key = directory.path().join("key");
         let mut command = Command::new("ssh-keygen");
         command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key);

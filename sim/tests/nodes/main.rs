@@ -8,7 +8,7 @@ mod ray;
 mod ssh;
 
 use golem_sim::nodes::{NodeError, NodeHost};
-use lab::{Lab, address, soon, spec, text};
+use lab::{Lab, address, soon, spec, text, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[tokio::test]
@@ -162,8 +162,16 @@ async fn a_node_that_is_killed_breaks_its_streams_and_leaves_others_alone() {
     soon(stream.read_exact(&mut greeting)).await.expect("it greets");
     assert_eq!(text(&lab.run("two", &greet("192.168.0.3", 22)).await.stdout), "SSH-2.0-");
 
+    let host = lab.host.clone();
+    let running =
+        tokio::spawn(async move { host.run("one", "/bin/sleep", &["1000".to_owned()]).await });
+    let sleeps = "grep -l ^/bin/sleep /proc/[0-9]*/cmdline";
+    until(async || lab.run("one", sleeps).await.code == 0).await;
+
     soon(lab.host.kill("one")).await;
 
+    let interrupted = soon(running).await.expect("no panic");
+    assert!(matches!(interrupted, Err(NodeError::Broken { .. })), "{interrupted:?}");
     // Reset or at its end: nothing more comes, soon.
     let _ = soon(stream.read_to_end(&mut Vec::new())).await;
     let gone = soon(lab.host.connect("net", address(3), 22)).await.err();

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use crate::lab::{Lab, spec, text};
 
-/// Where Ray is; `.ci/setup` puts it there.
-const VENV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/python/ray-2.60");
+/// Where Ray is, next to what is built; `make setup` puts it there.
+const VENV: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../python/ray-2.60");
 
 /// Prints the processors and the memory of each node as Ray sees them, and where tasks ran.
 const PROGRAM: &str = r#"
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn tasks_run_on_both_nodes_of_a_cluster() {
-    assert!(Path::new(VENV).exists(), "there is no Ray in {VENV}: run `.ci/setup`");
+    assert!(Path::new(VENV).exists(), "there is no Ray in {VENV}: run `make setup`");
     let setup = LocalSetup { venv: Some(VENV.into()), ..LocalSetup::default() };
     let lab = Lab::with(setup).await;
     for (activity, number, threads, memory) in [("head", 3, 3, 4 << 30), ("worker", 4, 5, 6 << 30)]

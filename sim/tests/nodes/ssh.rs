@@ -58,6 +58,28 @@ async fn strangers_stay_outside() {
 }
 
 #[tokio::test]
+async fn a_virtual_node_pretends_to_whom_its_bootstrap_names() {
+    let lab = Lab::of_virtual_nodes().await;
+    let other = Lab::of_virtual_nodes().await;
+    lab.start("one", 3).await;
+    lab.run("one", "service ssh start").await;
+    let anybody = lab.exec(3, "no such command").await;
+    let key = std::fs::read_to_string(other.directory.path().join("key.pub")).expect("a key");
+    lab.run("one", &format!("echo '{}' >> ~/.ssh/authorized_keys", key.trim())).await;
+
+    let stranger = lab.exec(3, "true").await;
+    for half in ["key", "key.pub"] {
+        let from = other.directory.path().join(half);
+        std::fs::copy(from, lab.directory.path().join(half)).expect("a copy");
+    }
+    let named = lab.exec(3, "no such command").await;
+
+    assert_eq!((anybody.status.code(), text(&anybody.stdout)), (Some(0), String::new()));
+    assert_eq!(stranger.status.code(), Some(255), "{}", text(&stranger.stderr));
+    assert_eq!(named.status.code(), Some(0), "{}", text(&named.stderr));
+}
+
+#[tokio::test]
 async fn one_connection_serves_many_sessions() {
     let lab = Lab::new().await;
     lab.bootstrap("one", 3).await;

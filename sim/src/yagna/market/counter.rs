@@ -107,7 +107,7 @@ impl Market {
             || !self.filters.of_offer(offered).accepts(&body.properties)
         {
             // The proposal has a name already, which nobody will hear of.
-            let ours = self.ids.proposal(self.records.len());
+            let ours = self.ids.proposal(self.records.next());
             let message = format!(
                 "Proposal properties [{ours}] doesn't match previous Proposal [{proposal}]. \
                  Mismatched constraints - Offer: [], Demand: []"

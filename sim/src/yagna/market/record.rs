@@ -41,8 +41,14 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) fn push(&mut self, record: Record) -> usize {
+        let number = self.next();
         self.kept.push_back(record);
-        self.forgotten + self.kept.len() - 1
+        number
+    }
+
+    /// The number that the next one has.
+    pub(super) fn next(&self) -> usize {
+        self.forgotten + self.kept.len()
     }
 
     pub(super) fn get(&self, number: usize) -> Option<&Record> {
