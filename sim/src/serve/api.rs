@@ -168,7 +168,8 @@ async fn dispatch(state: Arc<State>, ask: Ask) -> Response<Body> {
 
 /// Who asks, under the name of the key that was used.
 async fn me(state: &State, ask: &Ask) -> Response<Body> {
-    let name = key_of(&ask.headers, ask.value("authToken")).and_then(|key| state.keys.name_of(&key));
+    let name =
+        key_of(&ask.headers, ask.value("authToken")).and_then(|key| state.keys.name_of(&key));
     match decode(ask) {
         Ok(request) => {
             respond(call(state, &request).await, |told| {
@@ -253,6 +254,7 @@ async fn collect(mut body: Body) -> Result<Bytes, Response<Body>> {
 }
 
 fn too_large(length: usize) -> Response<Body> {
-    let text = format!("JSON payload ({length} bytes) is larger than allowed (limit: {BODY_MAX} bytes).");
+    let text =
+        format!("JSON payload ({length} bytes) is larger than allowed (limit: {BODY_MAX} bytes).");
     reply::text(413, &text)
 }

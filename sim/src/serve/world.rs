@@ -9,7 +9,7 @@ use axum::{
 };
 use ray_on_golem::{
     units::{Glm, Rounding, Span, money::parse_scaled},
-    yagna::{DocumentState, PlatformId, wire},
+    yagna::{AgreementId, BilledAmount, DocumentState, PlatformId, wire},
 };
 use serde_json::{Map, Value, json};
 
@@ -79,9 +79,10 @@ fn account(inner: &Inner, platform: &str) -> Value {
     let mut parts = platform.splitn(3, '-');
     let (driver, network, token) = (parts.next(), parts.next(), parts.next());
     let is_real = token == Some("glm");
-    let reserved = yagna.allocations().iter().filter(|book| {
-        !book.is_released && book.allocation.platform.as_str() == platform
-    });
+    let reserved = yagna
+        .allocations()
+        .iter()
+        .filter(|book| !book.is_released && book.allocation.platform.as_str() == platform);
     let reserved = reserved.fold(Glm::ZERO, |sum, book| sum.plus(book.allocation.remaining));
     let ours = |id| yagna.agreement(id).is_some_and(|view| view.platform.as_str() == platform);
     let sum = |is_wanted: fn(DocumentState) -> bool| {
@@ -121,7 +122,8 @@ async fn spoil_node(state: &State, ask: &Ask, activity: &str) -> Response<Body> 
     let Ok(Value::Object(document)) = serde_json::from_slice(&ask.body) else {
         return reply::message(400, form);
     };
-    let said = document.iter().next().and_then(|(key, value)| Some((key.as_str(), value.as_bool()?)));
+    let said =
+        document.iter().next().and_then(|(key, value)| Some((key.as_str(), value.as_bool()?)));
     let done = match said {
         Some(("kill", true)) => {
             state.host.kill(activity).await;
@@ -167,8 +169,7 @@ pub(super) fn metrics(state: &State) -> String {
         ("payment_debit_notes_requestor_received", yagna.notes().len()),
         ("payment_invoices_requestor_received", yagna.invoices().len()),
     ];
-    let mut text =
-        format!("# metrics snapshot (ts={seconds}) (prometheus exposition format)\n");
+    let mut text = format!("# metrics snapshot (ts={seconds}) (prometheus exposition format)\n");
     for (name, count) in counters {
         text.push_str(&format!("# TYPE {name} counter\n{name} {count}\n"));
     }
@@ -209,32 +210,6 @@ fn ledger(inner: &Inner, ask: &Ask) -> Value {
             "cost": book.cost(inner.now()).to_string(),
         })
     });
-    let notes = listed(yagna.notes(), last, |book| {
-        json!({
-            "id": book.note.id,
-            "agreement": book.note.agreement,
-            "due": book.note.total_due.as_str(),
-            "state": book.note.state,
-            "taken": book.taken.to_string(),
-        })
-    });
-    let invoices = listed(yagna.invoices(), last, |book| {
-        json!({
-            "id": book.invoice.id,
-            "agreement": book.invoice.agreement,
-            "amount": book.invoice.amount.as_str(),
-            "state": book.invoice.state,
-            "taken": book.taken.to_string(),
-        })
-    });
-    let payments = listed(yagna.payments(), last, |book| {
-        json!({
-            "payee": book.payee,
-            "agreement": book.agreement,
-            "amount": book.amount.to_string(),
-            "at": wire::instant(book.at),
-        })
-    });
     let networks = listed(yagna.networks(), last, |book| {
         json!({
             "id": book.network.id,
@@ -244,9 +219,11 @@ fn ledger(inner: &Inner, ask: &Ask) -> Value {
             "isRemoved": book.removed.is_some(),
         })
     });
-    let demands = listed(yagna.demands(), last, |book| {
-        json!({ "id": book.id, "since": wire::instant(book.since), "hasEnded": book.end.is_some() })
-    });
+    let demands = listed(
+        yagna.demands(),
+        last,
+        |book| json!({ "id": book.id, "since": wire::instant(book.since), "hasEnded": book.end.is_some() }),
+    );
     json!({
         "identity": yagna.identity(),
         "wallet": yagna.wallet().to_string(),
@@ -255,10 +232,27 @@ fn ledger(inner: &Inner, ask: &Ask) -> Value {
         "agreements": agreements,
         "activities": activities,
         "networks": networks,
-        "debitNotes": notes,
-        "invoices": invoices,
-        "payments": payments,
+        "debitNotes": listed(yagna.notes(), last, |book| {
+            let note = &book.note;
+            bill(json!(note.id), &note.agreement, &note.total_due, note.state)
+        }),
+        "invoices": listed(yagna.invoices(), last, |book| {
+            let invoice = &book.invoice;
+            bill(json!(invoice.id), &invoice.agreement, &invoice.amount, invoice.state)
+        }),
+        "payments": listed(yagna.payments(), last, |book| {
+            json!({
+                "payee": book.payee,
+                "agreement": book.agreement,
+                "amount": book.amount.to_string(),
+                "at": wire::instant(book.at),
+            })
+        }),
     })
+}
+
+fn bill(id: Value, agreement: &AgreementId, amount: &BilledAmount, state: DocumentState) -> Value {
+    json!({ "id": id, "agreement": agreement, "amount": amount.as_str(), "state": state })
 }
 
 /// How many there are, and the last of them.

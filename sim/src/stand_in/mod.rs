@@ -180,7 +180,10 @@ enum Version {
 }
 
 /// Does what was typed after `yagna`.
-pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, printer: &mut Printer) -> ExitCode {
+pub(crate) fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    printer: &mut Printer,
+) -> ExitCode {
     let words = std::iter::once(OsString::from("yagna")).chain(arguments);
     let yagna = match Yagna::try_parse_from(words) {
         Ok(yagna) => yagna,
@@ -192,11 +195,12 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, printer: &mut P
         }
     };
     let is_json = yagna.json;
-    let result = match yagna.command {
-        Command::Service(Service::Run(run)) => serve(run, yagna.datadir, printer),
-        command => Daemon::find(yagna.datadir)
-            .and_then(|daemon| answer(&command, &daemon, printer))
-            .and_then(|told| print::print(&told, is_json, printer)),
+    let result = if let Command::Service(Service::Run(run)) = yagna.command {
+        serve(run, yagna.datadir, printer)
+    } else {
+        Daemon::find(yagna.datadir)
+            .and_then(|daemon| answer(&yagna.command, &daemon, printer))
+            .and_then(|told| print::print(&told, is_json, printer))
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -290,7 +294,9 @@ fn payment(payment: &Payment, daemon: &Daemon, printer: &mut Printer) -> Result<
         Payment::Fund(account) => {
             let network = account.network.as_str();
             if !FUNDABLE.contains(&network) {
-                printer.warn(&format!("Funds for {network} can be obtained via the onboarding portal"));
+                printer.warn(&format!(
+                    "Funds for {network} can be obtained via the onboarding portal"
+                ));
                 return Ok(Value::Null);
             }
             let status = daemon.get(&format!("/sim/account/{}", platform(network)))?;

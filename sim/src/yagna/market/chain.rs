@@ -37,11 +37,7 @@ pub enum ChainEnd {
 }
 
 /// The negotiations in `records`, in the order in which their offers were matched.
-pub(super) fn books(
-    records: &Records,
-    offers: &[Offer],
-    demands: &[DemandBook],
-) -> Vec<ChainBook> {
+pub(super) fn books(records: &Records, offers: &[Offer], demands: &[DemandBook]) -> Vec<ChainBook> {
     let mut roots: Vec<usize> = Vec::with_capacity(records.iter().len());
     let mut chains: Vec<Option<ChainBook>> = Vec::with_capacity(records.iter().len());
     for (number, record) in records.iter().enumerate() {
