@@ -24,7 +24,8 @@ use super::orders::{Birth, SUPPORT};
 const OLD: &str = "/old";
 const NEW: &str = "/new";
 /// Directories of the root that a node has for itself.
-const OWN: [&str; 8] = ["dev", "etc", "home", "opt", "proc", "root", "run", "tmp"];
+const OWN: [&str; 11] =
+    ["dev", "etc", "home", "opt", "proc", "root", "root_copy", "run", "sys", "tmp", "var"];
 /// Directories of `/var` that a node has for itself.
 const OWN_VARIABLE: [&str; 2] = ["log", "tmp"];
 /// What is bound from the host's `/dev`.
@@ -35,7 +36,7 @@ pub(super) fn enter(birth: &Birth) -> io::Result<()> {
     step_aside()?;
     let disk = format!("mode=755,size={}", birth.spec.disk);
     mount("node", NEW, "tmpfs", MountFlags::NOSUID, text(&disk)?.as_c_str())?;
-    mirror(Path::new("/"), |name| OWN.contains(&name) || name == "sys" || name == "var")?;
+    mirror(Path::new("/"), |name| OWN.contains(&name))?;
     own_directories()?;
     mirror(Path::new("/var"), |name| OWN_VARIABLE.contains(&name))?;
     mirror(Path::new("/opt"), |_| false)?;
@@ -253,8 +254,9 @@ fn show_writable(path: &Path) -> io::Result<()> {
 
 /// Binds a path of the host with all that is mounted below it, read-only.
 fn bind_tree(path: &Path) -> io::Result<()> {
-    mount_bind_recursive(old(path), new(path))?;
-    make_read_only(&new(path))
+    let shown = mount_bind_recursive(old(path), new(path)).map_err(io::Error::from);
+    let shown = shown.and_then(|()| make_read_only(&new(path)));
+    shown.map_err(|error| io::Error::other(format!("cannot show {}: {error}", path.display())))
 }
 
 /// Remounts everything at and below a path; a mount keeps its other restrictions, or the kernel refuses.
@@ -277,21 +279,27 @@ fn mounts_below(top: &Path) -> io::Result<Vec<(PathBuf, MountFlags)>> {
     let rows = table.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split(' ').collect();
         let path = PathBuf::from(unescape(fields.get(4)?));
-        let flags = fields.get(5)?.split(',').fold(MountFlags::empty(), |flags, word| {
-            flags
-                | match word {
-                    "nosuid" => MountFlags::NOSUID,
-                    "nodev" => MountFlags::NODEV,
-                    "noexec" => MountFlags::NOEXEC,
-                    "noatime" => MountFlags::NOATIME,
-                    "nodiratime" => MountFlags::NODIRATIME,
-                    "relatime" => MountFlags::RELATIME,
-                    _ => MountFlags::empty(),
-                }
-        });
-        Some((path, flags))
+        Some((path, flags(fields.get(5)?)))
     });
     Ok(rows.filter(|(path, _)| path.starts_with(top)).collect())
+}
+
+/// The flags of a mount. Those that are missing here are not for a mount, but for its file system.
+fn flags(options: &str) -> MountFlags {
+    let known = [
+        ("nosuid", MountFlags::NOSUID),
+        ("nodev", MountFlags::NODEV),
+        ("noexec", MountFlags::NOEXEC),
+        ("noatime", MountFlags::NOATIME),
+        ("nodiratime", MountFlags::NODIRATIME),
+        ("relatime", MountFlags::RELATIME),
+    ];
+    let has = |word: &str| options.split(',').any(|option| option == word);
+    let found = known.into_iter().filter(|(word, _)| has(word));
+    let flags = found.fold(MountFlags::empty(), |flags, (_, flag)| flags | flag);
+    // What the kernel has no word for, because it once was the only way.
+    let is_strict = !has("noatime") && !has("relatime");
+    if is_strict { flags | MountFlags::STRICTATIME } else { flags }
 }
 
 /// The kernel writes spaces and the like as three octal digits.
@@ -325,7 +333,27 @@ fn settle(birth: &Birth) -> io::Result<()> {
         *) echo \"service: a stand-in node has only ssh start and ssh restart\" >&2; exit 1 ;;\n\
         esac\n";
     script(&programs.join("service"), service)?;
-    script(&programs.join("sshd"), "#!/bin/sh\nexec /proc/1/exe node-call ssh\n")
+    script(&programs.join("sshd"), "#!/bin/sh\nexec /proc/1/exe node-call ssh\n")?;
+    if !has_all_users()? {
+        let receive = format!(
+            "#!/bin/sh\n\
+            # This node has one user, so what arrives is its own, whoever had it before.\n\
+            PATH=${{PATH#*{SUPPORT}/bin:}}\n\
+            case \"$1 $2\" in\n\
+            '--server --sender') ;;\n\
+            --server*) shift; set -- --server '--usermap=*:0' '--groupmap=*:0' \"$@\" ;;\n\
+            esac\n\
+            exec rsync \"$@\"\n"
+        );
+        script(&programs.join("rsync"), &receive)?;
+    }
+    Ok(())
+}
+
+/// Whether files can belong to anybody, as where root made the node.
+fn has_all_users() -> io::Result<bool> {
+    let map = fs::read_to_string("/proc/self/uid_map")?;
+    Ok(map.split_whitespace().last() == Some("4294967295"))
 }
 
 fn script(path: &Path, content: &str) -> io::Result<()> {
@@ -348,7 +376,15 @@ fn text(options: &str) -> io::Result<std::ffi::CString> {
 
 #[cfg(test)]
 mod tests {
-    use super::unescape;
+    use rustix::mount::MountFlags;
+
+    use super::{flags, unescape};
+
+    #[test]
+    fn a_mount_keeps_its_restrictions() {
+        assert_eq!(flags("rw,nosuid,relatime"), MountFlags::NOSUID | MountFlags::RELATIME);
+        assert_eq!(flags("ro,nodev"), MountFlags::NODEV | MountFlags::STRICTATIME);
+    }
 
     #[test]
     fn mount_points_with_spaces_are_read() {

@@ -139,7 +139,8 @@ impl Holder {
             members.born += 1;
             format!("node{}", members.born)
         };
-        self.netlink.add_cable(&cable, BRIDGE, INTERFACE, namespace.as_fd())?;
+        let address = birth.spec.address;
+        self.netlink.add_cable(&cable, BRIDGE, INTERFACE, address, namespace.as_fd())?;
         post.send(b"linked", None).await?;
         word(post, "ready").await.map(|_| ())
     }

@@ -78,7 +78,7 @@ impl LocalNodes {
         });
         let venv = venv.transpose()?;
         let mut visible = setup.visible;
-        visible.extend(venv.as_deref().and_then(interpreter));
+        visible.extend(venv.as_deref().map(interpreter).unwrap_or_default());
         Ok(Self { program, way, venv, visible, state: Mutex::default() })
     }
 
@@ -257,10 +257,16 @@ async fn open_node(post: &Post, activity: &str) -> io::Result<UnixStream> {
     post.open(&format!("node {activity}")).await
 }
 
-/// Where the interpreter of a virtual environment is installed, which may be anywhere.
-fn interpreter(venv: &Path) -> Option<PathBuf> {
-    let python = fs::canonicalize(venv.join("bin/python")).ok()?;
-    Some(python.parent()?.parent()?.to_owned())
+/// Where the interpreter of a virtual environment is installed, which may be anywhere: what it was made from, and
+/// where that really is.
+fn interpreter(venv: &Path) -> Vec<PathBuf> {
+    let settings = fs::read_to_string(venv.join("pyvenv.cfg")).unwrap_or_default();
+    let named = settings.lines().filter_map(|line| line.split_once('='));
+    let home = named.filter(|(name, _)| name.trim() == "home").map(|(_, path)| path.trim().into());
+    let programs = fs::canonicalize(venv.join("bin/python")).ok();
+    let programs = programs.and_then(|program| Some(program.parent()?.to_owned()));
+    let parents = home.chain(programs).filter_map(|bin: PathBuf| Some(bin.parent()?.to_owned()));
+    parents.filter(|path| path != venv).collect()
 }
 
 fn cannot(what: &str, error: &io::Error) -> NodeError {

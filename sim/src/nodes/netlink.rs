@@ -19,6 +19,7 @@ const REQUEST: u16 = 0x1;
 const ACKNOWLEDGE: u16 = 0x4;
 const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
+const LINK_HARDWARE: u16 = 1;
 const LINK_NAME: u16 = 3;
 const LINK_MASTER: u16 = 10;
 const LINK_INFO: u16 = 18;
@@ -53,17 +54,22 @@ impl Netlink {
         self.switch_on(name)
     }
 
-    /// Lays a cable from a bridge into another network namespace.
+    /// Lays a cable from a bridge into another network namespace, to the one who will have an address. The
+    /// hardware address at that end follows from it, so that a neighbour need not forget whoever had it before.
     pub(super) fn add_cable(
         &self,
         name: &str,
         bridge: &str,
         peer: &str,
+        address: Ipv4Addr,
         namespace: BorrowedFd<'_>,
     ) -> io::Result<()> {
         let master = self.index(bridge)?;
         let there = namespace.as_raw_fd().to_ne_bytes();
-        let far_end = [link(0, 0), label(peer), attribute(LINK_NAMESPACE, &there)].concat();
+        // Locally administered, and of one machine.
+        let hardware = attribute(LINK_HARDWARE, &[&[2, 0], address.octets().as_slice()].concat());
+        let far_end =
+            [link(0, 0), label(peer), hardware, attribute(LINK_NAMESPACE, &there)].concat();
         let data = attribute(INFO_DATA, &attribute(VETH_PEER, &far_end));
         let info = attribute(LINK_INFO, &[attribute(INFO_KIND, b"veth"), data].concat());
         let master = attribute(LINK_MASTER, &master.to_ne_bytes());

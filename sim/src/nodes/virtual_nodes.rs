@@ -78,11 +78,11 @@ impl VirtualNodes {
             }
             let mentions =
                 |what: &str| program.contains(what) || args.iter().any(|text| text.contains(what));
-            if mentions("service ssh start") || mentions("service ssh restart") || mentions("sshd")
-            {
-                if let Some(switch) = node.ssh.replace(Switch::default()) {
-                    switch.turn(Flow::Cut);
-                }
+            let is_started = mentions("service ssh start")
+                || mentions("service ssh restart")
+                || mentions("sshd");
+            if is_started && let Some(switch) = node.ssh.replace(Switch::default()) {
+                switch.turn(Flow::Cut);
             }
             Finished::default()
         })
