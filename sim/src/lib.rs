@@ -23,6 +23,7 @@ pub mod report;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod scenario;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]
+#[expect(clippy::result_large_err, reason = "a refusal is a whole response, one for each request")]
 pub mod serve;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod world;

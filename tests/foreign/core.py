@@ -24,8 +24,8 @@ IMAGE_HASH, IMAGE_URL = sys.argv[1:]
 
 
 async def echo(context):
-    outcome = await context.run("/bin/echo hello from golem-core")
-    results = await outcome.wait(timeout=30) if hasattr(outcome, "wait") else outcome
+    batch = await context.run(["/bin/echo", "hello", "from", "golem-core"])
+    results = await batch.wait(timeout=60)
     return results[-1].stdout
 
 
@@ -45,6 +45,8 @@ async def main():
     work = SequentialWorkManager(golem, activity.get_activity)
     async with golem, payment, demand, proposal, agreement:
         result = await work.do_work(echo)
+    if result.exception:
+        raise result.exception
     print("STDOUT", result.result.strip())
 
 

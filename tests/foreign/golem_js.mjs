@@ -29,7 +29,7 @@ try {
     const running = await unit.runAndStream("/bin/echo", ["hello", "from", "golem-js"]);
     let text = "";
     running.stdout.subscribe((part) => (text += part));
-    await running.waitForExit(30);
+    await running.waitForExit(30_000);
     console.log("STDOUT", text.trim());
   } else {
     const result = await unit.run("/bin/echo", ["hello", "from", "golem-js"]);

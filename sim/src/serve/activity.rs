@@ -69,7 +69,7 @@ pub(super) async fn answer(state: Arc<State>, ask: &Ask, path: &[&str]) -> Respo
         (Method::GET, ["activity", id, "exec", batch]) => {
             let (activity, batch) = (ActivityId::from(*id), BatchId::from(*batch));
             if is_stream(ask) {
-                stream(state, activity, batch).await
+                stream(state, activity, batch)
             } else {
                 results(&state, ask, &batch).await
             }
@@ -183,7 +183,7 @@ fn is_stream(ask: &Ask) -> bool {
 }
 
 /// The results of a batch as they come.
-async fn stream(state: Arc<State>, activity: ActivityId, batch: BatchId) -> Response<Body> {
+fn stream(state: Arc<State>, activity: ActivityId, batch: BatchId) -> Response<Body> {
     let script = {
         let inner = state.daemon.look();
         if inner.yagna.agreement_of(&activity).is_none() {

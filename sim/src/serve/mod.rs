@@ -224,11 +224,13 @@ impl Drop for Server {
 }
 
 fn listen(port: u16) -> Result<TcpListener, ServeError> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => ServeError::PortTaken { port },
-            _ => ServeError::Listen { port, source },
-        })?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            ServeError::PortTaken { port }
+        } else {
+            ServeError::Listen { port, source }
+        }
+    })?;
     listener.set_nonblocking(true).map_err(|source| ServeError::Listen { port, source })?;
     Ok(listener)
 }

@@ -183,7 +183,7 @@ async fn events(state: &State, ask: &Ask) -> Response<Body> {
         let has_more = count == PAGE && !is_full;
         let found = told.as_ref().map_or(0, |told| extent(told).0);
         let left = left_of(patience, began);
-        if (found > 0 && !has_more) || (left == Span::ZERO && !has_more) {
+        if !has_more && (found > 0 || left == Span::ZERO) {
             break;
         }
         if is_full {
@@ -199,22 +199,21 @@ async fn events(state: &State, ask: &Ask) -> Response<Body> {
 }
 
 fn timeout_of(request: &mut Request) -> Option<&mut Span> {
-    match request {
-        Request::CollectDebitNoteEvents { timeout, .. }
-        | Request::CollectInvoiceEvents { timeout, .. } => Some(timeout),
-        _ => None,
+    if let Request::CollectDebitNoteEvents { timeout, .. }
+    | Request::CollectInvoiceEvents { timeout, .. } = request
+    {
+        return Some(timeout);
     }
+    None
 }
 
 /// Asks for what follows.
 fn go_on(request: &mut Request, last: Option<Timestamp>, left: Span) {
-    match request {
-        Request::CollectDebitNoteEvents { timeout, after, .. }
-        | Request::CollectInvoiceEvents { timeout, after, .. } => {
-            *timeout = left;
-            *after = last.unwrap_or(*after);
-        }
-        _ => {}
+    if let Request::CollectDebitNoteEvents { timeout, after, .. }
+    | Request::CollectInvoiceEvents { timeout, after, .. } = request
+    {
+        *timeout = left;
+        *after = last.unwrap_or(*after);
     }
 }
 
@@ -225,11 +224,13 @@ fn left_of(patience: Span, began: tokio::time::Instant) -> Span {
 
 /// How many events a page has, and when the last one was.
 fn extent(page: &Told) -> (usize, Option<Timestamp>) {
-    match page {
-        Told::DebitNoteEvents(events) => (events.len(), events.last().map(|event| event.at)),
-        Told::InvoiceEvents(events) => (events.len(), events.last().map(|event| event.at)),
-        _ => (0, None),
+    if let Told::DebitNoteEvents(events) = page {
+        return (events.len(), events.last().map(|event| event.at));
     }
+    if let Told::InvoiceEvents(events) = page {
+        return (events.len(), events.last().map(|event| event.at));
+    }
+    (0, None)
 }
 
 /// Adds what is wanted of the first `room` events of a page.
@@ -271,10 +272,12 @@ async fn bills(state: &State, ask: &Ask) -> Response<Body> {
     match api::decode(ask) {
         Ok(request) => {
             let outcome = api::call(state, &request).await;
-            api::respond(outcome, |told| match told {
-                Told::DebitNotes(notes) => notes.truncate(most),
-                Told::Invoices(invoices) => invoices.truncate(most),
-                _ => {}
+            api::respond(outcome, |told| {
+                if let Told::DebitNotes(notes) = told {
+                    notes.truncate(most);
+                } else if let Told::Invoices(invoices) = told {
+                    invoices.truncate(most);
+                }
             })
             .await
         }

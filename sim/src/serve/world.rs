@@ -9,7 +9,7 @@ use axum::{
 };
 use ray_on_golem::{
     units::{Glm, Rounding, Span, money::parse_scaled},
-    yagna::{DocumentState, PlatformId, wire},
+    yagna::{AgreementId, BilledAmount, DocumentState, PlatformId, wire},
 };
 use serde_json::{Map, Value, json};
 
@@ -210,32 +210,6 @@ fn ledger(inner: &Inner, ask: &Ask) -> Value {
             "cost": book.cost(inner.now()).to_string(),
         })
     });
-    let notes = listed(yagna.notes(), last, |book| {
-        json!({
-            "id": book.note.id,
-            "agreement": book.note.agreement,
-            "due": book.note.total_due.as_str(),
-            "state": book.note.state,
-            "taken": book.taken.to_string(),
-        })
-    });
-    let invoices = listed(yagna.invoices(), last, |book| {
-        json!({
-            "id": book.invoice.id,
-            "agreement": book.invoice.agreement,
-            "amount": book.invoice.amount.as_str(),
-            "state": book.invoice.state,
-            "taken": book.taken.to_string(),
-        })
-    });
-    let payments = listed(yagna.payments(), last, |book| {
-        json!({
-            "payee": book.payee,
-            "agreement": book.agreement,
-            "amount": book.amount.to_string(),
-            "at": wire::instant(book.at),
-        })
-    });
     let networks = listed(yagna.networks(), last, |book| {
         json!({
             "id": book.network.id,
@@ -258,10 +232,27 @@ fn ledger(inner: &Inner, ask: &Ask) -> Value {
         "agreements": agreements,
         "activities": activities,
         "networks": networks,
-        "debitNotes": notes,
-        "invoices": invoices,
-        "payments": payments,
+        "debitNotes": listed(yagna.notes(), last, |book| {
+            let note = &book.note;
+            bill(json!(note.id), &note.agreement, &note.total_due, note.state)
+        }),
+        "invoices": listed(yagna.invoices(), last, |book| {
+            let invoice = &book.invoice;
+            bill(json!(invoice.id), &invoice.agreement, &invoice.amount, invoice.state)
+        }),
+        "payments": listed(yagna.payments(), last, |book| {
+            json!({
+                "payee": book.payee,
+                "agreement": book.agreement,
+                "amount": book.amount.to_string(),
+                "at": wire::instant(book.at),
+            })
+        }),
     })
+}
+
+fn bill(id: Value, agreement: &AgreementId, amount: &BilledAmount, state: DocumentState) -> Value {
+    json!({ "id": id, "agreement": agreement, "amount": amount.as_str(), "state": state })
 }
 
 /// How many there are, and the last of them.

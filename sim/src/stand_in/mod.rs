@@ -195,11 +195,12 @@ pub(crate) fn run(
         }
     };
     let is_json = yagna.json;
-    let result = match yagna.command {
-        Command::Service(Service::Run(run)) => serve(run, yagna.datadir, printer),
-        command => Daemon::find(yagna.datadir)
-            .and_then(|daemon| answer(&command, &daemon, printer))
-            .and_then(|told| print::print(&told, is_json, printer)),
+    let result = if let Command::Service(Service::Run(run)) = yagna.command {
+        serve(run, yagna.datadir, printer)
+    } else {
+        Daemon::find(yagna.datadir)
+            .and_then(|daemon| answer(&yagna.command, &daemon, printer))
+            .and_then(|told| print::print(&told, is_json, printer))
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

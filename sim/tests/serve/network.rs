@@ -57,10 +57,7 @@ async fn a_place_where_nobody_is_gives_504() {
 }
 
 fn status(error: &Error) -> u16 {
-    match error {
-        Error::Http(response) => response.status().as_u16(),
-        _ => 0,
-    }
+    if let Error::Http(response) = error { response.status().as_u16() } else { 0 }
 }
 
 type Socket =
