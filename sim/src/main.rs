@@ -106,7 +106,9 @@ fn main() -> ExitCode {
         Command::Stats { survey, scenario, seed } => {
             stats(survey, scenario, seed, &mut printer).map(|()| ExitCode::SUCCESS)
         }
-        Command::Serve { args } => service::serve(args, &mut printer).map(|()| ExitCode::SUCCESS),
+        Command::Serve { args } => {
+            service::serve(args, &mut printer).map(|()| ExitCode::SUCCESS)
+        }
         Command::Run { source, trace } => drills::run(&source, trace, &mut printer),
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
         Command::Replay { source } => drills::run(&source, drills::Trace::Short, &mut printer),

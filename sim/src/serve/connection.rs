@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    body::Body,
-    http::{Request, Response},
-};
+use axum::{body::Body, http::{Request, Response}};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -108,7 +105,12 @@ async fn listen_again(address: SocketAddr) -> Option<TcpListener> {
 }
 
 /// Serves one connection until it ends, or the daemon does.
-async fn serve(stream: TcpStream, state: Arc<State>, mut life: watch::Receiver<Life>, born: Life) {
+async fn serve(
+    stream: TcpStream,
+    state: Arc<State>,
+    mut life: watch::Receiver<Life>,
+    born: Life,
+) {
     // A small answer must not wait for the next one.
     let _ = stream.set_nodelay(true);
     let head = state.patience.head;

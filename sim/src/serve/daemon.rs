@@ -111,7 +111,10 @@ struct Ticket<'a> {
 
 impl Daemon {
     /// A daemon, and what its activities ask for.
-    pub(super) fn new(scenario: &Scenario, seed: Seed) -> (Self, mpsc::UnboundedReceiver<Errand>) {
+    pub(super) fn new(
+        scenario: &Scenario,
+        seed: Seed,
+    ) -> (Self, mpsc::UnboundedReceiver<Errand>) {
         let now = clock();
         let (host, errands) = mpsc::unbounded_channel();
         let mut yagna = SimYagna::new(scenario, seed, now);

@@ -25,9 +25,11 @@ const BILL_TICK: Span = Span::millis(1);
 pub(super) fn encode(answer: &Answer) -> HttpResponse {
     let mut response = match &answer.reply {
         Ok(response) => wire::encode_response(Ok(response)),
-        Err(refusal) if refusal.body.is_empty() => {
-            HttpResponse { status: refusal.status, content_type: None, body: Vec::new() }
-        }
+        Err(refusal) if refusal.body.is_empty() => HttpResponse {
+            status: refusal.status,
+            content_type: None,
+            body: Vec::new(),
+        },
         Err(refusal) => wire::encode_refusal(refusal.status, &refusal.body),
     };
     if !answer.patches.is_empty()

@@ -1,6 +1,10 @@
 //! Nodes: what activities ask for is carried out, and its outcome goes back to the daemon.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    sync::Arc,
+};
 
 use ray_on_golem::yagna::ActivityId;
 use tokio::{
@@ -18,7 +22,8 @@ use crate::{
 };
 
 /// A node that joins no private network is alone in one of its own.
-const ALONE: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(255, 255, 255, 0));
+const ALONE: (Ipv4Addr, Ipv4Addr) =
+    (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(255, 255, 255, 0));
 const MEBIBYTE: u64 = 1 << 20;
 /// A virtual node runs nothing, but those who try a network out run this first.
 const ECHO: [&str; 3] = ["echo", "/bin/echo", "/usr/bin/echo"];

@@ -166,8 +166,9 @@ impl Server {
     pub async fn start(options: Options) -> Result<Self, ServeError> {
         let Options { mut scenario, seed, haste, port, keys, nodes, patience } = options;
         let listener = listen(port)?;
-        let address =
-            listener.local_addr().map_err(|source| ServeError::Listen { port, source })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| ServeError::Listen { port, source })?;
         scenario.hasten(haste);
         let (host, substance) = match nodes {
             Nodes::Virtual => (NodeHost::virtual_nodes(), Substance::Virtual),
@@ -223,11 +224,12 @@ impl Drop for Server {
 }
 
 fn listen(port: u16) -> Result<TcpListener, ServeError> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| match source.kind() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| {
+        match source.kind() {
             io::ErrorKind::AddrInUse => ServeError::PortTaken { port },
             _ => ServeError::Listen { port, source },
-        })?;
+        }
+    })?;
     listener.set_nonblocking(true).map_err(|source| ServeError::Listen { port, source })?;
     Ok(listener)
 }

@@ -100,7 +100,11 @@ pub(super) fn socket_place(parts: &Parts) -> Option<Place> {
     if parts.method != Method::GET {
         return None;
     }
-    Some(Place { network: (*network).to_owned(), ip: ip.parse().ok()?, port: port.parse().ok()? })
+    Some(Place {
+        network: (*network).to_owned(),
+        ip: ip.parse().ok()?,
+        port: port.parse().ok()?,
+    })
 }
 
 /// Connects to a node, and passes on what is sent to it and what comes from it.

@@ -193,8 +193,11 @@ async fn events(state: &State, ask: &Ask) -> Response<Body> {
         }
         go_on(&mut request, last, if has_more { Span::ZERO } else { left });
     }
-    let answer =
-        told.map(Ok).map(|reply| Answer { reply, patches: Vec::new(), fate: Fate::Through });
+    let answer = told.map(Ok).map(|reply| Answer {
+        reply,
+        patches: Vec::new(),
+        fate: Fate::Through,
+    });
     api::respond(answer.ok_or(Lost::Closed), |_| {}).await
 }
 
@@ -299,9 +302,7 @@ async fn set_cycle(state: &State, ask: &Ask) -> Response<Body> {
     };
     let Some(interval) = number("intervalSec") else {
         if document.get("cron").and_then(Value::as_str).is_some() {
-            return failed(
-                "Error creating batch cycle based on cron: the simulated daemon has none",
-            );
+            return failed("Error creating batch cycle based on cron: the simulated daemon has none");
         }
         return failed("Either interval or cron must be provided");
     };

@@ -21,8 +21,7 @@ pub(super) struct Severed;
 pub(super) fn whole(response: HttpResponse) -> Response<Body> {
     let HttpResponse { status, content_type, body } = response;
     let mut built = Response::new(Body::from(body));
-    *built.status_mut() =
-        StatusCode::from_u16(status.0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *built.status_mut() = StatusCode::from_u16(status.0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Some(kind) = content_type.and_then(|kind| HeaderValue::from_str(&kind).ok()) {
         built.headers_mut().insert(header::CONTENT_TYPE, kind);
     }

@@ -47,9 +47,9 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Option<Re
             let paid = payments_of(&inner.yagna, |payment| payment.agreement == *agreement);
             reply::json(200, &Value::Array(paid))
         }
-        ["batchOrders"] => {
-            list(state, |yagna| yagna.orders().map(|(id, book)| order(yagna, &id, book)).collect())
-        }
+        ["batchOrders"] => list(state, |yagna| {
+            yagna.orders().map(|(id, book)| order(yagna, &id, book)).collect()
+        }),
         ["batchOrders", id] => {
             let inner = state.daemon.look();
             let mut orders = inner.yagna.orders();
@@ -74,7 +74,9 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Option<Re
             let books = yagna.activities().iter().filter(|book| book.agreement == id);
             books.map(|book| activity(yagna, book)).collect()
         }),
-        ["payAgreements", id, "orders"] => list(state, |yagna| details(yagna, |item| item == *id)),
+        ["payAgreements", id, "orders"] => {
+            list(state, |yagna| details(yagna, |item| item == *id))
+        }
         ["payActivities"] => list(state, |yagna| {
             yagna.activities().iter().map(|book| activity(yagna, book)).collect()
         }),
@@ -103,8 +105,9 @@ pub(super) fn expenditures(yagna: &SimYagna, id: &str) -> Value {
 /// What was ordered to be paid from an allocation.
 pub(super) fn orders_of_allocation(yagna: &SimYagna, id: &str) -> Value {
     let rows = yagna.expenditures(&id.into());
-    let ordered =
-        details(yagna, |agreement| rows.iter().any(|row| row.agreement.as_str() == agreement));
+    let ordered = details(yagna, |agreement| {
+        rows.iter().any(|row| row.agreement.as_str() == agreement)
+    });
     Value::Array(ordered)
 }
 
@@ -134,9 +137,9 @@ async fn payments(state: &State, ask: &Ask) -> Response<Body> {
                 // The daemon looks for platforms that begin with the network: there is none.
                 network.is_none()
                     && payment.at > after
-                    && session
-                        .as_ref()
-                        .is_none_or(|wanted| own.is_some_and(|own| own.as_str() == wanted))
+                    && session.as_ref().is_none_or(|wanted| {
+                        own.is_some_and(|own| own.as_str() == wanted)
+                    })
             })
         };
         if !found.is_empty() || tokio::time::Instant::now() >= deadline {

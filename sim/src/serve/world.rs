@@ -79,10 +79,9 @@ fn account(inner: &Inner, platform: &str) -> Value {
     let mut parts = platform.splitn(3, '-');
     let (driver, network, token) = (parts.next(), parts.next(), parts.next());
     let is_real = token == Some("glm");
-    let reserved = yagna
-        .allocations()
-        .iter()
-        .filter(|book| !book.is_released && book.allocation.platform.as_str() == platform);
+    let reserved = yagna.allocations().iter().filter(|book| {
+        !book.is_released && book.allocation.platform.as_str() == platform
+    });
     let reserved = reserved.fold(Glm::ZERO, |sum, book| sum.plus(book.allocation.remaining));
     let ours = |id| yagna.agreement(id).is_some_and(|view| view.platform.as_str() == platform);
     let sum = |is_wanted: fn(DocumentState) -> bool| {
@@ -122,8 +121,7 @@ async fn spoil_node(state: &State, ask: &Ask, activity: &str) -> Response<Body> 
     let Ok(Value::Object(document)) = serde_json::from_slice(&ask.body) else {
         return reply::message(400, form);
     };
-    let said =
-        document.iter().next().and_then(|(key, value)| Some((key.as_str(), value.as_bool()?)));
+    let said = document.iter().next().and_then(|(key, value)| Some((key.as_str(), value.as_bool()?)));
     let done = match said {
         Some(("kill", true)) => {
             state.host.kill(activity).await;
@@ -169,7 +167,8 @@ pub(super) fn metrics(state: &State) -> String {
         ("payment_debit_notes_requestor_received", yagna.notes().len()),
         ("payment_invoices_requestor_received", yagna.invoices().len()),
     ];
-    let mut text = format!("# metrics snapshot (ts={seconds}) (prometheus exposition format)\n");
+    let mut text =
+        format!("# metrics snapshot (ts={seconds}) (prometheus exposition format)\n");
     for (name, count) in counters {
         text.push_str(&format!("# TYPE {name} counter\n{name} {count}\n"));
     }
@@ -245,11 +244,9 @@ fn ledger(inner: &Inner, ask: &Ask) -> Value {
             "isRemoved": book.removed.is_some(),
         })
     });
-    let demands = listed(
-        yagna.demands(),
-        last,
-        |book| json!({ "id": book.id, "since": wire::instant(book.since), "hasEnded": book.end.is_some() }),
-    );
+    let demands = listed(yagna.demands(), last, |book| {
+        json!({ "id": book.id, "since": wire::instant(book.since), "hasEnded": book.end.is_some() })
+    });
     json!({
         "identity": yagna.identity(),
         "wallet": yagna.wallet().to_string(),

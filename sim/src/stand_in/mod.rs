@@ -180,10 +180,7 @@ enum Version {
 }
 
 /// Does what was typed after `yagna`.
-pub(crate) fn run(
-    arguments: impl IntoIterator<Item = OsString>,
-    printer: &mut Printer,
-) -> ExitCode {
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, printer: &mut Printer) -> ExitCode {
     let words = std::iter::once(OsString::from("yagna")).chain(arguments);
     let yagna = match Yagna::try_parse_from(words) {
         Ok(yagna) => yagna,
@@ -293,9 +290,7 @@ fn payment(payment: &Payment, daemon: &Daemon, printer: &mut Printer) -> Result<
         Payment::Fund(account) => {
             let network = account.network.as_str();
             if !FUNDABLE.contains(&network) {
-                printer.warn(&format!(
-                    "Funds for {network} can be obtained via the onboarding portal"
-                ));
+                printer.warn(&format!("Funds for {network} can be obtained via the onboarding portal"));
                 return Ok(Value::Null);
             }
             let status = daemon.get(&format!("/sim/account/{}", platform(network)))?;

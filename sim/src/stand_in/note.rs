@@ -28,8 +28,7 @@ impl Note {
     pub(super) fn place(datadir: Option<PathBuf>) -> Result<Self, CliError> {
         let datadir = datadir.or_else(|| {
             let data = env::var_os("XDG_DATA_HOME").map(PathBuf::from);
-            let data =
-                data.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/share")));
+            let data = data.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/share")));
             data.map(|data| data.join("yagna"))
         });
         match datadir {

@@ -181,11 +181,9 @@ impl SimYagna {
     /// A private network that there is.
     #[must_use]
     pub fn network(&self, id: &str) -> Option<&NetworkBook> {
-        self.networks
-            .books
-            .iter()
-            .rev()
-            .find(|book| book.network.id.as_str() == id && book.removed.is_none())
+        self.networks.books.iter().rev().find(|book| {
+            book.network.id.as_str() == id && book.removed.is_none()
+        })
     }
 
     /// The provider's agreements that are in force, for a look at the market.

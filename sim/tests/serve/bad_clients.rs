@@ -23,10 +23,7 @@ async fn nobody_is_let_in_without_a_key() {
     assert_eq!(refused, Err(CallError::Rejected { status: Status::UNAUTHORIZED, body }));
     for (head, wanted) in [
         ("GET /me HTTP/1.1\r\nHost: x\r\n", (401, "Missing application key")),
-        (
-            "GET /me HTTP/1.1\r\nHost: x\r\nAuthorization: Basic abc\r\n",
-            (401, "Missing application"),
-        ),
+        ("GET /me HTTP/1.1\r\nHost: x\r\nAuthorization: Basic abc\r\n", (401, "Missing application")),
         ("GET /nosuch HTTP/1.1\r\nHost: x\r\n", (401, "Missing application key")),
         ("GET /version/get HTTP/1.1\r\nHost: x\r\n", (200, "\"version\":\"0.17.6\"")),
         ("GET /metrics-api/v1/expose HTTP/1.1\r\nHost: x\r\n", (200, "# TYPE ")),

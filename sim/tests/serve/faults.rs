@@ -44,7 +44,10 @@ async fn each_fault_is_seen_as_its_class() {
     type Check = fn(&Result<Response, CallError>) -> bool;
     let cases: [(&str, Check); 4] = [
         (r#"{"fail_500":100}"#, |seen| {
-            matches!(seen, Err(CallError::Unknown(Doubt::Failed { status: Status(500), .. })))
+            matches!(
+                seen,
+                Err(CallError::Unknown(Doubt::Failed { status: Status(500), .. }))
+            )
         }),
         (r#"{"fail_500":0,"garbage":100}"#, |seen| {
             matches!(seen, Err(CallError::Unknown(Doubt::Garbled { .. })))

@@ -76,8 +76,7 @@ impl Lab {
         let mut stream = self.connect().await;
         stream.write_all(request).await.expect("the server reads");
         let mut answer = Vec::new();
-        let _ =
-            tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await;
         String::from_utf8_lossy(&answer).into_owned()
     }
 
@@ -113,7 +112,8 @@ impl Lab {
     pub(crate) async fn allocate(&self) -> Allocation {
         let platform = PlatformId::from(PLATFORM);
         let timeout = now().plus(Span::hours(1));
-        let create = Request::CreateAllocation { platform, total: Glm::from_whole(5), timeout };
+        let create =
+            Request::CreateAllocation { platform, total: Glm::from_whole(5), timeout };
         match self.call(create).await {
             Ok(Response::AllocationCreated(allocation)) => allocation,
             other => panic!("{other:?}"),

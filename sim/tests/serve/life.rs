@@ -112,8 +112,7 @@ async fn other_clients_are_told_what_their_readers_demand() {
     assert_eq!(listed[0]["id"].as_str(), Some(agreement.as_str()));
     let listed = lab.get("/market-api/v1/agreements?state=Expired").await;
     assert_eq!(listed.as_array().map(Vec::len), Some(0));
-    let (status, answer) =
-        lab.ask("POST", "/activity-api/v1/activity", &format!("\"{agreement}\"")).await;
+    let (status, answer) = lab.ask("POST", "/activity-api/v1/activity", &format!("\"{agreement}\"")).await;
     assert_eq!(status, 200, "{answer}");
     let (_, id) = answer.split_once("\r\n\r\n").expect("a body");
     assert_eq!(id.len(), 34, "a bare id for a bare id: {id}");

@@ -53,8 +53,7 @@ fn a_port_that_is_taken_is_named() {
     let (code, words) = failed(&["--port", &port]);
 
     assert_eq!(code, Some(3), "{words}");
-    let wanted =
-        format!("error: port {port} of 127.0.0.1 is taken; choose another one by `--port`");
+    let wanted = format!("error: port {port} of 127.0.0.1 is taken; choose another one by `--port`");
     assert!(words.starts_with(&wanted), "{words}");
 }
 
