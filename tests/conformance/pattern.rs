@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use ray_on_golem::units::{Rounding, money::parse_scaled};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// What names stand for.
 pub(crate) type Names = BTreeMap<String, String>;
@@ -30,10 +30,13 @@ pub(crate) fn check(pattern: &Value, actual: &Value, names: &mut Names) -> Resul
         Value::String(text) => check_text(text, actual, names),
         Value::Array(wanted) => check_list(wanted, actual, names),
         Value::Object(wanted) => check_object(wanted, actual, names),
-        Value::Number(wanted) => match actual {
-            Value::Number(given) if is_same(&wanted.to_string(), &given.to_string()) => Ok(()),
-            _ => Err(format!("{wanted} wanted, {actual} given")),
-        },
+        Value::Number(wanted) => {
+            let is_wanted = |given: &Number| is_same(&wanted.to_string(), &given.to_string());
+            match actual.as_number().is_some_and(is_wanted) {
+                true => Ok(()),
+                false => Err(format!("{wanted} wanted, {actual} given")),
+            }
+        }
         Value::Null | Value::Bool(_) if pattern == actual => Ok(()),
         Value::Null | Value::Bool(_) => Err(format!("{pattern} wanted, {actual} given")),
     }
