@@ -39,7 +39,11 @@ async def main():
     options = {"budget": 1.0, "subnet_tag": "public", "payment_network": "hoodi"}
     async with Golem(**options, stream_output="stream" in MODE) as golem:
         done = golem.execute_tasks(
-            worker, [Task(data="hello")], payload=package, max_workers=1, timeout=timedelta(minutes=3)
+            worker,
+            [Task(data="hello")],
+            payload=package,
+            max_workers=1,
+            timeout=timedelta(minutes=20),  # providers refuse less than five minutes
         )
         async for task in done:
             print("STDOUT", (task.result.stdout or "").strip())

@@ -32,7 +32,7 @@ fn our_survey_counts_the_same_over_http_as_in_virtual_time() {
 
     let (simulated, served) = (survey(false), survey(true));
 
-    assert!(simulated.iter().any(|line| line == "Negotiated successfully: 18"), "{simulated:#?}");
+    assert!(simulated.iter().any(|line| line == "Negotiated successfully: 23"), "{simulated:#?}");
     assert_eq!(served, simulated);
     let ledger = lab.look("/sim/ledger");
     assert_eq!(ledger["allocations"]["last"][0]["isReleased"], true, "{ledger}");
@@ -49,10 +49,12 @@ fn the_original_counts_the_same_too() {
     let text = lab.output(&mut command);
 
     for line in [
-        "Initial: 20",
-        "Not blacklisted: 20",
-        "Negotiation initialized: 20",
-        "Negotiated successfully: 18",
+        "Initial: 32",
+        "Not blacklisted: 32",
+        "Negotiation initialized: 30",
+        "Negotiated successfully: 23",
+        "Not today.: 4",
+        "No capacity available. Reached Agreements limit: 1: 3",
     ] {
         assert!(text.lines().any(|it| it == line), "no line `{line}` in:\n{text}");
     }

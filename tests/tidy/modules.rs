@@ -48,7 +48,8 @@ pub(crate) fn undenied(path: &str, text: &str, only: Option<&[&str]>) -> Vec<Str
         let Some(name) = declared.and_then(|rest| rest.strip_suffix(';')) else { continue };
         let attributes = lines[..index].iter().rev().take_while(|line| line.starts_with("#["));
         let denied: String = attributes.filter(|line| line.contains("deny(")).copied().collect();
-        let is_asked = only.map_or(!SIM_SHELL.contains(&name), |names| names.contains(&name));
+        let is_asked =
+            only.map_or_else(|| !SIM_SHELL.contains(&name), |names| names.contains(&name));
         if is_asked && !bans.iter().all(|ban| denied.contains(ban)) {
             offences.push(format!("{path}:{}: `{name}` does not deny the bans", index + 1));
         }

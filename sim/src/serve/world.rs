@@ -17,6 +17,7 @@ use super::{State, api::Ask, daemon::Inner, reply};
 use crate::{
     fault::{Faults, OutageKind},
     provider::Draft,
+    yagna::SimYagna,
 };
 
 /// The version of the daemon that is simulated.
@@ -210,15 +211,6 @@ fn ledger(inner: &Inner, ask: &Ask) -> Value {
             "cost": book.cost(inner.now()).to_string(),
         })
     });
-    let networks = listed(yagna.networks(), last, |book| {
-        json!({
-            "id": book.network.id,
-            "ip": book.network.ip,
-            "nodes": book.nodes.iter().map(|(ip, node)| json!({ "ip": ip, "id": node }))
-                .collect::<Vec<_>>(),
-            "isRemoved": book.removed.is_some(),
-        })
-    });
     let demands = listed(
         yagna.demands(),
         last,
@@ -231,7 +223,7 @@ fn ledger(inner: &Inner, ask: &Ask) -> Value {
         "allocations": allocations,
         "agreements": agreements,
         "activities": activities,
-        "networks": networks,
+        "networks": networks(yagna, last),
         "debitNotes": listed(yagna.notes(), last, |book| {
             let note = &book.note;
             bill(json!(note.id), &note.agreement, &note.total_due, note.state)
@@ -248,6 +240,16 @@ fn ledger(inner: &Inner, ask: &Ask) -> Value {
                 "at": wire::instant(book.at),
             })
         }),
+    })
+}
+
+fn networks(yagna: &SimYagna, last: usize) -> Value {
+    listed(yagna.networks(), last, |book| {
+        let nodes: Vec<Value> =
+            book.nodes.iter().map(|(ip, node)| json!({ "ip": ip, "id": node })).collect();
+        let network = &book.network;
+        let is_removed = book.removed.is_some();
+        json!({ "id": network.id, "ip": network.ip, "nodes": nodes, "isRemoved": is_removed })
     })
 }
 
