@@ -148,9 +148,15 @@ pub async fn join(
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{
+        io,
+        pin::Pin,
+        task::{Context, Poll},
+    };
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, empty};
+    use tokio::io::{
+        AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf, duplex, empty, sink,
+    };
 
     use super::join;
     use crate::units::Span;
@@ -195,11 +201,11 @@ mod tests {
         assert_eq!(text, "question");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_node_that_is_silent_after_the_end_of_the_input_is_left() {
         let (near, _far) = duplex(64);
 
-        join(near, empty(), Vec::new(), LONG).await.expect("it ends");
+        join(near, empty(), Vec::new(), Span::millis(1)).await.expect("it ends");
     }
 
     #[tokio::test]
@@ -215,26 +221,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_breaks_is_an_error() {
-        let broken = tokio_test_stream();
+        let stream = tokio::io::join(Broken, sink());
         let (_open, input) = duplex(64);
 
-        let error = join(broken, input, Vec::new(), LONG).await.expect_err("it broke");
+        let error = join(stream, input, Vec::new(), LONG).await.expect_err("it broke");
 
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
-    /// A stream whose reading half breaks at once.
-    fn tokio_test_stream() -> impl tokio::io::AsyncRead + tokio::io::AsyncWrite {
-        struct Broken;
-        impl tokio::io::AsyncRead for Broken {
-            fn poll_read(
-                self: std::pin::Pin<&mut Self>,
-                _: &mut std::task::Context<'_>,
-                _: &mut tokio::io::ReadBuf<'_>,
-            ) -> std::task::Poll<io::Result<()>> {
-                std::task::Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
-            }
+    /// What cannot be read.
+    struct Broken;
+
+    impl AsyncRead for Broken {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
         }
-        tokio::io::join(Broken, tokio::io::sink())
     }
 }

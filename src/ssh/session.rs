@@ -81,7 +81,8 @@ pub struct Login {
 /// An ssh connection that is logged in. Dropping it cuts it.
 pub struct Session {
     handle: Handle<Client>,
-    over: watch::Receiver<()>,
+    /// Closed with the connection; it then says why.
+    over: watch::Receiver<String>,
     leash: Leash,
 }
 
@@ -147,6 +148,18 @@ pub enum SshError {
         doing: &'static str,
         /// What happened.
         why: String,
+    },
+    /// A connection that was well is over.
+    #[error("the ssh connection is lost: {why}")]
+    Lost {
+        /// What happened.
+        why: String,
+    },
+    /// The node does not give the port.
+    #[error("port {port} of the node is taken")]
+    PortTaken {
+        /// Which port.
+        port: u16,
     },
     /// A command failed.
     #[error("{doing} failed on the node: {why}")]
@@ -230,9 +243,8 @@ impl Session {
         let leash = stream.leash();
         let known = login.hosts.of(login.node);
         let seen = Seen::default();
-        let (alive, over) = watch::channel(());
-        let client =
-            Client { known: known.clone(), seen: Seen::clone(&seen), inbound, _alive: alive };
+        let (alive, over) = watch::channel(String::new());
+        let client = Client { known: known.clone(), seen: Seen::clone(&seen), inbound, alive };
         let config = Arc::new(config(known.as_ref(), keepalive));
         let connecting = client::connect_stream(config, stream, client);
         let mut handle = match deadline.within("shaking hands", connecting).await {
@@ -255,10 +267,12 @@ impl Session {
         &self.handle
     }
 
-    /// Waits until the connection is over.
-    pub(super) async fn over(&self) {
+    /// Waits until the connection is over, and says why.
+    pub(super) async fn over(&self) -> SshError {
         let mut over = self.over.clone();
         while over.changed().await.is_ok() {}
+        let why = over.borrow().clone();
+        SshError::Lost { why }
     }
 
     pub(super) async fn command(
@@ -369,8 +383,8 @@ pub(super) struct Client {
     seen: Seen,
     /// Where connections go that come from the node.
     inbound: Option<Inbound>,
-    /// Goes with the connection.
-    _alive: watch::Sender<()>,
+    /// Goes with the connection, and says why it went.
+    alive: watch::Sender<String>,
 }
 
 impl client::Handler for Client {
@@ -385,6 +399,21 @@ impl client::Handler for Client {
         };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
         Ok(self.known.as_ref().is_none_or(|known| known.key_data() == key.key_data()))
+    }
+
+    async fn disconnected(
+        &mut self,
+        reason: client::DisconnectReason<russh::Error>,
+    ) -> Result<(), russh::Error> {
+        let why = match &reason {
+            client::DisconnectReason::ReceivedDisconnect(said) => said.message.clone(),
+            client::DisconnectReason::Error(error) => error.to_string(),
+        };
+        self.alive.send_replace(why);
+        match reason {
+            client::DisconnectReason::ReceivedDisconnect(_) => Ok(()),
+            client::DisconnectReason::Error(error) => Err(error),
+        }
     }
 
     async fn server_channel_open_forwarded_tcpip(

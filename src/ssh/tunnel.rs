@@ -189,11 +189,9 @@ impl Keeper {
                     pause = self.pace.pause_min;
                     self.is_up();
                     tokio::select! {
-                        () = self.carry(&session) => {}
+                        lost = self.carry(&session) => lost,
                         () = gone(&mut stopped) => return session.close().await,
                     }
-                    let why = "the connection is over".to_owned();
-                    SshError::Broken { doing: "the tunnel was up", why }
                 }
                 Err(error) => error,
             };
@@ -222,16 +220,14 @@ impl Keeper {
     }
 
     /// Carries connections until the session is over.
-    async fn carry(&self, session: &Session) {
+    async fn carry(&self, session: &Session) -> SshError {
         match (&self.listener, self.forward) {
-            (Some(listener), Forward::Local { to, .. }) => {
-                tokio::select! {
-                    () = outbound(listener, session, to) => {}
-                    () = session.over() => {}
-                }
-            }
+            (Some(listener), Forward::Local { to, .. }) => tokio::select! {
+                never = outbound(listener, session, to) => match never {},
+                lost = session.over() => lost,
+            },
             (None | Some(_), Forward::Local { .. } | Forward::Reverse { .. }) => {
-                session.over().await;
+                session.over().await
             }
         }
     }
@@ -300,16 +296,21 @@ impl Inbound {
 /// Opens the port on the node.
 async fn claim(session: &Session, port: u16, deadline: Deadline) -> Result<(), SshError> {
     let mark = format!("\"$HOME/.ray_on_golem_tunnel_{port}\"");
-    let doing = "asking for a port of the node";
-    let asked = session.handle().tcpip_forward(LOOPBACK, u32::from(port));
-    if let Err(error) = deadline.within(doing, asked).await {
+    let asked = async {
+        match session.handle().tcpip_forward(LOOPBACK, u32::from(port)).await {
+            Ok(_) => Ok(true),
+            Err(russh::Error::RequestDenied) => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    if !deadline.within("asking for a port of the node", asked).await? {
         // A connection that the node does not know to be over has it. The next attempt finds it free.
         let evict = format!(
             "p=$(cat {mark}) && case $(cat /proc/$p/comm) in sshd*) kill $p;; esac; rm -f {mark}"
         );
         // Where that is not possible the node gives the port back by itself, later.
         let _ = session.command(&evict, b"", deadline).await;
-        return Err(error);
+        return Err(SshError::PortTaken { port });
     }
     // Where no command runs there is nothing to evict.
     let _ = session.command(&format!("echo $PPID > {mark}"), b"", deadline).await;
@@ -317,7 +318,7 @@ async fn claim(session: &Session, port: u16, deadline: Deadline) -> Result<(), S
 }
 
 /// Carries connections from here to the node.
-async fn outbound(listener: &TcpListener, session: &Session, to: u16) {
+async fn outbound(listener: &TcpListener, session: &Session, to: u16) -> Infallible {
     let mut connections = FuturesUnordered::new();
     loop {
         tokio::select! {

@@ -307,7 +307,7 @@ async fn pump(
     let (reader, mut writer) = tokio::io::split(pipe);
     let ended = tokio::select! {
         ended = receive(source, &mut writer, beat.silence) => ended,
-        ended = send(reader, &mut sink, beat.ping, dropped.clone()) => ended,
+        () = send(reader, &mut sink, beat.ping, dropped.clone()) => Ok(()),
         () = farewell(dropped) => Ok(()),
     };
     if let Err(why) = ended {
@@ -350,7 +350,7 @@ async fn send(
     sink: &mut SplitSink<Socket, Message>,
     ping: Span,
     mut dropped: watch::Receiver<()>,
-) -> Result<(), String> {
+) {
     let mut chunk = vec![0; FRAME_MAX];
     let mut pulse = interval(duration(ping));
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -364,16 +364,13 @@ async fn send(
                 }
                 Ok(length) => Message::Binary(chunk[..length].to_vec().into()),
             },
-            () = gone(&mut dropped), if is_shut => return Ok(()),
+            () = gone(&mut dropped), if is_shut => return,
             _ = pulse.tick() => Message::Ping(tungstenite::Bytes::new()),
         };
-        if let Err(error) = sink.send(message).await {
+        if sink.send(message).await.is_err() {
             // What was received before is still to be read: `receive` comes to the end by itself.
-            if is_end(&error) {
-                gone(&mut dropped).await;
-                return Ok(());
-            }
-            return Err(format!("the connection broke: {error}"));
+            gone(&mut dropped).await;
+            return;
         }
     }
 }
@@ -390,15 +387,22 @@ async fn farewell(mut dropped: watch::Receiver<()>) {
 }
 
 /// Whether this is how a connection ends: the daemon drops the websocket without a farewell when the
-/// node closes the connection.
+/// node closes the connection, and the system calls it a reset if a ping of ours was on its way.
 fn is_end(error: &tungstenite::Error) -> bool {
+    if let tungstenite::Error::Io(error) = error {
+        return matches!(
+            error.kind(),
+            io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::UnexpectedEof
+        );
+    }
     matches!(
         error,
         tungstenite::Error::ConnectionClosed
             | tungstenite::Error::AlreadyClosed
-            | tungstenite::Error::Protocol(
-                ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing
-            )
+            | tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
     )
 }
 
@@ -425,7 +429,7 @@ const fn duration(span: Span) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{AppKey, Endpoints, Vpn, VpnError};
+    use super::{AppKey, Endpoints, Url, Vpn, VpnError};
 
     #[test]
     fn the_websocket_is_where_the_api_is() {
@@ -442,7 +446,7 @@ mod tests {
 
     #[test]
     fn an_address_of_the_net_api_stands_for_base_and_prefix() {
-        let base = "http://host:1".parse().expect("a literal");
+        let base: Url = "http://host:1".parse().expect("a literal");
         let mut endpoints = Endpoints::from(base);
 
         assert_eq!(endpoints.net_api().as_str(), "http://host:1/net-api/v2/vpn");
