@@ -134,7 +134,7 @@ head_node_type: head
     assert_eq!(worker.outbound_urls, Vec::<String>::new());
     assert_eq!(worker.limits.per_cpu_expected_usage, None);
     assert_eq!(worker.limits.max_start_price, None);
-    let descriptor = worker.node_descriptor.clone().map(serde_json::Value::Object);
+    let descriptor = worker.node_descriptor.clone().map(Value::Object);
     assert_eq!(
         descriptor.map(|descriptor| descriptor.to_string()).as_deref(),
         Some(r#"{"a":{"b":1,"c":2},"list":[1,2]}"#)

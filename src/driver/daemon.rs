@@ -219,7 +219,9 @@ impl Daemon {
             None => made_key(&plan.data)?,
         };
         let log_path = plan.data.join("yagna.log");
-        log::rotate(&log_path)?;
+        if fs::metadata(&log_path).is_ok_and(|file| file.len() > 0) {
+            log::rotate(&log_path)?;
+        }
         let said = fs::File::options().append(true).create(true).open(&log_path)?;
         let (mut command, program) = command(&plan);
         command

@@ -9,10 +9,17 @@ use axum::{
 };
 
 use super::document::state_name;
-use crate::{core::cluster::state::NodeState, driver::board::Board, units::Glm};
+use crate::{
+    core::{cluster::state::NodeState, payment::ledger::Ledger},
+    driver::board::Board,
+    units::Glm,
+};
 
 const STATES: [NodeState; 4] =
     [NodeState::Pending, NodeState::Running, NodeState::Terminating, NodeState::Terminated];
+
+/// An amount of each cluster: its name, what it is, and where it stands.
+type Amount = (&'static str, &'static str, fn(&Ledger) -> Glm);
 
 /// The numbers of all clusters.
 pub(super) fn response(board: &Board) -> Response {
@@ -25,7 +32,7 @@ pub(super) fn response(board: &Board) -> Response {
 fn text(board: &Board) -> String {
     let mut out = Text::default();
     out.nodes(board);
-    let money: [(&str, &str, fn(&crate::core::payment::ledger::Ledger) -> Glm); 4] = [
+    let money: [Amount; 4] = [
         ("budget_glm", "The most to spend.", |ledger| ledger.budget),
         ("spent_glm", "What was accepted.", |ledger| ledger.spent),
         ("reserved_glm", "What is set aside and not accepted yet.", |ledger| ledger.reserved),

@@ -163,13 +163,11 @@ impl App {
 }
 
 /// The router for users.
-#[must_use]
 pub fn users(app: &Arc<App>) -> Router {
     router(app, |_| true, admit_user)
 }
 
 /// The router for heads: it knows them by their tokens, and nothing but what they need.
-#[must_use]
 pub fn heads(app: &Arc<App>) -> Router {
     router(app, Route::is_for_heads, admit_head)
 }
