@@ -28,11 +28,16 @@ pub struct Board {
     pub at: Option<Timestamp>,
     /// The clusters, also those that end and are not settled yet.
     pub clusters: BTreeMap<ClusterId, Arc<ClusterBoard>>,
+    /// The clusters whose books were closed last, the oldest first; a new process knows none.
+    pub closed: Vec<Arc<ClusterBoard>>,
     /// Whether requests for nodes are refused.
     pub is_shutting_down: bool,
     /// What the manager has to do.
     pub load: LoadBoard,
 }
+
+/// So many closed clusters are remembered.
+const CLOSED_MAX: usize = 8;
 
 /// How busy the manager is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +103,15 @@ pub struct NodeBoard {
 }
 
 impl Board {
+    /// A cluster is there no more; its last picture is kept, so that its bill can be read.
+    pub(super) fn close(&mut self, id: ClusterId) {
+        if let Some(last) = self.clusters.remove(&id) {
+            self.closed.push(last);
+            let surplus = self.closed.len().saturating_sub(CLOSED_MAX);
+            self.closed.drain(..surplus);
+        }
+    }
+
     /// The clusters of a name, the newest first; more than one while an earlier one ends.
     pub fn named<'a, 'n>(
         &'a self,

@@ -36,7 +36,8 @@ use super::{
 use crate::{
     core::{
         Answer, Command, Input, Machine, Output, Record,
-        ids::{CallId, ProbeId, RequestId},
+        cluster::record::{AgreementFact, ClusterRecord},
+        ids::{CallId, ClusterId, ProbeId, RequestId},
         record::JournalId,
         rng::Seed,
     },
@@ -259,6 +260,9 @@ where
             for record in records {
                 chronicle::tell(&self.log, record, durable);
             }
+            if records.iter().any(is_last_word) {
+                self.published = Timestamp::EPOCH;
+            }
         }
         Ok(())
     }
@@ -354,35 +358,42 @@ where
             return;
         }
         let at = now();
-        let mut clusters = self.board.borrow().clusters.clone();
+        let mut board = Board::clone(&self.board.borrow());
         for journal in std::mem::take(&mut self.changed) {
             match journal {
                 JournalId::Common => {
-                    clusters.retain(|id, _| view.durable().cluster(*id).is_some());
+                    let is_gone = |id: &ClusterId| view.durable().cluster(*id).is_none();
+                    let gone: Vec<ClusterId> =
+                        board.clusters.keys().copied().filter(is_gone).collect();
+                    for id in gone {
+                        board.close(id);
+                    }
                 }
                 JournalId::Cluster(id) => match view.durable().cluster(id) {
                     Some(state) => {
-                        clusters.insert(id, Arc::new(ClusterBoard::of(id, state, at)));
+                        board.clusters.insert(id, Arc::new(ClusterBoard::of(id, state, at)));
                     }
-                    None => {
-                        clusters.remove(&id);
-                    }
+                    None => board.close(id),
                 },
             }
         }
         let load = view.load();
-        let board = Board {
-            at: Some(at),
-            clusters,
-            is_shutting_down,
-            load: LoadBoard {
-                calls: load.calls,
-                probes: load.probes,
-                timers: load.timers,
-                batches: self.batches,
-            },
+        board.at = Some(at);
+        board.is_shutting_down = is_shutting_down;
+        board.load = LoadBoard {
+            calls: load.calls,
+            probes: load.probes,
+            timers: load.timers,
+            batches: self.batches,
         };
         self.published = at;
         self.board.send_replace(Arc::new(board));
     }
+}
+
+/// Whether a record says what an agreement came to: the cluster may be gone soon, and its bill must be
+/// published before.
+fn is_last_word(record: &Record) -> bool {
+    let Record::Cluster(_, record) = record else { return false };
+    matches!(**record, ClusterRecord::Agreement { fact: AgreementFact::Settled, .. })
 }

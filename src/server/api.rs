@@ -230,25 +230,23 @@ fn cluster_data(app: &App, caller: &Caller, fields: &Fields) -> Result<Response,
     });
     done(&ClusterDataDocument {
         cluster_data: nodes.collect(),
-        cluster: ClusterSummary::of(newest),
+        cluster: ClusterSummary::of(newest, false),
     })
 }
 
 fn overview(app: &App) -> OverviewDocument {
     let board = app.handle.board();
-    let document = |cluster: &ClusterBoard| ClusterDocument {
-        summary: ClusterSummary::of(cluster),
+    let document = |cluster: &ClusterBoard, is_closed| ClusterDocument {
+        summary: ClusterSummary::of(cluster, is_closed),
         nodes: cluster
             .nodes
             .iter()
             .map(|(id, node)| NodeData::of(cluster, *id, node, Some(app.way())))
             .collect(),
     };
-    OverviewDocument {
-        version: 1,
-        webserver: app.root(),
-        clusters: board.clusters.values().map(|cluster| document(cluster)).collect(),
-    }
+    let open = board.clusters.values().map(|cluster| document(cluster, false));
+    let closed = board.closed.iter().map(|cluster| document(cluster, true));
+    OverviewDocument { version: 1, webserver: app.root(), clusters: open.chain(closed).collect() }
 }
 
 async fn set_tags(app: &App, fields: &Fields) -> Result<Response, ApiError> {

@@ -75,7 +75,8 @@ pub struct ClusterSummary {
     pub cluster_name: String,
     /// Its number, which no other cluster ever had.
     pub number: u32,
-    /// `running`, `ending` while nodes are being ended, or `settling` while bills are expected.
+    /// `running`, `ending` while nodes are being ended, `settling` while bills are expected, or
+    /// `closed`.
     pub state: &'static str,
     /// Why it ends.
     pub ending_reason: Option<String>,
@@ -122,7 +123,7 @@ pub struct OverviewDocument {
     pub version: u32,
     /// The webserver.
     pub webserver: RootDocument,
-    /// The clusters, also those that end.
+    /// The clusters, also those that end, and behind them those that were closed last.
     pub clusters: Vec<ClusterDocument>,
 }
 
@@ -198,9 +199,9 @@ impl Way<'_> {
 }
 
 impl ClusterSummary {
-    /// A cluster.
+    /// A cluster; of one that is closed, as its last picture has it.
     #[must_use]
-    pub fn of(cluster: &ClusterBoard) -> Self {
+    pub fn of(cluster: &ClusterBoard, is_closed: bool) -> Self {
         let states =
             [NodeState::Pending, NodeState::Running, NodeState::Terminating, NodeState::Terminated];
         let count = |state| cluster.nodes.values().filter(|node| node.state == state).count();
@@ -210,6 +211,7 @@ impl ClusterSummary {
             cluster_name: cluster.name.to_string(),
             number: cluster.id.0,
             state: match (cluster.ending, has_nodes) {
+                _ if is_closed => "closed",
                 (None, _) => "running",
                 (Some(_), true) => "ending",
                 (Some(_), false) => "settling",

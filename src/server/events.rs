@@ -64,7 +64,7 @@ fn differences(old: &Board, new: &Board) -> Vec<Event> {
         if before.is_some_and(|before| Arc::ptr_eq(before, cluster)) {
             continue;
         }
-        events.extend(event("cluster", &ClusterSummary::of(cluster)));
+        events.extend(event("cluster", &ClusterSummary::of(cluster, false)));
         events.extend(nodes(before.map(AsRef::as_ref), cluster));
     }
     for (id, cluster) in &old.clusters {
