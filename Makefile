@@ -9,7 +9,7 @@ SCENARIO := fixtures/scenario/documentation-example.yaml
 headline = @printf '\n== %s\n' '$(1)'
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint build check doc bench deny
+.PHONY: help setup demo survey test lint build check python wheel doc bench deny
 
 help: ## lists the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -17,10 +17,16 @@ help: ## lists the commands
 setup: ## checks the tools, and fetches dependencies and the real daemon
 	@.ci/setup
 
-demo: ## surveys a simulated market: no daemon, no money
+demo: ## a cluster of real Ray on a simulated network: no daemon, no wallet, no money
 	$(call headline,building)
 	$(CARGO) build --release --locked
-	$(call headline,a market survey on the simulated network)
+	$(call headline,Ray)
+	python/setup-venvs ray-2.60
+	$(call headline,a cluster)
+	$(TARGET)/python/ray-2.60/bin/python tests/ray/demo.py
+
+survey: ## surveys a simulated market
+	$(CARGO) build --release --locked
 	$(TARGET)/release/ray-on-golem network-stats $(CLUSTER) --sim $(SCENARIO) --seed 1
 
 # In this order, and one after the other: the tests are last, so that their result is.
@@ -41,11 +47,21 @@ doc:
 	$(call headline,documentation)
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 
-check:
+check: python
 	$(call headline,tests)
 	$(CARGO) test --workspace --features planted --locked --no-fail-fast
 	$(call headline,a swarm of drills)
 	$(TARGET)/release/golem-sim swarm --seeds 2000 --require-marks
+	$(call headline,clusters of real Ray)
+	$(TARGET)/python/ray-2.60/bin/python tests/ray/test_life.py
+
+python: ## the tests of the node provider, with each version of Ray
+	$(call headline,the node provider)
+	python/run-tests
+
+wheel: ## builds the Python package with both programs, and tries it
+	$(call headline,the Python package)
+	python/test-wheel
 
 bench: ## the benchmarks
 	$(CARGO) bench --locked

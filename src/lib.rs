@@ -1,7 +1,8 @@
 //! Ray on Golem: runs Ray clusters on the Golem Network.
 //!
-//! `units`, `yagna` (but for its client), `core`, `journal`, and `config` are pure: no clock, no
-//! randomness of their own, no I/O. `driver`, `http`, `registry`, and `cli` are the shell around them.
+//! `units`, `yagna` (but for its clients), `core`, `journal`, and `config` are pure: no clock, no
+//! randomness of their own, no I/O. `driver`, `http`, `registry`, `server`, `ssh`, and `cli` are the shell around
+//! them.
 
 #[expect(clippy::disallowed_methods, reason = "the I/O shell")]
 pub mod cli;
@@ -16,6 +17,10 @@ pub mod http;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod journal;
 pub mod registry;
+#[expect(clippy::disallowed_types, reason = "the I/O shell")]
+pub mod server;
+#[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the I/O shell")]
+pub mod ssh;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod units;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

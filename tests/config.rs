@@ -5,8 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
-use ray_on_golem::config::{ClusterFile, ConfigError, yaml};
+use ray_on_golem::config::{ClusterFile, ConfigError, NodeKind, NodesRequest, yaml};
+use ray_on_golem::core::autostop::Autostop;
 use ray_on_golem::core::market::spec::ImageRef;
+use ray_on_golem::core::reputation::Reputation;
+use ray_on_golem::units::{Glm, Span};
+use serde_json::{Value, json};
 
 #[test]
 fn every_refused_file_is_refused_with_one_clear_sentence() {
@@ -130,7 +134,7 @@ head_node_type: head
     assert_eq!(worker.outbound_urls, Vec::<String>::new());
     assert_eq!(worker.limits.per_cpu_expected_usage, None);
     assert_eq!(worker.limits.max_start_price, None);
-    let descriptor = worker.node_descriptor.clone().map(serde_json::Value::Object);
+    let descriptor = worker.node_descriptor.clone().map(Value::Object);
     assert_eq!(
         descriptor.map(|descriptor| descriptor.to_string()).as_deref(),
         Some(r#"{"a":{"b":1,"c":2},"list":[1,2]}"#)
@@ -149,6 +153,104 @@ fn retired_networks_and_odd_providers_are_warned_about() {
 
     assert_eq!(cluster.parameters.payment_network.name, "amoy");
     insta::assert_snapshot!("warnings", cluster.warnings.join("\n"));
+}
+
+#[test]
+fn a_request_for_nodes_says_what_the_file_says() {
+    let cluster = read(&fixture("full.yaml")).expect("a file of ours");
+    let request = NodesRequest::read(&request()).expect("a sound request");
+
+    let worker = cluster.node_type("ray.worker.default").expect("a node type of the file");
+    assert_eq!(request.parameters, cluster.parameters);
+    assert_eq!(request.spec, worker.spec);
+    assert_eq!((request.kind, request.count), (NodeKind::Worker, 2));
+    assert_eq!(
+        (request.ssh_user.as_str(), request.ssh_private_key.as_deref()),
+        ("root", Some("/k"))
+    );
+    let plan = request.parameters.plan("ssh-ed25519 A".to_owned(), Reputation::default(), None);
+    assert_eq!(plan.total_budget, Glm::from_whole(5));
+    assert_eq!(plan.max_glm_per_hour.map(|rate| rate.to_string()).as_deref(), Some("2.5"));
+    let at = Span::hours(22).plus(Span::mins(30));
+    assert_eq!(plan.autostop, Some(Autostop { idle: Some(Span::mins(30)), at: Some(at) }));
+}
+
+#[test]
+fn a_head_of_the_original_is_asked_for_with_its_defaults() {
+    let mut body = request();
+    body["tags"]["ray-node-type"] = "head".into();
+    body["provider_parameters"] = json!({
+        "webserver_port": 4578, "ray_gcs_expose_port": null, "enable_registry_stats": true,
+        "payment_network": "holesky", "payment_driver": "erc20", "total_budget": 5.0,
+        "node_config": {"subnet_tag": "public", "priority_subnet_tag": null},
+        "ssh_private_key": "/k", "ssh_user": "root", "webserver_datadir": null
+    });
+
+    body["node_config"]["demand"]["image_tag"] = "golem/ray-on-golem:1".into();
+    body["node_config"]["demand"]["image_hash"] = Value::Null;
+
+    let request = NodesRequest::read(&body).expect("a sound request");
+
+    assert_eq!(request.kind, NodeKind::Head);
+    assert_eq!(request.spec.priority_subnet_tag, None, "null in the file means none");
+    assert_eq!(request.parameters.payment_network.name, "hoodi");
+    assert_eq!(request.parameters.ray_gcs_expose_port, None);
+    assert_eq!(
+        request.warnings,
+        [
+            "provider_parameters.payment_network: `holesky` has been shut down, and `hoodi` is used; \
+          write `hoodi`"
+        ]
+    );
+}
+
+#[test]
+fn every_refused_request_is_refused_with_one_clear_sentence() {
+    let slips: [(&str, Value); 16] = [
+        ("/cluster_name", Value::Null),
+        ("/cluster_name", json!([])),
+        ("/provider_parameters", json!("x")),
+        ("/provider_parameters/total_budgte", json!(1)),
+        ("/provider_parameters/total_budget", json!("all of it")),
+        ("/provider_parameters/total_budget", json!(-1)),
+        ("/provider_parameters/autostop", json!({"at": 1350})),
+        ("/provider_parameters/payment_network", json!("polygone")),
+        ("/provider_parameters/node_config/demand/ram", json!(1)),
+        ("/node_config/demand/image_hash", json!("ab12")),
+        ("/node_config/demand/max_cpu_threads", json!(0)),
+        ("/node_config/min_mem_gib", json!(1)),
+        ("/count", json!(0)),
+        ("/count", json!(1.5)),
+        ("/tags/ray-node-type", json!("boss")),
+        ("/tags/x", json!(null)),
+    ];
+    let sentences = slips.into_iter().map(|(path, value)| {
+        let mut body = request();
+        let (parent, key) = path.rsplit_once('/').expect("a path");
+        body.pointer_mut(parent).expect("a part of the request")[key] = value;
+        NodesRequest::read(&body).expect_err("a slip").to_string()
+    });
+
+    insta::assert_snapshot!("refused-requests", sentences.collect::<Vec<_>>().join("\n"));
+    for body in [json!(null), json!([1]), json!("text"), json!({})] {
+        assert!(NodesRequest::read(&body).is_err(), "{body}");
+    }
+}
+
+/// As the node provider sends the workers of `full.yaml`.
+fn request() -> Value {
+    let bytes = fs::read(fixture("full.yaml")).expect("a fixture");
+    let file = yaml::parse(&bytes).expect("a file of ours").to_json();
+    let mut parameters = file["provider"]["parameters"].clone();
+    parameters["ssh_private_key"] = "/k".into();
+    parameters["ssh_user"] = "root".into();
+    json!({
+        "cluster_name": "full",
+        "provider_parameters": parameters,
+        "node_config": file["available_node_types"]["ray.worker.default"]["node_config"],
+        "count": 2,
+        "tags": {"ray-node-type": "worker", "ray-launch-config": ""},
+    })
 }
 
 proptest! {

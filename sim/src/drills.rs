@@ -6,8 +6,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -18,7 +16,7 @@ use golem_sim::{
 };
 use ray_on_golem::cli::{error::CliError, printer::Printer};
 
-use crate::exit;
+use crate::{crew, exit::Exit};
 
 /// How much of a run is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -107,7 +105,7 @@ pub(crate) fn make_small(source: &Source, printer: &mut Printer) -> Result<ExitC
     let plan = read(source)?;
     let Some(violation) = plan.run(None, false).violation else {
         printer.warn("the plan passes; there is nothing to shrink");
-        return Ok(ExitCode::from(exit::PASSED));
+        return Ok(Exit::Passed.into());
     };
     let (small, runs) = shrink(&plan, violation.invariant, None);
     printer.warn(&format!(
@@ -116,38 +114,21 @@ pub(crate) fn make_small(source: &Source, printer: &mut Printer) -> Result<ExitC
         small.ops.len()
     ));
     printer.line(&format!("# {}\n{small}", violation.what))?;
-    Ok(ExitCode::from(exit::PASSED))
+    Ok(Exit::Passed.into())
 }
 
 /// Runs many seeds on all cores; the result does not depend on how many there are.
 pub(crate) fn swarm(args: &SwarmArgs, printer: &mut Printer) -> Result<ExitCode, CliError> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.unwrap_or(cores).max(1);
     let started = Instant::now();
     let deadline = args.budget.map(|secs| started + Duration::from_secs(secs));
-    let next = AtomicU64::new(0);
     let mode = args.mode.mode();
-    let batches: Vec<Batch> = thread::scope(|scope| {
-        let work = || {
-            let mut batch = Batch::default();
-            loop {
-                let nth = next.fetch_add(1, Ordering::Relaxed);
-                let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                if nth >= args.seeds || is_late {
-                    return batch;
-                }
-                let seed = args.seed.wrapping_add(nth);
-                batch.add(seed, Plan::from_seed(seed, mode).run(None, false));
-            }
-        };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .map(|worker| match worker.join() {
-                Ok(batch) => batch,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect()
+    let batches = crew::work(args.seeds, args.threads, "seeds", |batch: &mut Batch, nth| {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return None;
+        }
+        let seed = args.seed.wrapping_add(nth);
+        batch.add(seed, Plan::from_seed(seed, mode).run(None, false));
+        Some(())
     });
     let mut all = Batch::default();
     for batch in batches {
@@ -196,17 +177,16 @@ fn print_swarm(
     took: Duration,
     printer: &mut Printer,
 ) -> Result<ExitCode, CliError> {
+    // What is printed is the same each time; how long it took is only told.
+    printer.line(&format!("{} seeds, {} steps, {} crashes", all.seeds, all.steps, all.lives))?;
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-    printer.line(&format!(
-        "{} seeds, {} steps, {} crashes in {}.{} s: {} seeds/s, {} steps/s",
-        all.seeds,
-        all.steps,
-        all.lives,
+    printer.tell(&format!(
+        "{}.{} s: {} seeds/s, {} steps/s",
         millis / 1_000,
         millis % 1_000 / 100,
-        all.seeds * 1_000 / millis,
-        all.steps * 1_000 / millis
-    ))?;
+        all.seeds.saturating_mul(1_000) / millis,
+        all.steps.saturating_mul(1_000) / millis
+    ));
     printer.line("\nrequired situations, and seeds that met them")?;
     let mut missing = BTreeSet::new();
     for situation in SITUATIONS {
@@ -232,12 +212,12 @@ fn print_swarm(
             printer.line(&format!("  replay  golem-sim run --seed {seed} --mode {mode}"))?;
         }
         let is_liveness = all.failures.values().all(|(invariant, _)| invariant.starts_with('V'));
-        return Ok(ExitCode::from(if is_liveness { exit::LIVENESS } else { exit::SAFETY }));
+        return Ok(if is_liveness { Exit::Liveness } else { Exit::Safety }.into());
     }
     if args.require_marks && !missing.is_empty() {
-        return Ok(ExitCode::from(exit::NOT_REACHED));
+        return Ok(Exit::NotReached.into());
     }
-    Ok(ExitCode::from(exit::PASSED))
+    Ok(Exit::Passed.into())
 }
 
 fn report(
@@ -251,7 +231,7 @@ fn report(
             "passed: {} steps, {} crashes, {} of virtual time, {} GLM spent",
             outcome.steps, outcome.lives, outcome.ended, outcome.spent
         ))?;
-        return Ok(ExitCode::from(exit::PASSED));
+        return Ok(Exit::Passed.into());
     };
     let mut text = String::new();
     let at = clock(violation.at.since(golem_sim::drill::BEGINNING).as_micros());
@@ -275,8 +255,7 @@ fn report(
         env!("CARGO_PKG_VERSION"),
     );
     printer.line(&text)?;
-    let code = if violation.invariant.starts_with('V') { exit::LIVENESS } else { exit::SAFETY };
-    Ok(ExitCode::from(code))
+    Ok(Exit::of_invariant(violation.invariant).into())
 }
 
 fn tell(told: &[Told], printer: &mut Printer) -> Result<(), CliError> {
@@ -305,7 +284,7 @@ fn read(source: &Source) -> Result<Plan, CliError> {
     }
 }
 
-fn read_plan(path: &Path) -> Result<Plan, CliError> {
+pub(crate) fn read_plan(path: &Path) -> Result<Plan, CliError> {
     let name = path.display().to_string();
     let bytes = fs::read(path)
         .map_err(|error| CliError::Argument(format!("cannot read {name}: {error}")))?;

@@ -101,10 +101,20 @@ impl Faults {
             refuse: percent("refuse")?,
             outages,
         };
-        if faults.total() > 100 {
-            return Err(field.error("adds up to more than 100 percent; lower one of them"));
-        }
+        faults.check().map_err(|what| field.error(what))?;
         Ok(faults)
+    }
+
+    /// Whether a call can have one fate only.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        if self.total() > 100 {
+            return Err("adds up to more than 100 percent; lower one of them".to_owned());
+        }
+        Ok(())
     }
 
     /// What becomes of the `nth` call to this endpoint.
@@ -146,7 +156,8 @@ impl Faults {
         self.total() == 0 && self.outages.is_empty()
     }
 
-    fn total(&self) -> u32 {
+    /// All of them together, in percent.
+    pub(crate) fn total(&self) -> u32 {
         [self.request_lost, self.reply_lost, self.fail_500, self.closed, self.garbage, self.refuse]
             .into_iter()
             .map(u32::from)

@@ -1,13 +1,25 @@
 //! The simulator's program.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
+mod crew;
 mod drills;
 mod exit;
+mod reports;
+mod service;
+mod stand_in;
 
+use exit::Exit;
 use golem_sim::{
+    nodes::Inside,
     plan,
     scenario::Scenario,
     world::{Setup, World},
@@ -28,7 +40,7 @@ const DEFAULT_SCENARIO: &str = include_str!("../../fixtures/scenario/testnet.yam
 
 /// A simulated Golem network, offline and in virtual time.
 #[derive(Debug, Parser)]
-#[command(name = "golem-sim", version, after_long_help = cli::exit::help())]
+#[command(name = "golem-sim", version, after_long_help = exit::help())]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +58,11 @@ enum Command {
         /// What all randomness of the network grows from
         #[arg(long, default_value_t = 0)]
         seed: u64,
+    },
+    /// Serves a simulated network as the yagna daemon does, in real time
+    Serve {
+        #[command(flatten)]
+        args: service::ServeArgs,
     },
     /// Runs the plan of a file or of a seed
     Run {
@@ -65,27 +82,56 @@ enum Command {
         #[command(flatten)]
         source: drills::Source,
     },
+    /// Runs a plan over the values of a knob and over seeds, and tells what nodes take and cost
+    Report {
+        #[command(flatten)]
+        args: reports::ReportArgs,
+    },
     /// Makes a failing plan as small as it gets, and prints it
     Shrink {
         #[command(flatten)]
         source: drills::Source,
     },
+    /// Stands in for the daemon's own command line
+    #[command(disable_help_flag = true)]
+    Yagna {
+        /// What would follow `yagna`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+    #[command(flatten)]
+    Inside(Inside),
 }
 
 fn main() -> ExitCode {
     let mut printer = Printer::default();
+    let mut words = env::args_os();
+    let name = words.next();
+    if name.as_deref().map(Path::new).and_then(Path::file_name).is_some_and(|it| it == "yagna") {
+        return stand_in::run(words, &mut printer);
+    }
     let result = match Args::parse().command {
         Command::Stats { survey, scenario, seed } => {
             stats(survey, scenario, seed, &mut printer).map(|()| ExitCode::SUCCESS)
         }
+        Command::Serve { args } => service::serve(args, &mut printer).map(|()| ExitCode::SUCCESS),
         Command::Run { source, trace } => drills::run(&source, trace, &mut printer),
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
         Command::Replay { source } => drills::run(&source, drills::Trace::Short, &mut printer),
+        Command::Report { args } => reports::report(&args, &mut printer),
         Command::Shrink { source } => drills::make_small(&source, &mut printer),
+        Command::Yagna { words } => Ok(stand_in::run(words, &mut printer)),
+        Command::Inside(process) => match process.run() {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(CliError::Environment {
+                what: format!("a process of a local node: {error}"),
+                hint: "it is started by `golem-sim serve`, not by hand".to_owned(),
+            }),
+        },
     };
     match result {
         Ok(code) => code,
-        Err(error) => cli::finish(Err(error), &mut printer).into(),
+        Err(error) => Exit::from(cli::finish(Err(error), &mut printer)).into(),
     }
 }
 

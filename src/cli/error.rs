@@ -33,8 +33,11 @@ pub enum CliError {
     /// Interrupted before it could clean up.
     #[error("interrupted before everything was undone")]
     Interrupted,
-    /// The output could not be written.
-    #[error("cannot write the output: {0}")]
+    /// There was nobody to answer a question.
+    #[error("aborted: there is no terminal to ask on")]
+    Aborted,
+    /// The output, or a file of ours, could not be written or read.
+    #[error("cannot write or read what is needed: {0}")]
     Output(#[from] std::io::Error),
 }
 
@@ -57,7 +60,7 @@ impl CliError {
             Self::Image(RegistryError::Unavailable(_) | RegistryError::Unusable { .. })
             | Self::Environment { .. }
             | Self::Survey(SurveyError::Unauthorized(_)) => Exit::Environment,
-            Self::Survey(SurveyError::Busy) | Self::Output(_) => Exit::Failure,
+            Self::Survey(SurveyError::Busy) | Self::Aborted | Self::Output(_) => Exit::Failure,
             Self::Interrupted => Exit::Interrupted,
         }
     }
@@ -81,6 +84,7 @@ impl CliError {
             | Self::Argument(_)
             | Self::Survey(SurveyError::Busy)
             | Self::Interrupted
+            | Self::Aborted
             | Self::Output(_) => None,
         }
     }

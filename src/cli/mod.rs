@@ -8,11 +8,23 @@ pub mod exit;
 pub mod network_stats;
 pub mod printer;
 pub mod report;
+pub mod ssh_proxy;
+mod start;
+mod status;
+mod stop;
+mod surroundings;
+mod web;
+mod webserver;
 
 use error::CliError;
 use exit::Exit;
 use network_stats::NetworkStats;
 use printer::Printer;
+use ssh_proxy::SshProxy;
+use start::Start;
+use status::Status;
+use stop::Stop;
+use webserver::Webserver;
 
 /// Runs Ray clusters on the Golem Network.
 #[derive(Debug, Parser)]
@@ -32,8 +44,19 @@ pub struct Cli {
 enum Command {
     /// Shows what the Golem market offers for a cluster.
     NetworkStats(NetworkStats),
+    /// Joins its input and output with a node; ssh runs it as its `ProxyCommand`.
+    #[command(hide = true)]
+    SshProxy(SshProxy),
+    /// Starts the webserver in the background.
+    Start(Start),
+    /// Shows the webserver, its clusters, their nodes, and their money.
+    Status(Status),
+    /// Stops the webserver, and if need be its clusters.
+    Stop(Stop),
     /// Prints the version.
     Version,
+    /// Runs the webserver, which keeps the clusters; `ray up` and `start` start it by themselves.
+    Webserver(Webserver),
 }
 
 /// Does what was typed; the exit code says how it went.
@@ -41,6 +64,11 @@ enum Command {
 pub fn run(cli: Cli, printer: &mut Printer) -> Exit {
     let result = match cli.command {
         Command::NetworkStats(command) => command.run(printer),
+        Command::SshProxy(command) => command.run(),
+        Command::Start(command) => command.run(printer),
+        Command::Status(command) => command.run(printer),
+        Command::Stop(command) => command.run(printer),
+        Command::Webserver(command) => command.run(printer),
         Command::Version => {
             printer.print(concat!("ray-on-golem ", env!("CARGO_PKG_VERSION"), "\n"))
         }

@@ -8,9 +8,8 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use url::Url;
 
-use super::{document::Document, error::CliError, printer::Printer, report};
+use super::{document::Document, error::CliError, printer::Printer, report, surroundings};
 use crate::{
     config::{ClusterFile, ConfigError, NodeKind, NodeType},
     core::{
@@ -18,19 +17,15 @@ use crate::{
         reputation::Reputation,
         survey::{SurveyPlan, SurveyReport},
     },
-    driver::{
-        self, Remark,
-        appkey::{self, AppKeySource},
-    },
-    registry::{self, Registry, RegistryError},
+    driver::{self, Remark},
+    registry::{Registry, RegistryError},
     units::{
         Glm, Span,
         money::{Rounding, parse_scaled},
     },
-    yagna::{AppKey, CallError, Client, Endpoints, PlatformId, Request, Yagna},
+    yagna::{AppKey, CallError, Client, PlatformId, Request, Yagna},
 };
 
-const DEFAULT_API_URL: &str = "http://127.0.0.1:7465";
 const PROBE_PATIENCE: Span = Span::secs(10);
 const REGISTRY_PATIENCE: Span = Span::secs(20);
 /// Negotiations side by side, for each subnet.
@@ -255,14 +250,7 @@ fn survey_real_network(order: Order, printer: &mut Printer) -> Result<(), CliErr
 
 /// Finds the daemon and the key to it.
 async fn connect() -> Result<Client, CliError> {
-    let base = url_of("YAGNA_API_URL")?.map_or_else(|| address(DEFAULT_API_URL), Ok)?;
-    let endpoints = Endpoints {
-        base: base.clone(),
-        market: url_of("YAGNA_MARKET_URL")?,
-        payment: url_of("YAGNA_PAYMENT_URL")?,
-        activity: url_of("YAGNA_ACTIVITY_URL")?,
-        net: url_of("YAGNA_NET_URL")?,
-    };
+    let endpoints = surroundings::endpoints()?;
     let client = |key: AppKey| {
         Client::new(endpoints.clone(), key).map_err(|error| environment(&error, "report this"))
     };
@@ -271,41 +259,20 @@ async fn connect() -> Result<Client, CliError> {
     let probe = client(stranger)?.call(Request::WhoAmI, PROBE_PATIENCE).await;
     if let Err(error @ (CallError::NotSent { .. } | CallError::Unknown(_))) = probe {
         return Err(CliError::Environment {
-            what: format!("no yagna daemon answers at {base}: {error}"),
+            what: format!("no yagna daemon answers at {}: {error}", endpoints.base),
             hint: "start it with `yagna service run`, or set `YAGNA_API_URL`".to_owned(),
         });
     }
-    let source = AppKeySource {
-        given: env::var("YAGNA_APPKEY").ok().filter(|key| !key.is_empty()),
-        binary: env::var_os("YAGNA_PATH").map_or_else(|| appkey::DEFAULT_BINARY.into(), Into::into),
-        name: env::var("YAGNA_APPNAME").unwrap_or_else(|_| appkey::DEFAULT_NAME.to_owned()),
-    };
-    let key = source.find().await.map_err(|error| environment(&error, "set `YAGNA_APPKEY`"))?;
-    client(key)
+    let key = surroundings::key_source().find().await;
+    client(key.map_err(|error| environment(&error, "set `YAGNA_APPKEY`"))?)
 }
 
 async fn look_up_image(order: &Order) -> Result<Image, CliError> {
-    let base = url_of("GOLEM_REGISTRY_URL")?.map_or_else(|| address(registry::DEFAULT_URL), Ok)?;
+    let base = surroundings::registry()?;
     let registry = Registry::new(base, order.file.parameters.enable_registry_stats)
         .map_err(|error| environment(&error, "install the system's certificates"))?;
     let image = registry.look_up(&order.node_type.spec.image, REGISTRY_PATIENCE).await;
     image.map_err(|error: RegistryError| CliError::Image(error))
-}
-
-fn url_of(variable: &str) -> Result<Option<Url>, CliError> {
-    match env::var(variable) {
-        Ok(text) if !text.is_empty() => address(&text)
-            .map(Some)
-            .map_err(|_| CliError::Argument(format!("`{variable}` is no http address: `{text}`"))),
-        Ok(_) | Err(_) => Ok(None),
-    }
-}
-
-fn address(text: &str) -> Result<Url, CliError> {
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
-        Ok(_) | Err(_) => Err(CliError::Argument(format!("`{text}` is no http address"))),
-    }
 }
 
 fn environment(error: &dyn std::error::Error, hint: &str) -> CliError {

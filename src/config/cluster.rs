@@ -6,12 +6,13 @@
 use serde_json::{Map, Value as Json};
 
 use super::error::ConfigError;
-use super::layer::{Layer, glm};
+use super::layer::Layer;
 use super::merge::{merge, specify};
-use super::networks::{self, PaymentNetwork};
+use super::parameters::{DEFAULT_SSH_USER, Parameters, text};
 use super::yaml::{self, Field, Section, YamlError};
+pub use crate::core::cluster::plan::NodeKind;
 use crate::core::market::spec::NodeSpec;
-use crate::units::{Glm, Rounding, Span};
+use crate::units::{Rounding, Span};
 
 /// A cluster file, read and merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,23 +31,6 @@ pub struct ClusterFile {
     pub node_types: Vec<NodeType>,
     /// What is allowed and yet probably not meant, as sentences to show.
     pub warnings: Vec<String>,
-}
-
-/// Settings of the cluster as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameters {
-    /// The port of the web server.
-    pub webserver_port: u16,
-    /// Where the web server keeps its files, if not in the usual place.
-    pub webserver_datadir: Option<String>,
-    /// The local port that leads to the head's GCS, if there is to be one.
-    pub ray_gcs_expose_port: Option<u16>,
-    /// Whether the registry may count the look-up of the image.
-    pub enable_registry_stats: bool,
-    /// The chain to pay on; never a retired one.
-    pub payment_network: PaymentNetwork,
-    /// The most to spend between `ray up` and `ray down`; above zero.
-    pub total_budget: Glm,
 }
 
 /// How nodes are reached.
@@ -73,15 +57,6 @@ pub struct NodeType {
     pub resources: Map<String, Json>,
     /// What to look for on the market, merged from all levels of the file.
     pub spec: NodeSpec,
-}
-
-/// What a node is to its cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeKind {
-    /// The one that runs Ray's control services.
-    Head,
-    /// One that runs tasks.
-    Worker,
 }
 
 impl ClusterFile {
@@ -138,7 +113,7 @@ impl ClusterFile {
             cluster_name,
             max_workers,
             idle_timeout,
-            parameters: Parameters::read(&parameters, warnings)?,
+            parameters: Parameters::read(&parameters, &[], warnings)?,
             auth: Auth::read(&root)?,
             node_types: read_node_types(&root, &base, max_workers)?,
             warnings: Vec::new(),
@@ -146,48 +121,15 @@ impl ClusterFile {
     }
 }
 
-impl Parameters {
-    fn read(section: &Section<'_>, warnings: &mut Vec<YamlError>) -> Result<Self, YamlError> {
-        section.deny_unknown(&[
-            "webserver_port",
-            "webserver_datadir",
-            "ray_gcs_expose_port",
-            "enable_registry_stats",
-            "payment_network",
-            "payment_driver",
-            "total_budget",
-            "node_config",
-        ])?;
-        section.read("payment_driver", |driver| driver.one_of(&[networks::DRIVER]))?;
-        let payment_network = match section.optional("payment_network") {
-            Some(field) => payment_network(&field, warnings)?,
-            None => networks::DEFAULT,
-        };
-        let ray_gcs_expose_port = match section.get("ray_gcs_expose_port") {
-            Some(field) if field.is_null() => None,
-            Some(field) => Some(port(&field)?),
-            None => Some(RAY_GCS_EXPOSE_PORT),
-        };
-        Ok(Self {
-            webserver_port: section.read("webserver_port", port)?.unwrap_or(WEBSERVER_PORT),
-            webserver_datadir: section.read("webserver_datadir", text)?,
-            ray_gcs_expose_port,
-            enable_registry_stats: section
-                .read("enable_registry_stats", Field::flag)?
-                .unwrap_or(true),
-            payment_network,
-            total_budget: section.read("total_budget", budget)?.unwrap_or(TOTAL_BUDGET),
-        })
-    }
-}
-
 impl Auth {
     fn read(root: &Section<'_>) -> Result<Self, YamlError> {
         let Some(section) = root.read("auth", Field::section)? else {
-            return Ok(Self { ssh_user: SSH_USER.to_owned(), ssh_private_key: None });
+            return Ok(Self { ssh_user: DEFAULT_SSH_USER.to_owned(), ssh_private_key: None });
         };
         Ok(Self {
-            ssh_user: section.read("ssh_user", text)?.unwrap_or_else(|| SSH_USER.to_owned()),
+            ssh_user: section
+                .read("ssh_user", text)?
+                .unwrap_or_else(|| DEFAULT_SSH_USER.to_owned()),
             ssh_private_key: section.read("ssh_private_key", text)?,
         })
     }
@@ -195,10 +137,6 @@ impl Auth {
 
 const MODULE: &str = "ray_on_golem.provider.node_provider.GolemNodeProvider";
 const HEAD_NODE_TYPE: &str = "ray.head.default";
-const SSH_USER: &str = "root";
-const WEBSERVER_PORT: u16 = 4578;
-const RAY_GCS_EXPOSE_PORT: u16 = 6379;
-const TOTAL_BUDGET: Glm = Glm::from_whole(5);
 /// Ray's own default.
 const MAX_WORKERS: u32 = 2;
 /// Ray's own default.
@@ -226,25 +164,6 @@ fn check_provider(provider: &Section<'_>, warnings: &mut Vec<YamlError>) -> Resu
         warnings.push(place.error("the addresses of nodes are internal ones; write `true`"));
     }
     Ok(())
-}
-
-fn payment_network(
-    field: &Field<'_>,
-    warnings: &mut Vec<YamlError>,
-) -> Result<PaymentNetwork, YamlError> {
-    let Some(network) = networks::find(field.text()?) else {
-        return Err(field.unknown_word(&networks::names_in_use()));
-    };
-    match network.replaced_by.and_then(networks::find) {
-        Some(replacement) => {
-            let (retired, name) = (network.name, replacement.name);
-            let what =
-                format!("`{retired}` has been shut down, and `{name}` is used; write `{name}`");
-            warnings.push(field.error(what));
-            Ok(replacement)
-        }
-        None => Ok(network),
-    }
 }
 
 fn read_node_types(
@@ -299,14 +218,6 @@ impl NodeType {
     }
 }
 
-fn text(field: &Field<'_>) -> Result<String, YamlError> {
-    field.text().map(str::to_owned)
-}
-
-fn port(field: &Field<'_>) -> Result<u16, YamlError> {
-    field.whole(1..=u16::MAX)
-}
-
 fn workers(field: &Field<'_>) -> Result<u32, YamlError> {
     field.whole(0..=WORKERS_MAX)
 }
@@ -323,12 +234,4 @@ fn minutes(field: &Field<'_>) -> Result<Span, YamlError> {
             Err(field.error(format!("{} {what}", field.shown())))
         }
     }
-}
-
-fn budget(field: &Field<'_>) -> Result<Glm, YamlError> {
-    let amount = glm(field)?;
-    if amount == Glm::ZERO {
-        return Err(field.error("nothing can be rented for 0 GLM; write an amount above 0"));
-    }
-    Ok(amount)
 }

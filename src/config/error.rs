@@ -39,6 +39,22 @@ pub enum ConfigError {
     },
 }
 
+/// What is wrong with a field of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{}{what}", if field.is_empty() { String::new() } else { format!("{field}: ") })]
+pub struct FieldError {
+    /// The path of the field; empty if it is about the request as a whole.
+    pub field: String,
+    /// What is wrong, and what to write.
+    pub what: String,
+}
+
+impl From<YamlError> for FieldError {
+    fn from(error: YamlError) -> Self {
+        Self { field: error.key, what: error.what }
+    }
+}
+
 impl ConfigError {
     /// The error that reading `file` ended with `kind`.
     #[must_use]

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::layer::{Budget, Demand, Layer, Said, Setting};
-use super::yaml::{Place, YamlError};
+use super::yaml::{Mark, Place, YamlError};
 use crate::core::market::spec::{
     ExpectedUsage, Gib, ImageRef, NodeSpec, PaymentInterval, PriceLimits,
 };
@@ -219,5 +219,8 @@ fn payment_interval(budget: &Budget) -> Result<PaymentInterval, YamlError> {
 }
 
 fn cite(place: &Place) -> String {
+    if place.mark == Mark::NOWHERE {
+        return format!("`{}`", place.path);
+    }
     format!("`{}` on line {}", place.path, place.mark.line)
 }

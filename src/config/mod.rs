@@ -9,8 +9,12 @@ mod error;
 mod layer;
 mod merge;
 pub mod networks;
+mod parameters;
+mod request;
 pub mod yaml;
 
-pub use cluster::{Auth, ClusterFile, NodeKind, NodeType, Parameters};
-pub use error::ConfigError;
+pub use cluster::{Auth, ClusterFile, NodeKind, NodeType};
+pub use error::{ConfigError, FieldError};
 pub use networks::PaymentNetwork;
+pub use parameters::Parameters;
+pub use request::{NodesRequest, tags};

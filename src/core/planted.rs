@@ -87,7 +87,7 @@ pub enum Bug {
     AddressReused,
     /// A refused agreement counts as approved (L9).
     RefusalIsApproval,
-    /// An agreement whose activity failed is forgotten (L1).
+    /// An agreement whose activity failed is forgotten (L3).
     CreateFailureKept,
     /// Activities are not destroyed (L2).
     ActivityLeaked,

@@ -1,12 +1,12 @@
 //! The shell around the machine: clock, calls, signals. It decides nothing.
 //!
-//! A survey keeps no journal: all that it makes at the daemon ends by itself (an allocation by its
+//! [`manager`] keeps clusters, with journals; [`survey`] runs one survey. A survey keeps no journal: all that it makes at the daemon ends by itself (an allocation by its
 //! time-out, a demand after an hour), so `Persist` has nothing to protect.
 
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,8 +17,22 @@ use tokio::{
     task::AbortHandle,
 };
 
+pub mod alerts;
 pub mod appkey;
+pub mod board;
+mod chronicle;
+pub mod clock;
+pub mod daemon;
 pub mod journal;
+pub mod log;
+pub mod manager;
+mod package;
+pub mod probe;
+pub mod reach;
+pub mod settings;
+pub mod wallet;
+
+use clock::{nap_until, now};
 
 use crate::{
     core::{
@@ -33,9 +47,6 @@ use crate::{
 
 const SURVEY: RequestId = RequestId(1);
 const END_SURVEY: RequestId = RequestId(2);
-/// A sleeping machine looks at the clock this often: after a suspend, deadlines have passed that the
-/// runtime's timers do not know of.
-const NAP_MAX: Duration = Duration::from_secs(1);
 
 /// Something to tell the user while a survey runs.
 #[derive(Clone, Copy, Debug)]
@@ -232,16 +243,4 @@ impl Drop for Display {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Sleeps until `deadline` or a little less, but not for long at once.
-async fn nap_until(deadline: Timestamp) {
-    let left = Duration::from_micros(deadline.since(now()).as_micros());
-    tokio::time::sleep(left.min(NAP_MAX)).await;
-}
-
-/// The wall clock.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

@@ -100,6 +100,18 @@ impl Endpoints {
             .any(|url| url.scheme() == "https")
     }
 
+    /// Where the payment API is.
+    #[must_use]
+    pub fn payment_api(&self) -> Url {
+        self.url(PAYMENT_PREFIX).expect("an address with a path added is an address")
+    }
+
+    /// Where the API of private networks is.
+    #[must_use]
+    pub fn net_api(&self) -> Url {
+        self.url(NET_PREFIX).expect("an address with a path added is an address")
+    }
+
     /// The address of `path`, which begins with the prefix of its API.
     fn url(&self, path: &str) -> Result<Url, url::ParseError> {
         let prefixes = [

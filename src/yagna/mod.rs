@@ -2,7 +2,7 @@
 //!
 //! One [`Request`] gets one reply: a [`Response`] or a [`CallError`] of one of three classes. Both
 //! sides of the wire speak these types: the production client encodes requests and decodes
-//! responses, a simulated daemon does the inverse. Everything here is pure, but for `client`.
+//! responses, a simulated daemon does the inverse. Everything here is pure, but for `client` and `vpn`.
 
 pub mod client;
 pub mod error;
@@ -10,6 +10,8 @@ pub mod ids;
 pub mod model;
 pub mod request;
 pub mod response;
+#[expect(clippy::disallowed_types, reason = "the I/O shell")]
+pub mod vpn;
 pub mod wire;
 
 pub use client::{AppKey, Client, Endpoints, Yagna};
@@ -27,3 +29,4 @@ pub use model::{
 };
 pub use request::{Endpoint, Request};
 pub use response::Response;
+pub use vpn::{Vpn, VpnError, VpnStream};

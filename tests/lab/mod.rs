@@ -329,11 +329,14 @@ impl Lab {
     ///
     /// Panics when the offers are not published.
     pub(crate) fn sell(&self, market: &Market) -> Sellers {
+        let log = self.state().join(format!("provider-{}.log", market.subnet));
+        let log = std::fs::File::options().create(true).append(true).open(log);
         let mut process = script("provider", self.state())
             .arg("--hold")
             .args(market.arguments())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(log.expect("the directory is writable"))
             .spawn()
             .expect("python3 is installed");
         let out = process.stdout.take().expect("standard output is piped");

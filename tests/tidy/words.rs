@@ -3,8 +3,20 @@
 use crate::modules;
 use crate::source::{Source, is_word};
 
-/// Files in pure directories that are not pure: they do the I/O.
-const SHELL: &[&str] = &["src/yagna/client.rs", "sim/src/drills.rs", "sim/src/main.rs"];
+/// Files and directories in pure directories that are not pure: they do the I/O.
+const SHELL: &[&str] = &[
+    "sim/src/crew.rs",
+    "sim/src/drills.rs",
+    "sim/src/exit.rs",
+    "sim/src/main.rs",
+    "sim/src/nodes/",
+    "sim/src/reports.rs",
+    "sim/src/serve/",
+    "sim/src/service.rs",
+    "sim/src/stand_in/",
+    "src/yagna/client.rs",
+    "src/yagna/vpn.rs",
+];
 
 /// Modules of the standard library with effects, or with clocks.
 const EFFECTS: &[&str] = &["env", "fs", "process", "thread", "time"];
@@ -93,7 +105,8 @@ pub(crate) fn machine_paths(path: &str, text: &str) -> Vec<String> {
 fn is_pure(path: &str) -> bool {
     let directories = modules::PURE.iter().map(|module| format!("src/{module}/"));
     let mut pure = directories.chain(["sim/src/".to_owned()]);
-    pure.any(|directory| path.starts_with(&directory)) && !SHELL.contains(&path)
+    let is_shell = SHELL.iter().any(|shell| path.starts_with(shell));
+    pure.any(|directory| path.starts_with(&directory)) && !is_shell
 }
 
 /// Line numbers from 1 and the words found there, whole words only.

@@ -151,9 +151,19 @@ pub(super) fn is_decided(look: &Look<'_>, bill: Bill) -> bool {
     }
     let Some(place) = look.facts.place(agreement) else { return true };
     let Some((cluster, _)) = look.facts.owner(place) else { return true };
+    let deal = &look.facts.deals[place];
     // The daemon says yes to a note after the invoice was accepted, and leaves it as it is.
-    let is_confirmed = look.facts.deals[place].confirmed_bills.contains(&bill);
-    is_confirmed || !cluster.hears_bills() || cluster.disputed.contains(id)
+    let is_confirmed = deal.confirmed_bills.contains(&bill);
+    let is_covered = match bill {
+        Bill::Note(nth) => is_covered(deal, &daemon.notes()[nth].note.total_due),
+        Bill::Invoice(_) => false,
+    };
+    is_confirmed || is_covered || !cluster.hears_bills() || cluster.disputed.contains(id)
+}
+
+/// An accepted invoice pays for the debit notes before it.
+fn is_covered(deal: &Deal, due: &BilledAmount) -> bool {
+    !deal.invoices.is_empty() && due.glm().is_ok_and(|due| due <= deal.highest)
 }
 
 /// M6: what the daemon has said to be accepted is not disputed.

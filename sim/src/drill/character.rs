@@ -37,6 +37,8 @@ characters! {
     Recommended "recommended";
     /// Honest, and dear.
     Dear "dear";
+    /// Makes two offers for the same capacity.
+    OffersTwice "offers-twice";
     /// Never answers a proposal.
     Mute "mute";
     /// Refuses agreements.
@@ -123,6 +125,9 @@ impl Character {
             population.env_hour = price;
             population.start = Distribution::uniform(ONE / 10, ONE * 4 / 10);
         }
+        if self == Self::OffersTwice {
+            population.offers = 2;
+        }
         if self == Self::Mute {
             population.behaviour = Behaviour::Silent;
         }
@@ -133,7 +138,7 @@ impl Character {
     fn adjust(self, conduct: &mut Conduct) {
         let secs = |from: u64, to: u64| Distribution::uniform(from * ONE, to * ONE);
         match self {
-            Self::Honest | Self::Recommended | Self::Dear | Self::Mute => {}
+            Self::Honest | Self::Recommended | Self::Dear | Self::OffersTwice | Self::Mute => {}
             Self::Rejects => conduct.approval = Approval::Rejects("Node is busy.".to_owned()),
             Self::Silent => conduct.approval = Approval::Silent,
             Self::Late => conduct.approval = Approval::Late,

@@ -4,7 +4,7 @@
 //! nasty where the contract allows it. It answers abandoned calls, lets requests of a dead process
 //! land late, and kills the process at any output.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ray_on_golem::{
     core::{
@@ -17,7 +17,7 @@ use ray_on_golem::{
     yagna::{CallError, Doubt, Request, Response, Status, request::Endpoint},
 };
 
-use super::disk::Disk;
+use super::{disk::Disk, measure::Meter};
 use crate::{
     checker::{Checker, Checkers, Findings, Phase, Scene, Violation},
     fault::{Fate, Faults, OutageKind},
@@ -91,21 +91,19 @@ pub struct Engine {
     /// Die at the nth output from now.
     pub(super) crash_in: Option<u64>,
     outage: Option<(Timestamp, OutageKind)>,
-    /// When each node was asked for and when it was up, since the beginning.
-    pub(super) ready: Vec<(Span, Span)>,
-    pub(super) node_time: Span,
+    pub(super) meter: Meter,
     at_instant: (Timestamp, u32),
 }
 
 /// A call under way.
 struct Open {
-    request: Request,
+    request: Arc<Request>,
     fate: Fate,
     arrived: Option<RequestNo>,
 }
 
 enum Event {
-    Arrive { life: u32, call: CallId, request: Box<Request> },
+    Arrive { life: u32, call: CallId, request: Arc<Request> },
     Deliver { life: u32, call: CallId, result: Box<Result<Response, CallError>> },
     TimeOut { life: u32, call: CallId },
     Probed { life: u32, probe: ProbeId, outcome: Result<(), String> },
@@ -142,8 +140,7 @@ impl Engine {
             outputs: 0,
             crash_in: None,
             outage: None,
-            ready: Vec::new(),
-            node_time: Span::ZERO,
+            meter: Meter::default(),
             at_instant: (BEGINNING, 0),
             setup,
         };
@@ -429,6 +426,7 @@ impl Engine {
                             }
                         }
                     }
+                    self.meter.on_records(self.now, &records);
                     self.disk.append(self.now, journal, &records);
                 }
                 Output::Answer { id, answer } => {
@@ -487,6 +485,7 @@ impl Engine {
         *nth += 1;
         let fate = self.faults.fate(self.setup.seed, endpoint, *nth);
         let request = if self.setup.is_wired { wire::pass_request(&request) } else { request };
+        let request = Arc::new(request);
         let is_away = matches!(self.outage_now(), Some(OutageKind::Restart | OutageKind::Down));
         let at = self.now.plus(self.latency());
         if fate == Fate::Refused || is_away {
@@ -499,8 +498,8 @@ impl Engine {
             let result = Box::new(Err(error));
             self.enqueue(at, Event::Deliver { life: self.life, call, result });
         } else if fate != Fate::RequestLost {
-            let boxed = Box::new(request.clone());
-            self.enqueue(at, Event::Arrive { life: self.life, call, request: boxed });
+            let request = Arc::clone(&request);
+            self.enqueue(at, Event::Arrive { life: self.life, call, request });
         }
         self.enqueue(self.now.plus(patience), Event::TimeOut { life: self.life, call });
         self.open.insert(call, Open { request, fate, arrived: None });

@@ -27,10 +27,12 @@ pub mod shrink;
 
 mod disk;
 mod engine;
+mod measure;
 mod trace;
 
 pub use engine::{BEGINNING, Engine, Setup, Told};
 pub use generate::Mode;
+pub use measure::Measures;
 pub use plan::{Op, Plan};
 
 use character::Character;
@@ -67,10 +69,8 @@ pub struct Outcome {
     pub told: Vec<Told>,
     /// What was spent.
     pub spent: Glm,
-    /// When each node was asked for and when it was up, since the beginning.
-    pub ready: Vec<(Span, Span)>,
-    /// How long nodes were up, together.
-    pub node_time: Span,
+    /// How soon nodes were up, how long, and what they cost.
+    pub measures: Measures,
     /// When it was over, since the beginning.
     pub ended: Span,
 }
@@ -90,6 +90,25 @@ impl Plan {
     /// Runs it; with a story if that is asked for.
     #[must_use]
     pub fn run(&self, bug: Option<Bug>, is_told: bool) -> Outcome {
+        let mut drill = self.begin(bug, is_told);
+        drill.engine.run_for(TAIL);
+        drill.engine.heal();
+        drill.demand_progress();
+        drill.end_everything();
+        drill.outcome()
+    }
+
+    /// Runs it for its numbers: only what it asks for is done, and then everything ends.
+    #[must_use]
+    pub fn measure(&self) -> Outcome {
+        let mut drill = self.begin(None, false);
+        drill.engine.heal();
+        drill.end_everything();
+        drill.outcome()
+    }
+
+    /// Its operations.
+    fn begin(&self, bug: Option<Bug>, is_told: bool) -> Drill<'_> {
         let setup = Setup {
             scenario: self.scenario(),
             seed: Seed::new(self.seed),
@@ -109,11 +128,7 @@ impl Plan {
         for op in &self.ops {
             drill.perform(*op);
         }
-        drill.engine.run_for(TAIL);
-        drill.engine.heal();
-        drill.demand_progress();
-        drill.end_everything();
-        drill.outcome()
+        drill
     }
 
     fn scenario(&self) -> Scenario {
@@ -377,8 +392,7 @@ impl Drill<'_> {
             steps: engine.steps,
             lives: engine.life,
             told: engine.told,
-            ready: engine.ready,
-            node_time: engine.node_time,
+            measures: engine.meter.read(engine.now, &engine.daemon),
             ended: engine.now.since(BEGINNING),
         }
     }

@@ -79,6 +79,12 @@ pub enum Op {
     Suspend(u64),
 }
 
+/// Providers of one character, at most.
+pub(crate) const PROVIDERS_MAX: u32 = 10_000;
+pub(crate) const WORKERS_MAX: u32 = 10_000;
+pub(crate) const IDLE_MINUTES_MAX: u64 = 100_000;
+pub(crate) const CHANCE_MAX: u64 = 1_000_000;
+
 const KEYS: [&str; 12] = [
     "invariant",
     "seed",
@@ -116,7 +122,7 @@ impl Plan {
                     let what = format!("is no character; write one of {}", names.join(", "));
                     return Err(count.error(what));
                 };
-                market.insert(character, count.whole(0..=1_000_u32)?);
+                market.insert(character, count.whole(0..=PROVIDERS_MAX)?);
             }
         }
         let mut ops = Vec::new();
@@ -133,13 +139,14 @@ impl Plan {
             market,
             budget: section.read("budget", thousandths)?.unwrap_or(5_000),
             max_per_hour: section.read("max_per_hour", thousandths)?,
-            idle_minutes: section.read("idle_minutes", |field| field.whole(1..=100_000_u64))?,
-            max_workers: section.read("max_workers", |field| field.whole(0..=10_000_u32))?,
+            idle_minutes: section
+                .read("idle_minutes", |field| field.whole(1..=IDLE_MINUTES_MAX))?,
+            max_workers: section.read("max_workers", |field| field.whole(0..=WORKERS_MAX))?,
             wallet: section.read("wallet", thousandths)?.unwrap_or(1_000_000),
             is_wired: section.read("wired", Field::flag)?.unwrap_or(false),
             faults: section.read("faults", Faults::read)?.unwrap_or_default(),
             crash_chance: section
-                .read("crash_chance", |field| field.whole(0..=1_000_000_u64))?
+                .read("crash_chance", |field| field.whole(0..=CHANCE_MAX))?
                 .unwrap_or(0),
             ops,
         })

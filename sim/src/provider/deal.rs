@@ -126,12 +126,13 @@ impl Deal {
     #[must_use]
     pub fn billed(&self, nth: u64, cost: Glm) -> Glm {
         match &self.conduct().amounts {
-            Amounts::Honest => cost,
+            Amounts::Honest | Amounts::Negative => cost,
             Amounts::Times(factor) => {
                 cost.scaled_up(self.draw("overcharges", 0, factor), ONE).unwrap_or(cost)
             }
             Amounts::Adds(more) => cost.plus(*more),
-            Amounts::Falling => cost.scaled_up(1, nth + 1).unwrap_or(cost),
+            // The cost grows with the time; what is billed falls all the same.
+            Amounts::Falling => cost.scaled_up(1, (nth + 1).saturating_pow(2)).unwrap_or(cost),
         }
     }
 
@@ -222,7 +223,7 @@ mod tests {
             ("{times: 1.5}", 0, "15"),
             ("{adds: 0.000000000000000001}", 0, "10.000000000000000001"),
             ("falling", 0, "10"),
-            ("falling", 3, "2.5"),
+            ("falling", 3, "0.625"),
         ] {
             let text = format!("populations: [{{count: 1, conduct: {{amounts: {amounts}}}}}]");
             assert_eq!(deal(&text).billed(nth, ten).to_string(), billed, "{amounts}");

@@ -212,6 +212,26 @@ impl Offer {
         properties.set("golem.com.usage.vector", usage);
     }
 
+    /// Memory and storage of a node, in MiB.
+    #[must_use]
+    pub fn space(&self) -> (u64, u64) {
+        let mebibytes = |billionths: u64| billionths / (ONE / 1_000) * 1_024 / 1_000;
+        (mebibytes(self.memory), mebibytes(self.storage))
+    }
+
+    /// What is asked for rarely is looked up in its properties.
+    fn spelled_out(&self, key: &str) -> Option<Fact<'static>> {
+        if !key.starts_with("golem.") {
+            return None;
+        }
+        let properties = self.properties(&Draft::default());
+        Some(match properties.fact(key)? {
+            Fact::Text(text) => Fact::Text(Cow::Owned(text.into_owned())),
+            Fact::Number(number) => Fact::Number(number),
+            Fact::List(items) => Fact::List(Cow::Owned(items.into_owned())),
+        })
+    }
+
     /// The same offer at another price, in billionths of the present one.
     #[must_use]
     pub fn repriced(&self, factor: u64) -> Self {
@@ -244,10 +264,17 @@ impl Facts for Offer {
                 Some(Fact::List(Cow::Borrowed(&self.population.capabilities)))
             }
             "golem.com.payment.protocol.version" => Some(Fact::Number(3 * FACT_ONE)),
+            "golem.inf.cpu.cores" => {
+                Some(Fact::Number(i128::from(self.threads.div_ceil(2)) * FACT_ONE))
+            }
+            "golem.com.pricing.model" if self.population.quirk != Quirk::OtherModel => {
+                Some(Fact::Text(Cow::Borrowed("linear")))
+            }
             _ => {
                 let platform = key
                     .strip_prefix("golem.com.payment.platform.")
-                    .and_then(|rest| rest.strip_suffix(".address"))?;
+                    .and_then(|rest| rest.strip_suffix(".address"));
+                let Some(platform) = platform else { return self.spelled_out(key) };
                 let offers_it = self.population.platforms.iter().any(|it| it == platform);
                 offers_it.then(|| Fact::Text(Cow::Borrowed(self.provider.as_str())))
             }
@@ -261,10 +288,13 @@ fn set_if_some(properties: &mut Properties, key: &str, value: Option<u64>) {
     }
 }
 
-/// A JSON number that is written as a decimal, exactly.
+/// A JSON number that is written as a decimal, exactly; with a point, as providers write theirs.
 fn decimal(value: u128, decimals: u8) -> Value {
     let atto = value.saturating_mul(10_u128.saturating_pow(u32::from(18 - decimals.min(18))));
-    let text = Glm::from_atto(atto).to_string();
+    let mut text = Glm::from_atto(atto).to_string();
+    if !text.contains('.') {
+        text.push_str(".0");
+    }
     serde_json::from_str::<Number>(&text).map_or(Value::Null, Value::Number)
 }
 
@@ -315,6 +345,11 @@ mod tests {
             "(golem.node.debug.subnet=x)",
             "(golem.com.payment.protocol.version>1)",
             "(golem.inf.storage.gib>=40)",
+            "(golem.inf.cpu.cores>=8)",
+            "(golem.com.pricing.model=linear)",
+            "(golem.srv.caps.multi-activity=true)",
+            "(golem.node.id.name=*)",
+            "(golem.inf.gpu.model=*)",
         ] {
             let filter = Constraint::parse(text);
             for offer in &offers {

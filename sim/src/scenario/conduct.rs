@@ -49,6 +49,8 @@ pub struct Conduct {
     pub amounts: Amounts,
     /// Whose wallet is to be paid, and where.
     pub payee: Payee,
+    /// Whether its bills were due before they were written.
+    pub is_past_due: bool,
     /// Its debit notes.
     pub notes: Notes,
     /// Its invoices.
@@ -100,6 +102,8 @@ pub enum Amounts {
     Adds(Glm),
     /// Less on each debit note than on the one before it.
     Falling,
+    /// What the use has cost, below zero on debit notes.
+    Negative,
 }
 
 /// Whose wallet is to be paid, and where.
@@ -163,6 +167,7 @@ impl Default for Conduct {
             ssh: Ssh::Up(seconds(0, 2)),
             amounts: Amounts::Honest,
             payee: Payee::Own,
+            is_past_due: false,
             notes: Notes::Regular,
             invoices: Invoices::Regular,
             invoice_after: seconds(1, 3),
@@ -172,7 +177,7 @@ impl Default for Conduct {
     }
 }
 
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "approval",
     "approves_ms",
     "oversells",
@@ -193,6 +198,7 @@ const KEYS: [&str; 25] = [
     "ssh",
     "amounts",
     "payee",
+    "past_due",
     "notes",
     "invoices",
     "invoice_after",
@@ -201,6 +207,29 @@ const KEYS: [&str; 25] = [
 ];
 
 impl Conduct {
+    /// Divides the time that it takes.
+    pub(super) fn hasten(&mut self, divisor: u64) {
+        for spread in [
+            &mut self.approves_ms,
+            &mut self.creates_ms,
+            &mut self.deploy,
+            &mut self.start,
+            &mut self.run,
+            &mut self.invoice_after,
+            &mut self.acknowledges_ms,
+        ] {
+            *spread = spread.over(divisor);
+        }
+        let ends =
+            [&mut self.unresponsive_after, &mut self.terminates_after, &mut self.vanishes_after];
+        for spread in ends.into_iter().flatten() {
+            *spread = spread.over(divisor);
+        }
+        if let Ssh::Up(after) | Ssh::Stuck(after) = &mut self.ssh {
+            *after = after.over(divisor);
+        }
+    }
+
     pub(super) fn read(field: &Field<'_>) -> Result<Self, YamlError> {
         let section = field.section()?;
         section.deny_unknown(&KEYS)?;
@@ -234,6 +263,7 @@ impl Conduct {
             ssh: section.read("ssh", Ssh::read)?.unwrap_or(default.ssh),
             amounts: section.read("amounts", Amounts::read)?.unwrap_or(default.amounts),
             payee: section.read("payee", Payee::read)?.unwrap_or(default.payee),
+            is_past_due: is("past_due", default.is_past_due)?,
             notes: section.read("notes", Notes::read)?.unwrap_or(default.notes),
             invoices: section.read("invoices", Invoices::read)?.unwrap_or(default.invoices),
             invoice_after: spread("invoice_after", default.invoice_after)?,
@@ -277,8 +307,9 @@ impl Ssh {
 impl Amounts {
     fn read(field: &Field<'_>) -> Result<Self, YamlError> {
         if field.section().is_err() {
-            return Ok(match field.one_of(&["honest", "falling"])? {
+            return Ok(match field.one_of(&["honest", "falling", "negative"])? {
                 "falling" => Self::Falling,
+                "negative" => Self::Negative,
                 _ => Self::Honest,
             });
         }

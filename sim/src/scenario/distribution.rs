@@ -104,6 +104,28 @@ impl Distribution {
         Ok(Self { shape, min, max })
     }
 
+    /// The same spread with all values divided; a divisor of 0 counts as 1.
+    #[must_use]
+    pub fn over(&self, divisor: u64) -> Self {
+        let over = |value: &u64| value / divisor.max(1);
+        let shape = match &self.shape {
+            Shape::Fixed(value) => Shape::Fixed(over(value)),
+            Shape::Choice(choices) => {
+                let choices = choices.iter().map(|(value, weight)| (over(value), *weight));
+                Shape::Choice(choices.collect())
+            }
+            Shape::Uniform(from, to) => Shape::Uniform(over(from), over(to)),
+            Shape::Normal { mean, deviation } => {
+                Shape::Normal { mean: over(mean), deviation: over(deviation) }
+            }
+            Shape::LogNormal { median, sigma } => {
+                Shape::LogNormal { median: over(median), sigma: *sigma }
+            }
+        };
+        let max = if self.max == u64::MAX { u64::MAX } else { over(&self.max) };
+        Self { shape, min: over(&self.min), max }
+    }
+
     /// The value of the draw named by `label` and two ordinals, in billionths.
     #[must_use]
     pub fn sample(&self, seed: Seed, label: &str, first: u64, second: u64) -> u64 {

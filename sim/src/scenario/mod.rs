@@ -41,9 +41,28 @@ pub struct Daemon {
     pub latency_ms: Distribution,
     /// How long a message to a provider takes, in milliseconds.
     pub hop_ms: Distribution,
+    /// How often its payment driver sends out what was ordered, in seconds.
+    pub sends_every: u64,
+    /// How long a transaction takes to be confirmed, in seconds.
+    pub confirms_after: u64,
 }
 
 impl Scenario {
+    /// Divides the time that providers take for whatever they do; 0 counts as 1.
+    pub fn hasten(&mut self, divisor: u64) {
+        for population in &mut self.populations {
+            population.hasten(divisor);
+        }
+    }
+
+    /// Starting and running take as long as real nodes take for them.
+    pub fn leave_running_to_nodes(&mut self) {
+        for population in &mut self.populations {
+            population.conduct.start = Distribution::fixed(0);
+            population.conduct.run = Distribution::fixed(0);
+        }
+    }
+
     /// Reads a scenario.
     ///
     /// # Errors
@@ -78,18 +97,24 @@ impl Default for Daemon {
             neighbours: 8,
             latency_ms: Distribution::uniform(distribution::ONE / 2, 4 * distribution::ONE),
             hop_ms: Distribution::uniform(40 * distribution::ONE, 400 * distribution::ONE),
+            sends_every: 60,
+            confirms_after: 30,
         }
     }
 }
 
+const KEYS: [&str; 7] =
+    ["wallet", "warm", "neighbours", "latency_ms", "hop_ms", "sends_every", "confirms_after"];
+
 impl Daemon {
     fn read(field: &Field<'_>) -> Result<Self, YamlError> {
         let section = field.section()?;
-        section.deny_unknown(&["wallet", "warm", "neighbours", "latency_ms", "hop_ms"])?;
+        section.deny_unknown(&KEYS)?;
         let default = Self::default();
         let wallet = section.read("wallet", |field| field.decimal(Rounding::Exact))?;
         let warm = section.read("warm", |field| share(field))?;
         let neighbours = section.read("neighbours", |field| field.whole(0..=1_000_u64))?;
+        let seconds = |key: &str| section.read(key, |field| field.whole(1..=86_400_u64));
         Ok(Self {
             wallet: wallet.unwrap_or(default.wallet),
             warm: warm.unwrap_or(default.warm),
@@ -98,6 +123,8 @@ impl Daemon {
                 .read("latency_ms", Distribution::read)?
                 .unwrap_or(default.latency_ms),
             hop_ms: section.read("hop_ms", Distribution::read)?.unwrap_or(default.hop_ms),
+            sends_every: seconds("sends_every")?.unwrap_or(default.sends_every),
+            confirms_after: seconds("confirms_after")?.unwrap_or(default.confirms_after),
         })
     }
 }

@@ -133,6 +133,24 @@ const KEYS: [&str; 18] = [
 ];
 
 impl Population {
+    /// Divides the time that its providers take.
+    pub(super) fn hasten(&mut self, divisor: u64) {
+        self.thinks_ms = self.thinks_ms.over(divisor);
+        self.conduct.hasten(divisor);
+        match &mut self.behaviour {
+            Behaviour::Slow(after) | Behaviour::Unreachable(after) => *after = after.over(divisor),
+            Behaviour::Honest
+            | Behaviour::Busy
+            | Behaviour::Outbound(_)
+            | Behaviour::Silent
+            | Behaviour::Withdraws(_)
+            | Behaviour::Reprices { .. }
+            | Behaviour::Raises(_)
+            | Behaviour::Endless
+            | Behaviour::Refuses(_) => {}
+        }
+    }
+
     pub(super) fn read(section: &Section<'_>) -> Result<Self, YamlError> {
         section.deny_unknown(&KEYS)?;
         let spread = |key: &str, default: Distribution| {

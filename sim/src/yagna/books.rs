@@ -8,7 +8,7 @@ use ray_on_golem::{
     units::{Glm, Timestamp},
     yagna::{
         ActivityId, AgreementId, AgreementState, AllocationId, BatchId, DebitNote, Invoice,
-        Network, ProposalId, ProviderId, SessionId,
+        Network, PlatformId, ProposalId, ProviderId, SessionId,
     },
 };
 
@@ -142,6 +142,30 @@ pub struct PaymentBook {
     pub agreement: AgreementId,
     /// How much.
     pub amount: Glm,
+}
+
+/// Payments that were ordered together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderBook {
+    /// When.
+    pub created: Timestamp,
+    /// On which platform.
+    pub platform: PlatformId,
+    /// One for each agreement.
+    pub items: Vec<OrderItem>,
+}
+
+/// A payment that was ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderItem {
+    /// To whom.
+    pub payee: ProviderId,
+    /// Under which agreement.
+    pub agreement: AgreementId,
+    /// How much.
+    pub amount: Glm,
+    /// Which payment it was, once it left the wallet.
+    pub payment: Option<usize>,
 }
 
 /// Whether a node answers on its ssh port.

@@ -14,11 +14,14 @@ use super::{
     RequestNo, SimYagna,
     activity::{Due, receiver_gone},
     books::SshAnswer,
+    errand::{CommandPlace, NodeFacts, Task},
 };
 use crate::scenario::Ssh;
 
 /// A command that is not possible fails after this time.
 const FAILS_AFTER: Span = Span::millis(10);
+/// What the runtime says of an image that it has fetched.
+const DEPLOYED: &str = r#"{"startMode":"blocking","valid":{"Ok":""},"vols":[]}"#;
 /// A flapping ssh server changes its mind this often.
 const FLAPS_EVERY: Span = Span::secs(2);
 
@@ -35,12 +38,23 @@ pub(super) struct Unit {
     commands: u64,
     /// Batches that are not over; the first one runs.
     queue: VecDeque<usize>,
-    /// Networks that it has joined, and its address in each.
-    addresses: Vec<(NetworkId, Ipv4Addr)>,
+    /// Networks that it has joined, its address in each, and the mask.
+    addresses: Vec<(NetworkId, Ipv4Addr, Ipv4Addr)>,
     /// When the ssh server was started.
     ssh_since: Option<Timestamp>,
     /// Whether it was started anew, which helps for good.
     is_ssh_repaired: bool,
+}
+
+/// What became of a command that was carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What it wrote to its standard output.
+    pub stdout: Option<String>,
+    /// What it wrote to its standard error.
+    pub stderr: Option<String>,
+    /// Why it failed; none if it did not.
+    pub failure: Option<String>,
 }
 
 /// One batch of commands.
@@ -113,7 +127,7 @@ impl SimYagna {
         let at = (network, ip);
         let found = (0..self.activities.units.len()).rev().find(|number| {
             let unit = &self.activities.units[*number];
-            unit.addresses.iter().any(|(joined, own)| (joined, *own) == at)
+            unit.addresses.iter().any(|(joined, own, _)| (joined, *own) == at)
                 && self.activities.books[*number].is_ready
                 && self.agreements.books[unit.agreement].provider == *member
         });
@@ -157,7 +171,7 @@ impl SimYagna {
         self.answer_back(now, request, Ok(Response::BatchStarted(id)));
     }
 
-    /// A command has run for its time; what it does is done now.
+    /// A command has run for its time: what it does is done now, here or outside.
     pub(super) fn on_command_ended(
         &mut self,
         now: Timestamp,
@@ -174,16 +188,61 @@ impl SimYagna {
         let script = Arc::clone(&self.activities.batches[batch].script);
         let Some(command) = script.get(index) else { return };
         let failure = self.failure(activity, command);
-        if failure.is_none() {
+        if failure.is_some() || !self.is_hosted {
+            self.finish_command(now, activity, batch, Outcome { failure, ..Outcome::default() });
+            return;
+        }
+        let place = CommandPlace {
+            batch: self.activities.batches[batch].id.clone(),
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+        };
+        match command {
+            ExeCommand::Start => {
+                let node = Box::new(self.node_facts(activity));
+                self.ask_host(activity, Task::Start { command: place, node });
+            }
+            ExeCommand::Run { entry_point, args } => {
+                let (entry_point, args) = (entry_point.clone(), args.clone());
+                self.ask_host(activity, Task::Run { command: place, entry_point, args });
+            }
+            ExeCommand::Deploy { .. } => {
+                let stdout = Some(DEPLOYED.to_owned());
+                self.finish_command(now, activity, batch, Outcome { stdout, ..Outcome::default() });
+            }
+            ExeCommand::Terminate | ExeCommand::Other(_) => {
+                self.finish_command(now, activity, batch, Outcome::default());
+            }
+        }
+    }
+
+    /// A command is over; the next one begins.
+    pub(super) fn finish_command(
+        &mut self,
+        now: Timestamp,
+        activity: usize,
+        batch: usize,
+        outcome: Outcome,
+    ) {
+        let unit = &self.activities.units[activity];
+        if self.activities.books[activity].ended.is_some()
+            || unit.phase == ActivityPhase::Unresponsive
+        {
+            return;
+        }
+        let script = Arc::clone(&self.activities.batches[batch].script);
+        let index = self.activities.batches[batch].results.len();
+        let Some(command) = script.get(index) else { return };
+        let Outcome { stdout, stderr, failure } = outcome;
+        let is_ok = failure.is_none();
+        if is_ok {
             self.succeed(now, activity, command);
         }
-        let is_ok = failure.is_none();
         let is_over = !is_ok || index + 1 == script.len();
         self.activities.batches[batch].results.push(CommandResult {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             is_ok,
-            stdout: None,
-            stderr: None,
+            stdout,
+            stderr,
             message: failure,
             is_batch_finished: is_over,
         });
@@ -204,6 +263,7 @@ impl SimYagna {
         if self.activities.books[activity].ended.is_none() {
             self.activities.units[activity].phase = ActivityPhase::Unresponsive;
             self.activities.books[activity].is_ready = false;
+            self.ask_host(activity, Task::Stall);
         }
     }
 
@@ -227,6 +287,7 @@ impl SimYagna {
         unit.queue.clear();
         unit.addresses.clear();
         let agreement = unit.agreement;
+        self.ask_host(activity, Task::Stop);
         if !self.agreements.books[agreement].is_provider_gone {
             let cut_off = self.activities.waits.extract_if(.., |it| it.activity == activity);
             let requests: Vec<RequestNo> = cut_off.map(|waiting| waiting.request).collect();
@@ -287,7 +348,7 @@ impl SimYagna {
         match command {
             ExeCommand::Deploy { networks } => {
                 unit.phase = ActivityPhase::Deployed;
-                let joined = networks.iter().map(|it| (it.network.clone(), it.node_ip));
+                let joined = networks.iter().map(|it| (it.network.clone(), it.node_ip, it.mask));
                 unit.addresses.extend(joined);
             }
             ExeCommand::Start => {
@@ -307,6 +368,19 @@ impl SimYagna {
                 }
             }
             ExeCommand::Terminate | ExeCommand::Other(_) => {}
+        }
+    }
+
+    fn node_facts(&self, activity: usize) -> NodeFacts {
+        let unit = &self.activities.units[activity];
+        let deal = &self.agreements.signings[unit.agreement].deal;
+        let (memory, storage) = deal.offer.space();
+        NodeFacts {
+            provider: deal.provider().clone(),
+            addresses: unit.addresses.clone(),
+            threads: deal.threads,
+            memory,
+            storage,
         }
     }
 

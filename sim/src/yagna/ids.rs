@@ -56,6 +56,14 @@ impl Ids {
         InvoiceId::from(self.uuid("invoice", number))
     }
 
+    pub(super) fn payment(self, number: usize) -> String {
+        self.short_hex("payment", number)
+    }
+
+    pub(super) fn order(self, number: usize) -> String {
+        self.uuid("order", number)
+    }
+
     /// The number in an id, if it is exactly one of ours.
     pub(super) fn number_of(self, id: &ProposalId) -> Option<usize> {
         let number = number_at_end(id.as_str(), 16)?;

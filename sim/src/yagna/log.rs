@@ -53,15 +53,20 @@ impl<Event: Clone> Log<Event> {
         self.entries.push(Entry { at, session, event: event(at) });
     }
 
-    /// The first events of a session after an instant.
+    /// The first events of a session, or of all if it is empty, after an instant.
     pub(super) fn read(&self, session: &SessionId, after: Timestamp) -> Vec<Event> {
         let begin = self.entries.partition_point(|entry| entry.at <= after);
         self.entries[begin..]
             .iter()
-            .filter(|entry| entry.session.as_ref() == Some(session))
+            .filter(|entry| is_wanted(session, entry.session.as_ref()))
             .take(PAGE)
             .map(|entry| entry.event.clone())
             .collect()
+    }
+
+    /// The last event that is the one.
+    pub(super) fn last(&self, is_it: impl Fn(&Event) -> bool) -> Option<&Event> {
+        self.entries.iter().rev().map(|entry| &entry.event).find(|event| is_it(event))
     }
 
     /// Lets a request wait.
@@ -69,9 +74,12 @@ impl<Event: Clone> Log<Event> {
         self.polls.push(poll);
     }
 
-    /// Those who wait for events of a session.
-    pub(super) fn waiting(&self, session: &SessionId) -> impl Iterator<Item = &Poll> {
-        self.polls.iter().filter(move |poll| poll.session == *session)
+    /// Those who wait for something that happens in a session, or outside of all.
+    pub(super) fn waiting<'a>(
+        &'a self,
+        session: Option<&'a SessionId>,
+    ) -> impl Iterator<Item = &'a Poll> {
+        self.polls.iter().filter(move |poll| is_wanted(&poll.session, session))
     }
 
     /// Ends the waiting of a request.
@@ -84,6 +92,11 @@ impl<Event: Clone> Log<Event> {
     pub(super) fn leave_all(&mut self) {
         self.polls.clear();
     }
+}
+
+/// Whether who asks for a session wants what happens in another; an empty one stands for all.
+pub(super) fn is_wanted(asked: &SessionId, session: Option<&SessionId>) -> bool {
+    asked.as_str().is_empty() || session == Some(asked)
 }
 
 #[cfg(test)]
@@ -113,6 +126,7 @@ mod tests {
         assert_eq!(log.read(&ours, Timestamp::EPOCH), all);
         assert_eq!(log.read(&ours, NOW), all[1..]);
         assert_eq!(log.read(&ours, all[1].1), []);
+        assert_eq!(log.read(&SessionId::from(""), Timestamp::EPOCH).len(), 4, "all sessions");
     }
 
     #[test]
@@ -127,7 +141,11 @@ mod tests {
         log.wait(poll(1, "a"));
         log.wait(poll(2, "b"));
 
-        assert_eq!(log.waiting(&SessionId::from("b")).count(), 1);
+        assert_eq!(log.waiting(Some(&SessionId::from("b"))).count(), 1);
+        assert_eq!(log.waiting(None).count(), 0);
+        log.wait(poll(3, ""));
+        assert_eq!(log.waiting(Some(&SessionId::from("b"))).count(), 2, "all sessions");
+        assert_eq!(log.waiting(None).count(), 1);
         assert_eq!(log.take(RequestNo(2)), Some(poll(2, "b")));
         assert_eq!(log.take(RequestNo(2)), None);
         log.leave_all();

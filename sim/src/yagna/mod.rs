@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub mod books;
 pub mod constraint;
+pub mod errand;
+pub mod view;
 
 mod activity;
 mod agenda;
@@ -35,6 +37,8 @@ use ray_on_golem::{
     yagna::{Identity, ProviderId, Response, Status},
 };
 
+pub use errand::Errand;
+pub use exe_unit::Outcome;
 pub use market::{ChainBook, ChainEnd, DemandBook, DemandEnd};
 pub use payment::AllocationBook;
 
@@ -76,6 +80,9 @@ pub struct SimYagna {
     /// Requests that are answered later.
     open: BTreeSet<RequestNo>,
     replies: VecDeque<(RequestNo, Reply)>,
+    /// Whether commands are carried out outside.
+    is_hosted: bool,
+    errands: VecDeque<Errand>,
 }
 
 impl SimYagna {
@@ -90,7 +97,7 @@ impl SimYagna {
             agreements: Agreements::default(),
             activities: Activities::default(),
             networks: Networks::default(),
-            payment: Payment::new(id.as_str(), scenario.daemon.wallet, seed),
+            payment: Payment::new(id.as_str(), &scenario.daemon, seed),
             written: Vec::new(),
             identity: Identity {
                 id,
@@ -100,6 +107,8 @@ impl SimYagna {
             agenda,
             open: BTreeSet::new(),
             replies: VecDeque::new(),
+            is_hosted: false,
+            errands: VecDeque::new(),
         }
     }
 

@@ -182,6 +182,7 @@ fn an_agreement_that_nobody_was_sent_cannot_be_taken_back_or_ended() {
     let unknown = AgreementId::from("0".repeat(64));
     let text = format!("Agreement [{unknown}] not found.");
     assert_eq!(daemon.terminate(&unknown), refused(404, &text));
+    let text = format!("Agreement [R-{unknown}] not found.");
     assert_eq!(daemon.confirm(&unknown), refused(404, &text));
     assert_eq!(cancel(&mut daemon, &unknown), refused(404, &text));
 }

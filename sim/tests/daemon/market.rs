@@ -241,7 +241,7 @@ fn a_provider_that_reprices_offers_anew() {
         let prices = proposal.body.properties.get("golem.com.pricing.model.linear.coeffs");
         prices.and_then(|prices| prices.as_array()?.last().map(ToString::to_string))
     };
-    assert_eq!((start(&old), start(&new)), (Some("1".to_owned()), Some("2".to_owned())));
+    assert_eq!((start(&old), start(&new)), (Some("1.0".to_owned()), Some("2.0".to_owned())));
     assert_eq!(old.issuer, new.issuer);
     assert!(daemon.counter(&demand, &old.id).is_err());
     assert!(daemon.counter(&demand, &new.id).is_ok());

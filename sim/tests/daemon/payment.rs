@@ -405,3 +405,39 @@ fn an_allocation_is_amended_within_its_bounds() {
     let nothing = Refusal { status: Status(404), body: "{\"message\":null}".to_owned() };
     assert_eq!(amend(&mut daemon, Glm::from_whole(7), later), Err(nothing));
 }
+
+#[test]
+fn a_debit_note_of_less_than_nothing_is_accepted_and_takes_nothing() {
+    let mut daemon = Daemon::beside("amounts: negative");
+    let allocation = daemon.funds(10);
+    let note = daemon.first_note();
+    assert!(note.total_due.as_str().starts_with('-'), "{}", note.total_due.as_str());
+
+    assert_eq!(daemon.accept_note(&note, &allocation), Ok(Response::DebitNoteAccepted));
+
+    assert_eq!(daemon.note(&note.id).state, DocumentState::Accepted);
+    assert_eq!(daemon.spent(&allocation), Glm::ZERO);
+}
+
+#[test]
+fn a_bill_can_be_due_before_it_is_written() {
+    let mut daemon = Daemon::beside("past_due: true, terminates_unaccepted: false");
+
+    let note = daemon.first_note();
+
+    assert!(note.payment_due.is_some_and(|due| due < note.timestamp));
+}
+
+#[test]
+fn an_allocation_without_an_end_lasts_some_ten_years() {
+    let mut daemon = Daemon::beside("");
+    let create = Request::CreateAllocation {
+        platform: PlatformId::from("erc20-hoodi-tglm"),
+        total: Glm::from_whole(1),
+        timeout: Timestamp::NEVER,
+    };
+
+    let Ok(Response::AllocationCreated(allocation)) = daemon.ask(&create) else { panic!() };
+
+    assert_eq!(allocation.timeout, Some(daemon.now.plus(Span::days(3_650))));
+}

@@ -67,6 +67,11 @@ pub struct Mark {
     pub column: usize,
 }
 
+impl Mark {
+    /// The place of what was never a line of text.
+    pub const NOWHERE: Self = Self { line: 0, column: 0 };
+}
+
 /// What is wrong with a YAML text, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct YamlError {
@@ -147,6 +152,30 @@ impl fmt::Display for YamlError {
 }
 
 impl Node {
+    /// The tree of a JSON value; nothing in it has a line. Its depth is the caller's to bound.
+    #[must_use]
+    pub fn from_json(json: &serde_json::Value) -> Self {
+        let scalar = |text: String, quoted| Value::Scalar { text, quoted };
+        let value = match json {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(flag) => scalar(flag.to_string(), false),
+            serde_json::Value::Number(number) => scalar(number.to_string(), false),
+            serde_json::Value::String(text) => scalar(text.clone(), true),
+            serde_json::Value::Array(items) => {
+                Value::List(items.iter().map(Self::from_json).collect())
+            }
+            serde_json::Value::Object(map) => {
+                let entry = |(key, value): (&String, _)| Entry {
+                    key: key.clone(),
+                    mark: Mark::NOWHERE,
+                    value: Self::from_json(value),
+                };
+                Value::Map(map.iter().map(entry).collect())
+            }
+        };
+        Self { mark: Mark::NOWHERE, value }
+    }
+
     /// What kind of value this is, for a sentence about a wrong one: `a list`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -254,7 +254,8 @@ impl Cluster {
         for number in state.accounts.keys() {
             cluster.recover_agreement(fx, *number, &state);
         }
-        if !state.accounts.is_empty() {
+        // Providers may bill, or bill once more, what is long settled.
+        if !state.accounts.is_empty() || !state.closed.is_empty() {
             cluster.listen(fx);
             cluster.reconcile(fx);
         }

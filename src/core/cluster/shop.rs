@@ -140,7 +140,7 @@ impl Cluster {
             };
             let mut market = Market::open(fx, id, plan);
             for provider in &engaged {
-                market.engage(provider);
+                market.engage(fx, provider);
             }
             let shop = Shop { market, shape, is_priority, is_closing: false, is_overdue: false };
             self.shops.insert(id, shop);

@@ -21,7 +21,7 @@ use crate::{
         payment::ledger::{self, Level},
         planted::Bug,
     },
-    units::{Span, Timestamp},
+    units::{Glm, Span, Timestamp},
     yagna::{AgreementId, AgreementState, CallError, ProviderId, Request, Response, Status},
 };
 
@@ -42,6 +42,22 @@ pub(super) struct SigningWork {
     valid_to: Timestamp,
 }
 
+/// What a cluster has promised, at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Promised {
+    committed: Glm,
+    /// In an hour; counted only where there is a limit.
+    rate: Glm,
+}
+
+impl Promised {
+    fn of(state: &ClusterState) -> Self {
+        let limit = state.plan.max_glm_per_hour;
+        let rate = limit.map_or(Glm::ZERO, |_| ledger::rate_per_hour(state));
+        Self { committed: ledger::committed(state), rate }
+    }
+}
+
 impl Cluster {
     /// Gives waiting nodes the best drafts that fit, heads first.
     pub(super) fn sign_what_can_be(&mut self, fx: &mut Effects) {
@@ -55,20 +71,32 @@ impl Cluster {
         let mut nodes: Vec<(NodeKind, NodeId)> =
             self.waiting.iter().filter_map(|id| Some((state.nodes.get(id)?.kind, *id))).collect();
         nodes.sort_unstable();
+        if !self.has_drafts() {
+            return;
+        }
+        // Nothing of this changes until the daemon has made the agreements.
+        let promised = Promised::of(state);
         for (_, node) in nodes {
-            if let Some((market, offer)) = self.best_draft(fx, node) {
+            if let Some((market, offer)) = self.best_draft(fx, node, promised) {
                 self.make_agreement(fx, node, market, offer);
             }
         }
     }
 
-    fn best_draft(&mut self, fx: &Effects, node: NodeId) -> Option<(MarketId, OfferNo)> {
-        if !self.shops.values().any(|shop| shop.market.has_drafts()) {
+    fn has_drafts(&self) -> bool {
+        self.shops.values().any(|shop| shop.market.has_drafts())
+    }
+
+    fn best_draft(
+        &mut self,
+        fx: &Effects,
+        node: NodeId,
+        Promised { committed, rate }: Promised,
+    ) -> Option<(MarketId, OfferNo)> {
+        if !self.has_drafts() {
             return None;
         }
         let state = fx.cluster(self.id);
-        let committed = ledger::committed(state);
-        let rate = ledger::rate_per_hour(state);
         let is_closed =
             ledger::level(committed, state.budget) == Level::Closed && !fx.planted(Bug::BudgetSoft);
         let mut too_dear = is_closed;
@@ -105,7 +133,7 @@ impl Cluster {
         let provider = draft.offer.provider.clone();
         if !fx.planted(Bug::ProviderTwice) {
             for shop in self.shops.values_mut() {
-                shop.market.engage(&provider);
+                shop.market.engage(fx, &provider);
             }
         }
         let valid_to = fx.now.plus(APPROVAL_TIME);

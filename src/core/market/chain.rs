@@ -38,9 +38,15 @@ const EARLY_MAX: usize = 256;
 const MATCH_LIFE: Span = Span::mins(48);
 pub(super) const NOT_NEEDED: &str = "No more needed";
 
+/// Numbers the chains of a market: an offer may be negotiated again before the last call about it is
+/// answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) struct ChainNo(pub(super) u64);
+
 /// A negotiation under way.
 #[derive(Debug)]
 pub(super) struct Chain {
+    id: ChainNo,
     pub(super) generation: Generation,
     rounds: u8,
     /// What our latest counter-proposal says.
@@ -128,7 +134,9 @@ impl Market {
             Ok(stated) => {
                 self.pool.put(number, Place::Negotiating);
                 let stage = Stage::Countering { answering: proposal.clone() };
-                let chain = Chain { generation, rounds: 0, stated, stage };
+                let id = self.next_chain;
+                self.next_chain = ChainNo(id.0.saturating_add(1));
+                let chain = Chain { id, generation, rounds: 0, stated, stage };
                 self.chains.insert(number, chain);
                 self.counter(fx, number, proposal, stated);
             }
@@ -141,14 +149,14 @@ impl Market {
 
     fn counter(&mut self, fx: &mut Effects, number: OfferNo, proposal: ProposalId, stated: Terms) {
         let Some(chain) = self.chains.get_mut(&number) else { return };
-        let generation = chain.generation;
+        let (id, generation) = (chain.id, chain.generation);
         chain.stated = stated;
         chain.stage = Stage::Countering { answering: proposal.clone() };
         chain.rounds += 1;
         let Some(subscription) = self.publication.subscription(generation).cloned() else { return };
         let Some(body) = self.counter_body(generation, stated) else { return };
         let request = Request::CounterProposal { subscription, proposal, body };
-        fx.call(self.purpose(MarketCall::Counter(number)), request, COUNTER_PATIENCE);
+        fx.call(self.purpose(MarketCall::Counter(number, id)), request, COUNTER_PATIENCE);
     }
 
     /// Counter-proposals of one generation with equal terms are one document.
@@ -194,8 +202,11 @@ impl Market {
                 self.fail(fx, number, &format!("Failed to send proposal response! {error}"));
             }
         }
-        self.release_early(fx);
-        self.dispatch(fx);
+    }
+
+    /// Whether this chain is the one that its offer is negotiated in now.
+    pub(super) fn is_under_way(&self, number: OfferNo, id: ChainNo) -> bool {
+        self.chains.get(&number).is_some_and(|chain| chain.id == id)
     }
 
     /// The daemon is away. Nothing happened, so nothing is lost: the same answer waits for its
@@ -218,6 +229,11 @@ impl Market {
     pub(super) fn on_waited(&mut self, fx: &mut Effects, number: OfferNo) {
         let Some(chain) = self.chains.get(&number) else { return };
         match &chain.stage {
+            // The answer did not leave before the market closed. A draft is owed another one.
+            Stage::Countering { answering } if !self.open && chain.rounds > 0 => {
+                let answering = answering.clone();
+                self.reject(fx, number, answering, NOT_NEEDED);
+            }
             Stage::Countering { .. } if !self.open => {}
             Stage::Countering { answering } => {
                 let (answering, stated) = (answering.clone(), chain.stated);
@@ -314,10 +330,11 @@ impl Market {
         let Some(chain) = self.chains.get_mut(&number) else { return };
         let key = format!("golem.com.payment.platform.{}.address", self.platform);
         let payee = from.body.properties.text(&key).unwrap_or_default().to_owned();
+        let is_engaged = self.engaged.contains(&offer.provider);
         let draft = Draft { offer, proposal: from.id.clone(), terms: chain.stated, payee };
         chain.stage = Stage::Held { draft: Box::new(draft) };
         self.wake(fx, MarketTimer::Chain(number), fx.now.plus(DRAFT_LIFE));
-        if !self.open {
+        if !self.open || is_engaged {
             self.return_draft(fx, number, NOT_NEEDED);
         }
     }
@@ -374,12 +391,12 @@ impl Market {
         tries: u8,
     ) {
         let Some(chain) = self.chains.get_mut(&number) else { return };
-        let generation = chain.generation;
+        let (id, generation) = (chain.id, chain.generation);
         chain.stage =
             Stage::Rejecting { draft: draft.clone(), reason: reason.clone(), tries: tries + 1 };
         let Some(subscription) = self.publication.subscription(generation).cloned() else { return };
         let request = Request::RejectProposal { subscription, proposal: draft, reason };
-        fx.call(self.purpose(MarketCall::Reject(number)), request, REJECT_PATIENCE);
+        fx.call(self.purpose(MarketCall::Reject(number, id)), request, REJECT_PATIENCE);
     }
 
     pub(super) fn on_reject_sent(
@@ -447,7 +464,7 @@ impl Market {
     }
 
     /// Lets go of answers whose question was lost: what we asked so long ago has ended by now.
-    fn release_early(&mut self, fx: &mut Effects) {
+    pub(super) fn release_early(&mut self, fx: &mut Effects) {
         if self.early.is_empty() {
             return;
         }

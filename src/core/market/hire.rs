@@ -1,6 +1,6 @@
 //! Hiring: drafts are kept for a while, best first, until somebody signs them.
 
-use super::{Goal, Market, MarketTimer, offer::Offer};
+use super::{Goal, Market, MarketTimer, chain::Chain, offer::Offer};
 use crate::{
     core::{
         effects::Effects,
@@ -41,9 +41,16 @@ impl Market {
         }
     }
 
-    /// Asks this provider no more until it is free again.
-    pub(in crate::core) fn engage(&mut self, provider: &ProviderId) {
+    /// Asks this provider no more until it is free again. Its drafts make room for those of others:
+    /// markets of the same cluster meet the same good providers.
+    pub(in crate::core) fn engage(&mut self, fx: &mut Effects, provider: &ProviderId) {
         self.engaged.insert(provider.clone());
+        let is_its =
+            |chain: &Chain| chain.draft().is_some_and(|draft| draft.offer.provider == *provider);
+        let held = self.chains.iter().filter(|(_, chain)| is_its(chain));
+        for number in held.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.return_draft(fx, number, super::chain::NOT_NEEDED);
+        }
     }
 
     /// The provider is free again.

@@ -24,7 +24,7 @@ mod pool;
 mod publication;
 mod trouble;
 
-use chain::Chain;
+use chain::{Chain, ChainNo};
 use funnel::Funnel;
 pub(super) use hire::Draft;
 use limits::Limits;
@@ -59,8 +59,8 @@ use crate::{
 pub(super) enum MarketCall {
     Subscribe(Generation),
     Poll(Generation),
-    Counter(OfferNo),
-    Reject(OfferNo),
+    Counter(OfferNo, ChainNo),
+    Reject(OfferNo, ChainNo),
     RejectStray,
 }
 
@@ -130,6 +130,7 @@ pub(super) struct Market {
     publication: Publication,
     pool: Pool,
     chains: BTreeMap<OfferNo, Chain>,
+    next_chain: ChainNo,
     /// Which chain a counter-proposal of ours belongs to.
     awaiting: BTreeMap<ProposalId, OfferNo>,
     /// Answers that overtook the reply that names our counter-proposal.
@@ -176,6 +177,7 @@ impl Market {
             publication: Publication::default(),
             pool,
             chains: BTreeMap::new(),
+            next_chain: ChainNo(0),
             awaiting: BTreeMap::new(),
             early: BTreeMap::new(),
             stray_drafts: VecDeque::new(),
@@ -222,8 +224,18 @@ impl Market {
                 self.on_subscribed(fx, generation, result, sweeper);
             }
             MarketCall::Poll(generation) => self.on_polled(fx, generation, result),
-            MarketCall::Counter(number) => self.on_countered(fx, number, result),
-            MarketCall::Reject(number) => self.on_reject_sent(fx, number, &result),
+            MarketCall::Counter(number, chain) => {
+                if self.is_under_way(number, chain) {
+                    self.on_countered(fx, number, result);
+                }
+                self.release_early(fx);
+                self.dispatch(fx);
+            }
+            MarketCall::Reject(number, chain) => {
+                if self.is_under_way(number, chain) {
+                    self.on_reject_sent(fx, number, &result);
+                }
+            }
             MarketCall::RejectStray => self.on_stray_rejected(fx),
         }
     }

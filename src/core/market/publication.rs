@@ -194,6 +194,7 @@ impl Market {
                 self.watch_for_famine(fx);
             }
         }
+        self.release_early(fx);
     }
 
     fn poll_failed(&mut self, fx: &mut Effects, generation: Generation, why: &str) {

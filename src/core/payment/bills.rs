@@ -217,7 +217,22 @@ impl Bills {
 
     /// An agreement is over: an invoice that waited for that can be decided.
     pub(in crate::core) fn on_over(&mut self, fx: &mut Effects, number: AgreementNo) {
+        self.prefer_invoice(number);
         self.serve(fx, number);
+    }
+
+    /// The invoice of an agreement that is over pays for all its debit notes: it goes before those
+    /// that wait, behind the one that is under way.
+    fn prefer_invoice(&mut self, number: AgreementNo) {
+        let Some(queue) = self.queues.get_mut(&number) else { return };
+        let jobs = &self.jobs;
+        let begun = queue.iter().take_while(|job| jobs.get(job).is_some_and(Job::is_begun)).count();
+        let is_invoice =
+            |job: &JobNo| jobs.get(job).is_some_and(|work| matches!(work.id, BillId::Invoice(_)));
+        let found = queue.iter().skip(begun).position(is_invoice);
+        if let Some(job) = found.and_then(|place| queue.remove(begun.saturating_add(place))) {
+            queue.insert(begun, job);
+        }
     }
 
     pub(in crate::core) fn on_timer(&mut self, fx: &mut Effects, timer: ClusterTimer) {
@@ -474,13 +489,17 @@ impl Bills {
         work.number = Some(number);
         work.failures = 0;
         self.queues.entry(number).or_default().push_back(job);
+        if self.is_over(fx, number) {
+            self.prefer_invoice(number);
+        }
         self.serve(fx, number);
     }
 
     /// Decides the bills of an agreement, one after another.
     fn serve(&mut self, fx: &mut Effects, number: AgreementNo) {
-        // Bills that need no acceptance are done at once; each turn ends one of them.
-        for _ in 0..=self.jobs.len() {
+        // Bills that need no acceptance are done at once; each turn ends one of them, or lets it
+        // step back behind the debit notes.
+        for _ in 0..=self.jobs.len().saturating_mul(2) {
             let Some(job) = self.queues.get(&number).and_then(|queue| queue.front()).copied()
             else {
                 self.queues.remove(&number);
@@ -526,12 +545,24 @@ impl Bills {
             Verdict::Dispute(_) if fx.planted(Bug::CapIgnored) => {
                 Verdict::Pay(bill.amount().glm().unwrap_or(account.accepted))
             }
-            verdict @ (Verdict::Pay(_) | Verdict::Dispute(_) | Verdict::TooEarly) => verdict,
+            verdict @ (Verdict::Pay(_)
+            | Verdict::Covered
+            | Verdict::Dispute(_)
+            | Verdict::TooEarly) => verdict,
         };
         match verdict {
             Verdict::Pay(total) => {
                 self.pay(fx, number, job, &bill, total);
                 false
+            }
+            Verdict::Covered => {
+                self.finish(fx, job);
+                true
+            }
+            // After a rejection the daemon would let debit notes pass without paying them.
+            Verdict::Dispute(_) if matches!(bill, Bill::Invoice(_)) && self.has_notes(number) => {
+                self.rotate(number);
+                true
             }
             Verdict::Dispute(reason) => {
                 self.dispute(fx, number, job, &bill, reason);
@@ -544,14 +575,25 @@ impl Bills {
             }
             Verdict::TooEarly => {
                 // Notes behind it must not wait.
-                if let Some(queue) = self.queues.get_mut(&number)
-                    && queue.len() > 1
-                {
-                    queue.rotate_left(1);
-                }
+                self.rotate(number);
                 fx.wake(timer, fx.now.plus(EARLY_PAUSE));
                 false
             }
+        }
+    }
+
+    fn has_notes(&self, number: AgreementNo) -> bool {
+        let is_note =
+            |job: &JobNo| self.jobs.get(job).is_some_and(|work| matches!(work.id, BillId::Note(_)));
+        self.queues.get(&number).is_some_and(|queue| queue.iter().any(is_note))
+    }
+
+    /// What comes behind the first bill goes before it.
+    fn rotate(&mut self, number: AgreementNo) {
+        if let Some(queue) = self.queues.get_mut(&number)
+            && queue.len() > 1
+        {
+            queue.rotate_left(1);
         }
     }
 
@@ -754,6 +796,13 @@ impl Bills {
 
     fn purpose(&self, call: BillsCall) -> Purpose {
         Purpose::Cluster(self.cluster, ClusterCall::Bills(call))
+    }
+}
+
+impl Job {
+    /// Whether its acceptance was asked for: nothing else of its agreement may be before it.
+    const fn is_begun(&self) -> bool {
+        self.is_asked || self.is_doubtful
     }
 }
 

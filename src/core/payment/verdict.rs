@@ -15,6 +15,8 @@ use crate::{
 pub(in crate::core) enum Verdict {
     /// Pay it; so much is then accepted for its agreement.
     Pay(Glm),
+    /// The invoice of its agreement paid for it already; the daemon must not be asked again.
+    Covered,
     /// Do not pay it, for this reason.
     Dispute(String),
     /// The agreement is not over; look again soon.
@@ -43,6 +45,8 @@ pub(in crate::core) fn of_note(
         return Verdict::Dispute("it is for an activity that is not ours".to_owned());
     }
     match note.total_due.glm() {
+        // The daemon takes the note's amount once more where the agreement has a second invoice.
+        Ok(due) if due <= account.accepted && account.invoice.is_some() => Verdict::Covered,
         // Nothing is taken for it, and its provider counts how long each note waits.
         Ok(due) if due <= account.accepted => Verdict::Pay(account.accepted),
         Ok(_) if account.invoice.is_some() => {
@@ -92,7 +96,7 @@ fn within(state: &ClusterState, account: &Account, due: Glm, now: Timestamp) -> 
     }
     // Books that were closed hold nothing any more; a late bill needs room of its own.
     let more = due.minus(account.held());
-    if ledger::committed(state).plus(more) > state.budget {
+    if more > Glm::ZERO && ledger::committed(state).plus(more) > state.budget {
         return Verdict::Dispute("it came so late that the budget has no room for it".to_owned());
     }
     Verdict::Pay(due)

@@ -112,7 +112,8 @@ pub(super) fn read_script(document: &ScriptDocument) -> Result<Vec<ExeCommand>, 
     Ok(commands.into_iter().map(|command| read_command(&command)).collect())
 }
 
-fn write_command(command: &ExeCommand) -> Value {
+/// Writes one command.
+pub(super) fn write_command(command: &ExeCommand) -> Value {
     match command {
         ExeCommand::Deploy { networks } => {
             let networks: Vec<DeploymentDocument> = networks.iter().map(Into::into).collect();

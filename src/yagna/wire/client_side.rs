@@ -278,6 +278,8 @@ fn body(request: &Request) -> Option<Vec<u8>> {
         Request::RejectProposal { reason, .. } | Request::TerminateAgreement { reason, .. } => {
             Some(write(&Reason { message: Some(reason.clone()) }))
         }
+        // The daemon wants a reason here too, but takes none for one.
+        Request::CancelAgreement { .. } => Some(write(&None::<Reason>)),
         Request::AmendAllocation { total, timeout, .. } => Some(write(&Amendment {
             total_amount: Amount(*total),
             timeout: (*timeout != Timestamp::NEVER).then_some(Instant(*timeout)),
@@ -322,7 +324,6 @@ fn body(request: &Request) -> Option<Vec<u8>> {
         | Request::GetAgreement { .. }
         | Request::ConfirmAgreement { .. }
         | Request::AwaitApproval { .. }
-        | Request::CancelAgreement { .. }
         | Request::CollectAgreementEvents { .. }
         | Request::ListActivities { .. }
         | Request::DestroyActivity { .. }

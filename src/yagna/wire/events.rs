@@ -50,6 +50,11 @@ pub(super) fn write_event(event: &DemandEvent) -> Value {
     }
 }
 
+/// Writes a proposal outside of an event.
+pub(super) fn write_proposal(proposal: &Proposal) -> Value {
+    serde_json::json!(ProposalDocument::from(proposal))
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ProposalDocument {

@@ -14,9 +14,18 @@ mod server_side;
 mod target;
 
 pub use client_side::{decode_response, encode_request};
-pub use server_side::{Malformed, decode_request, encode_refusal, encode_response};
+pub use server_side::{
+    Malformed, decode_request, encode_malformed, encode_refusal, encode_response,
+};
 
-use super::error::Status;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::{
+    error::Status,
+    model::{AgreementEvent, ExeCommand, Network, Proposal},
+};
+use crate::units::Timestamp;
 
 /// Where the market API begins on a daemon that serves all of them under one address.
 pub const MARKET_PREFIX: &str = "/market-api/v1";
@@ -28,6 +37,53 @@ pub const NET_PREFIX: &str = "/net-api/v2/vpn";
 pub const PAYMENT_PREFIX: &str = "/payment-api/v1";
 
 const JSON: &str = "application/json";
+
+/// The segments of a path, and the pairs of a query.
+pub type Parts = (Vec<String>, Vec<(String, String)>);
+
+/// Takes a path with its query apart; `None` if its escapes do not spell text.
+#[must_use]
+pub fn take_apart(path: &str) -> Option<Parts> {
+    let target = target::Target::read(path)?;
+    Some((target.segments, target.query))
+}
+
+/// An instant as the daemon writes it.
+#[must_use]
+pub fn instant(at: Timestamp) -> Value {
+    serde_json::json!(documents::Instant(at))
+}
+
+/// A document of a proposal, as the daemon writes it outside of events.
+#[must_use]
+pub fn proposal(proposal: &Proposal) -> Value {
+    events::write_proposal(proposal)
+}
+
+/// The instant that a text of the daemon's form means.
+#[must_use]
+pub fn read_instant(text: &str) -> Option<Timestamp> {
+    let instant = documents::Instant::deserialize(Value::String(text.to_owned())).ok()?;
+    Some(instant.0)
+}
+
+/// A document of an event about an agreement.
+#[must_use]
+pub fn agreement_event(event: &AgreementEvent) -> Value {
+    agreements::write_event(event)
+}
+
+/// A command of a script, as it is written.
+#[must_use]
+pub fn command(command: &ExeCommand) -> Value {
+    activities::write_command(command)
+}
+
+/// A document of a private network.
+#[must_use]
+pub fn network(network: &Network) -> Value {
+    serde_json::json!(activities::NetworkDocument::from(network))
+}
 
 /// The methods that the daemon's calls use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{
-    HttpRequest, HttpResponse, JSON, Method,
+    HttpRequest, HttpResponse, JSON, MARKET_PREFIX, Method,
     activities::{
         NetworkDocument, NewActivity, NewNetwork, NewNode, ResultDocument, StateDocument,
         read_script,
@@ -24,7 +24,7 @@ use super::{
     target::{Target, read_seconds},
 };
 use crate::{
-    units::{Span, Timestamp},
+    units::{ParseGlmError, Span, Timestamp},
     yagna::{
         error::Status,
         ids::{DebitNoteId, InvoiceId, PlatformId, SessionId},
@@ -164,24 +164,40 @@ fn empty(status: u16) -> HttpResponse {
     HttpResponse { status: Status(status), content_type: None, body: Vec::new() }
 }
 
-/// Writes a refusal: plain text for a bad app-key, a JSON object as it is, and other text as the
-/// message of the usual error body.
+/// Writes a refusal: plain text for a bad app-key, nothing for nothing, a JSON object as it is, and
+/// other text as the message of the usual error body.
 #[must_use]
 pub fn encode_refusal(status: Status, body: &str) -> HttpResponse {
     if status == Status::UNAUTHORIZED {
         let content_type = Some("text/plain; charset=utf-8".to_owned());
         return HttpResponse { status, content_type, body: body.into() };
     }
+    if body.is_empty() {
+        return empty(status.0);
+    }
     match serde_json::from_str::<Map<String, Value>>(body) {
         Ok(document) => {
             let kind = if document.contains_key("type") { PROBLEM_JSON } else { JSON };
             HttpResponse { status, content_type: Some(kind.to_owned()), body: body.into() }
         }
-        Err(_) => {
-            let message = (!body.is_empty()).then_some(body);
-            json(status.0, &serde_json::json!({ "message": message }))
-        }
+        Err(_) => json(status.0, &serde_json::json!({ "message": body })),
     }
+}
+
+/// Writes what the daemon answers to a request that it cannot read: nothing for a path that it does
+/// not know, plain text where its framework speaks, but documents where the market does.
+#[must_use]
+pub fn encode_malformed(path: &str, malformed: &Malformed) -> HttpResponse {
+    let Malformed { status, body } = malformed;
+    let begins_with = |words: &[&str]| words.iter().any(|words| body.starts_with(words));
+    let is_market = path.starts_with(MARKET_PREFIX);
+    let is_plain = begins_with(&["Query deserialize", "Path deserialize"])
+        || (!is_market && begins_with(&["Json deserialize", "Content type"]));
+    if body.is_empty() || !is_plain {
+        return encode_refusal(*status, body);
+    }
+    let content_type = Some("text/plain; charset=utf-8".to_owned());
+    HttpResponse { status: *status, content_type, body: body.as_bytes().to_vec() }
 }
 
 /// The body of `POST /allocations`.
@@ -252,7 +268,7 @@ fn decode_bills(
         (Method::Get, ["debitNotes", id]) => Ok(Request::GetDebitNote { debit_note: (*id).into() }),
         (Method::Get, ["invoices", id]) => Ok(Request::GetInvoice { invoice: (*id).into() }),
         (Method::Post, ["debitNotes", id, "accept"]) => {
-            let Acceptance { total_amount_accepted, allocation_id } = document(request)?;
+            let Acceptance { total_amount_accepted, allocation_id } = acceptance(request)?;
             Ok(Request::AcceptDebitNote {
                 debit_note: (*id).into(),
                 amount: total_amount_accepted.0,
@@ -261,7 +277,7 @@ fn decode_bills(
             })
         }
         (Method::Post, ["invoices", id, "accept"]) => {
-            let Acceptance { total_amount_accepted, allocation_id } = document(request)?;
+            let Acceptance { total_amount_accepted, allocation_id } = acceptance(request)?;
             Ok(Request::AcceptInvoice {
                 invoice: (*id).into(),
                 amount: total_amount_accepted.0,
@@ -271,8 +287,8 @@ fn decode_bills(
         }
         (Method::Post, ["invoices", id, "reject"]) => {
             let RejectionDocument { rejection_reason, message, .. } = document(request)?;
-            let reason = read_reason(&rejection_reason)
-                .ok_or_else(|| bad_request("Json deserialize error: unknown variant"))?;
+            let reason =
+                read_reason(&rejection_reason).ok_or_else(|| unknown_reason(&rejection_reason))?;
             let message = message.unwrap_or_default();
             Ok(Request::RejectInvoice { invoice: (*id).into(), reason, message })
         }
@@ -311,6 +327,7 @@ fn decode_agreements(
             timeout: timeout(target, EVENTS_TIMEOUT)?,
         }),
         (Method::Post, ["agreements", id, "cancel"]) => {
+            document::<Option<Reason>>(request)?;
             Ok(Request::CancelAgreement { agreement: (*id).into() })
         }
         (Method::Post, ["agreements", id, "terminate"]) => {
@@ -337,11 +354,18 @@ fn decode_activity(
     match (request.method, path) {
         (Method::Get, []) => {
             let agreement = target.values("agreementId").next();
-            let agreement = agreement.ok_or_else(not_found)?.into();
+            let missing = || bad_request("Query deserialize error: missing field `agreementId`");
+            let agreement = agreement.ok_or_else(missing)?.into();
             Ok(Request::ListActivities { agreement })
         }
         (Method::Post, []) => {
-            let NewActivity { agreement_id } = document(request)?;
+            let document: Value = document(request)?;
+            let NewActivity { agreement_id } = serde_json::from_value(document).map_err(|_| {
+                bad_request(
+                    "Json deserialize error: data did not match any variant of untagged enum \
+                     CreateActivityJson",
+                )
+            })?;
             let timeout = timeout(EVENTS_TIMEOUT)?;
             Ok(Request::CreateActivity { agreement: agreement_id, timeout })
         }
@@ -355,7 +379,7 @@ fn decode_activity(
         }),
         (Method::Post, [id, "exec"]) => {
             let script = read_script(&document(request)?)
-                .map_err(|error| bad_request(&error.to_string()))?;
+                .map_err(|error| bad_request(&format!("Bad request: {error:?}")))?;
             let timeout = timeout(EVENTS_TIMEOUT)?;
             Ok(Request::Execute { activity: (*id).into(), script: Arc::new(script), timeout })
         }
@@ -378,14 +402,16 @@ fn decode_net(request: &HttpRequest, path: &[&str]) -> Result<Request, Malformed
         (Method::Get, []) => Ok(Request::ListNetworks),
         (Method::Post, []) => {
             let NewNetwork { ip, gateway } = document(request)?;
-            let (ip, prefix) = ip.split_once('/').unwrap_or((ip.as_str(), "24"));
-            let (Ok(ip), Ok(prefix @ 0..=32)) = (ip.parse::<Ipv4Addr>(), prefix.parse::<u8>())
-            else {
+            let (address, prefix) = ip.split_once('/').unwrap_or((ip.as_str(), "24"));
+            let Ok(address) = address.parse::<Ipv4Addr>() else {
                 return Err(bad_request("Invalid IP address: invalid IP address syntax"));
             };
+            let Ok(prefix @ 0..=32) = prefix.parse::<u8>() else {
+                return Err(bad_request(&format!("Invalid network IP address: {ip}")));
+            };
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-            let first = Ipv4Addr::from((u32::from(ip) & mask).saturating_add(1));
-            Ok(Request::CreateNetwork { ip, prefix, gateway: gateway.unwrap_or(first) })
+            let first = Ipv4Addr::from((u32::from(address) & mask).saturating_add(1));
+            Ok(Request::CreateNetwork { ip: address, prefix, gateway: gateway.unwrap_or(first) })
         }
         (Method::Delete, [network]) => Ok(Request::RemoveNetwork { network: (*network).into() }),
         (Method::Post, [network, "nodes"]) => {
@@ -483,7 +509,8 @@ fn max_events(target: &Target) -> Result<u8, Malformed> {
     let Some(text) = target.values("maxEvents").next() else {
         return Ok(EVENTS_MAX);
     };
-    match text.parse() {
+    let number: i32 = text.parse().or_else(|error| bad_query(&format!("{error}")))?;
+    match u8::try_from(number) {
         Ok(number @ 1..=100) => Ok(number),
         Ok(_) | Err(_) => {
             let why = format!("Invalid maxEvents '{text}', should be between 1 and 100.");
@@ -493,8 +520,30 @@ fn max_events(target: &Target) -> Result<u8, Malformed> {
 }
 
 fn document<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Malformed> {
-    serde_json::from_slice(request.body.as_deref().unwrap_or_default())
+    let body = request.body.as_deref().ok_or_else(|| bad_request("Content type error"))?;
+    serde_json::from_slice(body)
         .map_err(|error| bad_request(&format!("Json deserialize error: {error}")))
+}
+
+fn unknown_reason(word: &str) -> Malformed {
+    bad_request(&format!(
+        "Json deserialize error: unknown variant `{word}`, expected one of `UNSOLICITED_SERVICE`, \
+         `BAD_SERVICE`, `INCORRECT_AMOUNT`"
+    ))
+}
+
+/// An acceptance of something that is an amount, be it less than nothing.
+fn acceptance(request: &HttpRequest) -> Result<Acceptance, Malformed> {
+    let acceptance: Acceptance = document(request)?;
+    match acceptance.total_amount_accepted.0.glm() {
+        Err(ParseGlmError::NotANumber) => {
+            Err(bad_request("Json deserialize error: invalid digit found in string"))
+        }
+        Ok(_)
+        | Err(ParseGlmError::Negative | ParseGlmError::TooLarge | ParseGlmError::TooPrecise) => {
+            Ok(acceptance)
+        }
+    }
 }
 
 fn json(status: u16, document: &impl Serialize) -> HttpResponse {

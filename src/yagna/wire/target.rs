@@ -10,7 +10,7 @@ const MICROS_PER_SECOND: u64 = 1_000_000;
 pub(super) struct Target {
     /// The segments of the path.
     pub(super) segments: Vec<String>,
-    query: Vec<(String, String)>,
+    pub(super) query: Vec<(String, String)>,
 }
 
 impl Target {

@@ -141,7 +141,7 @@ impl SimYagna {
             self.answer(request, Err(refusal));
             return;
         }
-        book.session = Some(session);
+        book.session = Some(session).filter(|session| !session.as_str().is_empty());
         book.confirmed = Some(now);
         book.state = AgreementState::Pending;
         self.answer(request, Ok(Response::AgreementConfirmed));
@@ -267,7 +267,7 @@ impl SimYagna {
     }
 
     fn wake_agreement_polls(&mut self, agreement: usize) {
-        let Some(session) = &self.agreements.books[agreement].session else { return };
+        let session = self.agreements.books[agreement].session.as_ref();
         let waiting: Vec<Poll> = self.agreements.log.waiting(session).cloned().collect();
         for poll in waiting {
             let events = self.agreements.log.read(&poll.session, poll.after);

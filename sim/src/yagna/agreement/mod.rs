@@ -19,7 +19,7 @@ use super::{
     Refusal, Reply, RequestNo, SimYagna,
     books::AgreementBook,
     ids::place,
-    log::{Log, Poll},
+    log::{Log, Poll, is_wanted},
     refuse,
 };
 use crate::provider::deal::Deal;
@@ -111,6 +111,13 @@ impl Agreements {
         self.held.iter().any(|number| self.books[*number].provider == *provider)
     }
 
+    /// How an agreement was ended, if it was.
+    pub(super) fn termination(&self, id: &AgreementId) -> Option<&AgreementEvent> {
+        self.log.last(|event| {
+            event.agreement == *id && matches!(event.kind, AgreementEventKind::Terminated { .. })
+        })
+    }
+
     pub(super) fn forget_polls(&mut self) {
         self.log.leave_all();
         self.waits.clear();
@@ -197,7 +204,8 @@ impl SimYagna {
     }
 
     pub(super) fn list_agreements(&mut self, session: &SessionId) -> Reply {
-        let ours = self.agreements.books.iter().filter(|it| it.session.as_ref() == Some(session));
+        let ours = self.agreements.books.iter();
+        let ours = ours.filter(|book| is_wanted(session, book.session.as_ref()));
         let summaries = ours.map(|book| AgreementSummary {
             id: book.id.clone(),
             timestamp: book.created,
@@ -234,7 +242,7 @@ impl SimYagna {
         session: &SessionId,
     ) -> Option<Reply> {
         let Some(agreement) = self.agreements.select(now, id) else {
-            return Some(Err(unknown(id, "")));
+            return Some(Err(unknown(id, "R-")));
         };
         let book = &self.agreements.books[agreement];
         if book.state != AgreementState::Proposal {
@@ -281,7 +289,7 @@ impl SimYagna {
         id: &AgreementId,
     ) -> Option<Reply> {
         let Some(agreement) = self.agreements.select(now, id) else {
-            return Some(Err(unknown(id, "")));
+            return Some(Err(unknown(id, "R-")));
         };
         let signing = &self.agreements.signings[agreement];
         if signing.locked_until > now {

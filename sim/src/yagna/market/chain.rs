@@ -4,7 +4,7 @@ use ray_on_golem::yagna::{ProviderId, SubscriptionId};
 
 use super::{
     DemandBook, DemandEnd,
-    record::{Kind, Record},
+    record::{Kind, Records},
 };
 use crate::provider::Offer;
 
@@ -37,13 +37,9 @@ pub enum ChainEnd {
 }
 
 /// The negotiations in `records`, in the order in which their offers were matched.
-pub(super) fn books(
-    records: &[Record],
-    offers: &[Offer],
-    demands: &[DemandBook],
-) -> Vec<ChainBook> {
-    let mut roots: Vec<usize> = Vec::with_capacity(records.len());
-    let mut chains: Vec<Option<ChainBook>> = Vec::with_capacity(records.len());
+pub(super) fn books(records: &Records, offers: &[Offer], demands: &[DemandBook]) -> Vec<ChainBook> {
+    let mut roots: Vec<usize> = Vec::with_capacity(records.iter().len());
+    let mut chains: Vec<Option<ChainBook>> = Vec::with_capacity(records.iter().len());
     for (number, record) in records.iter().enumerate() {
         // An answer is recorded after what it answers.
         let root = record.previous.map_or(number, |previous| roots[previous]);

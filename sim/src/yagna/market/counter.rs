@@ -59,7 +59,7 @@ impl Market {
         is_taken: impl Fn(&ProviderId) -> bool,
         agenda: &mut Agenda,
     ) {
-        let record = &self.records[counter];
+        let Some(record) = self.records.get(counter) else { return };
         let Kind::Ours(body) = &record.kind else { return };
         let offer = &self.offers[record.offer];
         let is_taken = is_taken(&offer.provider);
@@ -78,7 +78,7 @@ impl Market {
         body: &DemandBody,
     ) -> Result<usize, Refusal> {
         let Some(demand) = self.demand_number(id) else {
-            return Err(refuse(400, &format!("Subscription [{id}] was already unsubscribed.")));
+            return Err(refuse(400, &format!("Subscription [{id}] wasn't found.")));
         };
         let number = self.proposal_number(proposal).ok_or_else(|| unknown(id, proposal))?;
         let Record { offer, is_countered, .. } = self.records[number];
@@ -86,7 +86,7 @@ impl Market {
             return Err(unknown(id, proposal));
         }
         if self.records[number].is_ours() {
-            let message = format!("Proposal [{proposal}] was issued by ourselves.");
+            let message = format!("Can't react to own Proposal [{proposal}].");
             return Err(refuse(400, &message));
         }
         self.calls[offer] += 1;
@@ -106,7 +106,12 @@ impl Market {
         if !self.filters.parsed(&body.constraints).accepts(offered)
             || !self.filters.of_offer(offered).accepts(&body.properties)
         {
-            let message = format!("Proposal [{proposal}] doesn't match the Offer's constraints.");
+            // The proposal has a name already, which nobody will hear of.
+            let ours = self.ids.proposal(self.records.next());
+            let message = format!(
+                "Proposal properties [{ours}] doesn't match previous Proposal [{proposal}]. \
+                 Mismatched constraints - Offer: [], Demand: []"
+            );
             return Err(refuse(400, &message));
         }
         Ok(number)

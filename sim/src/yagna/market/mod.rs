@@ -29,7 +29,7 @@ pub use demand::{DemandBook, DemandEnd};
 
 use demand::{Demand, Waiting};
 use filter::Filters;
-use record::{Kind, Record};
+use record::{Kind, Record, Records};
 
 use super::{Agenda, Refusal, Reply, RequestNo, arrival::Broadcasts, ids::Ids, refuse};
 
@@ -98,7 +98,9 @@ pub(super) struct Market {
     books: Vec<DemandBook>,
     /// Those that are published, by their place in the books.
     demands: BTreeMap<usize, Demand>,
-    records: Vec<Record>,
+    records: Records,
+    /// Whether proposals of demands that are over are forgotten.
+    is_forgetful: bool,
     /// Providers that are gone for good.
     lost: BTreeSet<ProviderId>,
     hops: u64,
@@ -129,7 +131,8 @@ impl Market {
             filters: Filters::default(),
             books: Vec::new(),
             demands: BTreeMap::new(),
-            records: Vec::new(),
+            records: Records::default(),
+            is_forgetful: false,
             lost: BTreeSet::new(),
             hops: 0,
             restarts: 0,
@@ -148,6 +151,11 @@ impl Market {
         market
     }
 
+    /// From here on, proposals of demands that are over are forgotten.
+    pub(super) fn forget_history(&mut self) {
+        self.is_forgetful = true;
+    }
+
     pub(super) fn books(&self) -> &[DemandBook] {
         &self.books
     }
@@ -158,12 +166,43 @@ impl Market {
         known.filter(|(_, standing)| **standing == Standing::Known).map(|(offer, _)| offer)
     }
 
+    /// They with their numbers.
+    pub(super) fn numbered_offers(&self) -> impl Iterator<Item = (usize, &Offer)> {
+        let known = self.offers.iter().enumerate();
+        known.filter(|(number, _)| self.standing[*number] == Standing::Known)
+    }
+
+    /// A proposal of a published demand, as its event tells it.
+    pub(super) fn look(
+        &self,
+        demand: &SubscriptionId,
+        id: &ProposalId,
+    ) -> Result<DemandEvent, Refusal> {
+        let number = self.demand_number(demand).ok_or_else(|| gone(demand))?;
+        let proposal = self.proposal_number(id);
+        let record = proposal.map(|proposal| (proposal, &self.records[proposal]));
+        match record.filter(|(_, record)| record.demand == number) {
+            Some((proposal, record)) => {
+                Ok(record.event(proposal, &self.offers[record.offer], self.ids))
+            }
+            None => Err(unknown(demand, id)),
+        }
+    }
+
     pub(super) fn subscribe(
         &mut self,
         now: Timestamp,
         body: &Arc<DemandBody>,
         agenda: &mut Agenda,
     ) -> Response {
+        if self.is_forgetful {
+            // An agreement may still be made of what a demand of before has brought.
+            let is_over = |end: Option<(Timestamp, DemandEnd)>| {
+                end.is_some_and(|(at, _)| now.since(at) > DEMAND_LIFE)
+            };
+            let books = &self.books;
+            self.records.forget(|record| !is_over(books[record.demand].end));
+        }
         let number = self.books.len();
         let id = self.ids.subscription(number);
         self.books.push(DemandBook {
@@ -401,7 +440,9 @@ impl Market {
         counter: usize,
         answer: Answer,
     ) -> Vec<(RequestNo, Reply)> {
-        let Record { demand, offer, round, .. } = self.records[counter];
+        let Some(&Record { demand, offer, round, .. }) = self.records.get(counter) else {
+            return Vec::new();
+        };
         if !self.demands.contains_key(&demand) {
             return Vec::new();
         }
@@ -441,8 +482,7 @@ impl Market {
     }
 
     fn record(&mut self, record: Record, previous: Option<usize>) -> usize {
-        self.records.push(Record { previous, ..record });
-        self.records.len() - 1
+        self.records.push(Record { previous, ..record })
     }
 
     /// Hands events to whoever waits for them.
@@ -494,7 +534,7 @@ impl Market {
     }
 
     fn proposal_number(&self, id: &ProposalId) -> Option<usize> {
-        self.ids.number_of(id).filter(|number| *number < self.records.len())
+        self.ids.number_of(id).filter(|number| self.records.get(*number).is_some())
     }
 }
 
@@ -502,7 +542,7 @@ fn gone(id: &SubscriptionId) -> Refusal {
     refuse(404, &format!("Subscription [{id}] not found. Could be unsubscribed."))
 }
 
-fn unknown(id: &SubscriptionId, proposal: &ProposalId) -> Refusal {
+pub(super) fn unknown(id: &SubscriptionId, proposal: &ProposalId) -> Refusal {
     let (random_id, hash) = id.as_str().split_once('-').unwrap_or((id.as_str(), ""));
     let message = format!(
         "Proposal [{proposal}] not found (subscription [Some(SubscriptionId {{ random_id: \

@@ -1,6 +1,10 @@
 //! What demands and offers say to each other.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    ops::{Index, IndexMut},
+    sync::Arc,
+};
 
 use ray_on_golem::{
     units::Timestamp,
@@ -26,6 +30,57 @@ pub(super) struct Record {
     pub(super) is_rejected: bool,
     /// Whether an agreement was made of it.
     pub(super) is_promoted: bool,
+}
+
+/// All proposals by their numbers. The first ones may be forgotten; the others keep their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    forgotten: usize,
+    kept: VecDeque<Record>,
+}
+
+impl Records {
+    pub(super) fn push(&mut self, record: Record) -> usize {
+        let number = self.next();
+        self.kept.push_back(record);
+        number
+    }
+
+    /// The number that the next one has.
+    pub(super) fn next(&self) -> usize {
+        self.forgotten + self.kept.len()
+    }
+
+    pub(super) fn get(&self, number: usize) -> Option<&Record> {
+        self.kept.get(number.checked_sub(self.forgotten)?)
+    }
+
+    /// Every one that is kept.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Record> {
+        self.kept.iter()
+    }
+
+    /// Forgets the first ones, as long as nobody needs them.
+    pub(super) fn forget(&mut self, is_needed: impl Fn(&Record) -> bool) {
+        while self.kept.front().is_some_and(|record| !is_needed(record)) {
+            self.kept.pop_front();
+            self.forgotten += 1;
+        }
+    }
+}
+
+impl Index<usize> for Records {
+    type Output = Record;
+
+    fn index(&self, number: usize) -> &Record {
+        &self.kept[number - self.forgotten]
+    }
+}
+
+impl IndexMut<usize> for Records {
+    fn index_mut(&mut self, number: usize) -> &mut Record {
+        &mut self.kept[number - self.forgotten]
+    }
 }
 
 /// What a proposal says.
@@ -83,5 +138,29 @@ impl Record {
             previous: self.previous.map(|previous| ids.proposal(previous)),
             body: DemandBody { properties, constraints: offer.constraints() },
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ray_on_golem::units::Timestamp;
+
+    use super::{Kind, Record, Records};
+
+    #[test]
+    fn what_is_kept_keeps_its_number() {
+        let mut records = Records::default();
+        for demand in [0, 0, 1, 0, 2] {
+            records.push(Record::new(Timestamp::EPOCH, demand, 7, Kind::Initial));
+        }
+
+        records.forget(|record| record.demand > 0);
+
+        assert!(records.get(1).is_none());
+        assert_eq!(records[2].demand, 1);
+        assert_eq!(records.get(3).map(|record| record.demand), Some(0), "it is behind one in use");
+        assert!(records.get(5).is_none());
+        assert_eq!(records.push(Record::new(Timestamp::EPOCH, 3, 7, Kind::Initial)), 5);
+        assert_eq!(records.iter().len(), 4);
     }
 }

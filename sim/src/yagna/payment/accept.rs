@@ -65,14 +65,14 @@ impl SimYagna {
         account.payable = account.payable.plus(if taken.is_payable { more } else { Glm::ZERO });
         self.owe(now, facts.agreement, more, taken.is_payable);
         let book = &mut self.payment.bills.notes[number];
-        book.note.state = accepted_state(due);
+        book.note.state = accepted_state(&book.note.total_due);
         book.accepted = Some((now, allocation.clone()));
         book.taken = taken.amount;
         let is_gone = self.agreements.books[facts.agreement].is_provider_gone;
         let learnt = now.plus(self.market.hop());
         self.payment.bills.note_facts[number].learnt = Some(learnt).filter(|_| !is_gone);
         self.tell_of_note(now, number, BillEventKind::Accepted);
-        if due == Glm::ZERO {
+        if self.payment.bills.notes[number].note.state == DocumentState::Settled {
             self.tell_of_note(now, number, BillEventKind::Settled);
         }
         let in_time = Ok(Response::DebitNoteAccepted);
@@ -119,11 +119,11 @@ impl SimYagna {
         let more = due.minus(account.accepted);
         self.owe(now, agreement, more, taken.is_payable);
         let book = &mut self.payment.bills.invoices[number];
-        book.invoice.state = accepted_state(due);
+        book.invoice.state = accepted_state(&book.invoice.amount);
         book.accepted = Some((now, allocation.clone()));
         book.taken = taken.amount;
         self.tell_of_invoice(now, number, BillEventKind::Accepted);
-        if due == Glm::ZERO {
+        if self.payment.bills.invoices[number].invoice.state == DocumentState::Settled {
             self.tell_of_invoice(now, number, BillEventKind::Settled);
         }
         let reply = Ok(Response::InvoiceAccepted);
@@ -228,8 +228,9 @@ const fn ends_notes(state: DocumentState) -> bool {
     }
 }
 
-fn accepted_state(due: Glm) -> DocumentState {
-    if due == Glm::ZERO { DocumentState::Settled } else { DocumentState::Accepted }
+/// A bill of nothing is settled at once; one of less than nothing is not.
+fn accepted_state(amount: &BilledAmount) -> DocumentState {
+    if amount.glm() == Ok(Glm::ZERO) { DocumentState::Settled } else { DocumentState::Accepted }
 }
 
 /// Whether two amounts are the same number, however they are written.

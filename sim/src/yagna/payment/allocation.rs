@@ -1,23 +1,30 @@
 //! Allocations, as the daemon keeps them.
 
+use std::collections::BTreeSet;
+
 use ray_on_golem::{
-    units::{Glm, Timestamp},
+    units::{Glm, Span, Timestamp},
     yagna::{Allocation, AllocationId, Decorations, PlatformId, Response, Status},
 };
 use serde_json::json;
 
 use super::{Ids, Refusal, not_found};
-use crate::yagna::{Reply, refuse};
+use crate::yagna::{Reply, ids::place, refuse};
 
 /// The drivers, networks, and tokens that make a platform.
 const NETWORKS: [&str; 9] =
     ["mainnet", "sepolia", "rinkeby", "goerli", "holesky", "hoodi", "polygon", "mumbai", "amoy"];
+
+/// How long an allocation lasts that is to last for ever.
+const LASTS: Span = Span::days(3_650);
 
 /// One allocation there ever was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllocationBook {
     /// What the daemon tells of it.
     pub allocation: Allocation,
+    /// When it was made.
+    pub created: Timestamp,
     /// Whether its funds are free again.
     pub is_released: bool,
 }
@@ -27,11 +34,13 @@ pub(in crate::yagna) struct Allocations {
     address: String,
     ids: Ids,
     books: Vec<AllocationBook>,
+    /// Places of those whose funds are not free.
+    open: BTreeSet<usize>,
 }
 
 impl Allocations {
     pub(super) fn new(address: &str, ids: Ids) -> Self {
-        Self { address: address.to_owned(), ids, books: Vec::new() }
+        Self { address: address.to_owned(), ids, books: Vec::new(), open: BTreeSet::new() }
     }
 
     pub(in crate::yagna) fn books(&self) -> &[AllocationBook] {
@@ -62,6 +71,8 @@ impl Allocations {
             return Err(problem("validation-error", Some("timeout-passed"), detail, &json!({})));
         }
         self.check_funds(wallet, total)?;
+        // Without a time-out the daemon takes some ten years.
+        let timeout = if timeout == Timestamp::NEVER { now.plus(LASTS) } else { timeout };
         let id = self.ids.allocation(self.books.len());
         let allocation = Allocation {
             id,
@@ -72,34 +83,29 @@ impl Allocations {
             remaining: total,
             timeout: Some(timeout),
         };
-        self.books.push(AllocationBook { allocation: allocation.clone(), is_released: false });
-        Ok(Response::AllocationCreated(allocation))
+        self.open.insert(self.books.len());
+        let allocated = allocation.clone();
+        self.books.push(AllocationBook { allocation, created: now, is_released: false });
+        Ok(Response::AllocationCreated(allocated))
     }
 
     pub(in crate::yagna) fn list(&self) -> Vec<Allocation> {
-        let open = self.books.iter().filter(|book| !book.is_released);
-        open.map(|book| book.allocation.clone()).collect()
+        self.open.iter().map(|number| self.books[*number].allocation.clone()).collect()
     }
 
     pub(in crate::yagna) fn release(&mut self, id: &AllocationId) -> Reply {
-        match self.books.iter_mut().find(|book| book.allocation.id == *id) {
-            Some(book) if book.is_released => {
-                let message = format!("Allocation {id} has been already released");
-                Err(refuse(410, &message))
-            }
-            Some(book) => {
-                book.is_released = true;
-                Ok(Response::AllocationReleased)
-            }
-            None => Err(not_found()),
+        let number = self.place(id).ok_or_else(not_found)?;
+        if !self.open.remove(&number) {
+            let message = format!("Allocation {id} has been already released");
+            return Err(refuse(410, &message));
         }
+        self.books[number].is_released = true;
+        Ok(Response::AllocationReleased)
     }
 
     pub(in crate::yagna) fn decorate(&self, id: &AllocationId) -> Reply {
-        let open = self.books.iter().find(|it| it.allocation.id == *id && !it.is_released);
-        let Some(AllocationBook { allocation, .. }) = open else {
-            return Err(not_found());
-        };
+        let number = self.open_place(id).ok_or_else(not_found)?;
+        let allocation = &self.books[number].allocation;
         let address = format!("golem.com.payment.platform.{}.address", allocation.platform);
         let constraint = format!("({address}=*)");
         Ok(Response::Decorations(Decorations {
@@ -113,11 +119,12 @@ impl Allocations {
 
     /// The daemon releases by itself what has timed out.
     pub(in crate::yagna) fn expire(&mut self, now: Timestamp) {
-        for book in &mut self.books {
-            if book.allocation.timeout.is_some_and(|timeout| timeout <= now) {
-                book.is_released = true;
-            }
-        }
+        let books = &mut self.books;
+        self.open.retain(|number| {
+            let book = &mut books[*number];
+            book.is_released = book.allocation.timeout.is_some_and(|timeout| timeout <= now);
+            !book.is_released
+        });
     }
 
     // spec: payment-api amendAllocation 400 404
@@ -129,8 +136,7 @@ impl Allocations {
         total: Glm,
         timeout: Timestamp,
     ) -> Reply {
-        let open = self.books.iter().position(|it| it.allocation.id == *id && !it.is_released);
-        let number = open.ok_or_else(not_found)?;
+        let number = self.open_place(id).ok_or_else(not_found)?;
         let Allocation { spent, total: present, .. } = self.books[number].allocation;
         if total < spent {
             let text = "New allocation would be smaller than the already spent amount";
@@ -151,9 +157,19 @@ impl Allocations {
 
     /// The allocation of this id, unless it is released.
     pub(super) fn open_mut(&mut self, id: &AllocationId) -> Result<&mut Allocation, Refusal> {
-        let open = self.books.iter_mut().find(|it| it.allocation.id == *id && !it.is_released);
-        open.map(|book| &mut book.allocation)
+        let number = self.open_place(id);
+        number
+            .map(|number| &mut self.books[number].allocation)
             .ok_or_else(|| refuse(400, &format!("Allocation {id} not found")))
+    }
+
+    /// Where it stands in the books, released or not.
+    pub(in crate::yagna) fn place(&self, id: &AllocationId) -> Option<usize> {
+        place(&self.books, id.as_str(), 12, |book| book.allocation.id.as_str())
+    }
+
+    fn open_place(&self, id: &AllocationId) -> Option<usize> {
+        self.place(id).filter(|number| self.open.contains(number))
     }
 
     /// Refuses what the wallet does not hold, or holds for others.
@@ -175,8 +191,8 @@ impl Allocations {
     }
 
     fn reserved(&self) -> Glm {
-        let open = self.books.iter().filter(|book| !book.is_released);
-        open.fold(Glm::ZERO, |sum, book| sum.plus(book.allocation.remaining))
+        let open = self.open.iter().map(|number| &self.books[*number].allocation);
+        open.fold(Glm::ZERO, |sum, allocation| sum.plus(allocation.remaining))
     }
 }
 

@@ -223,10 +223,8 @@ impl SimYagna {
         let agreement = bills.note_facts[number].agreement;
         let session = self.agreements.books[agreement].session.clone();
         bills.note_log.add(now, session.clone(), |at| BillEvent { id, at, kind });
-        if let Some(session) = session {
-            for poll in bills.note_log.waiting(&session) {
-                self.agenda.add(next_look(poll, now), Due::PollLooks(poll.request));
-            }
+        for poll in bills.note_log.waiting(session.as_ref()) {
+            self.agenda.add(next_look(poll, now), Due::PollLooks(poll.request));
         }
     }
 
@@ -237,10 +235,8 @@ impl SimYagna {
         let agreement = bills.invoice_agreements[number];
         let session = self.agreements.books[agreement].session.clone();
         bills.invoice_log.add(now, session.clone(), |at| BillEvent { id, at, kind });
-        if let Some(session) = session {
-            for poll in bills.invoice_log.waiting(&session) {
-                self.agenda.add(next_look(poll, now), Due::PollLooks(poll.request));
-            }
+        for poll in bills.invoice_log.waiting(session.as_ref()) {
+            self.agenda.add(next_look(poll, now), Due::PollLooks(poll.request));
         }
     }
 

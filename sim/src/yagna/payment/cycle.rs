@@ -9,23 +9,31 @@ use ray_on_golem::{
 };
 
 use super::Due;
-use crate::yagna::{Refusal, Reply, SimYagna, books::PaymentBook};
+use crate::{
+    scenario::Daemon,
+    yagna::{
+        Refusal, Reply, SimYagna,
+        books::{OrderBook, OrderItem, PaymentBook},
+    },
+};
 
 const TESTNET_INTERVAL: Span = Span::mins(5);
 const TESTNET_EXTRA: Span = Span::mins(4);
 const MAINNET_INTERVAL: Span = Span::hours(24);
 const MAINNET_EXTRA: Span = Span::hours(1);
 const INTERVAL_MIN: Span = Span::secs(5);
-/// The driver sends out what was ordered this often.
-const SENDS_EVERY: Span = Span::secs(60);
-/// A transaction is confirmed after this time.
-const CONFIRMED_AFTER: Span = Span::secs(30);
 
 /// When each platform is paid on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::yagna) struct Cycles {
+    /// The driver sends out what was ordered this often.
+    sends_every: Span,
+    /// A transaction is confirmed after this time.
+    confirms_after: Span,
     by_platform: BTreeMap<PlatformId, Cycle>,
     orders: u64,
+    /// What was ordered together, as far as something was.
+    pub(in crate::yagna) books: Vec<OrderBook>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +54,8 @@ pub(crate) struct Order {
     amount: Glm,
     /// The activities that it is for, and how much of each is then paid in all.
     activities: Vec<(usize, Glm)>,
+    /// Its place in the books.
+    place: (usize, usize),
 }
 
 impl SimYagna {
@@ -91,6 +101,14 @@ impl SimYagna {
         Ok(Response::BatchCycleSet)
     }
 
+    /// Orders everything that waits on a platform to be paid now.
+    pub fn pay_now(&mut self, now: Timestamp, platform: &PlatformId) {
+        let cycle = self.payment.cycles.of(now, platform);
+        cycle.next = now;
+        cycle.is_wanted = true;
+        self.on_cycle(now, platform, now);
+    }
+
     /// Adds to what is accepted for an agreement; what is payable waits for the next cycle.
     pub(super) fn owe(&mut self, now: Timestamp, agreement: usize, more: Glm, is_payable: bool) {
         let account = self.payment.bills.by_agreement.entry(agreement).or_default();
@@ -120,9 +138,18 @@ impl SimYagna {
             }
         }
         self.payment.cycles.orders += 1;
-        let sends =
-            self.ids.0.below(SENDS_EVERY.as_micros(), "sends", self.payment.cycles.orders, 0);
+        let (every, nth) = (self.payment.cycles.sends_every, self.payment.cycles.orders);
+        let sends = self.ids.0.below(every.as_micros(), "sends", nth, 0);
+        let mut items = Vec::new();
         for (agreement, amount) in orders {
+            let place = (self.payment.cycles.books.len(), items.len());
+            let book = &self.agreements.books[agreement];
+            items.push(OrderItem {
+                payee: book.provider.clone(),
+                agreement: book.id.clone(),
+                amount,
+                payment: None,
+            });
             let activities = self
                 .payment
                 .bills
@@ -131,8 +158,12 @@ impl SimYagna {
                 .filter(|(number, _)| self.activities.units[**number].agreement == agreement);
             let activities = activities.map(|(number, it)| (*number, it.payable)).collect();
             let platform = platform.clone();
-            let order = Box::new(Order { agreement, platform, amount, activities });
+            let order = Box::new(Order { agreement, platform, amount, activities, place });
             self.agenda.add(now.plus(Span::micros(sends)), Due::Pays(order));
+        }
+        if !items.is_empty() {
+            let platform = platform.clone();
+            self.payment.cycles.books.push(OrderBook { created: now, platform, items });
         }
     }
 
@@ -145,6 +176,9 @@ impl SimYagna {
             return;
         }
         self.payment.wallet = self.payment.wallet.minus(order.amount);
+        let (nth, item) = order.place;
+        let payment = self.payment.bills.payments.len();
+        self.payment.cycles.books[nth].items[item].payment = Some(payment);
         let book = &self.agreements.books[order.agreement];
         self.payment.bills.payments.push(PaymentBook {
             at: now,
@@ -152,7 +186,7 @@ impl SimYagna {
             agreement: book.id.clone(),
             amount: order.amount,
         });
-        self.agenda.add(now.plus(CONFIRMED_AFTER), Due::Settles(order));
+        self.agenda.add(now.plus(self.payment.cycles.confirms_after), Due::Settles(order));
     }
 
     /// Bills are settled up to what is paid, those that were never accepted too.
@@ -203,6 +237,26 @@ impl SimYagna {
 }
 
 impl Cycles {
+    pub(super) fn new(daemon: &Daemon) -> Self {
+        Self {
+            sends_every: Span::secs(daemon.sends_every),
+            confirms_after: Span::secs(daemon.confirms_after),
+            by_platform: BTreeMap::new(),
+            orders: 0,
+            books: Vec::new(),
+        }
+    }
+
+    /// When a platform was last paid on.
+    pub(in crate::yagna) fn last(&self, platform: &PlatformId) -> Option<Timestamp> {
+        self.by_platform.get(platform)?.last
+    }
+
+    /// Every platform that has a cycle.
+    pub(in crate::yagna) fn platforms(&self) -> Vec<PlatformId> {
+        self.by_platform.keys().cloned().collect()
+    }
+
     /// The cycle of a platform; one that nobody waited for has gone by.
     fn of(&mut self, now: Timestamp, platform: &PlatformId) -> &mut Cycle {
         if !self.by_platform.contains_key(platform) {

@@ -16,6 +16,7 @@ pub use allocation::AllocationBook;
 pub(super) use writer::Written;
 
 use super::{Refusal, RequestNo, SimYagna, ids::Ids};
+use crate::scenario::Daemon;
 use accept::Acceptance;
 use allocation::Allocations;
 use bill::Bills;
@@ -71,18 +72,18 @@ impl Due {
 pub(super) struct Payment {
     pub(super) allocations: Allocations,
     pub(super) bills: Bills,
-    cycles: Cycles,
+    pub(super) cycles: Cycles,
     /// What the wallet holds.
     pub(super) wallet: Glm,
 }
 
 impl Payment {
-    pub(super) fn new(address: &str, wallet: Glm, seed: Seed) -> Self {
+    pub(super) fn new(address: &str, daemon: &Daemon, seed: Seed) -> Self {
         Self {
             allocations: Allocations::new(address, Ids(seed)),
             bills: Bills::default(),
-            cycles: Cycles::default(),
-            wallet,
+            cycles: Cycles::new(daemon),
+            wallet: daemon.wallet,
         }
     }
 }

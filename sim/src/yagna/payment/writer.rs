@@ -11,7 +11,7 @@ use crate::{
         deal::{self, Deal},
         identity,
     },
-    scenario::{Conduct, Invoices, Notes, Payee},
+    scenario::{Amounts, Conduct, Invoices, Notes, Payee},
     yagna::{SimYagna, books::ActivityBook},
 };
 
@@ -20,6 +20,8 @@ const INTERVAL: Span = Span::secs(120);
 const FLOOD_INTERVAL: Span = Span::secs(1);
 /// Time to pay an invoice.
 const INVOICE_TERM: Span = Span::hours(24);
+/// How long ago the bills of a provider that asks for the past were due.
+const PAST: Span = Span::mins(10);
 /// A zombie writes so many debit notes after the end.
 const ZOMBIE_NOTES: u64 = 10;
 /// Whoever else a bill may name is far from all providers.
@@ -128,10 +130,16 @@ impl SimYagna {
         let written = &mut self.written[activity];
         let amount = deal.billed(written.notes, claimed(book, deal.conduct(), now));
         let term = deal.terms.payment_timeout.map(Span::secs);
-        let due = term.filter(|term| is_last || now.since(written.last_payable) >= *term);
-        if due.is_some() {
+        let is_payable =
+            term.is_some_and(|term| is_last || now.since(written.last_payable) >= term);
+        if is_payable {
             written.last_payable = now;
         }
+        let payment_due = match term {
+            _ if deal.conduct().is_past_due => Some(now.minus(PAST)),
+            Some(term) if is_payable => Some(now.plus(term)),
+            Some(_) | None => None,
+        };
         written.notes += 1;
         written.highest = written.highest.max(amount);
         let (payee, platform) = payee(deal, self.ids.0);
@@ -143,8 +151,13 @@ impl SimYagna {
             timestamp: whole_millis(now),
             agreement: book.agreement.clone(),
             activity: book.id.clone(),
-            total_due: BilledAmount::from(amount),
-            payment_due: due.map(|term| now.plus(term)),
+            total_due: match deal.conduct().amounts {
+                Amounts::Negative => BilledAmount::new(&format!("-{amount}")),
+                Amounts::Honest | Amounts::Times(_) | Amounts::Adds(_) | Amounts::Falling => {
+                    BilledAmount::from(amount)
+                }
+            },
+            payment_due,
             state: DocumentState::Received,
         };
         let copies = if deal.conduct().notes == Notes::Twice { 2 } else { 1 };
@@ -178,7 +191,11 @@ impl SimYagna {
             agreement: self.agreements.books[agreement].id.clone(),
             activities,
             amount: BilledAmount::from(amount),
-            payment_due: at.plus(INVOICE_TERM),
+            payment_due: if deal.conduct().is_past_due {
+                at.minus(PAST)
+            } else {
+                at.plus(INVOICE_TERM)
+            },
             state: DocumentState::Received,
         });
         let at = at.plus(self.market.hop());

@@ -1,0 +1,32 @@
+"""What can go wrong between Ray and the webserver, each with a sentence that a user can act on."""
+
+from __future__ import annotations
+
+
+class RayOnGolemError(Exception):
+    """Something that the user is told in one sentence, without a traceback."""
+
+
+class ClusterFileError(RayOnGolemError):
+    """The cluster file says something that Ray on Golem does not understand."""
+
+
+class StartError(RayOnGolemError):
+    """The webserver could not be started."""
+
+
+class WebserverError(RayOnGolemError):
+    """The webserver answered, and refused."""
+
+    def __init__(self, message: str, status: int = 0, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class AccessError(WebserverError):
+    """The webserver wants another token than ours."""
+
+
+class ConnectionFailed(RayOnGolemError):
+    """There was no answer; the webserver may have read the request all the same."""

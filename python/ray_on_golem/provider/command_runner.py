@@ -1,0 +1,150 @@
+"""Runs commands on nodes by ssh.
+
+From the user's machine a node is reached through the daemon's private network, by the proxy command that the webserver
+names. Nodes reach each other directly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+from ray.autoscaler._private.cli_logger import cf, cli_logger
+from ray.autoscaler._private.command_runner import SSHCommandRunner, SSHOptions, is_rsync_silent
+
+# Networks between private homes pause now and then. After five silent minutes the link is taken for dead.
+ALIVE_SECONDS = 30
+ALIVE_TRIES = 10
+RSYNC_CONNECT_SECONDS = 120
+
+# Owner and group of the local files mean nothing on a node, and not every node may change them.
+RSYNC_FLAGS = ["-avz", "--no-o", "--no-g", "-v", "--stats", "--progress"]
+
+RESOURCES_VARIABLE = "RAY_OVERRIDE_RESOURCES"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a node is reached: through which command, and with which host keys if its own is known."""
+
+    proxy_command: str
+    known_hosts: Path | None
+
+
+class GolemCommandRunner(SSHCommandRunner):
+    """Ray's ssh runner with Golem's way to a node.
+
+    The way is asked for before each command and not before: a node has none until it is up.
+    """
+
+    def __init__(
+        self,
+        *,
+        find_way: Callable[[], Way] | None,
+        planned_only: Callable[[], list[str]],
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self._find = find_way
+        self._planned_only = planned_only
+        self.ssh_proxy_command = None
+        self.ssh_control_path = _control_path(self.ssh_control_path, self.node_id)
+        self._set_options()
+
+    def run(
+        self,
+        cmd: str | None = None,
+        timeout: int = 120,
+        exit_on_fail: bool = False,
+        port_forward: Any = None,
+        with_output: bool = False,
+        environment_variables: dict[str, object] | None = None,
+        run_env: str = "auto",
+        ssh_options_override_ssh_key: str = "",
+        **more: Any,
+    ) -> str:
+        """Runs a command; see Ray's `CommandRunnerInterface`."""
+        self._find_way()
+        # Ray names the key that is in use anyway, and would then use options without our keepalives.
+        if ssh_options_override_ssh_key == self.ssh_private_key:
+            ssh_options_override_ssh_key = ""
+        return super().run(
+            cmd,
+            timeout=timeout,
+            exit_on_fail=exit_on_fail,
+            port_forward=port_forward,
+            with_output=with_output,
+            environment_variables=self._without_planned(environment_variables),
+            run_env=run_env,
+            ssh_options_override_ssh_key=ssh_options_override_ssh_key,
+            **more,
+        )
+
+    def run_rsync_up(self, source: str, target: str, options: dict[str, Any] | None = None) -> None:
+        """Copies files to the node."""
+        self._rsync(source, f"{self._login()}:{target}", options)
+
+    def run_rsync_down(self, source: str, target: str, options: dict[str, Any] | None = None) -> None:
+        """Copies files from the node."""
+        self._rsync(f"{self._login()}:{source}", target, options)
+
+    def remote_shell_command_str(self) -> str:
+        """The command that opens a shell on the node, complete, so that it can be pasted into any terminal."""
+        login = self._login()
+        return shlex.join(["ssh", "-tt", *self.ssh_options.to_ssh_options_list(), login]) + "\n"
+
+    def _rsync(self, source: str, target: str, options: dict[str, Any] | None) -> None:
+        shell = ["ssh", *self.ssh_options.to_ssh_options_list(timeout=RSYNC_CONNECT_SECONDS)]
+        command = ["rsync", "--rsh", subprocess.list2cmdline(shell), *RSYNC_FLAGS]
+        command += self._create_rsync_filter_args(options=options or {})
+        command += [source, target]
+        cli_logger.verbose("Running `{}`", cf.bold(" ".join(command)))
+        self._run_helper(command, silent=is_rsync_silent())
+
+    def _login(self) -> str:
+        self._find_way()
+        self._set_ssh_ip_if_required()
+        os.makedirs(self.ssh_control_path, mode=0o700, exist_ok=True)
+        return f"{self.ssh_user}@{self.ssh_ip}"
+
+    def _find_way(self) -> None:
+        if self._find is not None:
+            way = self._find()
+            self.ssh_proxy_command = way.proxy_command
+            self._set_options(way.known_hosts)
+
+    def _set_options(self, known_hosts: Path | None = None) -> None:
+        pinned = {"StrictHostKeyChecking": "yes", "UserKnownHostsFile": known_hosts} if known_hosts else {}
+        self.ssh_options = SSHOptions(
+            self.ssh_private_key,
+            self.ssh_control_path,
+            ProxyCommand=self.ssh_proxy_command,
+            ServerAliveInterval=ALIVE_SECONDS,
+            ServerAliveCountMax=ALIVE_TRIES,
+            # A wrong key is an error, not a reason to ask for a password that nobody knows.
+            PasswordAuthentication="no",
+            **pinned,
+        )
+
+    def _without_planned(self, variables: dict[str, object] | None) -> dict[str, object] | None:
+        """Lets the node find out by itself how much it has of what was filled in for planning."""
+        resources = (variables or {}).get(RESOURCES_VARIABLE)
+        if not isinstance(resources, Mapping):
+            return variables
+        planned_only = self._planned_only()
+        said = {key: value for key, value in resources.items() if key not in planned_only}
+        others = {key: value for key, value in (variables or {}).items() if key != RESOURCES_VARIABLE}
+        return {**others, RESOURCES_VARIABLE: said} if said else others
+
+
+def _control_path(path: str, node_id: str) -> str:
+    """A directory of the node's own for ssh's shared connections, of the same length: a new node may have the address of
+    one that ended seconds ago, whose connection is still there."""
+    parent, cluster = os.path.split(path)
+    return os.path.join(parent, hashlib.sha256(f"{cluster}/{node_id}".encode()).hexdigest()[: len(cluster)])

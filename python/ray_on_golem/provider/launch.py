@@ -1,0 +1,110 @@
+"""Nodes on their way up, as the user of `ray up` sees it."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from ..client import Client
+from ..errors import RayOnGolemError
+from ..messages import PENDING, Node
+from ..snapshot import Nodes
+from .log import TerminalLog
+
+LOOK_SECONDS = 1.0
+# Something is said at least so often, though nothing has changed.
+SAY_SECONDS = 15.0
+
+NO_GLM = "You don't seem to have any GLM tokens on your Golem wallet."
+ONBOARDING = "https://glm.golem.network/#/onboarding/budget"
+REQUIREMENTS = {
+    "polygon": (
+        "Running Ray on Golem on the mainnet requires GLM and POL tokens on the Polygon blockchain "
+        "(see: https://docs.golem.network/docs/creators/ray/mainnet)."
+    ),
+    "mainnet": "Running Ray on Golem on the Ethereum Mainnet requires GLM and ETH tokens.",
+}
+
+
+def look_into_wallet(client: Client, parameters: Mapping[str, Any], log: TerminalLog) -> None:
+    """Looks into the wallet before nodes are asked for; where money is real, tells how to top it up.
+
+    Raises `RayOnGolemError` if there is nothing in it.
+    """
+    network = parameters["payment_network"]
+    wallet = client.wallet(network, parameters["payment_driver"])
+    if network in REQUIREMENTS:
+        log.say(REQUIREMENTS[network])
+        with log.group("Your wallet:"):
+            for line in wallet.table.splitlines():
+                log.say(line)
+        log.say(
+            "You can use the Golem Onboarding portal to top up: "
+            f"{ONBOARDING}?yagnaAddress={wallet.address}&network={network}"
+        )
+    if wallet.is_empty:
+        raise RayOnGolemError(NO_GLM)
+
+
+class Launch:
+    """Follows some nodes until each of them runs, or has ended."""
+
+    def __init__(self, node_ids: list[str], nodes: Callable[[], Nodes], log: TerminalLog) -> None:
+        self._node_ids = node_ids
+        self._nodes = nodes
+        self._log = log
+        self._told: dict[str, int] = {}
+        self._started = self._told_at = time.monotonic()
+
+    def follow(self) -> None:
+        """Says how far the nodes are, until it is known what becomes of them.
+
+        Raises `RayOnGolemError` if none of them runs in the end.
+        """
+        try:
+            while self._look():
+                time.sleep(LOOK_SECONDS)
+        except KeyboardInterrupt:
+            self._log.warning("Interrupted. The requested nodes go on coming up; `ray down` ends them.")
+            raise
+        self._conclude()
+
+    def _look(self) -> bool:
+        """Tells what is new, and whether there is something to wait for."""
+        nodes = self._mine()
+        now = time.monotonic()
+        has_news = any(len(node.state_log) > self._told.get(node_id, 0) for node_id, node in nodes.items())
+        if has_news or now - self._told_at >= SAY_SECONDS:
+            self._told_at = now
+            elapsed = datetime.timedelta(seconds=now - self._started)
+            with self._log.group(f"Requested nodes status after {elapsed}"):
+                for node_id, node in nodes.items():
+                    self._tell(node_id, node)
+        return any(node.state == PENDING for node in nodes.values())
+
+    def _tell(self, node_id: str, node: Node) -> None:
+        told = self._told.get(node_id, 0)
+        for line in node.state_log[told:-1]:
+            self._log.say(f"  {line}")
+        self._log.labeled(node_id, node.last_words)
+        self._told[node_id] = len(node.state_log)
+
+    def _conclude(self) -> None:
+        nodes = self._mine()
+        count = len(self._node_ids)
+        failed = [node_id for node_id in self._node_ids if node_id not in nodes or nodes[node_id].is_terminated]
+        if not failed:
+            self._log.success(f"All {count} requested nodes ready")
+            return
+        reasons = [f"{node_id}: {nodes[node_id].last_words if node_id in nodes else 'gone'}" for node_id in failed]
+        if len(failed) == count:
+            raise RayOnGolemError("\n".join(["All node requests failed!", *reasons]))
+        self._log.warning("Some node requests failed!")
+        for reason in reasons:
+            self._log.warning(reason)
+
+    def _mine(self) -> Nodes:
+        nodes = self._nodes()
+        return {node_id: nodes[node_id] for node_id in self._node_ids if node_id in nodes}

@@ -1,0 +1,73 @@
+"""Where this process runs, and what it finds there: the data directory, the token, and whether this is a head node."""
+
+from __future__ import annotations
+
+import os
+import string
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Set on every node of a cluster, to the addresses of its private network.
+ON_NETWORK_VARIABLE = "ON_GOLEM_NETWORK"
+DATADIR_VARIABLE = "RAY_ON_GOLEM_DATADIR"
+TOKEN_FILE_VARIABLE = "RAY_ON_GOLEM_TOKEN_FILE"
+
+# The webserver puts the token of a cluster there before it tells that the head is running.
+HEAD_TOKEN_FILE = Path("/etc/ray_on_golem/token")
+TOKEN_FILE_NAME = "webserver.token"
+
+
+def is_on_head(environment: Mapping[str, str] = os.environ) -> bool:
+    """Tells whether this is a node of a cluster, where the webserver is at the other end of a tunnel."""
+    return bool(environment.get(ON_NETWORK_VARIABLE))
+
+
+def datadir(parameters: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Path:
+    """The data directory that a webserver started from here would use."""
+    said = parameters.get("webserver_datadir") or environment.get(DATADIR_VARIABLE)
+    return Path(said).expanduser().absolute() if said else _user_data(environment) / "ray_on_golem"
+
+
+def token_file(own_datadir: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """The file with the token that the webserver wants to see."""
+    named = environment.get(TOKEN_FILE_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    return HEAD_TOKEN_FILE if is_on_head(environment) else own_datadir / TOKEN_FILE_NAME
+
+
+def known_hosts(datadir_of_webserver: Path, cluster_name: str) -> Path:
+    """The file with the host keys of a cluster's nodes, by the name that the webserver gives it."""
+    plain = "-_" + string.ascii_letters + string.digits
+    name = "".join(
+        character if character in plain else "".join(f"%{byte:02X}" for byte in character.encode())
+        for character in cluster_name
+    )
+    return datadir_of_webserver / "known_hosts" / name
+
+
+def is_pinned(file: Path, node_id: str, address: str | None) -> bool:
+    """Whether the file has the host key of a node; the webserver writes it when it has first been there."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    words = [line.split() for line in lines]
+    return any(len(line) == 4 and line[0] == address and line[3] == node_id for line in words)
+
+
+def read_token(file: Path) -> str | None:
+    """The token, or nothing if there is none: a webserver can be told to ask for none."""
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _user_data(environment: Mapping[str, str]) -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    said = environment.get("XDG_DATA_HOME", "").strip()
+    return Path(said) if said else Path.home() / ".local" / "share"

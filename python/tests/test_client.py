@@ -1,0 +1,150 @@
+"""The calls, their errors, and the token."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import unittest
+from decimal import Decimal
+from pathlib import Path
+from unittest import mock
+
+from ray_on_golem.client import Client
+from ray_on_golem.errors import AccessError, WebserverError
+from ray_on_golem.messages import Wallet
+
+from .standin import serving
+
+NODE_CONFIG = {"demand": {"image_tag": "golem/ray-on-golem:x"}}
+
+
+class ClientTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.datadir = Path(self.enter(tempfile.TemporaryDirectory()))
+        self.enter(mock.patch.dict(os.environ, clear=True))
+        self.standin = serving(self, datadir=str(self.datadir))
+        self.client = self.client_in(self.datadir)
+
+    def enter(self, manager):
+        self.addCleanup(manager.__exit__, None, None, None)
+        return manager.__enter__()
+
+    def client_in(self, datadir: Path) -> Client:
+        return Client(self.standin.port, "c", datadir)
+
+    def put_token(self, token: str, directory: Path) -> None:
+        (directory / "webserver.token").write_text(f"{token}\n")
+
+    def test_life_of_a_node(self) -> None:
+        self.assertEqual(self.client.nodes(), {})
+        self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 1, {"a": "b"}, "key"), ["node0"])
+        self.assertEqual(self.client.nodes()["node0"].state, "pending")
+        self.assertIsNone(self.client.ssh_proxy_command("node0"))
+        node = self.client.nodes()["node0"]
+        self.assertTrue(node.is_running)
+        self.assertEqual(node.last_words, "[9/9] Activity ready on provider: standin (0x01)")
+        self.client.set_tags("node0", {"c": "d"})
+        self.assertEqual(self.client.nodes()["node0"].tags, {"a": "b", "c": "d"})
+        self.client.terminate("node0")
+        self.assertTrue(self.client.nodes()["node0"].is_terminated)
+
+    def test_errors_say_what_was_tried(self) -> None:
+        with self.assertRaises(WebserverError) as caught:
+            self.client.terminate("node7")
+
+        self.assertEqual(str(caught.exception), "Couldn't terminate node node7: 400: Cluster with given name not found")
+
+    def test_request_that_is_repeated_gives_the_same_nodes(self) -> None:
+        first = self.client.request_nodes({}, NODE_CONFIG, 2, {}, "key")
+
+        self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 2, {}, "key"), first)
+        self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 1, {}, "other"), ["node2"])
+
+    def test_token_is_read_from_the_data_directory(self) -> None:
+        self.standin.token = "secret"
+        self.put_token("secret", self.datadir)
+
+        self.assertEqual(self.client.nodes(), {})
+
+    def test_token_file_of_the_environment_wins(self) -> None:
+        self.standin.token = "secret"
+        self.put_token("wrong", self.datadir)
+        named = self.datadir / "named"
+        named.write_text("secret")
+        os.environ["RAY_ON_GOLEM_TOKEN_FILE"] = str(named)
+
+        self.assertEqual(self.client_in(self.datadir).nodes(), {})
+
+    def test_new_token_of_a_webserver_started_anew_is_found(self) -> None:
+        self.put_token("old", self.datadir)
+        self.standin.token = "old"
+        self.client.nodes()
+        self.standin.token = "new"
+        self.put_token("new", self.datadir)
+
+        self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 2, {}, "key"), ["node0", "node1"])
+
+    def test_token_is_looked_for_where_the_webserver_keeps_it(self) -> None:
+        self.standin.token = "secret"
+        self.put_token("secret", self.datadir)
+        client = self.client_in(self.datadir / "another")
+        with self.assertRaises(AccessError):
+            client.nodes()
+
+        self.assertTrue(client.use_datadir_of(client.info()))
+        self.assertEqual(client.nodes(), {})
+
+    def test_webserver_that_does_not_trust_us_tells_no_datadir(self) -> None:
+        self.standin.datadir = ""
+
+        self.assertFalse(self.client.use_datadir_of(self.client.info()))
+
+    def test_missing_token_is_explained(self) -> None:
+        self.standin.token = "secret"
+
+        with self.assertRaisesRegex(
+            AccessError, "asks for a token, and there is none to be read in `.*webserver.token`"
+        ):
+            self.client.nodes()
+
+    def test_refused_token_is_explained_and_not_told(self) -> None:
+        self.standin.token = "secret"
+        self.put_token("guess", self.datadir)
+
+        with self.assertRaisesRegex(AccessError, "Couldn't get cluster data: .* refuses the token in") as caught:
+            self.client.nodes()
+
+        self.assertNotIn("guess", str(caught.exception))
+
+    def test_something_else_that_listens_is_recognised(self) -> None:
+        self.standin.answer_greeting = lambda body: {"hello": "world"}
+
+        with self.assertRaisesRegex(
+            WebserverError, "is not the webserver of Ray on Golem; name a free `webserver_port`"
+        ):
+            self.client.info()
+
+    def test_answers_in_another_form_are_errors(self) -> None:
+        self.standin.answer_cluster_data = lambda body: {"cluster_data": {"node0": {}}}
+        self.standin.answer_ssh_proxy_command = lambda body: {}
+        self.standin.answer_request_nodes = lambda body: {}
+
+        for call in (
+            self.client.nodes,
+            lambda: self.client.ssh_proxy_command("node0"),
+            lambda: self.client.request_nodes({}, {}, 1, {}, "key"),
+        ):
+            with self.assertRaises(WebserverError):
+                call()
+
+    def test_wallet(self) -> None:
+        wallet = self.client.wallet("polygon", "erc20")
+
+        self.assertEqual(wallet, Wallet("0xabc", "│ 1000 tGLM │", Decimal(1000)))
+        self.assertFalse(wallet.is_empty)
+
+    def test_wallet_is_empty_only_if_it_says_so(self) -> None:
+        for amount, is_empty in (("0", True), ("0.0", True), (0, True), ("0.1", False), (None, False), ("?", False)):
+            with self.subTest(amount=amount):
+                wallet = Wallet.parse({"yagna_payment_status": {"amount": amount}})
+                self.assertEqual(wallet.is_empty, is_empty)

@@ -1,0 +1,215 @@
+//! The first process of a node: it builds the node's world, serves its ssh, runs what the provider is told to
+//! run, and takes all with it when it ends.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd as _, OwnedFd},
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use rustix::system::sethostname;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpStream, UnixListener, UnixStream, unix::pipe},
+};
+
+use super::{
+    Finished, filesystem,
+    netlink::Netlink,
+    orders::{Birth, CALLS, INTERFACE, NodeOrder, Reply},
+    passing::{Letter, Post, read_message, write_message},
+    reaper::Reaper,
+    sshd::Sshd,
+};
+
+/// Lives for as long as the holder does.
+///
+/// # Errors
+///
+/// If the kernel refuses a part of the node's world; the holder is told, too.
+pub(super) async fn live() -> io::Result<()> {
+    let post = Post::of_parent()?;
+    let Some(letter) = post.receive().await? else { return Ok(()) };
+    let birth: Birth = serde_json::from_slice(&letter.text)?;
+    let node = match begin(&post, birth).await {
+        Ok(node) => Arc::new(node),
+        Err(error) => return post.send(error.to_string().as_bytes(), None).await,
+    };
+    let calls = UnixListener::bind(CALLS)?;
+    post.send(b"ready", None).await?;
+    loop {
+        tokio::select! {
+            letter = post.receive() => match letter? {
+                Some(letter) if letter.file.is_some() => {
+                    let node = Arc::clone(&node);
+                    tokio::spawn(async move { node.deliver(letter).await });
+                }
+                Some(_) | None => return Ok(()),
+            },
+            call = calls.accept() => {
+                let (stream, _) = call?;
+                let node = Arc::clone(&node);
+                tokio::spawn(async move { node.answer_call(stream).await });
+            }
+        }
+    }
+}
+
+/// Asks the first process of the node that this process is in to start its ssh server anew.
+///
+/// # Errors
+///
+/// If this is no node, or the server does not start.
+pub(super) async fn call_ssh() -> io::Result<()> {
+    let mut stream = UnixStream::connect(CALLS).await?;
+    match read_message(&mut stream).await? {
+        Reply::Done | Reply::Finished(_) => Ok(()),
+        Reply::Failed(_, reason) => Err(io::Error::other(reason)),
+    }
+}
+
+/// A node from within.
+#[derive(Debug)]
+struct Node {
+    birth: Birth,
+    reaper: Reaper,
+    sshd: Sshd,
+}
+
+async fn begin(post: &Post, birth: Birth) -> io::Result<Node> {
+    let namespace = std::fs::File::open("/proc/self/ns/net")?;
+    post.send(b"net", Some(namespace.as_fd())).await?;
+    if post.receive().await?.is_none() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let netlink = Netlink::new()?;
+    netlink.switch_on("lo")?;
+    netlink.add_address(INTERFACE, birth.spec.address, birth.spec.netmask)?;
+    netlink.switch_on(INTERFACE)?;
+    sethostname(birth.spec.hostname.as_bytes())?;
+    filesystem::enter(&birth)?;
+    let reaper = Reaper::start()?;
+    let sshd = Sshd::new(reaper.clone(), environment(&birth))?;
+    Ok(Node { birth, reaper, sshd })
+}
+
+/// The variables of every process of a node.
+fn environment(birth: &Birth) -> Vec<(String, String)> {
+    let fixed = [
+        ("HOME", "/root"),
+        ("LANG", "C.UTF-8"),
+        ("LOGNAME", "root"),
+        ("PATH", &birth.path()),
+        ("SHELL", "/bin/bash"),
+        ("USER", "root"),
+    ];
+    let fixed = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    fixed.chain(birth.spec.env.clone()).collect()
+}
+
+impl Node {
+    /// Does what came with a letter, and answers on its stream.
+    async fn deliver(&self, letter: Letter) {
+        let Ok(mut stream) = letter.into_stream() else { return };
+        let reply = match read_message(&mut stream).await {
+            Ok(NodeOrder::Connect(port)) => return self.connect(stream, port).await,
+            Ok(NodeOrder::Run { program, args }) => self.run(&program, &args).await,
+            Ok(NodeOrder::StallSsh(is_stalled)) => {
+                self.sshd.stall(is_stalled);
+                Reply::Done
+            }
+            Ok(NodeOrder::FillDisk(is_full)) => {
+                Reply::of("filling the disk", filesystem::fill(is_full, self.birth.spec.disk))
+            }
+            Err(error) => Reply::failed("reading an order", &error),
+        };
+        // If nobody waits for the answer, nobody misses it.
+        let _ = write_message(&mut stream, &reply).await;
+    }
+
+    async fn answer_call(&self, mut stream: UnixStream) {
+        let reply = Reply::of("starting the ssh server", self.sshd.start().await);
+        let _ = write_message(&mut stream, &reply).await;
+    }
+
+    /// Joins a stream to a port of this node.
+    async fn connect(&self, mut stream: UnixStream, port: u16) {
+        let address = SocketAddr::from((self.birth.spec.address, port));
+        match TcpStream::connect(address).await {
+            Ok(mut connection) => {
+                let _ = connection.set_nodelay(true);
+                if write_message(&mut stream, &Reply::Done).await.is_ok() {
+                    // Either end may break the connection whenever it likes.
+                    let _ = copy_bidirectional(&mut stream, &mut connection).await;
+                }
+            }
+            Err(error) => {
+                let _ = write_message(&mut stream, &Reply::failed("connecting", &error)).await;
+            }
+        }
+    }
+
+    async fn run(&self, program: &str, args: &[String]) -> Reply {
+        match self.finish(program, args).await {
+            Ok(finished) => Reply::Finished(finished),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let stderr = format!("{program}: not found\n").into_bytes();
+                Reply::Finished(Finished { code: 127, stdout: Vec::new(), stderr })
+            }
+            Err(error) => Reply::failed(&format!("running `{program}`"), &error),
+        }
+    }
+
+    async fn finish(&self, program: &str, args: &[String]) -> io::Result<Finished> {
+        let (stdout, stdout_end) = io::pipe()?;
+        let (stderr, stderr_end) = io::pipe()?;
+        let offspring = {
+            let mut command = Command::new(program);
+            command.args(args).current_dir("/").env_clear().envs(environment(&self.birth));
+            command.stdin(Stdio::null()).stdout(stdout_end).stderr(stderr_end);
+            // Our ends of the pipes for the child close with the command.
+            self.reaper.spawn(&mut command)?
+        };
+        let stdout = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?;
+        let stderr = pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))?;
+        let mut finished = Finished::default();
+        let gathering = async {
+            tokio::join!(
+                gather(&stdout, &mut finished.stdout),
+                gather(&stderr, &mut finished.stderr)
+            );
+            // Silence is no end.
+            std::future::pending().await
+        };
+        let code = tokio::select! {
+            code = offspring.code => code,
+            never = gathering => never,
+        };
+        finished.code = code.unwrap_or(1);
+        // What it leaves running may keep the pipes open, and is not waited for.
+        drain(&stdout, &mut finished.stdout);
+        drain(&stderr, &mut finished.stderr);
+        Ok(finished)
+    }
+}
+
+/// Reads a pipe to its end; what it has read is kept when nobody waits any more.
+async fn gather(pipe: &pipe::Receiver, bytes: &mut Vec<u8>) {
+    while pipe.readable().await.is_ok() {
+        match pipe.try_read_buf(bytes) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return,
+        }
+    }
+}
+
+/// Reads what is in a pipe, and does not wait for more.
+fn drain(pipe: &pipe::Receiver, bytes: &mut Vec<u8>) {
+    let mut chunk = [0; 8192];
+    while let Ok(count @ 1..) = rustix::io::read(pipe.as_fd(), &mut chunk) {
+        bytes.extend_from_slice(&chunk[..count]);
+    }
+}

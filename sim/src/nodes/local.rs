@@ -1,0 +1,283 @@
+//! Local nodes, seen from the process that serves the simulated network.
+//!
+//! Each private network has a holder (`holder.rs`), and each node a first process (`init.rs`). Both are this program
+//! again, inside namespaces that `unshare` of util-linux makes. All talk goes through nameless sockets, so nothing of
+//! a network is seen on the host but processes, and these end with us.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs, io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
+
+use tokio::{
+    net::UnixStream,
+    process::{Child, Command},
+    sync::Mutex,
+};
+
+use super::{
+    Finished, NodeError, NodeSpec, Wire, forbidden,
+    orders::{Birth, HolderOrder, NodeOrder, Reply},
+    passing::{Post, read_message, write_message},
+};
+
+/// What local nodes are made with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalSetup {
+    /// The program `golem-sim`; this program itself by default.
+    pub program: Option<PathBuf>,
+    /// A virtual environment of Python that comes first in the node's search path. A node may write to it, on
+    /// its own disk.
+    pub venv: Option<PathBuf>,
+    /// Paths of the host that nodes shall see, read-only, though they are below `/home`, `/root`, or `/tmp`,
+    /// which nodes have for themselves.
+    pub visible: Vec<PathBuf>,
+}
+
+/// The local nodes of a host.
+#[derive(Debug)]
+pub(super) struct LocalNodes {
+    program: PathBuf,
+    /// How `unshare` makes namespaces here.
+    way: &'static [&'static str],
+    venv: Option<PathBuf>,
+    visible: Vec<PathBuf>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    holders: BTreeMap<String, Holder>,
+    /// The network and address of each activity that has a node.
+    places: BTreeMap<String, (String, Ipv4Addr)>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    /// Closing it ends the holder.
+    post: Arc<Post>,
+    process: Child,
+    activities: BTreeSet<String>,
+}
+
+impl LocalNodes {
+    pub(super) async fn new(setup: LocalSetup) -> Result<Self, NodeError> {
+        let way = forbidden::arguments().await?;
+        let program = match setup.program {
+            Some(program) => program,
+            None => env::current_exe().map_err(|error| cannot("find this program", &error))?,
+        };
+        let venv = setup.venv.map(|venv| {
+            fs::canonicalize(&venv).map_err(|error| {
+                cannot(&format!("use the virtual environment {}", venv.display()), &error)
+            })
+        });
+        let venv = venv.transpose()?;
+        let mut visible = setup.visible;
+        visible.extend(venv.as_deref().map(interpreter).unwrap_or_default());
+        Ok(Self { program, way, venv, visible, state: Mutex::default() })
+    }
+
+    pub(super) async fn start(&self, spec: NodeSpec) -> Result<(), NodeError> {
+        let activity = spec.activity.clone();
+        let place = (spec.network.clone(), spec.address);
+        let post = {
+            let mut state = self.state.lock().await;
+            if state.places.contains_key(&activity) {
+                return Err(NodeError::Taken(activity));
+            }
+            if state.places.values().any(|taken| *taken == place) {
+                return Err(NodeError::Taken(spec.address.to_string()));
+            }
+            if !state.holders.contains_key(&spec.network) {
+                let holder = self.hold().map_err(|error| broken(&activity, &error))?;
+                state.holders.insert(spec.network.clone(), holder);
+            }
+            let holder = state.holders.get_mut(&spec.network).expect("it was inserted above");
+            holder.activities.insert(activity.clone());
+            let post = Arc::clone(&holder.post);
+            state.places.insert(activity.clone(), place);
+            post
+        };
+        let birth = Birth { spec, venv: self.venv.clone(), visible: self.visible.clone() };
+        let order = HolderOrder::Start(Box::new(birth));
+        let result = ask_holder(&post, &order).await;
+        drop(post);
+        if let Err(error) = result {
+            self.stop(&activity).await;
+            return Err(broken(&activity, &error));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn run(
+        &self,
+        activity: &str,
+        program: &str,
+        args: &[String],
+    ) -> Result<Finished, NodeError> {
+        let order = NodeOrder::Run { program: program.to_owned(), args: args.to_vec() };
+        match self.order(activity, &order).await? {
+            Reply::Finished(finished) => Ok(finished),
+            Reply::Done => Ok(Finished::default()),
+            Reply::Failed(_, reason) => {
+                Err(NodeError::Broken { activity: activity.to_owned(), reason })
+            }
+        }
+    }
+
+    pub(super) async fn connect(
+        &self,
+        network: &str,
+        address: Ipv4Addr,
+        port: u16,
+    ) -> io::Result<Box<dyn Wire>> {
+        let found = {
+            let state = self.state.lock().await;
+            let mut places = state.places.iter();
+            places
+                .find(|(_, place)| (place.0.as_str(), place.1) == (network, address))
+                .and_then(|(activity, _)| Some((activity.clone(), state.post(activity)?)))
+        };
+        let (activity, post) = found.ok_or(io::ErrorKind::HostUnreachable)?;
+        let mut stream = open_node(&post, &activity).await?;
+        write_message(&mut stream, &NodeOrder::Connect(port)).await?;
+        match read_message(&mut stream).await? {
+            Reply::Done | Reply::Finished(_) => Ok(Box::new(stream)),
+            Reply::Failed(Some(number), _) => Err(io::Error::from_raw_os_error(number)),
+            Reply::Failed(None, reason) => Err(io::Error::other(reason)),
+        }
+    }
+
+    pub(super) async fn stop(&self, activity: &str) {
+        let mut state = self.state.lock().await;
+        let Some((network, _)) = state.places.remove(activity) else { return };
+        let Some(holder) = state.holders.get_mut(&network) else { return };
+        holder.activities.remove(activity);
+        if holder.activities.is_empty() {
+            let last = state.holders.remove(&network);
+            drop(state);
+            if let Some(holder) = last {
+                holder.end().await;
+            }
+            return;
+        }
+        let post = Arc::clone(&holder.post);
+        drop(state);
+        // A holder that does not answer has died, and its nodes with it.
+        let _ = ask_holder(&post, &HolderOrder::Stop(activity.to_owned())).await;
+    }
+
+    pub(super) async fn stall_ssh(
+        &self,
+        activity: &str,
+        is_stalled: bool,
+    ) -> Result<(), NodeError> {
+        self.done(activity, &NodeOrder::StallSsh(is_stalled)).await
+    }
+
+    pub(super) async fn fill_disk(&self, activity: &str, is_full: bool) -> Result<(), NodeError> {
+        self.done(activity, &NodeOrder::FillDisk(is_full)).await
+    }
+
+    pub(super) async fn end(&self) {
+        let state = std::mem::take(&mut *self.state.lock().await);
+        for holder in state.holders.into_values() {
+            holder.end().await;
+        }
+    }
+
+    /// Starts the holder of a network.
+    fn hold(&self) -> io::Result<Holder> {
+        let (post, theirs) = Post::pair()?;
+        let process = Command::new("unshare")
+            .args(self.way)
+            .args(["--net", "--pid", "--fork", "--kill-child=KILL", "--"])
+            .arg(&self.program)
+            .arg("node-holder")
+            .stdin(Stdio::from(theirs))
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Holder { post: Arc::new(post), process, activities: BTreeSet::new() })
+    }
+
+    /// Asks a node for something that has no answer.
+    async fn done(&self, activity: &str, order: &NodeOrder) -> Result<(), NodeError> {
+        match self.order(activity, order).await? {
+            Reply::Done | Reply::Finished(_) => Ok(()),
+            Reply::Failed(_, reason) => {
+                Err(NodeError::Broken { activity: activity.to_owned(), reason })
+            }
+        }
+    }
+
+    async fn order(&self, activity: &str, order: &NodeOrder) -> Result<Reply, NodeError> {
+        let post = self.state.lock().await.post(activity);
+        let post = post.ok_or_else(|| NodeError::Unknown(activity.to_owned()))?;
+        let reply = async {
+            let mut stream = open_node(&post, activity).await?;
+            write_message(&mut stream, order).await?;
+            read_message(&mut stream).await
+        };
+        reply.await.map_err(|error| broken(activity, &error))
+    }
+}
+
+impl State {
+    fn post(&self, activity: &str) -> Option<Arc<Post>> {
+        let (network, _) = self.places.get(activity)?;
+        Some(Arc::clone(&self.holders.get(network)?.post))
+    }
+}
+
+impl Holder {
+    /// Ends all nodes of the network, and waits until their last process is gone.
+    async fn end(mut self) {
+        // Others may be about to ask something, so the end is said, not only shown.
+        let _ = self.post.send(b"end", None).await;
+        // It is our child, so that waiting cannot fail.
+        let _ = self.process.wait().await;
+    }
+}
+
+async fn ask_holder(post: &Post, order: &HolderOrder) -> io::Result<()> {
+    let mut stream = post.open("holder").await?;
+    write_message(&mut stream, order).await?;
+    match read_message(&mut stream).await? {
+        Reply::Done | Reply::Finished(_) => Ok(()),
+        Reply::Failed(_, reason) => Err(io::Error::other(reason)),
+    }
+}
+
+async fn open_node(post: &Post, activity: &str) -> io::Result<UnixStream> {
+    post.open(&format!("node {activity}")).await
+}
+
+/// Where the interpreter of a virtual environment is installed, which may be anywhere: what it was made from, and
+/// where that really is.
+fn interpreter(venv: &Path) -> Vec<PathBuf> {
+    let settings = fs::read_to_string(venv.join("pyvenv.cfg")).unwrap_or_default();
+    let named = settings.lines().filter_map(|line| line.split_once('='));
+    let home = named.filter(|(name, _)| name.trim() == "home").map(|(_, path)| path.trim().into());
+    let programs = fs::canonicalize(venv.join("bin/python")).ok();
+    let programs = programs.and_then(|program| Some(program.parent()?.to_owned()));
+    let parents = home.chain(programs).filter_map(|bin: PathBuf| Some(bin.parent()?.to_owned()));
+    parents.filter(|path| path != venv).collect()
+}
+
+fn cannot(what: &str, error: &io::Error) -> NodeError {
+    NodeError::Forbidden(format!("cannot {what}: {error}"))
+}
+
+fn broken(activity: &str, error: &io::Error) -> NodeError {
+    let reason = if error.kind() == io::ErrorKind::UnexpectedEof {
+        "it ended".to_owned()
+    } else {
+        error.to_string()
+    };
+    NodeError::Broken { activity: activity.to_owned(), reason }
+}

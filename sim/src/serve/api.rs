@@ -1,0 +1,258 @@
+//! What is asked, and who answers it.
+//!
+//! A request that our own vocabulary has is decoded, handed to the daemon, and encoded. What other
+//! clients ask for beside it is answered by the file of its API.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, Method, Request, Response, header, request::Parts},
+};
+use http_body_util::BodyExt;
+use ray_on_golem::yagna::{
+    self, Response as Told,
+    wire::{self, HttpRequest, Malformed},
+};
+
+use super::{
+    State, activity,
+    daemon::{Answer, Lost},
+    document, market, net, payment, registry, reply, world,
+};
+use crate::fault::Fate;
+
+/// The daemon's limit on JSON.
+const BODY_MAX: usize = 2 << 20;
+/// A body beyond the limit is read up to here, so that its writer gets to read the refusal.
+const DRAINED_MAX: usize = 64 << 20;
+
+/// A request that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    /// Path and query, as they were written.
+    pub(super) target: String,
+    /// The path, taken apart and decoded.
+    pub(super) segments: Vec<String>,
+    pub(super) query: Vec<(String, String)>,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Answers one request.
+pub(super) async fn answer(state: Arc<State>, request: Request<Body>) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    if path.starts_with("/sim/") {
+        return match read(&state, &parts, body).await {
+            Ok(ask) => match path.as_str() {
+                "/sim/app-keys" => match authorize(&state, &parts) {
+                    Ok(()) => world::app_keys(&state, &ask),
+                    Err(refusal) => refusal,
+                },
+                _ => world::answer(&state, &ask).await,
+            },
+            Err(refusal) => refusal,
+        };
+    }
+    if path.starts_with(registry::PREFIX) {
+        return match read(&state, &parts, body).await {
+            Ok(ask) => registry::answer(&ask),
+            Err(refusal) => refusal,
+        };
+    }
+    match path.as_str() {
+        "/version/get" => return reply::json(200, &world::version(&state)),
+        "/metrics-api/v1/expose" => return reply::text(200, &world::metrics(&state)),
+        "/dashboard" => return reply::text(404, "404 Not Found"),
+        _ => {}
+    }
+    if let Err(refusal) = authorize(&state, &parts) {
+        return refusal;
+    }
+    if let Some(place) = net::socket_place(&parts) {
+        return net::connect(state, &mut parts, place).await;
+    }
+    match read(&state, &parts, body).await {
+        Ok(ask) => dispatch(state, ask).await,
+        Err(refusal) => refusal,
+    }
+}
+
+/// Hands a request of our own vocabulary to the daemon.
+pub(super) async fn plain(state: &State, ask: &Ask) -> Response<Body> {
+    match decode(ask) {
+        Ok(request) => respond(call(state, &request).await, |_| {}).await,
+        Err(refusal) => refusal,
+    }
+}
+
+/// Reads a request of our own vocabulary.
+pub(super) fn decode(ask: &Ask) -> Result<yagna::Request, Response<Body>> {
+    let Some(method) = wire::Method::from_name(ask.method.as_str()) else {
+        return Err(reply::empty(404));
+    };
+    let body = Some(ask.body.to_vec()).filter(|body| !body.is_empty());
+    let request = HttpRequest { method, path: ask.target.clone(), headers: &[], body };
+    wire::decode_request(&request).map_err(|malformed| refuse(ask, &malformed))
+}
+
+/// Makes one call.
+pub(super) async fn call(state: &State, request: &yagna::Request) -> Result<Answer, Lost> {
+    state.daemon.call(request).await
+}
+
+/// Writes what became of a call; `change` may change what the daemon told.
+pub(super) async fn respond(
+    outcome: Result<Answer, Lost>,
+    change: impl FnOnce(&mut Told),
+) -> Response<Body> {
+    let mut answer = match outcome {
+        Ok(answer) => answer,
+        Err(Lost::Closed) => return reply::severed(),
+        Err(Lost::Silent) => return reply::silent().await,
+    };
+    if let Ok(told) = &mut answer.reply {
+        change(told);
+    }
+    let encoded = document::encode(&answer);
+    match answer.fate {
+        Fate::Closed => reply::halved(encoded),
+        Fate::Garbled => reply::garbled(),
+        Fate::Through | Fate::Refused | Fate::RequestLost | Fate::Failed | Fate::ReplyLost => {
+            reply::whole(encoded)
+        }
+    }
+}
+
+/// The refusal of a request that is not understood, in the words and the form of its API.
+pub(super) fn refuse(ask: &Ask, malformed: &Malformed) -> Response<Body> {
+    reply::whole(wire::encode_malformed(&ask.target, malformed))
+}
+
+impl Ask {
+    /// The first value of `key` in the query.
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
+        self.query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The path as words to match on.
+    pub(super) fn path(&self) -> Vec<&str> {
+        self.segments.iter().map(String::as_str).collect()
+    }
+}
+
+async fn dispatch(state: Arc<State>, ask: Ask) -> Response<Body> {
+    if let Some(refusal) = check_content_type(&ask) {
+        return refusal;
+    }
+    let path = ask.path();
+    match path.as_slice() {
+        ["market-api", "v1", rest @ ..] => market::answer(&state, &ask, rest).await,
+        ["activity-api", "v1", rest @ ..] => activity::answer(state.clone(), &ask, rest).await,
+        ["payment-api", "v1", rest @ ..] => payment::answer(&state, &ask, rest).await,
+        ["net-api", "v2", "vpn", rest @ ..] | ["net-api", "v1", rest @ ..] => {
+            net::answer(&state, &ask, rest).await
+        }
+        ["net-api", "v2", "net", "status"] if ask.method == Method::GET => net::status(&state),
+        ["healthcheck"] if ask.method == Method::GET => {
+            reply::json(200, &serde_json::json!({ "status": "ok" }))
+        }
+        ["me"] => me(&state, &ask).await,
+        _ => reply::empty(404),
+    }
+}
+
+/// Who asks, under the name of the key that was used.
+async fn me(state: &State, ask: &Ask) -> Response<Body> {
+    let name =
+        key_of(&ask.headers, ask.value("authToken")).and_then(|key| state.keys.name_of(&key));
+    match decode(ask) {
+        Ok(request) => {
+            respond(call(state, &request).await, |told| {
+                if let (Told::Identity(identity), Some(name)) = (told, name) {
+                    identity.name = name;
+                }
+            })
+            .await
+        }
+        Err(refusal) => refusal,
+    }
+}
+
+fn authorize(state: &State, parts: &Parts) -> Result<(), Response<Body>> {
+    let query = parts.uri.query().unwrap_or_default();
+    let token = query.split('&').find_map(|pair| pair.strip_prefix("authToken="));
+    match key_of(&parts.headers, token) {
+        None => Err(reply::text(401, "Missing application key")),
+        Some(key) if state.keys.name_of(&key).is_none() => {
+            Err(reply::text(401, "Invalid application key"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn key_of(headers: &HeaderMap, token: Option<&str>) -> Option<String> {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = header.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+    bearer.or(token).map(ToOwned::to_owned)
+}
+
+/// A JSON body must say that it is one.
+fn check_content_type(ask: &Ask) -> Option<Response<Body>> {
+    const BODILESS: [&str; 3] = ["confirm", "wait", "now"];
+    let has_none = ask.segments.last().is_some_and(|last| BODILESS.contains(&last.as_str()));
+    if has_none || !(ask.method == Method::POST || ask.method == Method::PUT) {
+        return None;
+    }
+    let kind = ask.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    if kind == "application/json" || kind.ends_with("+json") {
+        return None;
+    }
+    let is_market = ask.segments.first().is_some_and(|api| api == "market-api");
+    let words = "Content type error";
+    Some(if is_market { reply::message(400, words) } else { reply::text(400, words) })
+}
+
+async fn read(state: &State, parts: &Parts, body: Body) -> Result<Ask, Response<Body>> {
+    let body = tokio::time::timeout(state.patience.body, collect(body)).await;
+    let body = match body {
+        Ok(Ok(body)) => body,
+        Ok(Err(refusal)) => return Err(refusal),
+        Err(_) => return Err(reply::severed()),
+    };
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+    let Some((segments, query)) = wire::take_apart(&target) else {
+        return Err(reply::text(400, "Path deserialize error"));
+    };
+    let (method, headers) = (parts.method.clone(), parts.headers.clone());
+    Ok(Ask { method, target, segments, query, headers, body })
+}
+
+/// The whole body; of one that is too large only its length is kept.
+async fn collect(mut body: Body) -> Result<Bytes, Response<Body>> {
+    let mut bytes = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(reply::severed()) };
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length > DRAINED_MAX {
+            return Err(reply::severed());
+        }
+        if length <= BODY_MAX {
+            bytes.extend_from_slice(&data);
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    if length <= BODY_MAX { Ok(bytes.into()) } else { Err(too_large(length)) }
+}
+
+fn too_large(length: usize) -> Response<Body> {
+    let text =
+        format!("JSON payload ({length} bytes) is larger than allowed (limit: {BODY_MAX} bytes).");
+    reply::text(413, &text)
+}

@@ -1,0 +1,341 @@
+//! The market API beyond our vocabulary: nested properties, single proposals, filters of lists, and
+//! a look at the market without a demand.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{Method, Response},
+};
+use ray_on_golem::{
+    units::{Rounding, Span, Timestamp, money::parse_scaled},
+    yagna::{Properties, Response as Told, wire},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    State,
+    api::{self, Ask, plain},
+    reply,
+};
+use crate::{provider::Draft, yagna::constraint::Constraint};
+
+const STATES: [&str; 7] =
+    ["Proposal", "Pending", "Cancelled", "Rejected", "Approved", "Expired", "Terminated"];
+/// More looks at the market than this end the oldest one.
+const SCANS_MAX: usize = 100;
+/// Whoever waits for offers is told of them this often.
+const SCANS_EVERY: Duration = Duration::from_millis(500);
+const EVENTS_TIMEOUT: Span = Span::secs(5);
+const EVENTS_MAX: usize = 100;
+
+/// Looks at the market, by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Scans(Mutex<BTreeMap<u64, Scan>>);
+
+#[derive(Debug)]
+struct Scan {
+    filter: Constraint,
+    seen: BTreeSet<String>,
+}
+
+/// Answers a request to the market API.
+pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<Body> {
+    if let Some(refusal) = check_ids(ask, path) {
+        return refusal;
+    }
+    match (ask.method.clone(), path) {
+        (Method::POST, ["demands"] | ["demands", _, "proposals", _]) => {
+            plain(state, &flattened(ask)).await
+        }
+        (Method::GET, ["demands", demand, "proposals", proposal]) => {
+            let found = state.daemon.look().yagna.proposal(&(*demand).into(), &(*proposal).into());
+            match found {
+                Ok(proposal) => reply::json(200, &wire::proposal(&proposal)),
+                Err(refusal) => reply::whole(wire::encode_refusal(refusal.status, &refusal.body)),
+            }
+        }
+        (Method::GET, ["agreements"]) => list(state, ask).await,
+        (Method::GET, ["agreements", id, "terminate", "reason"]) => reason(state, id),
+        (Method::GET, ["agreementEvents"]) => events(state, ask).await,
+        (Method::POST, ["scan"]) => begin_scan(state, ask),
+        (Method::GET, ["scan", id, "events"]) => scanned(state, ask, id).await,
+        (Method::DELETE, ["scan", id]) => end_scan(state, id),
+        _ => plain(state, ask).await,
+    }
+}
+
+/// The agreements of all states and times, or of those that were asked for.
+async fn list(state: &State, ask: &Ask) -> Response<Body> {
+    let wanted = ask.value("state").map(ToOwned::to_owned);
+    if let Some(word) = wanted.as_deref().filter(|word| !STATES.contains(word)) {
+        let names: Vec<String> = STATES.iter().map(|name| format!("`{name}`")).collect();
+        let text = format!(
+            "Query deserialize error: unknown variant `{word}`, expected one of {}",
+            names.join(", ")
+        );
+        return reply::text(400, &text);
+    }
+    let (after, before) = match (date(ask, "afterDate"), date(ask, "beforeDate")) {
+        (Ok(after), Ok(before)) => (after, before),
+        (Err(refusal), _) | (_, Err(refusal)) => return refusal,
+    };
+    let request = match api::decode(ask) {
+        Ok(request) => request,
+        Err(refusal) => return refusal,
+    };
+    let outcome = api::call(state, &request).await;
+    let daemon = &state.daemon;
+    api::respond(outcome, |told| {
+        let Told::Agreements(found) = told else { return };
+        let inner = daemon.look();
+        found.retain(|summary| {
+            let is_in_state = wanted.as_ref().is_none_or(|wanted| {
+                let view = inner.yagna.agreement(&summary.id);
+                view.is_some_and(|view| format!("{:?}", view.book.state) == *wanted)
+            });
+            is_in_state
+                && after.is_none_or(|after| summary.timestamp > after)
+                && before.is_none_or(|before| summary.timestamp < before)
+        });
+    })
+    .await
+}
+
+fn date(ask: &Ask, key: &str) -> Result<Option<Timestamp>, Response<Body>> {
+    let Some(text) = ask.value(key) else { return Ok(None) };
+    let read = wire::read_instant(text);
+    read.map(Some).ok_or_else(|| {
+        reply::text(400, "Query deserialize error: input contains invalid characters")
+    })
+}
+
+fn reason(state: &State, id: &str) -> Response<Body> {
+    let inner = state.daemon.look();
+    match inner.yagna.termination(&id.into()) {
+        Some(event) => reply::json(200, &wire::agreement_event(&event)),
+        None if inner.yagna.agreement(&id.into()).is_some() => {
+            reply::message(400, &format!("Agreement [P-{id}] not terminated yet."))
+        }
+        None => reply::message(404, &format!("Agreement [{id}] not found.")),
+    }
+}
+
+async fn events(state: &State, ask: &Ask) -> Response<Body> {
+    let most = match ask.value("maxEvents").map(str::parse::<usize>) {
+        None => EVENTS_MAX,
+        Some(Ok(most @ 1..=EVENTS_MAX)) => most,
+        Some(Ok(most)) => {
+            let text = format!("Invalid maxEvents '{most}', should be between 1 and 100.");
+            return reply::message(400, &text);
+        }
+        Some(Err(error)) => {
+            return reply::text(400, &format!("Query deserialize error: {error}"));
+        }
+    };
+    match api::decode(&without_empty_session(ask)) {
+        Ok(request) => {
+            let outcome = api::call(state, &request).await;
+            api::respond(outcome, |told| {
+                if let Told::AgreementEvents(events) = told {
+                    events.truncate(most);
+                }
+            })
+            .await
+        }
+        Err(refusal) => refusal,
+    }
+}
+
+/// An empty session is nobody's; to us, who do not write one, it stands for all.
+pub(super) fn without_empty_session(ask: &Ask) -> Ask {
+    let mut ask = ask.clone();
+    if ask.value("appSessionId") == Some("") {
+        ask.target = ask.target.replacen("appSessionId=", "appSessionId=%00", 1);
+    }
+    ask
+}
+
+fn begin_scan(state: &State, ask: &Ask) -> Response<Body> {
+    let document: Value = match serde_json::from_slice(&ask.body) {
+        Ok(document) => document,
+        Err(error) => return reply::message(400, &format!("Json deserialize error: {error}")),
+    };
+    let Some("offer") = document.get("type").and_then(Value::as_str) else {
+        return reply::message(400, "Json deserialize error: missing field `type`");
+    };
+    let text = document.get("constraints").and_then(Value::as_str).unwrap_or("()");
+    let scan = Scan { filter: Constraint::parse(text), seen: BTreeSet::new() };
+    let mut scans = state.scans.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let id = scans.last_key_value().map_or(0, |(last, _)| last + 1);
+    scans.insert(id, scan);
+    if scans.len() > SCANS_MAX {
+        scans.pop_first();
+    }
+    reply::json(201, &json!(format!("{id:032x}")))
+}
+
+async fn scanned(state: &State, ask: &Ask, id: &str) -> Response<Body> {
+    let Ok(id) = u64::from_str_radix(id, 16) else { return reply::message(404, "Scan not found") };
+    let most = ask.value("maxEvents").and_then(|text| text.parse().ok()).unwrap_or(EVENTS_MAX);
+    let timeout = ask.value("timeout").map_or(Some(EVENTS_TIMEOUT), seconds);
+    let Some(timeout) = timeout else {
+        return reply::text(400, "Query deserialize error: invalid float literal");
+    };
+    let peer = ask.value("peerId");
+    let deadline = tokio::time::Instant::now() + Duration::from_micros(timeout.as_micros());
+    loop {
+        let Some(offers) = new_offers(state, id, peer, most) else {
+            return reply::message(404, "Scan not found");
+        };
+        if !offers.is_empty() || tokio::time::Instant::now() >= deadline {
+            return reply::json(200, &Value::Array(offers));
+        }
+        let next = tokio::time::Instant::now() + SCANS_EVERY;
+        tokio::time::sleep_until(next.min(deadline)).await;
+    }
+}
+
+/// Offers that a look has not shown yet; nothing if there is no such look.
+fn new_offers(state: &State, id: u64, peer: Option<&str>, most: usize) -> Option<Vec<Value>> {
+    let mut scans = state.scans.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let Scan { filter, seen } = scans.get_mut(&id)?;
+    let inner = state.daemon.look();
+    let mut offers = Vec::new();
+    for (offer_id, offer) in inner.yagna.known_offers() {
+        let is_wanted = peer.is_none_or(|peer| offer.provider.as_str() == peer);
+        if offers.len() >= most {
+            break;
+        }
+        if is_wanted && filter.accepts(offer) && seen.insert(offer_id.as_str().to_owned()) {
+            offers.push(json!({
+                "properties": offer.properties(&Draft::default()),
+                "constraints": offer.constraints(),
+                "offerId": offer_id,
+                "providerId": offer.provider,
+                "timestamp": wire::instant(inner.started),
+            }));
+        }
+    }
+    Some(offers)
+}
+
+fn end_scan(state: &State, id: &str) -> Response<Body> {
+    let mut scans = state.scans.0.lock().unwrap_or_else(PoisonError::into_inner);
+    match u64::from_str_radix(id, 16).ok().and_then(|id| scans.remove(&id)) {
+        Some(_) => reply::empty(204),
+        None => reply::message(404, "Scan not found"),
+    }
+}
+
+/// Seconds with decimals.
+pub(super) fn seconds(text: &str) -> Option<Span> {
+    let micros = parse_scaled(text, 6, Rounding::Down).ok()?;
+    u64::try_from(micros).ok().map(Span::micros)
+}
+
+/// The request with the properties of its body as flat, dotted keys.
+fn flattened(ask: &Ask) -> Ask {
+    let mut ask = ask.clone();
+    let Ok(Value::Object(mut document)) = serde_json::from_slice(&ask.body) else { return ask };
+    let Some(Value::Object(properties)) = document.get("properties") else { return ask };
+    if properties.values().any(Value::is_object) {
+        let mut flat = Map::new();
+        flatten("", properties, &mut flat);
+        document.insert("properties".to_owned(), json!(Properties(flat)));
+        ask.body = Bytes::from(Value::Object(document).to_string());
+    }
+    ask
+}
+
+fn flatten(prefix: &str, properties: &Map<String, Value>, flat: &mut Map<String, Value>) {
+    for (key, value) in properties {
+        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Object(inner) => flatten(&key, inner, flat),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => {
+                flat.insert(key, value.clone());
+            }
+        }
+    }
+}
+
+/// Ids that cannot be any are refused before they are looked for.
+fn check_ids(ask: &Ask, path: &[&str]) -> Option<Response<Body>> {
+    let in_path = |what: String| {
+        let text = json!({ "message": format!("Path deserialize error: {what}") }).to_string();
+        Some(reply::text(400, &text))
+    };
+    match path {
+        ["demands", demand, ..] if !is_subscription(demand) => {
+            in_path(format!("Subscription id [{demand}] has invalid format."))
+        }
+        ["demands", _, "proposals", proposal, ..] if !is_proposal(proposal) => {
+            in_path(format!("Id [{proposal}] has invalid format."))
+        }
+        ["agreements", id, ..] if !is_hex(id, 64) => {
+            let why = if id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                "has invalid format"
+            } else {
+                "contains non hexadecimal characters"
+            };
+            Some(reply::message(400, &format!("Invalid Agreement id. Id [{id}] {why}.")))
+        }
+        ["agreements"] if ask.method == Method::POST => {
+            let document: Value = serde_json::from_slice(&ask.body).ok()?;
+            let id = document.get("proposalId")?.as_str()?;
+            let text = format!("Invalid Agreement id. Id [{id}] has invalid format.");
+            (!is_proposal(id)).then(|| reply::message(400, &text))
+        }
+        _ => None,
+    }
+}
+
+fn is_subscription(id: &str) -> bool {
+    id.split_once('-').is_some_and(|(random, hash)| is_hex(random, 32) && is_hex(hash, 64))
+}
+
+fn is_proposal(id: &str) -> bool {
+    let hash = id.strip_prefix("R-").or_else(|| id.strip_prefix("P-"));
+    hash.is_some_and(|hash| is_hex(hash, 64))
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::{flatten, is_proposal, is_subscription};
+
+    #[test]
+    fn nested_properties_become_dotted_keys() {
+        let nested = json!({ "golem": { "srv": { "comp": { "expiration": 1 } } }, "a.b": [2] });
+        let mut flat = Map::new();
+
+        flatten("", nested.as_object().expect("an object"), &mut flat);
+
+        let wanted = json!({ "golem.srv.comp.expiration": 1, "a.b": [2] });
+        assert_eq!(Value::Object(flat), wanted);
+    }
+
+    #[test]
+    fn ids_have_a_form() {
+        let hash = "0".repeat(64);
+
+        assert!(is_subscription(&format!("{}-{hash}", &hash[..32])));
+        assert!(!is_subscription("xyz"));
+        assert!(is_proposal(&format!("R-{hash}")));
+        assert!(!is_proposal(&hash));
+    }
+}

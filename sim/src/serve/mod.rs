@@ -1,0 +1,236 @@
+//! The simulated daemon as a server: the same `SimYagna` in real time behind the daemon's REST API.
+//!
+//! It is a shell: sockets, the clock, and tasks are here, decisions are not. `daemon` owns the one
+//! `SimYagna` behind one lock and lets time pass, `connection` takes sockets, `api` finds out what
+//! is asked, and the files beside it answer what our own vocabulary does not have.
+//!
+//! Kernel scheduling decides about the order of what arrives at the same time, so a served
+//! simulation is not deterministic; its providers still are what scenario and seed make them.
+
+mod activity;
+mod api;
+mod connection;
+mod daemon;
+mod document;
+mod host;
+mod keys;
+mod market;
+mod net;
+mod payment;
+mod registry;
+mod reply;
+mod settlement;
+mod world;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use ray_on_golem::{core::rng::Seed, yagna::PlatformId};
+use thiserror::Error;
+use tokio::task::JoinHandle;
+
+pub use keys::Keys;
+
+use crate::{
+    nodes::{LocalSetup, NodeError, NodeHost},
+    scenario::Scenario,
+};
+use daemon::Daemon;
+use host::Substance;
+
+/// Open connections get this long to finish what they do, at the end.
+const GRACE: Duration = Duration::from_secs(2);
+/// There are nine networks.
+const PLATFORMS_MAX: usize = 32;
+const PLATFORM_LENGTH_MAX: usize = 64;
+
+/// What to serve.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The network.
+    pub scenario: Scenario,
+    /// What all randomness of the network grows from.
+    pub seed: Seed,
+    /// Provider durations are divided by it.
+    pub haste: u64,
+    /// Where to listen; 0 is any free port.
+    pub port: u16,
+    /// Who may ask.
+    pub keys: Keys,
+    /// What activities are.
+    pub nodes: Nodes,
+    /// How long a client is waited for.
+    pub patience: Patience,
+}
+
+/// How long a client is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// The head of a request must be there within this time; so must the next one on a connection.
+    pub head: Duration,
+    /// A body must be there within this time.
+    pub body: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(60), body: Duration::from_secs(20) }
+    }
+}
+
+/// What an activity is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    /// It pretends: an ssh server answers, and every command succeeds.
+    Virtual,
+    /// It is a real node on this host.
+    Local(Box<LocalSetup>),
+}
+
+/// Why nothing is served.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// Somebody else has the port.
+    #[error("port {port} of 127.0.0.1 is taken; choose another one by `--port`, or 0 for any")]
+    PortTaken {
+        /// The port.
+        port: u16,
+    },
+    /// The port cannot be had for another reason.
+    #[error("cannot listen on port {port} of 127.0.0.1")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// This host does not let us make nodes.
+    #[error("cannot make nodes on this host: {0}")]
+    Nodes(#[from] NodeError),
+}
+
+/// A server that runs; it ends when this is dropped, and gracefully by [`Self::end`].
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    state: Arc<State>,
+    host: NodeHost,
+    clock: JoinHandle<()>,
+    hosting: JoinHandle<()>,
+    doors: JoinHandle<()>,
+}
+
+/// What every request can reach.
+#[derive(Debug)]
+struct State {
+    daemon: Arc<Daemon>,
+    host: NodeHost,
+    keys: Keys,
+    patience: Patience,
+    scans: market::Scans,
+    /// Platforms whose wallet was opened by hand.
+    opened: Mutex<BTreeSet<PlatformId>>,
+}
+
+impl State {
+    fn accounts(&self) -> BTreeSet<PlatformId> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens the wallet on a platform, if there is one.
+    fn open_account(&self, platform: PlatformId) {
+        if platform.as_str().len() <= PLATFORM_LENGTH_MAX {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            if opened.len() < PLATFORMS_MAX {
+                opened.insert(platform);
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Begins to serve.
+    ///
+    /// # Errors
+    ///
+    /// If the port cannot be had, or the host does not let us make nodes.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub async fn start(options: Options) -> Result<Self, ServeError> {
+        let Options { mut scenario, seed, haste, port, keys, nodes, patience } = options;
+        let listener = listen(port)?;
+        let address =
+            listener.local_addr().map_err(|source| ServeError::Listen { port, source })?;
+        scenario.hasten(haste);
+        let (host, substance) = match nodes {
+            Nodes::Virtual => (NodeHost::virtual_nodes(), Substance::Virtual),
+            Nodes::Local(setup) => {
+                scenario.leave_running_to_nodes();
+                (NodeHost::local_nodes(*setup).await?, Substance::Real)
+            }
+        };
+        let (daemon, errands) = Daemon::new(&scenario, seed);
+        let daemon = Arc::new(daemon);
+        let hosting = host::carry_out(Arc::clone(&daemon), host.clone(), substance, errands);
+        let hosting = tokio::spawn(hosting);
+        let clock = tokio::spawn(Arc::clone(&daemon).keep_time());
+        let state = Arc::new(State {
+            daemon,
+            host: host.clone(),
+            keys,
+            patience,
+            scans: market::Scans::default(),
+            opened: Mutex::default(),
+        });
+        let doors = tokio::spawn(connection::accept(listener, address, Arc::clone(&state)));
+        Ok(Self { address, state, host, clock, hosting, doors })
+    }
+
+    /// The address of the API.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The keys that it lets in.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.state.keys
+    }
+
+    /// Takes no more requests, and lets those under way come to their end for a moment.
+    pub async fn end(mut self) {
+        self.state.daemon.close();
+        let _ = tokio::time::timeout(GRACE, &mut self.doors).await;
+        self.hosting.abort();
+        self.host.end().await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.doors.abort();
+        self.hosting.abort();
+        self.clock.abort();
+    }
+}
+
+fn listen(port: u16) -> Result<TcpListener, ServeError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            ServeError::PortTaken { port }
+        } else {
+            ServeError::Listen { port, source }
+        }
+    })?;
+    listener.set_nonblocking(true).map_err(|source| ServeError::Listen { port, source })?;
+    Ok(listener)
+}

@@ -1,0 +1,270 @@
+//! The API of private networks beyond our vocabulary: members, addresses, and the websocket.
+
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{
+        FromRequestParts,
+        ws::{Message, WebSocket, WebSocketUpgrade},
+    },
+    http::{Method, Response, request::Parts},
+    response::IntoResponse,
+};
+use bytes::BytesMut;
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use ray_on_golem::yagna::wire;
+use serde_json::{Value, json};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    sync::watch,
+};
+
+use super::{
+    State,
+    api::{Ask, plain},
+    daemon::Life,
+    reply,
+};
+use crate::{fault::OutageKind, nodes::Wire};
+
+/// A place that does not answer is given up after this time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// A client that sends nothing, not even what answers a ping, is dropped after this time.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// The most that is sent in one frame.
+const FRAME_LENGTH: usize = 16 << 10;
+/// The most that is taken in one message.
+const MESSAGE_MAX: usize = 1 << 20;
+
+/// Where a websocket is to lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    network: String,
+    ip: Ipv4Addr,
+    port: u16,
+}
+
+/// Answers a request to the API of private networks.
+pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<Body> {
+    match (ask.method.clone(), path) {
+        (Method::POST, ["net"]) => plain(state, &with_prefix(ask)).await,
+        (Method::GET, ["net", "status"]) => reply::message(404, "Network not found"),
+        (Method::GET, ["net", id]) => {
+            let inner = state.daemon.look();
+            match inner.yagna.network(id) {
+                Some(book) => reply::json(200, &wire::network(&book.network)),
+                None => reply::empty(403),
+            }
+        }
+        (Method::GET, ["net", id, "nodes"]) => {
+            let inner = state.daemon.look();
+            let Some(book) = inner.yagna.network(id) else { return reply::empty(403) };
+            let nodes = book.nodes.iter().map(|(ip, node)| json!({ "id": node, "ip": ip }));
+            reply::json(200, &Value::Array(nodes.collect()))
+        }
+        (Method::GET, ["net", id, "addresses"]) => {
+            let inner = state.daemon.look();
+            let Some(book) = inner.yagna.network(id) else { return reply::empty(403) };
+            let own = Ipv4Addr::from_bits(book.address.to_bits().saturating_add(1));
+            let prefix = book.network.mask.to_bits().count_ones();
+            reply::json(200, &json!([{ "ip": format!("{own}/{prefix}") }]))
+        }
+        (Method::POST, ["net", id, "addresses"]) => add_address(state, ask, id),
+        _ => plain(state, ask).await,
+    }
+}
+
+/// How the daemon stands in the network.
+pub(super) fn status(state: &State) -> Response<Body> {
+    let id = state.daemon.look().yagna.identity().clone();
+    let document =
+        json!({ "nodeId": id, "listenIp": "127.0.0.1:11500", "publicIp": null, "sessions": 0 });
+    reply::json(200, &document)
+}
+
+/// Where a request for a websocket wants to go, if it is one.
+pub(super) fn socket_place(parts: &Parts) -> Option<Place> {
+    let (segments, _) = wire::take_apart(parts.uri.path())?;
+    let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (["net-api", "v2", "vpn", rest @ ..] | ["net-api", "v1", rest @ ..]) = path.as_slice()
+    else {
+        return None;
+    };
+    let ["net", network, "tcp", ip, port] = rest else { return None };
+    if parts.method != Method::GET {
+        return None;
+    }
+    Some(Place { network: (*network).to_owned(), ip: ip.parse().ok()?, port: port.parse().ok()? })
+}
+
+/// Connects to a node, and passes on what is sent to it and what comes from it.
+pub(super) async fn connect(state: Arc<State>, parts: &mut Parts, place: Place) -> Response<Body> {
+    let Place { network, ip, port } = place;
+    let (is_there, is_silent) = {
+        let inner = state.daemon.look();
+        (inner.yagna.network(&network).is_some(), inner.outage() == Some(OutageKind::Hang))
+    };
+    if is_silent {
+        return reply::silent().await;
+    }
+    if !is_there {
+        return reply::empty(403);
+    }
+    let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
+    let connecting = state.host.connect(&network, ip, port);
+    let wire = match tokio::time::timeout_at(deadline, connecting).await {
+        Ok(Ok(wire)) => wire,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            return reply::message(400, &format!("Connection to {ip}:{port} refused"));
+        }
+        Ok(Err(_)) | Err(_) => {
+            // Nobody is there to say that nobody is there.
+            tokio::time::sleep_until(deadline).await;
+            return reply::empty(504);
+        }
+    };
+    let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
+        Ok(upgrade) => upgrade.max_message_size(MESSAGE_MAX),
+        Err(rejection) => return rejection.into_response(),
+    };
+    let life = state.daemon.life();
+    upgrade.on_upgrade(move |socket| pass(socket, wire, state, network, life))
+}
+
+/// Passes bytes both ways until one side ends, the network is removed, or the daemon ends.
+async fn pass(
+    socket: WebSocket,
+    wire: Box<dyn Wire>,
+    state: Arc<State>,
+    network: String,
+    mut life: watch::Receiver<Life>,
+) {
+    let (to_client, from_client) = socket.split();
+    let (from_node, to_node) = tokio::io::split(wire);
+    let (alive, heard) = watch::channel(());
+    let present = *life.borrow();
+    let gone = async {
+        loop {
+            let nap = tokio::time::sleep(PING_EVERY);
+            tokio::select! {
+                changed = life.changed() => {
+                    if changed.is_err() || *life.borrow() != present {
+                        return;
+                    }
+                }
+                () = nap => {
+                    if state.daemon.look().yagna.network(&network).is_none() {
+                        return;
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = upstream(from_client, to_node, alive) => {}
+        () = downstream(from_node, to_client, heard) => {}
+        () = gone => {}
+    }
+}
+
+/// From the client to the node.
+async fn upstream(
+    mut client: SplitStream<WebSocket>,
+    mut node: WriteHalf<Box<dyn Wire>>,
+    alive: watch::Sender<()>,
+) {
+    while let Some(Ok(message)) = client.next().await {
+        // Whoever sends anything is there.
+        let _ = alive.send(());
+        let written = match message {
+            Message::Binary(bytes) => node.write_all(&bytes).await,
+            Message::Text(text) => node.write_all(text.as_bytes()).await,
+            Message::Ping(_) | Message::Pong(_) => Ok(()),
+            Message::Close(_) => return,
+        };
+        if written.is_err() || node.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// From the node to the client, with pings. A client that is silent for too long is dropped.
+async fn downstream(
+    mut node: ReadHalf<Box<dyn Wire>>,
+    mut client: SplitSink<WebSocket, Message>,
+    mut heard: watch::Receiver<()>,
+) {
+    let mut buffer = BytesMut::with_capacity(FRAME_LENGTH);
+    let mut pings = tokio::time::interval(PING_EVERY);
+    pings.tick().await;
+    let mut last_heard = tokio::time::Instant::now();
+    loop {
+        buffer.reserve(FRAME_LENGTH);
+        let message = tokio::select! {
+            read = node.read_buf(&mut buffer) => match read {
+                Ok(1..) => Message::Binary(buffer.split().freeze()),
+                Ok(0) | Err(_) => {
+                    // The client learns that the node has closed.
+                    let _ = client.send(Message::Close(None)).await;
+                    return;
+                }
+            },
+            changed = heard.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                last_heard = tokio::time::Instant::now();
+                continue;
+            }
+            _ = pings.tick() => {
+                if last_heard.elapsed() > SILENCE_MAX {
+                    return;
+                }
+                Message::Ping(Bytes::new())
+            }
+        };
+        if client.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Our own address is the first of its network, and there already.
+fn add_address(state: &State, ask: &Ask, id: &str) -> Response<Body> {
+    let document: Value = match serde_json::from_slice(&ask.body) {
+        Ok(document) => document,
+        Err(error) => return reply::text(400, &format!("Json deserialize error: {error}")),
+    };
+    let Some(text) = document.get("ip").and_then(Value::as_str) else {
+        return reply::text(400, "Json deserialize error: missing field `ip`");
+    };
+    let Ok(ip) = text.parse::<Ipv4Addr>() else {
+        return reply::message(400, "Invalid IP address: invalid IP address syntax");
+    };
+    let inner = state.daemon.look();
+    let Some(book) = inner.yagna.network(id) else { return reply::empty(403) };
+    if ip.to_bits() & book.network.mask.to_bits() != book.address.to_bits() {
+        return reply::message(400, &format!("Network not found for IP address: {ip}"));
+    }
+    reply::json(200, &Value::Null)
+}
+
+/// The request with a mask that is given beside the address as the length of a prefix.
+fn with_prefix(ask: &Ask) -> Ask {
+    let mut ask = ask.clone();
+    let Ok(Value::Object(mut document)) = serde_json::from_slice(&ask.body) else { return ask };
+    let text = |key: &str| document.get(key).and_then(Value::as_str);
+    let (Some(ip), Some(mask)) = (text("ip"), text("mask")) else { return ask };
+    if let (Ok(mask), false) = (mask.parse::<Ipv4Addr>(), ip.contains('/')) {
+        let cidr = format!("{ip}/{}", mask.to_bits().count_ones());
+        document.insert("ip".to_owned(), json!(cidr));
+        ask.body = Bytes::from(Value::Object(document).to_string());
+    }
+    ask
+}

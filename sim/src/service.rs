@@ -1,0 +1,118 @@
+//! `golem-sim serve`: the simulated daemon until somebody ends it.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use golem_sim::{
+    nodes::LocalSetup,
+    serve::{Keys, Nodes, Options, Patience, ServeError, Server},
+};
+use ray_on_golem::{
+    cli::{error::CliError, printer::Printer},
+    core::rng::Seed,
+    yagna::AppKey,
+};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+/// Arguments of `golem-sim serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The simulated network; a small testnet by default
+    scenario: Option<PathBuf>,
+    /// Where to listen on 127.0.0.1; 0 is any free port
+    #[arg(long, default_value_t = 7465)]
+    port: u16,
+    /// What all randomness of the network grows from
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// How many times faster providers work; the clock is never changed
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    haste: u64,
+    /// The app-key that is let in; a random one by default
+    #[arg(long, env = "YAGNA_AUTOCONF_APPKEY", hide_env_values = true)]
+    appkey: Option<String>,
+    /// What an activity is
+    #[arg(long, value_enum, default_value_t = NodesKind::None)]
+    nodes: NodesKind,
+    /// A virtual environment of Python that comes first in the search path of local nodes
+    #[arg(long, value_name = "DIR")]
+    node_venv: Option<PathBuf>,
+}
+
+/// What an activity is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NodesKind {
+    /// An ssh server answers, and every command succeeds; nothing runs
+    None,
+    /// A real node on this host, in namespaces of its own
+    Local,
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+pub(crate) fn serve(args: ServeArgs, printer: &mut Printer) -> Result<(), CliError> {
+    let ServeArgs { scenario, port, seed, haste, appkey, nodes, node_venv } = args;
+    let options = Options {
+        scenario: super::read(scenario)?,
+        seed: Seed::new(seed),
+        haste,
+        port,
+        keys: keys(appkey)?,
+        nodes: match nodes {
+            NodesKind::None => Nodes::Virtual,
+            NodesKind::Local => {
+                Nodes::Local(Box::new(LocalSetup { venv: node_venv, ..LocalSetup::default() }))
+            }
+        },
+        patience: Patience::default(),
+    };
+    run(options, |server| {
+        let (url, key) = (server.url(), server.keys().first());
+        printer.line(&format!("YAGNA_API_URL={url} YAGNA_APPKEY={key}"))
+    })
+}
+
+/// Serves what was chosen; says so when it is ready.
+pub(crate) fn run(
+    options: Options,
+    ready: impl FnOnce(&Server) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let runtime = Runtime::new()?;
+    runtime.block_on(async {
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut terminated = signal(SignalKind::terminate())?;
+        let server = Server::start(options).await.map_err(environment)?;
+        ready(&server)?;
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+        server.end().await;
+        Ok(())
+    })
+}
+
+/// The keys that are let in, by the one that was given.
+pub(crate) fn keys(given: Option<String>) -> Result<Keys, CliError> {
+    let Some(given) = given else { return Ok(Keys::random()) };
+    let key = AppKey::new(&given);
+    let key = key.map_err(|error| CliError::Argument(format!("`--appkey` is not usable: {error}")));
+    Ok(Keys::new(key?.as_str()))
+}
+
+fn environment(error: ServeError) -> CliError {
+    let hint = match &error {
+        ServeError::PortTaken { .. } | ServeError::Listen { .. } => {
+            "`golem-sim serve --port 0` finds a free one"
+        }
+        ServeError::Nodes(_) => "`golem-sim serve --nodes none` needs nothing of the host",
+    };
+    let hint = hint.to_owned();
+    let mut what = error.to_string();
+    if let Some(cause) = std::error::Error::source(&error) {
+        what = format!("{what}: {cause}");
+    }
+    CliError::Environment { what, hint }
+}

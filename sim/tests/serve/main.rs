@@ -1,0 +1,9 @@
+//! The simulated daemon behind real sockets, asked by our own adapter and by nobody's.
+
+mod bad_clients;
+mod faults;
+mod lab;
+mod life;
+mod load;
+mod network;
+mod program;

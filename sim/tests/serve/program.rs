@@ -1,0 +1,72 @@
+//! The program itself: its one line, its end, and what it says to what is wrong.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    process::{Child, Command, Output, Stdio},
+};
+
+fn serve(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_golem-sim"));
+    command
+        .arg("serve")
+        .args(arguments)
+        .env_remove("YAGNA_AUTOCONF_APPKEY")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn failed(arguments: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = serve(arguments).output().expect("the program runs");
+    (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    line
+}
+
+#[test]
+fn it_says_where_it_is_and_ends_when_it_is_told_to() {
+    let mut child = serve(&["--port", "0", "--appkey", "k"]).spawn().expect("the program runs");
+
+    let line = first_line(&mut child);
+    let pid = child.id().to_string();
+    let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+    let status = child.wait().expect("it ends");
+
+    assert!(line.starts_with("YAGNA_API_URL=http://127.0.0.1:"), "{line}");
+    assert!(line.ends_with(" YAGNA_APPKEY=k\n"), "{line}");
+    assert!(killed.success());
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port().to_string();
+
+    let (code, words) = failed(&["--port", &port]);
+
+    assert_eq!(code, Some(3), "{words}");
+    let wanted =
+        format!("error: port {port} of 127.0.0.1 is taken; choose another one by `--port`");
+    assert!(words.starts_with(&wanted), "{words}");
+}
+
+#[test]
+fn a_bad_scenario_or_key_is_refused_in_a_sentence() {
+    let missing = failed(&["no-such-file.yaml", "--port", "0"]);
+    let key = failed(&["--port", "0", "--appkey", "two words"]);
+    let haste = failed(&["--port", "0", "--haste", "0"]);
+
+    assert_eq!(missing.0, Some(2), "{}", missing.1);
+    assert!(missing.1.contains("no-such-file.yaml"), "{}", missing.1);
+    assert_eq!(key.0, Some(2), "{}", key.1);
+    assert!(key.1.contains("`--appkey` is not usable"), "{}", key.1);
+    assert_eq!(haste.0, Some(2), "{}", haste.1);
+}

@@ -1,0 +1,84 @@
+//! `ssh-proxy`: what ssh runs to reach a node.
+
+use std::{env, path::PathBuf};
+
+use clap::Args;
+use tokio::runtime;
+
+use super::error::CliError;
+use crate::{
+    core::{cluster::plan::ClusterName, ids::NodeId},
+    ssh::{
+        AccessError,
+        proxy::{self, Destination, ProxyError},
+    },
+};
+
+/// The options of `ssh-proxy`.
+#[derive(Debug, Args)]
+pub struct SshProxy {
+    /// The cluster's name.
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    cluster: String,
+    /// The node, such as `node0`.
+    #[arg(long, value_name = "ID", value_parser = node)]
+    node: NodeId,
+    /// The port on the node.
+    #[arg(long, default_value_t = 22)]
+    port: u16,
+    /// Ray on Golem's data directory. By default, uses a system data directory.
+    #[arg(long, value_name = "PATH")]
+    datadir: Option<PathBuf>,
+}
+
+impl SshProxy {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let destination = Destination {
+            data: data_directory(self.datadir)?,
+            cluster: ClusterName::from(self.cluster.as_str()),
+            node: self.node,
+            port: self.port,
+        };
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let joined =
+            runtime.block_on(proxy::run(&destination, tokio::io::stdin(), tokio::io::stdout()));
+        // A thread may still wait for input that does not come.
+        runtime.shutdown_background();
+        Ok(joined?)
+    }
+}
+
+impl From<ProxyError> for CliError {
+    fn from(error: ProxyError) -> Self {
+        let hint = match &error {
+            ProxyError::Access(AccessError::NoCluster { .. }) => {
+                "`ray-on-golem status` shows the clusters and the data directory of the webserver"
+            }
+            ProxyError::Access(AccessError::NoNode { .. }) => {
+                "`ray-on-golem status` shows the nodes"
+            }
+            ProxyError::Access(AccessError::NoNetwork { .. }) => "start the cluster anew",
+            ProxyError::Access(AccessError::Io { .. } | AccessError::Unreadable { .. }) => {
+                "run it as the user that the webserver runs as"
+            }
+            ProxyError::Vpn(_) | ProxyError::Broken(_) => {
+                "`ray-on-golem status` shows whether the daemon and the node are well"
+            }
+        };
+        Self::Environment { what: error.to_string(), hint: hint.to_owned() }
+    }
+}
+
+fn node(text: &str) -> Result<NodeId, String> {
+    text.parse().map_err(|()| "write the id of a node, such as `node0`".to_owned())
+}
+
+/// The option, else `RAY_ON_GOLEM_DATADIR`, else where the system keeps the data of its users.
+pub(super) fn data_directory(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    let set = |variable| env::var_os(variable).filter(|value| !value.is_empty());
+    given
+        .or_else(|| set("RAY_ON_GOLEM_DATADIR").map(PathBuf::from))
+        .or_else(|| set("XDG_DATA_HOME").map(|data| PathBuf::from(data).join("ray_on_golem")))
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/share/ray_on_golem")))
+        .ok_or_else(|| CliError::Argument("there is no `HOME`; give `--datadir`".to_owned()))
+}

@@ -1,0 +1,135 @@
+//! `start`: the webserver in the background.
+
+use std::{
+    env, fs,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use super::{
+    error::CliError,
+    printer::Printer,
+    web::Web,
+    webserver::{Common, Served},
+};
+use crate::driver::log;
+
+/// What the process says, in the data directory.
+const DEBUG_LOG: &str = "webserver_debug.log";
+const LOG_LINES: usize = 50;
+const START_PATIENCE: Duration = Duration::from_secs(5 * 60);
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const SAY_EVERY: Duration = Duration::from_secs(2);
+
+/// Arguments of `start`.
+#[derive(Args, Debug)]
+pub(super) struct Start {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    served: Served,
+}
+
+impl Start {
+    pub(super) fn run(self, printer: &mut Printer) -> Result<(), CliError> {
+        let data = self.common.data()?;
+        let web = Web::new(self.common.port, &data)?;
+        if let Some(root) = web.root() {
+            if !root.shutting_down {
+                printer.line("Not starting the webserver, as it's already running")?;
+                if self.common.names_data() && root.datadir != data {
+                    printer.warn(&format!(
+                        "Specified data directory `{}` is different than webserver's: `{}`. Using \
+                         the webserver setting.",
+                        data.display(),
+                        root.datadir.display()
+                    ));
+                }
+                return Ok(());
+            }
+            wait_for_previous(&web, printer)?;
+        }
+        printer.line(&format!("Starting webserver on {}...", web.url()))?;
+        let log_path = data.join(DEBUG_LOG);
+        let mut child = self.spawn(&data, &log_path)?;
+        match until_ready(&web, &mut child, printer)? {
+            None => printer.line("Starting webserver done"),
+            Some(why) => {
+                let _ = child.kill();
+                let lines = log::last_lines(&log_path, LOG_LINES).join("\n");
+                printer.tell(&format!(
+                    "Showing last {LOG_LINES} lines from `{}`:\n{lines}",
+                    log_path.display()
+                ));
+                Err(CliError::Environment {
+                    what: format!("Starting webserver failed! {why}"),
+                    hint: "the lines above say why".to_owned(),
+                })
+            }
+        }
+    }
+
+    fn spawn(&self, data: &Path, log_path: &Path) -> Result<Child, CliError> {
+        if fs::metadata(log_path).is_ok_and(|file| file.len() > 0) {
+            log::rotate(log_path)?;
+        }
+        let said = fs::File::options().append(true).create(true).open(log_path)?;
+        let child = Command::new(env::current_exe()?)
+            .args(["webserver", "--port", &self.common.port.to_string(), "--datadir"])
+            .arg(data)
+            .args(self.served.arguments())
+            .stdin(Stdio::null())
+            .stdout(said.try_clone()?)
+            .stderr(said)
+            // Ctrl-C in this terminal is not for it.
+            .process_group(0)
+            .spawn()?;
+        Ok(child)
+    }
+}
+
+fn wait_for_previous(web: &Web, printer: &mut Printer) -> Result<(), CliError> {
+    printer
+        .line("Previous webserver instance is still shutting down, waiting up to 60 seconds ...")?;
+    let started = Instant::now();
+    while web.root().is_some() {
+        if started.elapsed() > SHUTDOWN_PATIENCE {
+            return Err(CliError::Environment {
+                what: "the previous webserver is still shutting down".to_owned(),
+                hint: "wait for it, or end it with `ray-on-golem stop --kill`".to_owned(),
+            });
+        }
+        web.sleep(LOOK_EVERY);
+    }
+    printer.line("Previous webserver instance shutdown completed.")
+}
+
+/// Waits for the webserver; says why there is none.
+fn until_ready(
+    web: &Web,
+    child: &mut Child,
+    printer: &mut Printer,
+) -> Result<Option<String>, CliError> {
+    let (started, mut said) = (Instant::now(), Instant::now());
+    loop {
+        if web.root().is_some_and(|root| !root.shutting_down) {
+            return Ok(None);
+        }
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(format!("It ended with {status}.")));
+        }
+        if started.elapsed() > START_PATIENCE {
+            return Ok(Some("Timeout of `0:05:00` reached.".to_owned()));
+        }
+        if said.elapsed() > SAY_EVERY {
+            printer.line("Webserver is not yet running, waiting additional `2` seconds...")?;
+            said = Instant::now();
+        }
+        web.sleep(LOOK_EVERY);
+    }
+}

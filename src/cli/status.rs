@@ -1,0 +1,208 @@
+//! `status`: the webserver, its clusters, their nodes, and their money.
+//!
+//! On a terminal there are headings and aligned columns with rounded amounts; elsewhere the lines have
+//! tabs and amounts to the last digit, and stay as they are from version to version.
+
+use std::io::{self, IsTerminal};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    error::CliError,
+    printer::Printer,
+    web::{Process, Root, Web},
+    webserver::Common,
+};
+use crate::units::{Glm, Rounding};
+
+/// Arguments of `status`.
+#[derive(Args, Debug)]
+pub(super) struct Status {
+    #[command(flatten)]
+    common: Common,
+    /// Print everything as JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn run(self, printer: &mut Printer) -> Result<(), CliError> {
+        let data = self.common.data()?;
+        let web = Web::new(self.common.port, &data)?;
+        let root = web.root();
+        if self.json {
+            let mut document = match &root {
+                Some(_) => web.get("/status")?,
+                None => json!({ "version": 1, "webserver": null, "clusters": [] }),
+            };
+            document["url"] = web.url().into();
+            let text = serde_json::to_string_pretty(&document).unwrap_or_default();
+            return printer.line(&text);
+        }
+        let Some(root) = root else {
+            printer
+                .line(&format!("The webserver doesn't seem to be listening on {}.", web.url()))?;
+            return match Process::of(&data) {
+                None => Ok(()),
+                Some(Process { pid, .. }) => printer.line(&format!(
+                    "However, the webserver seems to be running under pid: {pid}.\n\
+                         You may use the `ray-on-golem stop` command to terminate it."
+                )),
+            };
+        };
+        printer.print(&server(&root, web.url()))?;
+        let is_terminal = io::stdout().is_terminal();
+        printer.print(&clusters(&web.get("/status")?, is_terminal))
+    }
+}
+
+fn server(root: &Root, url: &str) -> String {
+    let mut text = format!(
+        "Ray On Golem webserver {}\n   Listening on:    {url}\n   Status:          {}\n   \
+         Data directory:  {}\n",
+        root.version,
+        if root.shutting_down { "Shutting down" } else { "Running" },
+        root.datadir.display()
+    );
+    if !root.warnings.is_empty() {
+        text.push_str("   Server warnings:\n");
+        for warning in &root.warnings {
+            text.push_str(&format!("\t{warning}\n"));
+        }
+    }
+    text
+}
+
+/// All clusters of the document of `/status`.
+fn clusters(document: &Value, is_terminal: bool) -> String {
+    let clusters = document["clusters"].as_array().map_or(&[][..], Vec::as_slice);
+    let money =
+        ["CLUSTER", "STATE", "NODES", "SPENT", "RESERVED", "BUDGET", "GLM/H", "LASTS UNTIL"];
+    let amount = |text: &str| match is_terminal {
+        true => short(text),
+        false => text.to_owned(),
+    };
+    let rows = clusters.iter().map(|cluster| {
+        let text = |key: &str| cluster[key].as_str().unwrap_or("-").to_owned();
+        let live = ["pending", "running", "terminating"];
+        let count = |state| cluster["nodes_by_state"][state].as_u64().unwrap_or(0);
+        let nodes: u64 = live.into_iter().map(count).sum();
+        vec![
+            text("cluster_name"),
+            text("state"),
+            nodes.to_string(),
+            amount(&text("spent_glm")),
+            amount(&text("reserved_glm")),
+            amount(&text("budget_glm")),
+            amount(&text("glm_per_hour")),
+            text("lasts_until"),
+        ]
+    });
+    let mut text = table(&money, rows.collect(), is_terminal);
+    let heads = ["CLUSTER", "NODE", "KIND", "STATE", "PROVIDER", "GLM/H", "SPENT", "LATEST"];
+    let rows = clusters.iter().flat_map(|cluster| {
+        let name = cluster["cluster_name"].as_str().unwrap_or("-");
+        let nodes = cluster["nodes"].as_array().map_or(&[][..], Vec::as_slice);
+        nodes.iter().map(move |node| row(name, node, amount))
+    });
+    text.push_str(&table(&heads, rows.collect(), is_terminal));
+    text
+}
+
+fn row(cluster: &str, node: &Value, amount: impl Fn(&str) -> String) -> Vec<String> {
+    let text = |key: &str| node[key].as_str().unwrap_or("-").to_owned();
+    let log = node["state_log"].as_array().and_then(|log| log.last()).and_then(Value::as_str);
+    // A provider calls itself what it likes, also with tabs in it.
+    let plain = |text: String| text.replace(['\t', '\n'], " ");
+    vec![
+        cluster.to_owned(),
+        text("node_id"),
+        text("kind"),
+        text("state"),
+        plain(text("provider_name")),
+        amount(&text("glm_per_hour")),
+        amount(&text("spent_glm")),
+        plain(log.unwrap_or("-").to_owned()),
+    ]
+}
+
+/// Money for a terminal: four decimals, rounded up.
+fn short(text: &str) -> String {
+    match Glm::parse(text, Rounding::Up) {
+        Ok(amount) => {
+            let text = amount.rounded_up(4).to_string();
+            let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+            format!("{whole}.{fraction:0<4}")
+        }
+        Err(_) => text.to_owned(),
+    }
+}
+
+fn table(headings: &[&str], rows: Vec<Vec<String>>, is_terminal: bool) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    if !is_terminal {
+        return rows.iter().map(|row| row.join("\t") + "\n").collect();
+    }
+    let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
+    let all: Vec<&Vec<String>> = std::iter::once(&headings).chain(&rows).collect();
+    let width = |column: usize| {
+        let cells = all.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    std::iter::once("\n".to_owned()).chain(all.into_iter().map(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::clusters;
+
+    fn document() -> serde_json::Value {
+        json!({"clusters": [{
+            "cluster_name": "golem-cluster", "state": "running", "spent_glm": "0.03411",
+            "reserved_glm": "0.1", "budget_glm": "5", "glm_per_hour": "0.24",
+            "lasts_until": null, "nodes_by_state": {"pending": 1, "running": 1, "terminated": 3},
+            "nodes": [
+                {"node_id": "node0", "kind": "head", "state": "running", "provider_name": "apollo",
+                 "glm_per_hour": "0.12", "spent_glm": "0.03411", "state_log": ["[9/9] up"]},
+                {"node_id": "node1", "kind": "worker", "state": "pending", "provider_name": null,
+                 "glm_per_hour": null, "spent_glm": "0", "state_log": []},
+            ],
+        }]})
+    }
+
+    #[test]
+    fn on_a_terminal_there_are_headings_and_rounded_amounts() {
+        assert_eq!(
+            clusters(&document(), true),
+            "
+CLUSTER        STATE    NODES  SPENT   RESERVED  BUDGET  GLM/H   LASTS UNTIL
+golem-cluster  running  2      0.0342  0.1000    5.0000  0.2400  -
+
+CLUSTER        NODE   KIND    STATE    PROVIDER  GLM/H   SPENT   LATEST
+golem-cluster  node0  head    running  apollo    0.1200  0.0342  [9/9] up
+golem-cluster  node1  worker  pending  -         -       0.0000  -
+"
+        );
+    }
+
+    #[test]
+    fn elsewhere_there_are_tabs_and_exact_amounts() {
+        assert_eq!(
+            clusters(&document(), false),
+            "golem-cluster\trunning\t2\t0.03411\t0.1\t5\t0.24\t-\n\
+             golem-cluster\tnode0\thead\trunning\tapollo\t0.12\t0.03411\t[9/9] up\n\
+             golem-cluster\tnode1\tworker\tpending\t-\t-\t0\t-\n"
+        );
+        assert_eq!(clusters(&json!({"clusters": []}), true), "");
+    }
+}

@@ -1,0 +1,160 @@
+//! `stop`: the end of the webserver, asked for, waited for, and if need be made.
+
+use std::{
+    io::{self, BufRead, IsTerminal},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{
+    error::CliError,
+    printer::Printer,
+    web::{Process, Web},
+    webserver::Common,
+};
+
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
+const PROCESS_PATIENCE: Duration = Duration::from_secs(180);
+/// A process that was told to end has this time before it is killed.
+const TERMINATE_PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Arguments of `stop`.
+#[derive(Args, Debug)]
+pub(super) struct Stop {
+    #[command(flatten)]
+    common: Common,
+    /// Stop also if there are nodes; they are ended
+    #[arg(short, long)]
+    force: bool,
+    /// End the process if it does not stop by itself
+    #[arg(short, long)]
+    kill: bool,
+}
+
+impl Stop {
+    pub(super) fn run(self, printer: &mut Printer) -> Result<(), CliError> {
+        let data = self.common.data()?;
+        let web = Web::new(self.common.port, &data)?;
+        let root = web.root();
+        let data = root.as_ref().map_or(data, |root| root.datadir.clone());
+        let process = Process::of(&data);
+        match root {
+            None => printer.line(&format!("No webserver found on: {}.", web.url()))?,
+            Some(root) if root.shutting_down => {
+                printer.line("The webserver is already shutting down.")?;
+            }
+            Some(_) => {
+                if !self.request(&web, printer)? {
+                    return Ok(());
+                }
+            }
+        }
+        wait_for_server(&web, printer)?;
+        self.end(process, &data, printer)
+    }
+
+    /// Asks the webserver to end; whether it does.
+    fn request(&self, web: &Web, printer: &mut Printer) -> Result<bool, CliError> {
+        printer.line("Requesting webserver shutdown...")?;
+        let mut is_forced = self.force;
+        loop {
+            let state = shut_down(web, is_forced)?;
+            let told = match state.as_str() {
+                "not_enabled" => "Cannot stop the webserver, as it was started externally.",
+                "cluster_not_empty" => "Cannot stop the webserver, as the cluster is not empty.",
+                "forced_shutdown" => "Force-shutdown requested, will stop soon.",
+                _ => "Webserver shutdown requested, will stop soon.",
+            };
+            printer.line(told)?;
+            match state.as_str() {
+                "not_enabled" => return Ok(false),
+                "cluster_not_empty" if confirm("Force the shutdown?", printer)? => {
+                    printer.line("Forcing webserver shutdown...")?;
+                    is_forced = true;
+                }
+                "cluster_not_empty" => {
+                    printer.line("Shutdown cancelled.")?;
+                    return Ok(false);
+                }
+                _ => return Ok(true),
+            }
+        }
+    }
+
+    /// Waits for the process, or ends it.
+    fn end(
+        &self,
+        process: Option<Process>,
+        data: &Path,
+        printer: &mut Printer,
+    ) -> Result<(), CliError> {
+        let Some(process) = process.filter(|process| process.is_alive()) else {
+            return printer.line("Shutdown completed.");
+        };
+        printer.line("Waiting 180 seconds for the webserver process to stop.")?;
+        if wait(PROCESS_PATIENCE, || !process.is_alive()) {
+            printer.line("Webserver process stopped.")?;
+            return printer.line("Shutdown completed.");
+        }
+        printer.line("Webserver process stop timeout of 0:03:00 reached.")?;
+        if !self.kill && !confirm("Terminate the webserver process?", printer)? {
+            printer.line("The webserver is still running...")?;
+            return Err(CliError::Environment {
+                what: format!("the webserver still runs under pid {}", process.pid),
+                hint: format!("`{}` says what it waits for", data.join("webserver.log").display()),
+            });
+        }
+        process.signal(Signal::TERM);
+        if !wait(TERMINATE_PATIENCE, || !process.is_alive()) {
+            process.signal(Signal::KILL);
+        }
+        printer.line("Process terminated.")
+    }
+}
+
+fn shut_down(web: &Web, is_forced: bool) -> Result<String, CliError> {
+    let request =
+        json!({ "ignore_self_shutdown": true, "force_shutdown": is_forced, "shutdown_delay": 0 });
+    let answer = web.post("/shutdown", &request)?;
+    Ok(answer.get("shutdown_state").and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
+fn wait_for_server(web: &Web, printer: &mut Printer) -> Result<(), CliError> {
+    if web.root().is_none() {
+        return Ok(());
+    }
+    printer.line("Webserver is still shutting down, waiting up to 60 seconds ...")?;
+    match wait(SHUTDOWN_PATIENCE, || web.root().is_none()) {
+        true => printer.line("Webserver shutdown completed."),
+        false => printer.line("Shutdown timeout of 0:01:00 reached."),
+    }
+}
+
+/// Waits until something is so; whether it came to be.
+fn wait(patience: Duration, is_so: impl Fn() -> bool) -> bool {
+    let started = Instant::now();
+    while !is_so() {
+        if started.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    true
+}
+
+/// Asks the user, who says no by default. Without anybody to ask, the command is over.
+fn confirm(question: &str, printer: &mut Printer) -> Result<bool, CliError> {
+    printer.print(&format!("{question} [y/N]: "))?;
+    if !io::stdin().is_terminal() {
+        printer.line("")?;
+        return Err(CliError::Aborted);
+    }
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,171 @@
+//! The webserver as our own commands ask it.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::runtime::{self, Runtime};
+use url::Url;
+
+use super::{error::CliError, webserver::PID_FILE};
+use crate::{
+    driver::daemon,
+    http::{Outgoing, Transport},
+    server::auth::TOKEN_FILE,
+    units::Span,
+    yagna::{CallError, wire::Method},
+};
+
+const PATIENCE: Span = Span::secs(10);
+const TOKEN_VARIABLE: &str = "RAY_ON_GOLEM_TOKEN_FILE";
+
+/// The webserver at a port of this machine.
+pub(super) struct Web {
+    runtime: Runtime,
+    transport: Transport,
+    base: Url,
+    data: PathBuf,
+}
+
+/// What the webserver says about itself.
+#[derive(Clone, Debug)]
+pub(super) struct Root {
+    /// Its version.
+    pub(super) version: String,
+    /// Its data directory.
+    pub(super) datadir: PathBuf,
+    /// Whether it shuts down.
+    pub(super) shutting_down: bool,
+    /// What the user should know.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Web {
+    /// The one at `port`, whose data directory should be `data`.
+    pub(super) fn new(port: u16, data: &Path) -> Result<Self, CliError> {
+        let base = Url::parse(&format!("http://127.0.0.1:{port}"));
+        let base = base.map_err(|error| CliError::Argument(error.to_string()))?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let transport =
+            Transport::direct(false).map_err(|error| CliError::Argument(error.to_string()))?;
+        Ok(Self { runtime, transport, base, data: data.to_owned() })
+    }
+
+    /// Where it is.
+    pub(super) fn url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// What it says about itself; none if nobody listens.
+    pub(super) fn root(&self) -> Option<Root> {
+        let body = self.send(Method::Get, "/", None, None).ok()?;
+        let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
+        let warnings = body.get("server_warnings").and_then(Value::as_array);
+        let warnings = warnings.into_iter().flatten().filter_map(Value::as_str);
+        Some(Root {
+            version: text("version")?,
+            datadir: text("datadir")?.into(),
+            shutting_down: body.get("shutting_down").and_then(Value::as_bool)?,
+            warnings: warnings.map(str::to_owned).collect(),
+        })
+    }
+
+    /// Asks for a document with the token.
+    pub(super) fn get(&self, path: &str) -> Result<Value, CliError> {
+        self.with_token(Method::Get, path, None)
+    }
+
+    /// Asks for something to be done.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        self.with_token(Method::Post, path, Some(body))
+    }
+
+    /// Waits a little.
+    pub(super) fn sleep(&self, time: Duration) {
+        // A timer is made inside of the runtime that it belongs to.
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
+    }
+
+    fn with_token(
+        &self,
+        verb: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, CliError> {
+        let token = self.token();
+        self.send(verb, path, body, token.as_deref()).map_err(|error| CliError::Environment {
+            what: format!("the webserver at {} does not do it: {error}", self.url()),
+            hint: format!(
+                "name its data directory with `--datadir`, or the file of its token in \
+                 `{TOKEN_VARIABLE}`"
+            ),
+        })
+    }
+
+    /// The token of the data directory that the webserver uses, or of ours.
+    fn token(&self) -> Option<String> {
+        let named = env::var_os(TOKEN_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let served = self.root().map(|root| root.datadir.join(TOKEN_FILE));
+        let places = [named, served, Some(self.data.join(TOKEN_FILE))];
+        let text = places.into_iter().flatten().find_map(|path| fs::read_to_string(path).ok())?;
+        Some(text.trim().to_owned())
+    }
+
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        token: Option<&str>,
+    ) -> Result<Value, CallError> {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        let body = body.map(|body| body.to_string().into_bytes());
+        let outgoing = Outgoing { method, url, bearer: token, headers: &[], body };
+        let response = self.runtime.block_on(self.transport.send(outgoing, PATIENCE))?;
+        let body = String::from_utf8_lossy(&response.body).into_owned();
+        match response.status.0 {
+            200 => serde_json::from_str(&body)
+                .map_err(|error| CallError::NotSent { why: format!("no JSON: {error}") }),
+            _ => Err(CallError::Rejected { status: response.status, body }),
+        }
+    }
+}
+
+/// The process of the webserver, by its pid file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    began: u64,
+}
+
+impl Process {
+    /// The webserver of a data directory, if it lives.
+    pub(super) fn of(data: &Path) -> Option<Self> {
+        let pid = fs::read_to_string(data.join(PID_FILE)).ok()?.trim().parse().ok()?;
+        let began = daemon::began(pid)?;
+        // A pid is used again; then it is somebody else's.
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let is_ours = command.split(|byte| *byte == 0).any(|word| word == b"webserver");
+        is_ours.then_some(Self { pid, began })
+    }
+
+    /// Whether it lives.
+    pub(super) fn is_alive(self) -> bool {
+        daemon::began(self.pid) == Some(self.began)
+    }
+
+    /// Asks it to end, or makes it.
+    pub(super) fn signal(self, signal: Signal) {
+        if self.is_alive()
+            && let Some(pid) = Pid::from_raw(self.pid)
+        {
+            // It may just have ended.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! `webserver`: the manager of all clusters of a user, and its HTTP API.
+//!
+//! Everything that runs is watched: a part that ends, or panics, ends the whole with an error. The
+//! journals say how to go on.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::{JoinError, JoinSet},
+    time::{sleep, timeout},
+};
+use url::Url;
+
+use super::{error::CliError, printer::Printer, ssh_proxy::data_directory, surroundings};
+use crate::{
+    core::Command,
+    driver::{
+        alerts,
+        daemon::{Daemon, DaemonPlan, SimPlan},
+        journal::{Journals, JournalsError, Recovered},
+        log::Log,
+        manager::{Handle, Manager, ManagerError},
+        reach::{Reach, ReachPlan},
+        wallet::Wallet,
+    },
+    server::{
+        self, Alerts, App, Images, Listening, Settings, Stop,
+        auth::{Guard, HeadTokens, Token},
+    },
+    yagna::{Client, Vpn},
+};
+
+/// The port of the webserver.
+pub(super) const DEFAULT_PORT: u16 = 4578;
+/// The pid of the webserver, in the data directory.
+pub(super) const PID_FILE: &str = "ray_on_golem.pid";
+/// What the webserver logs, in the data directory.
+pub(super) const LOG_FILE: &str = "webserver.log";
+const ANONYMOUS_VARIABLE: &str = "RAY_ON_GOLEM_ALLOW_ANONYMOUS";
+/// Calls from one web client at a time keep this many threads busy enough.
+const THREADS: usize = 2;
+/// The parts of the server have this time to end.
+const GRACE: Duration = Duration::from_secs(8);
+const WHO: &str = "server";
+
+/// Options that every command about the webserver has.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Common {
+    /// Webserver port
+    #[arg(short, long, default_value_t = DEFAULT_PORT)]
+    pub(super) port: u16,
+    /// Ray on Golem's data directory. By default, uses a system data directory
+    #[arg(long, value_name = "PATH")]
+    datadir: Option<PathBuf>,
+}
+
+/// Options of what is started.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Served {
+    /// Let the registry count the images that are looked up (the default)
+    #[arg(long, overrides_with = "no_registry_stats")]
+    registry_stats: bool,
+    /// Do not let the registry count them
+    #[arg(long, overrides_with = "registry_stats")]
+    no_registry_stats: bool,
+    /// Ask nobody for a token: for clients of the original, which know of none
+    #[arg(long)]
+    allow_anonymous: bool,
+    /// Put a simulated network where the daemon would be; the default is a small testnet
+    #[arg(long, value_name = "SCENARIO", num_args = 0..=1)]
+    sim: Option<Option<PathBuf>>,
+    /// What the nodes of the simulated network are
+    #[arg(long, value_name = "KIND", default_value = "local", requires = "sim",
+        value_parser = ["local", "none"])]
+    sim_nodes: String,
+    /// How many times faster the providers of the simulated network work
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "sim")]
+    sim_haste: u64,
+    /// A virtual environment of Python that comes first on its local nodes
+    #[arg(long, value_name = "DIR", requires = "sim")]
+    sim_venv: Option<PathBuf>,
+}
+
+/// Arguments of `webserver`.
+#[derive(Args, Debug)]
+pub(super) struct Webserver {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    served: Served,
+    /// Let clients shut the webserver down when their cluster is over
+    #[arg(long, overrides_with = "no_self_shutdown")]
+    self_shutdown: bool,
+    /// Do not let them (the default)
+    #[arg(long, overrides_with = "self_shutdown")]
+    no_self_shutdown: bool,
+}
+
+impl Common {
+    /// The data directory; it is made if it is not there.
+    pub(super) fn data(&self) -> Result<PathBuf, CliError> {
+        let data = std::path::absolute(data_directory(self.datadir.clone())?)?;
+        fs::create_dir_all(&data).map_err(|error| CliError::Environment {
+            what: format!("cannot make the data directory `{}`: {error}", data.display()),
+            hint: "choose another one with `--datadir`".to_owned(),
+        })?;
+        Ok(data)
+    }
+
+    /// Whether a data directory was named on the command line.
+    pub(super) fn names_data(&self) -> bool {
+        self.datadir.is_some()
+    }
+}
+
+impl Served {
+    /// The same options, for the process that serves.
+    pub(super) fn arguments(&self) -> Vec<std::ffi::OsString> {
+        let flag = if self.no_registry_stats { "--no-registry-stats" } else { "--registry-stats" };
+        let mut arguments = vec![flag.into()];
+        if self.allow_anonymous {
+            arguments.push("--allow-anonymous".into());
+        }
+        if let Some(scenario) = &self.sim {
+            arguments.push("--sim".into());
+            arguments.extend(scenario.iter().map(|path| path.clone().into_os_string()));
+            arguments.push(format!("--sim-nodes={}", self.sim_nodes).into());
+            arguments.push(format!("--sim-haste={}", self.sim_haste).into());
+            if let Some(venv) = &self.sim_venv {
+                arguments.extend(["--sim-venv".into(), venv.clone().into_os_string()]);
+            }
+        }
+        arguments
+    }
+
+    fn is_anonymous(&self) -> bool {
+        self.allow_anonymous || env::var(ANONYMOUS_VARIABLE).is_ok_and(|value| value == "1")
+    }
+
+    fn sim_plan(&self) -> Result<Option<SimPlan>, CliError> {
+        let Some(scenario) = &self.sim else { return Ok(None) };
+        let scenario = scenario.as_ref().map(std::path::absolute).transpose()?;
+        let program = surroundings::simulator()?;
+        let mut options = vec![
+            "--nodes".into(),
+            self.sim_nodes.clone().into(),
+            "--haste".into(),
+            self.sim_haste.to_string().into(),
+        ];
+        if let Some(venv) = &self.sim_venv {
+            options.extend(["--node-venv".into(), std::path::absolute(venv)?.into_os_string()]);
+        }
+        Ok(Some(SimPlan { program, scenario, options }))
+    }
+}
+
+impl Webserver {
+    pub(super) fn run(self, _: &mut Printer) -> Result<(), CliError> {
+        let data = self.common.data()?;
+        // Before anything else: nobody else may have this directory.
+        let (journals, recovered) = Journals::open(&data).map_err(in_use)?;
+        let log = Log::to_file(&data.join(LOG_FILE))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .enable_all()
+            .build()?;
+        let pid_file = PidFile::write(&data)?;
+        let served = runtime.block_on(self.serve(data, journals, recovered, log.clone()));
+        drop(pid_file);
+        // What still runs is a look at a node or at the registry that nobody waits for.
+        runtime.shutdown_background();
+        match &served {
+            Ok(()) => log.info(WHO, "Stopping server done, bye!"),
+            Err(error) => log.error(WHO, &format!("Server unexpectedly died, bye! {error}")),
+        }
+        served
+    }
+
+    async fn serve(
+        self,
+        data: PathBuf,
+        journals: Journals,
+        recovered: Recovered,
+        log: Log,
+    ) -> Result<(), CliError> {
+        let mut signals = Signals::new()?;
+        let port = self.common.port;
+        log.info(WHO, &format!("Starting server... port={port}"));
+        // Known before the daemon is started; nobody is kept waiting on it until all is ready.
+        drop(listen(port).await?);
+        let plan = DaemonPlan {
+            endpoints: surroundings::endpoints()?,
+            key: surroundings::key_source(),
+            data: data.clone(),
+            sim: self.served.sim_plan()?,
+        };
+        let mut daemon = tokio::select! {
+            daemon = Daemon::ready(plan, log.clone()) => daemon.map_err(|error| broken(&error))?,
+            () = signals.next() => return Err(CliError::Interrupted),
+        };
+        let built = self.build(&data, journals, recovered, &daemon, &log).await;
+        let served = match built {
+            Ok(built) => {
+                let app = Arc::clone(&built.app);
+                let parts = Parts::start(built, &daemon)?;
+                tokio::select! {
+                    ended = parts.run(&app, &mut signals) => ended,
+                    // It never ends.
+                    () = daemon.keep() => Ok(()),
+                }
+            }
+            Err(error) => {
+                daemon.end().await;
+                return Err(error);
+            }
+        };
+        log.info(WHO, "Stopping server...");
+        match &served {
+            // The journal says how to go on; the daemon must be there then.
+            Err(_) => log.warn(WHO, "The daemon is left as it is"),
+            Ok(()) => daemon.end().await,
+        }
+        served
+    }
+
+    async fn build(
+        &self,
+        data: &Path,
+        journals: Journals,
+        recovered: Recovered,
+        daemon: &Daemon,
+        log: &Log,
+    ) -> Result<Built, CliError> {
+        let client = Client::new(daemon.endpoints.clone(), daemon.key.clone())
+            .map_err(|error| broken(&error))?;
+        let address = daemon.identity(&client).await.map_err(|error| broken(&error))?;
+        let listening = [listen(self.common.port).await?, Listening::on(0).await?];
+        let vpn =
+            Vpn::new(&daemon.endpoints, daemon.key.clone()).map_err(|error| broken(&error))?;
+        let heads = HeadTokens::new(data);
+        let reach = Reach::new(ReachPlan {
+            data: data.to_owned(),
+            net: daemon.endpoints.net_api(),
+            key: daemon.key.clone(),
+            vpn,
+            heads: heads.clone(),
+            heads_at: listening[1].address(),
+            log: log.clone(),
+        });
+        let (manager, handle) =
+            Manager::new(journals, recovered, client, reach.clone(), log.clone());
+        let app = Arc::new(App {
+            handle,
+            settings: Settings {
+                data: data.to_owned(),
+                program: env::current_exe()?,
+                self_shutdown: self.self_shutdown,
+                registry_stats: !self.served.no_registry_stats,
+                guard: self.guard(data, log)?,
+            },
+            images: Images::new(self.registry(daemon)?),
+            wallet: Wallet::new(address, daemon.cli.clone(), log.clone()),
+            heads,
+            alerts: Alerts::default(),
+            stop: Stop::default(),
+            log: log.clone(),
+        });
+        Ok(Built { app, manager, reach, listening })
+    }
+
+    /// A simulated network has a registry of its own.
+    fn registry(&self, daemon: &Daemon) -> Result<Url, CliError> {
+        match self.served.sim {
+            Some(_) => surroundings::registry_beside(&daemon.endpoints.base),
+            None => surroundings::registry(),
+        }
+    }
+
+    fn guard(&self, data: &Path, log: &Log) -> Result<Guard, CliError> {
+        let token = Token::of(data).map_err(|error| broken(&error))?;
+        if self.served.is_anonymous() {
+            log.warn(
+                WHO,
+                "ANYBODY ON THIS MACHINE MAY USE THIS SERVER: start nodes for your money, and read \
+                 the keys to them. Leave `--allow-anonymous` out if no client of the original needs it",
+            );
+            return Ok(Guard::Anyone);
+        }
+        Ok(Guard::Token(token))
+    }
+}
+
+/// All that is needed to serve.
+struct Built {
+    app: Arc<App>,
+    manager: Manager<Client, Reach>,
+    reach: Reach,
+    /// For users, and for heads.
+    listening: [Listening; 2],
+}
+
+/// What runs side by side.
+struct Parts {
+    tasks: JoinSet<Part>,
+    /// Tells the servers to end.
+    end: watch::Sender<bool>,
+}
+
+/// A part that has ended.
+enum Part {
+    Manager(Result<(), ManagerError>),
+    Server,
+    Reach,
+    Alerts,
+    Shutdown,
+}
+
+impl Parts {
+    fn start(built: Built, daemon: &Daemon) -> Result<Self, CliError> {
+        let Built { app, manager, reach, listening: [users_at, heads_at] } = built;
+        let end = watch::Sender::new(false);
+        let mut tasks = JoinSet::new();
+        let board = app.handle.changes();
+        let (endpoints, key) = (&daemon.endpoints, daemon.key.clone());
+        let watch = alerts::Watch::new(endpoints, key, app.alerts.clone(), app.log.clone())
+            .map_err(|error| broken(&error))?;
+        let port = users_at.address().port();
+        tasks.spawn(async move { Part::Manager(manager.run().await) });
+        tasks.spawn(async move {
+            reach.keep(board).await;
+            Part::Reach
+        });
+        tasks.spawn(async move {
+            watch.keep().await;
+            Part::Alerts
+        });
+        for (listening, router) in
+            [(users_at, server::users(&app)), (heads_at, server::heads(&app))]
+        {
+            let end = end.subscribe();
+            tasks.spawn(async move {
+                server::serve(listening, router, end).await;
+                Part::Server
+            });
+        }
+        app.log.info(WHO, &format!("Starting server done, listening on port {port}"));
+        Ok(Self { tasks, end })
+    }
+
+    /// Runs until everything has ended as ordered, or something has ended that must not.
+    async fn run(mut self, app: &App, signals: &mut Signals) -> Result<(), CliError> {
+        let mut is_ordered = false;
+        loop {
+            tokio::select! {
+                joined = self.tasks.join_next() => match joined {
+                    Some(Ok(Part::Manager(Ok(())))) => break,
+                    Some(Ok(Part::Manager(Err(error)))) => return Err(broken(&error)),
+                    Some(Ok(Part::Shutdown)) => {}
+                    // The tunnels end with the manager.
+                    Some(Ok(Part::Reach)) if is_ordered => {}
+                    Some(Ok(Part::Reach | Part::Server | Part::Alerts)) | None => {
+                        return Err(bug("a part of the server has ended"));
+                    }
+                    Some(Err(error)) => return Err(died(&error)),
+                },
+                delay = app.stop.ordered(), if !is_ordered => {
+                    is_ordered = true;
+                    app.log.info(WHO, "Shutting down...");
+                    let handle = app.handle.clone();
+                    self.tasks.spawn(async move { shut_down(handle, delay).await });
+                }
+                () = signals.next() => {
+                    if is_ordered {
+                        app.log.warn(WHO, "Interrupted again: what is left is ended at the next start");
+                        return Err(CliError::Interrupted);
+                    }
+                    app.stop.order(Duration::ZERO);
+                }
+            }
+        }
+        self.end.send_replace(true);
+        let rest = async {
+            // The last one watches the daemon until the process ends.
+            while self.tasks.len() > 1 && self.tasks.join_next().await.is_some() {}
+        };
+        drop(timeout(GRACE, rest).await);
+        Ok(())
+    }
+}
+
+/// Ends all clusters after a while.
+async fn shut_down(handle: Handle, delay: Duration) -> Part {
+    sleep(delay).await;
+    // If the manager is gone, its own end says why.
+    let _ = handle.ask(Command::Shutdown).await;
+    Part::Shutdown
+}
+
+/// What ends the process from outside.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// Heard so that it ends nothing: the terminal that we were started from may close.
+    _hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, CliError> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            _hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The file with our pid, as long as we live.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(data: &Path) -> Result<Self, CliError> {
+        let path = data.join(PID_FILE);
+        fs::write(&path, format!("{}\n", std::process::id()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // What stays names a process that is no more.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+async fn listen(port: u16) -> Result<Listening, CliError> {
+    Listening::on(port).await.map_err(|error| CliError::Environment {
+        what: format!("cannot listen on 127.0.0.1:{port}: {error}"),
+        hint: "end what listens there, or choose another port with `--port`".to_owned(),
+    })
+}
+
+fn in_use(error: JournalsError) -> CliError {
+    let hint = match &error {
+        JournalsError::InUse { .. } => {
+            "`ray-on-golem status` shows it, `ray-on-golem stop` ends it"
+        }
+        JournalsError::Bad { .. }
+        | JournalsError::Stray { .. }
+        | JournalsError::Io { .. }
+        | JournalsError::Broken { .. } => "nothing was changed",
+    };
+    CliError::Environment { what: error.to_string(), hint: hint.to_owned() }
+}
+
+fn broken(error: &dyn std::error::Error) -> CliError {
+    let mut what = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        what = format!("{what}: {cause}");
+        source = cause.source();
+    }
+    CliError::Environment { what, hint: "the log says more".to_owned() }
+}
+
+fn bug(what: &str) -> CliError {
+    CliError::Environment {
+        what: what.to_owned(),
+        hint: "this is a bug; clusters go on when the webserver is started again".to_owned(),
+    }
+}
+
+fn died(error: &JoinError) -> CliError {
+    bug(&format!("a part of the server died: {error}"))
+}

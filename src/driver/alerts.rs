@@ -1,0 +1,127 @@
+//! Problems with payments that only the daemon sees: no gas, no tokens, a chain that does not answer.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+use url::Url;
+
+use super::log::Log;
+use crate::{
+    http::{Outgoing, Transport, TransportError},
+    server::Alerts,
+    units::Span,
+    yagna::{AppKey, Endpoints, wire::Method},
+};
+
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+const PATIENCE: Span = Span::secs(15);
+const WHO: &str = "payments";
+
+/// Looks at the daemon's payments now and then.
+#[derive(Debug)]
+pub struct Watch {
+    transport: Transport,
+    url: Url,
+    key: AppKey,
+    alerts: Alerts,
+    log: Log,
+}
+
+impl Watch {
+    /// A watch that keeps `alerts` up to date.
+    ///
+    /// # Errors
+    ///
+    /// If no connections can be made.
+    pub fn new(
+        endpoints: &Endpoints,
+        key: AppKey,
+        alerts: Alerts,
+        log: Log,
+    ) -> Result<Self, TransportError> {
+        let base = endpoints.payment_api();
+        let transport = Transport::direct(base.scheme() == "https")?;
+        let mut url = base.clone();
+        url.set_path(&format!("{}/payments/status", base.path().trim_end_matches('/')));
+        Ok(Self { transport, url, key, alerts, log })
+    }
+
+    /// Never returns.
+    pub async fn keep(self) {
+        let mut known = Vec::new();
+        loop {
+            // A daemon that does not answer is told of elsewhere.
+            if let Some(problems) = self.look().await {
+                for problem in problems.iter().filter(|problem| !known.contains(*problem)) {
+                    self.log.warn(WHO, problem);
+                }
+                self.alerts.set(problems.clone());
+                known = problems;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn look(&self) -> Option<Vec<String>> {
+        let outgoing = Outgoing {
+            method: Method::Get,
+            url: self.url.clone(),
+            bearer: Some(self.key.as_str()),
+            headers: &[],
+            body: None,
+        };
+        let response = self.transport.send(outgoing, PATIENCE).await.ok()?;
+        let problems: Vec<Value> = serde_json::from_slice(&response.body).ok()?;
+        Some(problems.iter().map(sentence).collect())
+    }
+}
+
+/// A problem in the daemon's words, as a sentence.
+fn sentence(problem: &Value) -> String {
+    let text = |key: &str| match problem.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => "?".to_owned(),
+    };
+    let network = text("network");
+    match text("kind").as_str() {
+        "InsufficientGas" => format!(
+            "The wallet {} cannot pay for gas on `{network}`; about {} is needed",
+            text("address"),
+            text("neededGasEst")
+        ),
+        "InsufficientToken" => format!(
+            "The wallet {} has not enough GLM on `{network}`; about {} is needed",
+            text("address"),
+            text("neededTokenEst")
+        ),
+        "InvalidChainId" => format!("The daemon does not know the chain {}", text("chainId")),
+        "CantSign" => {
+            format!("The daemon cannot sign for {} on `{network}`; unlock it", text("address"))
+        }
+        "TxStuck" => format!("A payment is stuck on `{network}`"),
+        "RpcError" => format!("The chain `{network}` does not answer the daemon"),
+        other => format!("The daemon has trouble with payments on `{network}`: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::sentence;
+
+    #[test]
+    fn problems_become_sentences() {
+        let gas = json!({"kind": "InsufficientGas", "driver": "erc20", "network": "polygon",
+            "address": "0x1", "neededGasEst": "0.02"});
+
+        assert_eq!(
+            sentence(&gas),
+            "The wallet 0x1 cannot pay for gas on `polygon`; about 0.02 is needed"
+        );
+        let strange = json!({"kind": "Moon", "network": "hoodi"});
+        assert_eq!(sentence(&strange), "The daemon has trouble with payments on `hoodi`: Moon");
+    }
+}

@@ -1,0 +1,410 @@
+//! The daemon: found where it runs, started where it does not, and ended only if we started it.
+//!
+//! A daemon that we start gets its key by `YAGNA_AUTOCONF_APPKEY` and keeps its own data where it always
+//! does. It outlives a crash of ours: `DATA/yagna.pid` says that it is ours, `DATA/yagna.appkey` which
+//! key opens it, so that the next start adopts it with the right to end it.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+use url::Url;
+
+use super::{
+    appkey::{AppKeyError, AppKeySource},
+    log::{self, Log},
+    wallet::DaemonCli,
+};
+use crate::{
+    http::TransportError,
+    server::auth::{Token, TokenError},
+    units::Span,
+    yagna::{AppKey, CallError, Client, Endpoints, Request, Response, Yagna},
+};
+
+/// A daemon that has not answered after this time has failed.
+const READY_PATIENCE: Duration = Duration::from_secs(2 * 60);
+/// A daemon that was asked to end has this time before it is made to.
+const END_PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const PROBE_PATIENCE: Span = Span::secs(10);
+/// From the end of our daemon to its next start.
+const RESTART_AFTER: Duration = Duration::from_secs(5);
+const LOG_LINES: usize = 50;
+const WHO: &str = "daemon";
+
+/// What to look for, and what to start.
+#[derive(Clone, Debug)]
+pub struct DaemonPlan {
+    /// Where the daemon listens.
+    pub endpoints: Endpoints,
+    /// Where the key to it comes from.
+    pub key: AppKeySource,
+    /// Our data directory.
+    pub data: PathBuf,
+    /// The simulator to start in the daemon's place.
+    pub sim: Option<SimPlan>,
+}
+
+/// A simulated network in the daemon's place.
+#[derive(Clone, Debug)]
+pub struct SimPlan {
+    /// The simulator.
+    pub program: PathBuf,
+    /// Its network, if not the default one.
+    pub scenario: Option<PathBuf>,
+    /// Its options: what its nodes are, and how fast.
+    pub options: Vec<OsString>,
+}
+
+/// A daemon that answers.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where it listens.
+    pub endpoints: Endpoints,
+    /// The key to it.
+    pub key: AppKey,
+    /// Its command line.
+    pub cli: DaemonCli,
+    plan: DaemonPlan,
+    owned: Option<Owned>,
+    log: Log,
+}
+
+/// A daemon of ours.
+#[derive(Debug)]
+struct Owned {
+    mark: Mark,
+    /// None if an earlier life of ours started it.
+    child: Option<Child>,
+}
+
+/// By what a daemon of ours is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    pid: i32,
+    /// When its process began, as the system counts; a pid may be used again.
+    began: u64,
+    url: Url,
+}
+
+/// Why there is no daemon.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// It could not be started.
+    #[error("cannot start `{}`", program.display())]
+    NotStarted {
+        /// What was to be run.
+        program: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It ended, or did not answer in time.
+    #[error("the daemon that was started {why}; the end of `{}`:\n{}", log.display(), lines.join("\n"))]
+    Failed {
+        /// What it did.
+        why: String,
+        /// Where its words are.
+        log: PathBuf,
+        /// The last of them.
+        lines: Vec<String>,
+    },
+    /// It answers, and its key is not to be had.
+    #[error(transparent)]
+    Key(#[from] AppKeyError),
+    /// A file of ours.
+    #[error("cannot write to the data directory")]
+    Io(#[from] io::Error),
+    /// The key that we made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// No connections can be made.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+impl Daemon {
+    /// Finds the daemon, or starts it, and waits until it answers to its key.
+    ///
+    /// # Errors
+    ///
+    /// Says what stands in the way.
+    pub async fn ready(plan: DaemonPlan, log: Log) -> Result<Self, DaemonError> {
+        let mark = Mark::load(&plan.data).filter(Mark::is_alive);
+        let endpoints = match (&plan.sim, &mark) {
+            (Some(_), Some(mark)) => Endpoints::from(mark.url.clone()),
+            (Some(_), None) | (None, _) => plan.endpoints.clone(),
+        };
+        let is_there = (plan.sim.is_none() || mark.is_some()) && answers(&endpoints).await?;
+        if !is_there {
+            return Self::start(plan, log).await;
+        }
+        let mark = mark.filter(|mark| mark.url == endpoints.base);
+        let key = match (&plan.key.given, saved_key(&plan.data).filter(|_| mark.is_some())) {
+            (None, Some(saved)) => saved,
+            (Some(_), _) | (None, None) => plan.key.find().await?,
+        };
+        log.info(WHO, &format!("A daemon answers at {}", endpoints.base));
+        let cli = cli(&plan, &endpoints, &key)?;
+        let owned = mark.map(|mark| Owned { mark, child: None });
+        Ok(Self { endpoints, key, cli, plan, owned, log })
+    }
+
+    /// The identity that the key stands for: also the address of its wallet.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon does not know the key.
+    pub async fn identity(&self, client: &Client) -> Result<String, CallError> {
+        let Response::Identity(identity) = client.call(Request::WhoAmI, PROBE_PATIENCE).await?
+        else {
+            return Err(CallError::NotSent { why: "an answer to something else".to_owned() });
+        };
+        Ok(identity.id.to_string())
+    }
+
+    /// Watches over a daemon of ours, and starts it again when it ends by itself. Never returns.
+    pub async fn keep(&mut self) {
+        loop {
+            sleep(LOOK_EVERY * 4).await;
+            let Some(owned) = &mut self.owned else { continue };
+            let has_ended = match &mut owned.child {
+                Some(child) => child.try_wait().is_ok_and(|status| status.is_some()),
+                None => !owned.mark.is_alive(),
+            };
+            if !has_ended || self.plan.sim.is_some() {
+                continue;
+            }
+            self.log.error(WHO, "The daemon has ended; it is started again");
+            sleep(RESTART_AFTER).await;
+            match Self::start(self.plan.clone(), self.log.clone()).await {
+                Ok(again) => *self = again,
+                Err(error) => self.log.error(WHO, &error.to_string()),
+            }
+        }
+    }
+
+    /// Ends the daemon if it is ours.
+    pub async fn end(self) {
+        let Some(mut owned) = self.owned else { return };
+        self.log.info(WHO, "Stopping the daemon...");
+        owned.signal(Signal::TERM);
+        let ended = timeout(END_PATIENCE, owned.ended()).await;
+        if ended.is_err() {
+            self.log.warn(WHO, "The daemon does not end by itself, and is ended");
+            owned.signal(Signal::KILL);
+            drop(timeout(END_PATIENCE, owned.ended()).await);
+        }
+        // What stays is known to be over.
+        let _ = fs::remove_file(mark_path(&self.plan.data));
+        self.log.info(WHO, "Stopping the daemon done");
+    }
+
+    async fn start(plan: DaemonPlan, log: Log) -> Result<Self, DaemonError> {
+        let key = match &plan.key.given {
+            Some(given) => AppKey::new(given).map_err(AppKeyError::Given)?,
+            None => made_key(&plan.data)?,
+        };
+        let log_path = plan.data.join("yagna.log");
+        if fs::metadata(&log_path).is_ok_and(|file| file.len() > 0) {
+            log::rotate(&log_path)?;
+        }
+        let said = fs::File::options().append(true).create(true).open(&log_path)?;
+        let (mut command, program) = command(&plan);
+        command
+            .env("YAGNA_AUTOCONF_APPKEY", key.as_str())
+            .stdin(Stdio::null())
+            .stderr(said.try_clone()?)
+            // Ctrl-C in our terminal is for us.
+            .process_group(0);
+        match plan.sim {
+            Some(_) => command.stdout(Stdio::piped()),
+            None => command.stdout(said),
+        };
+        log.info(WHO, &format!("Starting `{}`...", program.display()));
+        let mut child = command
+            .spawn()
+            .map_err(|source| DaemonError::NotStarted { program: program.clone(), source })?;
+        let failed = |why: &str| DaemonError::Failed {
+            why: why.to_owned(),
+            log: log_path.clone(),
+            lines: log::last_lines(&log_path, LOG_LINES),
+        };
+        let endpoints = match plan.sim {
+            Some(_) => Endpoints::from(
+                announced(&mut child)
+                    .await
+                    .ok_or_else(|| failed("did not say where it listens"))?,
+            ),
+            None => plan.endpoints.clone(),
+        };
+        if let Some(mark) = Mark::of(&child, &endpoints.base) {
+            mark.save(&plan.data)?;
+            until_ready(&mut child, &endpoints, &key).await.map_err(failed)?;
+            log.info(WHO, &format!("The daemon answers at {}", endpoints.base));
+            let cli = cli(&plan, &endpoints, &key)?;
+            let owned = Some(Owned { mark, child: Some(child) });
+            return Ok(Self { endpoints, key, cli, plan, owned, log });
+        }
+        Err(failed("ended at once"))
+    }
+}
+
+impl Owned {
+    fn signal(&self, signal: Signal) {
+        if self.mark.is_alive()
+            && let Some(pid) = Pid::from_raw(self.mark.pid)
+        {
+            // It may just have ended.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    async fn ended(&mut self) {
+        match &mut self.child {
+            Some(child) => drop(child.wait().await),
+            None => {
+                while self.mark.is_alive() {
+                    sleep(LOOK_EVERY).await;
+                }
+            }
+        }
+    }
+}
+
+impl Mark {
+    fn of(child: &Child, url: &Url) -> Option<Self> {
+        let pid = i32::try_from(child.id()?).ok()?;
+        Some(Self { pid, began: began(pid)?, url: url.clone() })
+    }
+
+    fn load(data: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(mark_path(data)).ok()?).ok()
+    }
+
+    fn save(&self, data: &Path) -> io::Result<()> {
+        fs::write(mark_path(data), serde_json::to_vec(self).map_err(io::Error::other)?)
+    }
+
+    fn is_alive(&self) -> bool {
+        began(self.pid) == Some(self.began)
+    }
+}
+
+/// When a process began, in the system's ticks; none if there is none, or only its remains.
+pub(crate) fn began(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may have spaces and brackets in it.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut words = rest.split_whitespace();
+    let state = words.next()?;
+    if state == "Z" {
+        return None;
+    }
+    words.nth(18)?.parse().ok()
+}
+
+fn mark_path(data: &Path) -> PathBuf {
+    data.join("yagna.pid")
+}
+
+fn key_path(data: &Path) -> PathBuf {
+    data.join("yagna.appkey")
+}
+
+fn saved_key(data: &Path) -> Option<AppKey> {
+    AppKey::new(&fs::read_to_string(key_path(data)).ok()?).ok()
+}
+
+/// The key of daemons that we start: always the same, so that what outlives us knows it.
+fn made_key(data: &Path) -> Result<AppKey, DaemonError> {
+    let token = Token::of_file(&key_path(data))?;
+    Ok(AppKey::new(token.as_str()).map_err(AppKeyError::Given)?)
+}
+
+fn command(plan: &DaemonPlan) -> (Command, PathBuf) {
+    match &plan.sim {
+        Some(sim) => {
+            let mut command = Command::new(&sim.program);
+            command.arg("serve").args(&sim.scenario).args(["--port", "0"]).args(&sim.options);
+            (command, sim.program.clone())
+        }
+        None => {
+            let mut command = Command::new(&plan.key.binary);
+            let base = plan.endpoints.base.as_str().trim_end_matches('/');
+            command.args(["service", "run"]).env("YAGNA_API_URL", base);
+            (command, plan.key.binary.clone())
+        }
+    }
+}
+
+/// The daemon's command line; that of the simulator is the simulator under the daemon's name.
+fn cli(plan: &DaemonPlan, endpoints: &Endpoints, key: &AppKey) -> io::Result<DaemonCli> {
+    let Some(sim) = &plan.sim else {
+        return Ok(DaemonCli { binary: plan.key.binary.clone(), environment: Vec::new() });
+    };
+    let directory = plan.data.join("sim");
+    fs::create_dir_all(&directory)?;
+    let link = directory.join("yagna");
+    // It may lead to where the simulator was once.
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink(&sim.program, &link)?;
+    let environment = vec![
+        ("YAGNA_API_URL".to_owned(), endpoints.base.as_str().trim_end_matches('/').to_owned()),
+        ("YAGNA_APPKEY".to_owned(), key.as_str().to_owned()),
+        // What a simulator of the user's has left in the usual place is not about ours.
+        ("YAGNA_DATADIR".to_owned(), directory.display().to_string()),
+    ];
+    Ok(DaemonCli { binary: link, environment })
+}
+
+/// Any answer shows that the daemon runs, whatever it thinks of the key.
+async fn answers(endpoints: &Endpoints) -> Result<bool, DaemonError> {
+    let stranger = AppKey::new("unknown").map_err(AppKeyError::Given)?;
+    let client = Client::new(endpoints.clone(), stranger)?;
+    let probe = client.call(Request::WhoAmI, PROBE_PATIENCE).await;
+    Ok(!matches!(probe, Err(CallError::NotSent { .. } | CallError::Unknown(_))))
+}
+
+/// The address that the simulator says on its first line; what follows is read away.
+async fn announced(child: &mut Child) -> Option<Url> {
+    let mut lines = BufReader::new(child.stdout.take()?).lines();
+    let first = timeout(READY_PATIENCE, lines.next_line()).await.ok()?.ok()??;
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    let url = first.split_whitespace().find_map(|word| word.strip_prefix("YAGNA_API_URL="))?;
+    Url::parse(url).ok()
+}
+
+async fn until_ready(
+    child: &mut Child,
+    endpoints: &Endpoints,
+    key: &AppKey,
+) -> Result<(), &'static str> {
+    let client = Client::new(endpoints.clone(), key.clone()).map_err(|_| "cannot be asked")?;
+    let started = Instant::now();
+    while started.elapsed() < READY_PATIENCE {
+        if child.try_wait().is_ok_and(|status| status.is_some()) {
+            return Err("has ended");
+        }
+        if client.call(Request::WhoAmI, PROBE_PATIENCE).await.is_ok() {
+            return Ok(());
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    // It would go on without anybody who knows of it.
+    let _ = child.start_kill();
+    Err("did not answer within two minutes")
+}

@@ -1,0 +1,399 @@
+//! The manager as it runs: one loop around one machine, with journals.
+//!
+//! ```text
+//!   Handle::ask ---> requests --+                         +--> journals (a barrier)
+//!   daemon's replies -----------+--> loop: Machine -------+--> calls, probes (tasks of their own)
+//!   probes' outcomes -----------+                         +--> answers, board, log
+//!   clock ----------------------+
+//! ```
+//!
+//! The loop executes outputs in order; what is to be durable is on the disk before anything that
+//! follows it is done. No task ends unnoticed: a call or a probe that panics ends the loop with an
+//! error, and so does a journal that cannot be written. Whoever runs the loop ends the process then:
+//! the journals say how to go on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinError, JoinSet, spawn_blocking},
+    time::timeout,
+};
+
+use super::{
+    board::{Board, ClusterBoard, LoadBoard},
+    chronicle,
+    clock::{nap_until, now},
+    journal::{Journals, JournalsError, Recovered},
+    log::Log,
+    probe::{Prober, Target},
+};
+use crate::{
+    core::{
+        Answer, Command, Input, Machine, Output, Record,
+        cluster::record::{AgreementFact, ClusterRecord},
+        ids::{CallId, ClusterId, ProbeId, RequestId},
+        record::JournalId,
+        rng::Seed,
+    },
+    units::{Span, Timestamp},
+    yagna::{CallError, Doubt, Request, Response, Yagna},
+};
+
+/// Requests that wait for the machine; whoever brings more waits until it may.
+const REQUESTS_MAX: usize = 64;
+/// The board is not published more often than this, unless somebody waits for an answer.
+const PUBLISH_EVERY: Span = Span::millis(50);
+/// What is left to a call or a probe that should have given up by itself.
+const GRACE: Duration = Duration::from_secs(2);
+const WHO: &str = "manager";
+
+/// A request and where its answer goes.
+struct Ask {
+    command: Command,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// The way to ask a running manager; its clones ask the same one.
+#[derive(Clone)]
+pub struct Handle {
+    asks: mpsc::Sender<Ask>,
+    board: watch::Receiver<Arc<Board>>,
+}
+
+/// The manager does not run any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the manager has stopped")]
+pub struct Gone;
+
+/// Why the manager stopped by itself.
+#[derive(Debug, Error)]
+pub enum ManagerError {
+    /// What must be durable cannot be made so.
+    #[error(transparent)]
+    Journals(#[from] JournalsError),
+    /// A part of it died; this is a bug.
+    #[error("a task of the manager died: {0}")]
+    Died(#[from] JoinError),
+}
+
+/// One loop around one machine.
+pub struct Manager<Y, P> {
+    machine: Machine,
+    /// None only while they are written.
+    journals: Option<Journals>,
+    yagna: Y,
+    prober: Arc<P>,
+    log: Log,
+    asks: mpsc::Receiver<Ask>,
+    board: watch::Sender<Arc<Board>>,
+    answers: BTreeMap<RequestId, oneshot::Sender<Answer>>,
+    next_request: u64,
+    calls: JoinSet<(CallId, Result<Response, CallError>)>,
+    by_call: BTreeMap<CallId, AbortHandle>,
+    probes: JoinSet<(ProbeId, Result<(), String>)>,
+    /// What has changed since the board was published.
+    changed: BTreeSet<JournalId>,
+    published: Timestamp,
+    batches: u64,
+}
+
+impl Handle {
+    /// Asks the machine, and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// If the manager has stopped.
+    pub async fn ask(&self, command: Command) -> Result<Answer, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask { command, reply }).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// All clusters as they are now.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board.borrow())
+    }
+
+    /// The board, and word of its changes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<Board>> {
+        self.board.clone()
+    }
+}
+
+impl<Y, P> Manager<Y, P>
+where
+    Y: Yagna + Clone + Send + Sync + 'static,
+    P: Prober,
+{
+    /// A manager that goes on where the journals end.
+    #[must_use]
+    pub fn new(
+        journals: Journals,
+        recovered: Recovered,
+        yagna: Y,
+        prober: P,
+        log: Log,
+    ) -> (Self, Handle) {
+        for torn in &recovered.torn {
+            log.warn(WHO, &torn.to_string());
+        }
+        let clusters = recovered.durable.clusters().len();
+        if clusters > 0 {
+            log.info(WHO, &format!("Going on with {clusters} clusters of the journal"));
+        }
+        let started = now();
+        let seed = Seed::new(started.as_unix_micros());
+        let machine = Machine::recover(seed, recovered.durable, started);
+        let (asks_in, asks) = mpsc::channel(REQUESTS_MAX);
+        let (board, board_out) = watch::channel(Arc::new(Board::default()));
+        let mut manager = Self {
+            machine,
+            journals: Some(journals),
+            yagna,
+            prober: Arc::new(prober),
+            log,
+            asks,
+            board,
+            answers: BTreeMap::new(),
+            next_request: 0,
+            calls: JoinSet::new(),
+            by_call: BTreeMap::new(),
+            probes: JoinSet::new(),
+            changed: BTreeSet::new(),
+            published: Timestamp::EPOCH,
+            batches: 0,
+        };
+        manager.changed.extend(manager.machine.view().durable().journals());
+        manager.publish();
+        (manager, Handle { asks: asks_in, board: board_out })
+    }
+
+    /// Runs until everything has ended after [`Command::Shutdown`].
+    ///
+    /// # Errors
+    ///
+    /// If it cannot go on; nothing is lost that was durable.
+    pub async fn run(mut self) -> Result<(), ManagerError> {
+        loop {
+            self.drain().await?;
+            self.compact().await?;
+            let view = self.machine.view();
+            if view.is_shutting_down() && view.is_idle() {
+                self.publish();
+                return Ok(());
+            }
+            if let Some(input) = self.next_input().await? {
+                self.machine.handle(now(), input);
+            }
+        }
+    }
+
+    /// Executes everything that the machine wants, in order.
+    async fn drain(&mut self) -> Result<(), ManagerError> {
+        let mut batches: Vec<(JournalId, Vec<Record>)> = Vec::new();
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Persist { journal, records } => batches.push((journal, records)),
+                Output::Answer { id, answer } => {
+                    self.persist(&mut batches).await?;
+                    // Who has an answer sees what it tells of.
+                    self.publish();
+                    if let Some(reply) = self.answers.remove(&id) {
+                        // Whoever asked may have gone.
+                        let _ = reply.send(answer);
+                    }
+                }
+                Output::Call { call, request, patience } => {
+                    self.persist(&mut batches).await?;
+                    self.call(call, request, patience);
+                }
+                Output::Abandon { call } => {
+                    if let Some(task) = self.by_call.remove(&call) {
+                        task.abort();
+                    }
+                }
+                Output::Probe { probe, what, patience } => {
+                    self.persist(&mut batches).await?;
+                    let target = Target::of(what, self.machine.view().durable());
+                    self.probe(probe, target, patience);
+                }
+                Output::Notify(notice) => self.log.warn(WHO, &notice.to_string()),
+            }
+        }
+        self.persist(&mut batches).await?;
+        if now().since(self.published) >= PUBLISH_EVERY {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    /// Waits until the batches are on the disk.
+    async fn persist(
+        &mut self,
+        batches: &mut Vec<(JournalId, Vec<Record>)>,
+    ) -> Result<(), ManagerError> {
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let batches = std::mem::take(batches);
+        let at = now();
+        let written = self
+            .with_journals(move |journals| {
+                for (journal, records) in &batches {
+                    journals.append(*journal, at, records)?;
+                }
+                Ok(batches)
+            })
+            .await?;
+        let durable = self.machine.view().durable();
+        for (journal, records) in &written {
+            self.batches = self.batches.saturating_add(1);
+            self.changed.insert(*journal);
+            for record in records {
+                chronicle::tell(&self.log, record, durable);
+            }
+            if records.iter().any(is_last_word) {
+                self.published = Timestamp::EPOCH;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the journals that have grown long; all that the machine has said is written.
+    async fn compact(&mut self) -> Result<(), ManagerError> {
+        let due: Vec<JournalId> =
+            self.journals.iter().flat_map(|journals| journals.due().collect::<Vec<_>>()).collect();
+        for journal in due {
+            if let Some(snapshot) = self.machine.view().durable().snapshot(journal) {
+                let at = now();
+                self.with_journals(move |journals| journals.compact(at, &snapshot)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does something with the journals where it may block.
+    async fn with_journals<T: Send + 'static>(
+        &mut self,
+        act: impl FnOnce(&mut Journals) -> Result<T, JournalsError> + Send + 'static,
+    ) -> Result<T, ManagerError> {
+        let mut journals = self.journals.take().expect("each use gives the journals back");
+        let used = spawn_blocking(move || {
+            let done = act(&mut journals);
+            (journals, done)
+        });
+        let (journals, done) = used.await?;
+        self.journals = Some(journals);
+        Ok(done?)
+    }
+
+    fn call(&mut self, call: CallId, request: Request, patience: Span) {
+        let yagna = self.yagna.clone();
+        let limit = Duration::from_micros(patience.as_micros()) + GRACE;
+        let task = self.calls.spawn(async move {
+            let result = timeout(limit, yagna.call(request, patience)).await;
+            (call, result.unwrap_or(Err(CallError::Unknown(Doubt::TimedOut))))
+        });
+        self.by_call.insert(call, task);
+    }
+
+    fn probe(&mut self, probe: ProbeId, target: Target, patience: Span) {
+        let prober = Arc::clone(&self.prober);
+        let limit = Duration::from_micros(patience.as_micros()) + GRACE;
+        self.probes.spawn(async move {
+            let outcome = timeout(limit, prober.probe(target, patience)).await;
+            (probe, outcome.unwrap_or_else(|_| Err("no answer in time".to_owned())))
+        });
+    }
+
+    /// The next thing that happens; nothing if only the board was due.
+    async fn next_input(&mut self) -> Result<Option<Input>, ManagerError> {
+        let deadline = self.machine.poll_timeout().map_or(Timestamp::NEVER, |(at, _)| at);
+        // The clock is asked, not the timer: a busy channel must not starve a deadline.
+        if deadline <= now() {
+            return Ok(Some(Input::Elapsed));
+        }
+        let publishing = match self.changed.is_empty() {
+            true => Timestamp::NEVER,
+            false => self.published.plus(PUBLISH_EVERY),
+        };
+        tokio::select! {
+            Some(joined) = self.calls.join_next(), if !self.calls.is_empty() => match joined {
+                Ok((call, result)) => {
+                    self.by_call.remove(&call);
+                    Ok(Some(Input::Replied { call, result }))
+                }
+                // An abandoned call has no reply.
+                Err(error) if error.is_cancelled() => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Some(joined) = self.probes.join_next(), if !self.probes.is_empty() => {
+                let (probe, outcome) = joined?;
+                Ok(Some(Input::Probed { probe, outcome }))
+            }
+            Some(Ask { command, reply }) = self.asks.recv() => {
+                let id = RequestId(self.next_request);
+                self.next_request = self.next_request.saturating_add(1);
+                self.answers.insert(id, reply);
+                Ok(Some(Input::Requested { id, command }))
+            }
+            () = nap_until(deadline) => Ok(Some(Input::Elapsed)),
+            () = nap_until(publishing), if publishing < Timestamp::NEVER => Ok(None),
+        }
+    }
+
+    /// Publishes what has changed.
+    fn publish(&mut self) {
+        let view = self.machine.view();
+        let is_shutting_down = view.is_shutting_down();
+        if self.changed.is_empty() && self.board.borrow().is_shutting_down == is_shutting_down {
+            return;
+        }
+        let at = now();
+        let mut board = Board::clone(&self.board.borrow());
+        for journal in std::mem::take(&mut self.changed) {
+            match journal {
+                JournalId::Common => {
+                    let is_gone = |id: &ClusterId| view.durable().cluster(*id).is_none();
+                    let gone: Vec<ClusterId> =
+                        board.clusters.keys().copied().filter(is_gone).collect();
+                    for id in gone {
+                        board.close(id);
+                    }
+                }
+                JournalId::Cluster(id) => match view.durable().cluster(id) {
+                    Some(state) => {
+                        board.clusters.insert(id, Arc::new(ClusterBoard::of(id, state, at)));
+                    }
+                    None => board.close(id),
+                },
+            }
+        }
+        let load = view.load();
+        board.at = Some(at);
+        board.is_shutting_down = is_shutting_down;
+        board.load = LoadBoard {
+            calls: load.calls,
+            probes: load.probes,
+            timers: load.timers,
+            batches: self.batches,
+        };
+        self.published = at;
+        self.board.send_replace(Arc::new(board));
+    }
+}
+
+/// Whether a record says what an agreement came to: the cluster may be gone soon, and its bill must be
+/// published before.
+fn is_last_word(record: &Record) -> bool {
+    let Record::Cluster(_, record) = record else { return false };
+    matches!(**record, ClusterRecord::Agreement { fact: AgreementFact::Settled, .. })
+}

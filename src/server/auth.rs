@@ -1,0 +1,261 @@
+//! Who may ask: whoever knows the token in the data directory; a head knows one of its cluster only.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustls::crypto::ring;
+use thiserror::Error;
+
+use crate::core::{cluster::plan::ClusterName, ids::ClusterId};
+
+/// The file of the token, in the data directory.
+pub const TOKEN_FILE: &str = "webserver.token";
+/// The directory of the heads' tokens, in the data directory.
+const HEADS: &str = "heads";
+const TOKEN_BYTES: usize = 32;
+
+/// A secret word. Debug output never shows it.
+#[derive(Clone, Eq)]
+pub struct Token(String);
+
+/// Who may ask the webserver.
+#[derive(Clone, Debug)]
+pub enum Guard {
+    /// Whoever has the token.
+    Token(Token),
+    /// Whoever reaches the port: for clients of the original, which know of no token.
+    Anyone,
+}
+
+/// What a caller may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Everything.
+    User,
+    /// To see that somebody listens.
+    Nobody,
+    /// What a head needs to scale its own cluster.
+    Head {
+        /// Which cluster.
+        cluster: ClusterId,
+        /// Its name.
+        name: ClusterName,
+    },
+}
+
+/// Why there is no token.
+#[derive(Debug, Error)]
+#[error("cannot {doing} the token `{}`", path.display())]
+pub struct TokenError {
+    doing: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// The tokens of the heads, by cluster; its clones are the same.
+#[derive(Clone, Debug)]
+pub struct HeadTokens {
+    data: PathBuf,
+    tokens: Arc<Mutex<BTreeMap<ClusterId, (ClusterName, Token)>>>,
+}
+
+impl Token {
+    /// The token of the data directory; it is made if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be read or written.
+    pub fn of(data: &Path) -> Result<Self, TokenError> {
+        Self::of_file(&data.join(TOKEN_FILE))
+    }
+
+    /// The token in `path`; it is made, and readable by its user alone, if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or written.
+    pub fn of_file(path: &Path) -> Result<Self, TokenError> {
+        let failed = |doing| move |source| TokenError { doing, path: path.to_owned(), source };
+        match fs::read_to_string(path) {
+            Ok(text) if !text.trim().is_empty() => Ok(Self(text.trim().to_owned())),
+            Ok(_) => Self::make(path).map_err(failed("write")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self::make(path).map_err(failed("write"))
+            }
+            Err(source) => Err(failed("read")(source)),
+        }
+    }
+
+    /// The word itself; it must not be logged.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `word` is the token; takes as long for any word of its length.
+    #[must_use]
+    pub fn is(&self, word: &str) -> bool {
+        let (ours, theirs) = (self.0.as_bytes(), word.as_bytes());
+        let differing = ours.iter().zip(theirs).fold(0, |sum, (a, b)| sum | (a ^ b));
+        ours.len() == theirs.len() && differing == 0
+    }
+
+    /// A new one.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no randomness to give.
+    pub fn random() -> io::Result<Self> {
+        let mut bytes = [0; TOKEN_BYTES];
+        ring::default_provider()
+            .secure_random
+            .fill(&mut bytes)
+            .map_err(|_| io::Error::other("the system gives no randomness"))?;
+        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
+    fn make(path: &Path) -> io::Result<Self> {
+        let token = Self::random()?;
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let new = path.with_extension("new");
+        let mut file =
+            fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(format!("{}\n", token.0).as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        Ok(token)
+    }
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(&other.0)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl Guard {
+    /// Whether a request with this `Authorization` may pass.
+    #[must_use]
+    pub fn admits(&self, authorization: Option<&str>) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Token(token) => bearer(authorization).is_some_and(|word| token.is(word)),
+        }
+    }
+}
+
+impl HeadTokens {
+    /// The tokens of the heads below `data`; each is made when it is first asked for.
+    #[must_use]
+    pub fn new(data: &Path) -> Self {
+        Self { data: data.to_owned(), tokens: Arc::default() }
+    }
+
+    /// The token of the head of a cluster.
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be read or written.
+    pub fn of(&self, cluster: ClusterId, name: &ClusterName) -> Result<Token, TokenError> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, token)) = tokens.get(&cluster) {
+            return Ok(token.clone());
+        }
+        let token = Token::of_file(&self.path(cluster))?;
+        tokens.insert(cluster, (name.clone(), token.clone()));
+        Ok(token)
+    }
+
+    /// Forgets the token of a cluster that is over.
+    pub fn forget(&self, cluster: ClusterId) {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remove(&cluster);
+        // What stays here is the token of a cluster that nobody has any more.
+        let _ = fs::remove_file(self.path(cluster));
+    }
+
+    /// The head that has this `Authorization`.
+    #[must_use]
+    pub fn caller(&self, authorization: Option<&str>) -> Option<Caller> {
+        let word = bearer(authorization)?;
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = tokens.iter().find(|(_, (_, token))| token.is(word));
+        found.map(|(cluster, (name, _))| Caller::Head { cluster: *cluster, name: name.clone() })
+    }
+
+    fn path(&self, cluster: ClusterId) -> PathBuf {
+        self.data.join(HEADS).join(format!("cluster-{}.token", cluster.0))
+    }
+}
+
+fn bearer(authorization: Option<&str>) -> Option<&str> {
+    let (scheme, word) = authorization?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| word.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::{Caller, Guard, HeadTokens, TOKEN_FILE, Token};
+    use crate::core::ids::ClusterId;
+
+    #[test]
+    fn a_token_is_made_once_and_read_by_its_user_alone() {
+        let data = tempfile::tempdir().expect("a directory");
+        let token = Token::of(data.path()).expect("a writable directory");
+
+        assert_eq!(Token::of(data.path()).expect("the same"), token);
+        assert_eq!(token.as_str().len(), 64);
+        assert_eq!(format!("{token:?}"), "Token(…)");
+        let file = fs::metadata(data.path().join(TOKEN_FILE)).expect("the file");
+        assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn only_the_whole_token_opens() {
+        let data = tempfile::tempdir().expect("a directory");
+        let token = Token::of(data.path()).expect("a writable directory");
+        let word = token.as_str().to_owned();
+        let guard = Guard::Token(token);
+
+        assert!(guard.admits(Some(&format!("Bearer {word}"))));
+        for wrong in ["", "Bearer", "Bearer ", &word, &format!("Bearer {}", &word[1..])] {
+            assert!(!guard.admits(Some(wrong)), "{wrong}");
+        }
+        assert!(!guard.admits(None));
+        assert!(Guard::Anyone.admits(None));
+    }
+
+    #[test]
+    fn a_head_is_known_by_its_token_until_its_cluster_is_over() {
+        let data = tempfile::tempdir().expect("a directory");
+        let heads = HeadTokens::new(data.path());
+        let (one, two) = (ClusterId(1), ClusterId(2));
+        let token = heads.of(one, &"a".into()).expect("a writable directory");
+        let other = heads.of(two, &"b".into()).expect("a writable directory");
+        let said = format!("Bearer {}", token.as_str());
+
+        assert_ne!(token, other);
+        assert_eq!(heads.of(one, &"a".into()).expect("the same"), token);
+        let caller = heads.caller(Some(&said));
+        assert_eq!(caller, Some(Caller::Head { cluster: one, name: "a".into() }));
+        heads.forget(one);
+        assert_eq!(heads.caller(Some(&said)), None);
+        assert_ne!(heads.of(one, &"a".into()).expect("a new one"), token);
+    }
+}

@@ -1,0 +1,245 @@
+//! The webserver: what Ray's node provider and people ask, answered from the manager's board.
+//!
+//! ```text
+//!   provider, CLI --token--> router of users --+
+//!                                              +--> api: board (reads), Handle::ask (changes)
+//!   head ---tunnel--token--> router of heads --+
+//! ```
+//!
+//! Reads never wait for the machine or the daemon. Every route but `/` needs a token; a head's token
+//! reaches its own cluster only. Bad requests are answered with 4xx and a sentence, always.
+
+mod api;
+pub mod auth;
+pub mod document;
+mod error;
+mod events;
+mod listen;
+mod metrics;
+mod openapi;
+mod purchase;
+pub mod route;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::header,
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, any, on},
+};
+use tokio::sync::watch;
+
+pub use error::ApiError;
+pub use listen::{Listening, serve};
+pub use openapi::document as openapi_document;
+pub use purchase::Images;
+
+use crate::driver::{log::Log, manager::Handle, wallet::Wallet};
+use auth::{Caller, Guard, HeadTokens};
+use document::{RootDocument, Way};
+use route::{Route, Verb};
+
+/// Everything that the routes work with.
+pub struct App {
+    /// The way to the manager.
+    pub handle: Handle,
+    /// What was set at the start.
+    pub settings: Settings,
+    /// Where images are looked up.
+    pub images: Images,
+    /// The wallet.
+    pub wallet: Wallet,
+    /// The tokens of heads.
+    pub heads: HeadTokens,
+    /// Problems that are not of one cluster, such as missing gas.
+    pub alerts: Alerts,
+    /// The way to stop.
+    pub stop: Stop,
+    /// The log.
+    pub log: Log,
+}
+
+/// What was set at the start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data directory.
+    pub data: PathBuf,
+    /// This program.
+    pub program: PathBuf,
+    /// Whether clients may shut the webserver down when their cluster is over.
+    pub self_shutdown: bool,
+    /// Whether the registry may count look-ups.
+    pub registry_stats: bool,
+    /// Who may ask.
+    pub guard: Guard,
+}
+
+/// Problems that are not of one cluster, as sentences; its clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Alerts(Arc<Mutex<Vec<String>>>);
+
+/// How the webserver is told to stop; its clones are the same.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    order: Arc<watch::Sender<Option<Duration>>>,
+    is_stopping: Arc<AtomicBool>,
+}
+
+impl Alerts {
+    /// Replaces them all.
+    pub fn set(&self, alerts: Vec<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = alerts;
+    }
+
+    /// Them all.
+    #[must_use]
+    pub fn get(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { order: Arc::new(watch::Sender::new(None)), is_stopping: Arc::default() }
+    }
+}
+
+impl Stop {
+    /// From now on nodes are neither started nor ended by request; everything ends after `delay`.
+    pub fn order(&self, delay: Duration) {
+        self.is_stopping.store(true, Ordering::SeqCst);
+        self.order.send_replace(Some(delay));
+    }
+
+    /// Whether it was ordered.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is ordered; the delay is still to be waited for.
+    pub async fn ordered(&self) -> Duration {
+        let mut order = self.order.subscribe();
+        match order.wait_for(Option::is_some).await.map(|order| *order) {
+            Ok(delay) => delay.unwrap_or_default(),
+            // We hold the other end.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl App {
+    /// The webserver as `/` shows it.
+    #[must_use]
+    pub fn root(&self) -> RootDocument {
+        let board = self.handle.board();
+        let of_clusters = board.warnings().into_iter();
+        let of_clusters =
+            of_clusters.map(|(at, what)| format!("{} {what}", crate::driver::clock::written(at)));
+        RootDocument {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            datadir: self.settings.data.display().to_string(),
+            shutting_down: self.stop.is_ordered() || board.is_shutting_down,
+            self_shutdown: self.settings.self_shutdown,
+            server_warnings: of_clusters.chain(self.alerts.get()).collect(),
+        }
+    }
+
+    /// What leads ssh to nodes.
+    #[must_use]
+    pub fn way(&self) -> Way<'_> {
+        Way { program: &self.settings.program, data: &self.settings.data }
+    }
+}
+
+/// The router for users.
+pub fn users(app: &Arc<App>) -> Router {
+    router(app, |_| true, admit_user)
+}
+
+/// The router for heads: it knows them by their tokens, and nothing but what they need.
+pub fn heads(app: &Arc<App>) -> Router {
+    router(app, Route::is_for_heads, admit_head)
+}
+
+type Admit = fn(&App, Option<Route>, &Request) -> Result<Caller, ApiError>;
+
+fn router(app: &Arc<App>, is_there: fn(Route) -> bool, admit: Admit) -> Router {
+    let mut router = Router::new();
+    for route in Route::ALL.into_iter().filter(|route| is_there(*route)) {
+        let app = Arc::clone(app);
+        let answer = move |request: Request| {
+            let app = Arc::clone(&app);
+            async move { answer(&app, route, admit, request).await }
+        };
+        let method = match route.verb() {
+            Verb::Any => any(answer),
+            Verb::Get => on(MethodFilter::GET, answer),
+            Verb::Post => on(MethodFilter::POST, answer),
+        };
+        for path in route.paths() {
+            router = router.route(path, method.clone());
+        }
+    }
+    let refuse = |app: &Arc<App>, error: ApiError| {
+        let app = Arc::clone(app);
+        move |request: Request| {
+            let refused = admit(&app, None, &request).map_or_else(|refusal| refusal, |_| error);
+            async move { refused.into_response() }
+        }
+    };
+    router
+        .method_not_allowed_fallback(refuse(app, ApiError::MethodNotAllowed))
+        .fallback(refuse(app, ApiError::NotFound))
+}
+
+async fn answer(app: &App, route: Route, admit: Admit, request: Request) -> Response<Body> {
+    let caller = match admit(app, Some(route), &request) {
+        Ok(caller) => caller,
+        Err(error) => return error.into_response(),
+    };
+    match api::answer(app, &caller, route, request.into_body()).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+fn admit_user(app: &App, route: Option<Route>, request: &Request) -> Result<Caller, ApiError> {
+    if route == Some(Route::Root) || app.settings.guard.admits(authorization(request)) {
+        // A page in a browser can send to this port as well; without tokens only this tells it apart.
+        let is_page = request.headers().contains_key(header::ORIGIN);
+        return match (&app.settings.guard, is_page) {
+            (Guard::Anyone, true) => Err(ApiError::Forbidden("web pages may not ask this server")),
+            (Guard::Anyone, false) | (Guard::Token(_), _) => Ok(Caller::User),
+        };
+    }
+    Err(ApiError::Unauthorized)
+}
+
+fn admit_head(app: &App, route: Option<Route>, request: &Request) -> Result<Caller, ApiError> {
+    // A token of a cluster that is over opens nothing any more.
+    let board = app.handle.board();
+    let is_there = |caller: &Caller| match caller {
+        Caller::Head { cluster, .. } => board.clusters.contains_key(cluster),
+        Caller::User | Caller::Nobody => false,
+    };
+    match app.heads.caller(authorization(request)).filter(is_there) {
+        Some(caller) => Ok(caller),
+        None if route == Some(Route::Root) => Ok(Caller::Nobody),
+        None => Err(ApiError::Unauthorized),
+    }
+}
+
+fn authorization(request: &Request) -> Option<&str> {
+    request.headers().get(header::AUTHORIZATION)?.to_str().ok()
+}

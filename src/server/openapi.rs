@@ -1,0 +1,192 @@
+//! This API for programs, made from the table of routes.
+
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::{
+    document::{ClusterDataDocument, KeyDocument, OverviewDocument, RootDocument, WalletDocument},
+    route::{Route, Verb},
+};
+
+/// The document.
+#[must_use]
+pub fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut generator = settings.into_generator();
+    let mut paths = Map::new();
+    for route in Route::ALL {
+        for (nth, path) in route.paths().iter().enumerate() {
+            let operation = operation(route, nth, &mut generator);
+            let verb = if route.verb() == Verb::Post { "post" } else { "get" };
+            paths.insert((*path).to_owned(), json!({ verb: operation }));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Ray on Golem webserver",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Keeps Ray clusters on the Golem Network. Amounts of GLM are decimal \
+                            text, instants are RFC 3339 in UTC.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn operation(route: Route, nth: usize, generator: &mut SchemaGenerator) -> Value {
+    let mut operation = json!({
+        "operationId": format!("{route:?}{}", if nth > 0 { "Alias" } else { "" }),
+        "summary": route.summary(),
+        "x-for-heads": route.is_for_heads(),
+        "responses": {
+            "200": { "description": "Done", "content": content(route, generator) },
+            "400": error("The request is refused; `field` names what is wrong in it"),
+        },
+    });
+    if route != Route::Root {
+        operation["security"] = json!([{ "token": [] }]);
+        operation["responses"]["401"] = error("No token, or a wrong one");
+    }
+    if route.verb() == Verb::Post {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": request(route) } },
+        });
+    }
+    operation
+}
+
+fn error(description: &str) -> Value {
+    let properties = json!({ "error": { "type": "string" }, "field": { "type": "string" } });
+    let schema = json!({ "type": "object", "required": ["error"], "properties": properties });
+    json!({
+        "description": description,
+        "content": { "application/json": { "schema": schema } },
+    })
+}
+
+fn content(route: Route, generator: &mut SchemaGenerator) -> Value {
+    let kind = match route {
+        Route::Metrics => "text/plain",
+        Route::Events => "text/event-stream",
+        Route::Root
+        | Route::GetWalletStatus
+        | Route::NonTerminatedNodes
+        | Route::IsRunning
+        | Route::IsTerminated
+        | Route::Tags
+        | Route::ClusterData
+        | Route::InternalIp
+        | Route::SetTags
+        | Route::RequestNodes
+        | Route::Terminate
+        | Route::SshProxyCommand
+        | Route::DefaultSshKey
+        | Route::Shutdown
+        | Route::SetBudget
+        | Route::EndCluster
+        | Route::Overview
+        | Route::OpenApi => "application/json",
+    };
+    json!({ kind: { "schema": response(route, generator) } })
+}
+
+fn response(route: Route, generator: &mut SchemaGenerator) -> Value {
+    let states = ["not_enabled", "cluster_not_empty", "forced_shutdown", "will_shutdown"];
+    match route {
+        Route::Root => schema::<RootDocument>(generator),
+        Route::GetWalletStatus => schema::<WalletDocument>(generator),
+        Route::ClusterData => schema::<ClusterDataDocument>(generator),
+        Route::DefaultSshKey => schema::<KeyDocument>(generator),
+        Route::Overview => schema::<OverviewDocument>(generator),
+        Route::NonTerminatedNodes => object(&[("nodes_ids", texts())]),
+        Route::IsRunning => object(&[("is_running", json!({ "type": "boolean" }))]),
+        Route::IsTerminated => object(&[("is_terminated", json!({ "type": "boolean" }))]),
+        Route::Tags => object(&[("tags", map())]),
+        Route::InternalIp => object(&[("ip_address", json!({ "type": ["string", "null"] }))]),
+        Route::RequestNodes => object(&[("requested_nodes", texts())]),
+        Route::Terminate => {
+            let node = json!({ "$ref": "#/components/schemas/NodeData" });
+            let nodes = json!({ "type": "object", "additionalProperties": node });
+            object(&[("terminated_nodes", nodes)])
+        }
+        Route::SshProxyCommand => {
+            object(&[("ssh_proxy_command", json!({ "type": ["string", "null"] }))])
+        }
+        Route::Shutdown => object(&[("shutdown_state", json!({ "enum": states }))]),
+        Route::SetBudget => object(&[("total_budget", text())]),
+        Route::SetTags | Route::EndCluster => object(&[]),
+        Route::Metrics | Route::Events => text(),
+        Route::OpenApi => json!({ "type": "object" }),
+    }
+}
+
+fn request(route: Route) -> Value {
+    let cluster = ("cluster_name", text());
+    let node = [cluster.clone(), ("node_id", text())];
+    let flag = json!({ "type": "boolean", "default": false });
+    match route {
+        Route::GetWalletStatus => {
+            object(&[("payment_network", text()), ("payment_driver", text())])
+        }
+        Route::NonTerminatedNodes => object(&[cluster, ("tags", map())]),
+        Route::IsRunning
+        | Route::IsTerminated
+        | Route::Tags
+        | Route::InternalIp
+        | Route::Terminate
+        | Route::SshProxyCommand => object(&node),
+        Route::SetTags => object(&[node.to_vec(), vec![("tags", map())]].concat()),
+        Route::ClusterData | Route::DefaultSshKey | Route::EndCluster => object(&[cluster]),
+        Route::RequestNodes => object(&[
+            cluster,
+            ("provider_parameters", json!({ "type": "object" })),
+            ("node_config", json!({ "type": "object" })),
+            ("count", json!({ "type": "integer", "minimum": 1 })),
+            ("tags", map()),
+        ]),
+        Route::Shutdown => json!({
+            "type": "object",
+            "properties": {
+                "ignore_self_shutdown": flag,
+                "force_shutdown": flag,
+                "shutdown_delay": { "type": "integer", "minimum": 0, "default": 0 },
+            },
+        }),
+        Route::SetBudget => {
+            object(&[cluster, ("total_budget", json!({ "type": ["number", "string"] }))])
+        }
+        Route::Root | Route::Overview | Route::Metrics | Route::OpenApi | Route::Events => {
+            json!(true)
+        }
+    }
+}
+
+fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().to_value()
+}
+
+/// An object that has all of these.
+fn object(fields: &[(&str, Value)]) -> Value {
+    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    let properties: Map<String, Value> =
+        fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    json!({ "type": "object", "required": names, "properties": properties })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn texts() -> Value {
+    json!({ "type": "array", "items": { "type": "string" } })
+}
+
+fn map() -> Value {
+    json!({ "type": "object", "additionalProperties": { "type": "string" } })
+}

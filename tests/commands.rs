@@ -1,0 +1,290 @@
+//! The commands as users type them, over a simulated daemon in a process of its own.
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "runs the programs")]
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Providers that do everything in a blink.
+const QUICK: &str = "
+daemon: {warm: 1, latency_ms: 1, hop_ms: 2}
+populations:
+  - name: quick
+    count: 12
+    conduct:
+      {approves_ms: 5, creates_ms: 5, deploy: 0.05, start: 0.05, run: 0.05, invoice_after: 0.1,
+       ssh: {up: 0.05}}
+";
+
+/// A data directory, a port, and whatever runs there.
+struct Lab {
+    data: TempDir,
+    port: u16,
+    registry: String,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let data = tempfile::tempdir().expect("a directory");
+        fs::write(data.path().join("quick.yaml"), QUICK).expect("a writable directory");
+        Self { data, port: free_port(), registry: registry() }
+    }
+
+    /// Runs a command; gives its exit code and what it said on both outputs.
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(arguments).output().expect("the program runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), self.masked(&String::from_utf8_lossy(&said)))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ray-on-golem"));
+        command
+            .args(arguments)
+            .args(["--port", &self.port.to_string(), "--datadir"])
+            .arg(self.data.path())
+            .env("GOLEM_REGISTRY_URL", &self.registry)
+            .env_remove("YAGNA_APPKEY")
+            .env_remove("RAY_ON_GOLEM_TOKEN_FILE")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn start(&self) -> (Option<i32>, String) {
+        let scenario = self.data.path().join("quick.yaml").display().to_string();
+        self.run(&["start", "--sim", &scenario, "--sim-nodes", "none"])
+    }
+
+    /// What differs from run to run is masked.
+    fn masked(&self, text: &str) -> String {
+        text.replace(&self.data.path().display().to_string(), "DATA")
+            .replace(&format!(":{}", self.port), ":PORT")
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let token = fs::read_to_string(self.data.path().join("webserver.token")).expect("a token");
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\
+             Authorization: Bearer {}\r\n\r\n{body}",
+            body.len(),
+            token.trim()
+        );
+        stream.write_all(request.as_bytes()).expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// The document of `status --json`.
+    fn status(&self) -> Value {
+        let output = self.command(&["status", "--json"]).output().expect("the program runs");
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+    }
+
+    fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        let started = Instant::now();
+        loop {
+            let status = self.status();
+            if is_so(&status) {
+                return;
+            }
+            let log = fs::read_to_string(self.data.path().join("webserver.log"));
+            assert!(
+                started.elapsed() < Duration::from_secs(120),
+                "{what}: {status:#}\n{}",
+                log.unwrap_or_default()
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn pid(&self) -> Option<String> {
+        let pid = fs::read_to_string(self.data.path().join("ray_on_golem.pid")).ok()?;
+        Some(pid.trim().to_owned())
+    }
+}
+
+impl Drop for Lab {
+    /// A test that failed leaves nothing running.
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid() {
+            drop(Command::new("kill").args(["-9", &pid]).status());
+        }
+        let mark = fs::read(self.data.path().join("yagna.pid")).unwrap_or_default();
+        let mark: Value = serde_json::from_slice(&mark).unwrap_or_default();
+        if let Some(pid) = mark["pid"].as_i64() {
+            drop(Command::new("kill").args(["-9", &pid.to_string()]).status());
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A registry that knows every image; it lives as long as the test's process.
+fn registry() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut head = [0; 4096];
+            drop(stream.read(&mut head));
+            let body = json!({
+                "http": "http://registry.example/image.gvmi",
+                "sha3": "d646d7b93083d817846c2ae5c62c72ca0507782385a2e29291a3d376",
+            })
+            .to_string();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    format!("http://{address}")
+}
+
+fn nodes(kind: &str, count: u32) -> Value {
+    json!({
+        "cluster_name": "c",
+        "provider_parameters": {
+            "webserver_port": 4578, "total_budget": 5.0, "ray_gcs_expose_port": null,
+        },
+        "node_config": {
+            "priority_subnet_tag": null,
+            "demand": {"image_tag": "golem/ray:1", "min_cpu_threads": 1},
+        },
+        "count": count,
+        "tags": {"ray-node-type": kind},
+    })
+}
+
+fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+#[test]
+fn without_a_webserver_the_commands_say_so() {
+    let lab = Lab::new();
+
+    assert_eq!(
+        lab.run(&["status"]),
+        (Some(0), "The webserver doesn't seem to be listening on http://127.0.0.1:PORT.\n".into())
+    );
+    assert_eq!(
+        lab.run(&["stop"]),
+        (Some(0), "No webserver found on: http://127.0.0.1:PORT.\nShutdown completed.\n".into())
+    );
+    assert_eq!(lab.status()["webserver"], Value::Null);
+}
+
+#[test]
+fn a_failed_start_shows_the_end_of_the_log_and_fails() {
+    let lab = Lab::new();
+    let taken = TcpListener::bind(("127.0.0.1", lab.port)).expect("the port is free");
+    // Whoever has the port says nothing, and never was a webserver.
+    let talk = thread::spawn(move || {
+        for stream in taken.incoming() {
+            drop(stream);
+        }
+    });
+
+    let (code, said) = lab.start();
+
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.starts_with("Starting webserver on http://127.0.0.1:PORT...\n"), "{said}");
+    assert!(said.contains("Showing last 50 lines from `DATA/webserver_debug.log`:\n"), "{said}");
+    assert!(said.contains("cannot listen on 127.0.0.1:PORT"), "{said}");
+    assert!(said.contains("error: Starting webserver failed! It ended with"), "{said}");
+    drop(talk);
+}
+
+#[test]
+fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
+    let lab = Lab::new();
+    assert_eq!(
+        lab.start(),
+        (
+            Some(0),
+            "Starting webserver on http://127.0.0.1:PORT...\nStarting webserver done\n".into()
+        )
+    );
+    let again = "Not starting the webserver, as it's already running\n";
+    assert_eq!(lab.run(&["start"]), (Some(0), again.into()));
+    let (code, said) = second_manager(&lab);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("another `ray-on-golem` uses `DATA/journal`"), "{said}");
+
+    assert_eq!(lab.post("/request_nodes", &nodes("head", 1))["requested_nodes"], json!(["node0"]));
+    lab.post("/request_nodes", &nodes("worker", 2));
+    let running = |count: u64| {
+        move |status: &Value| status["clusters"][0]["nodes_by_state"]["running"] == json!(count)
+    };
+    lab.until("three nodes run", running(3));
+    let table = lab.run(&["status"]).1;
+    assert!(table.contains("   Status:          Running\n   Data directory:  DATA\n"), "{table}");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("c\tnode")).collect();
+    assert_eq!(rows.len(), 3, "{table}");
+    assert!(rows[0].starts_with("c\tnode0\thead\trunning\tquick"), "{table}");
+
+    let pid = lab.pid().expect("a webserver");
+    Command::new("kill").args(["-9", &pid]).status().expect("kill runs");
+    while is_alive(&pid) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(lab.start().0, Some(0));
+    lab.until("the nodes are still there", running(3));
+    assert_eq!(lab.status()["clusters"][0]["nodes"].as_array().map(Vec::len), Some(3));
+
+    let (code, said) = lab.run(&["stop"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("Cannot stop the webserver, as the cluster is not empty."), "{said}");
+    let pid = lab.pid().expect("a webserver");
+    let (code, said) = lab.run(&["stop", "--force"]);
+    let begin = "Requesting webserver shutdown...\nForce-shutdown requested, will stop soon.\n";
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with(begin) && said.ends_with("Shutdown completed.\n"), "{said}");
+    assert!(!is_alive(&pid));
+    assert!(!lab.data.path().join("yagna.pid").exists(), "the simulated daemon was ended, too");
+    let log = fs::read_to_string(lab.data.path().join("webserver.log")).expect("the log");
+    assert!(log.contains("Starting `c` cluster..."), "{log}");
+    assert!(log.contains("Stopping server done, bye!"), "{log}");
+    assert_no_secrets(lab.data.path(), &log);
+}
+
+fn second_manager(lab: &Lab) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ray-on-golem"))
+        .args(["webserver", "--port", &free_port().to_string(), "--datadir"])
+        .arg(lab.data.path())
+        .output()
+        .expect("the program runs");
+    (output.status.code(), lab.masked(&String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Neither a token nor the key to the daemon is in a log.
+fn assert_no_secrets(data: &Path, log: &str) {
+    let mut secrets: Vec<PathBuf> = vec![data.join("webserver.token"), data.join("yagna.appkey")];
+    let heads = fs::read_dir(data.join("heads")).into_iter().flatten();
+    secrets.extend(heads.map(|entry| entry.expect("an entry").path()));
+    for path in secrets {
+        let secret = fs::read_to_string(&path).expect("a secret");
+        assert!(!log.contains(secret.trim()), "{}", path.display());
+    }
+}

@@ -1,0 +1,105 @@
+//! The daemon is started where there is none, adopted where there is one, and ended only if it is ours.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "runs a program")]
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use ray_on_golem::{
+    driver::{
+        appkey::AppKeySource,
+        daemon::{Daemon, DaemonPlan},
+        log::Log,
+    },
+    yagna::{Client, Endpoints},
+};
+
+fn plan(data: &Path, binary: PathBuf) -> DaemonPlan {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let base = format!("http://{address}").parse().expect("an address");
+    DaemonPlan {
+        endpoints: Endpoints { base, market: None, payment: None, activity: None, net: None },
+        key: AppKeySource { given: None, binary, name: "ray-on-golem".to_owned() },
+        data: data.to_owned(),
+        sim: None,
+    }
+}
+
+fn stand_in() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/daemon/yagna")
+}
+
+async fn answers(daemon: &Daemon) -> bool {
+    let client = Client::new(daemon.endpoints.clone(), daemon.key.clone()).expect("a client");
+    daemon.identity(&client).await.is_ok_and(|identity| identity == "0xabc")
+}
+
+#[tokio::test]
+async fn a_daemon_of_ours_is_adopted_by_the_next_life_and_ended() {
+    let data = tempfile::tempdir().expect("a directory");
+    let plan = plan(data.path(), stand_in());
+    let first = Daemon::ready(plan.clone(), Log::silent()).await.expect("it starts");
+    assert!(answers(&first).await);
+    let key = fs::metadata(data.path().join("yagna.appkey")).expect("the key is kept");
+    assert_eq!(key.permissions().mode() & 0o777, 0o600);
+
+    // As after `kill -9`: nobody ends it.
+    let key = first.key.clone();
+    std::mem::forget(first);
+    let second = Daemon::ready(plan.clone(), Log::silent()).await.expect("it is there");
+    assert_eq!(second.key, key);
+    assert!(answers(&second).await);
+
+    second.end().await;
+    assert!(!data.path().join("yagna.pid").exists());
+    let third = Daemon::ready(plan, Log::silent()).await.expect("it starts again");
+    assert_eq!(third.key, key, "what knew the old key knows this one");
+    third.end().await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_somebody_else_started_is_never_ended() {
+    let data = tempfile::tempdir().expect("a directory");
+    let plan = plan(data.path(), stand_in());
+    let mut theirs = Command::new(stand_in())
+        .args(["service", "run"])
+        .env("YAGNA_API_URL", plan.endpoints.base.as_str())
+        .env_remove("YAGNA_AUTOCONF_APPKEY")
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let address = plan.endpoints.base.socket_addrs(|| None).expect("an address");
+    while std::net::TcpStream::connect(&*address).is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    let daemon = Daemon::ready(plan, Log::silent()).await.expect("it is there");
+    assert!(answers(&daemon).await, "by the key that its command line lists");
+    daemon.end().await;
+
+    assert_eq!(theirs.try_wait().expect("a child"), None, "it still runs");
+    theirs.kill().expect("it runs");
+    theirs.wait().expect("it ends");
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_start_is_told_with_its_last_words() {
+    let data = tempfile::tempdir().expect("a directory");
+    let missing = Daemon::ready(plan(data.path(), "/no/yagna".into()), Log::silent()).await;
+    let error = missing.expect_err("no program").to_string();
+    assert_eq!(error, "cannot start `/no/yagna`");
+
+    let script = data.path().join("broken");
+    fs::write(&script, "#!/bin/sh\necho 'there is no room' >&2\nexit 1\n").expect("writable");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("ours");
+    let broken = Daemon::ready(plan(data.path(), script), Log::silent()).await;
+    let error = broken.expect_err("it ends at once").to_string();
+    assert!(error.starts_with("the daemon that was started "), "{error}");
+    assert!(error.ends_with("there is no room"), "{error}");
+}

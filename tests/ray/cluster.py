@@ -1,0 +1,174 @@
+"""A cluster of real Ray on a simulated Golem network whose nodes are local, for the demo and the tests.
+
+Everything lies in one temporary directory and on free ports, so that runs do not meet each other or what the
+user has running.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from typing import Any, Callable
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+PROGRAMS = TARGET / os.environ.get("PROFILE", "release")
+APPS = ROOT / "fixtures" / "apps"
+CLUSTER_FILE = ROOT / "fixtures" / "cluster" / "demo.yaml"
+# Providers deploy in seconds what takes them a minute.
+HASTE = 20
+
+
+class Failed(Exception):
+    """A step did not do what it should; the text says what, with the last lines of its output."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_until(what: str, seconds: float, look: Callable[[], Any]) -> Any:
+    """Looks again and again, and returns the first truth that it sees."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        seen = look()
+        if seen:
+            return seen
+        time.sleep(0.25)
+    raise Failed(f"not within {seconds:.0f} s: {what}")
+
+
+class Cluster:
+    """A webserver with a simulated network of its own, and the cluster file of `demo.yaml` for it."""
+
+    def __init__(self, version: str = "2.60") -> None:
+        """Lays out files; nothing runs yet."""
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="ray-on-golem-"))
+        self.data = self.home / "data"
+        self.venv = TARGET / "python" / f"ray-{version}"
+        self.port = free_port()
+        self.file = self.home / "cluster.yaml"
+        text = CLUSTER_FILE.read_text()
+        own = f"    webserver_port: {self.port}\n    webserver_datadir: {self.data}\n"
+        self.file.write_text(text.replace("    payment_network:", own + "    payment_network:", 1))
+        # Ray cuts paths short for its sockets, so its own temporary directory stays the usual one.
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("YAGNA_", "RAY_"))}
+        self.environment = inherited | {
+            "PATH": f"{PROGRAMS}:{self.venv}/bin:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT / "python"),
+            "RAY_ON_GOLEM_PATH": str(PROGRAMS / "ray-on-golem"),
+            "RAY_ON_GOLEM_DATADIR": str(self.data),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "TERM": os.environ.get("TERM", "xterm"),
+        }
+
+    def __enter__(self) -> Cluster:
+        """Starts the network and the webserver."""
+        self.golem(
+            "start", "--no-registry-stats", "--sim", "--sim-nodes=local", f"--sim-haste={HASTE}", f"--sim-venv={self.venv}"
+        )
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Ends everything, whatever happened."""
+        try:
+            self.golem("stop", "--force", "--kill", patience=90)
+        finally:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def golem(self, command: str, *arguments: str, patience: float = 60) -> str:
+        """Runs a command of ours, and returns what it printed."""
+        common = ["--port", str(self.port), "--datadir", str(self.data)]
+        return self.run([str(PROGRAMS / "ray-on-golem"), command, *common, *arguments], patience)
+
+    def ray(self, *arguments: str, patience: float = 240) -> str:
+        """Runs a command of Ray's, and returns what it printed."""
+        return self.run([str(self.venv / "bin" / "ray"), *arguments], patience)
+
+    def run(self, command: list[str], patience: float) -> str:
+        """Runs a program to its end."""
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.home,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=patience,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            said = (late.stdout or b"").decode(errors="replace")
+            raise Failed(f"{command[1]} took more than {patience:.0f} s:\n{tail(said)}") from None
+        if done.returncode != 0:
+            raise Failed(f"{' '.join(command[:3])} failed with {done.returncode}:\n{tail(done.stdout)}\n{self.log()}")
+        return plain(done.stdout)
+
+    def status(self) -> dict[str, Any]:
+        """Everything that `status --json` tells."""
+        return json.loads(self.golem("status", "--json"))
+
+    def cluster(self, is_closed: bool = False) -> dict[str, Any] | None:
+        """The newest cluster whose books are open, or closed."""
+        clusters = [it for it in self.status()["clusters"] if (it["state"] == "closed") == is_closed]
+        return clusters[-1] if clusters else None
+
+    def nodes(self, state: str = "running") -> list[dict[str, Any]]:
+        """The nodes of a state."""
+        cluster = self.cluster()
+        return [node for node in cluster["nodes"] if node["state"] == state] if cluster else []
+
+    def wait_for_nodes(self, count: int, seconds: float) -> None:
+        """Waits until so many nodes run, and none comes or goes."""
+
+        def is_so() -> bool:
+            cluster = self.cluster()
+            states = [node["state"] for node in cluster["nodes"]] if cluster else []
+            return states.count("running") == count and not {"pending", "terminating"} & set(states)
+
+        wait_until(f"{count} running nodes", seconds, is_so)
+
+    def last_books(self, seconds: float) -> dict[str, Any]:
+        """The cluster as it was when its last bill was settled."""
+        wait_until("the end of the cluster's books", seconds, lambda: self.cluster() is None)
+        books = self.cluster(is_closed=True)
+        if books is None:
+            raise Failed("there was no cluster")
+        return books
+
+    def ledger(self) -> dict[str, Any]:
+        """The simulated network's own books."""
+        found = re.findall(r"The daemon answers at (\S+)", self.log(lines=10_000))
+        if not found:
+            raise Failed("the log does not say where the simulated network is")
+        with urllib.request.urlopen(found[-1] + "sim/ledger?last=100000", timeout=30) as answer:
+            return json.load(answer)
+
+    def log(self, lines: int = 15) -> str:
+        """The last lines of the webserver's log."""
+        path = self.data / "webserver.log"
+        return tail(path.read_text(errors="replace"), lines) if path.exists() else ""
+
+
+def plain(text: str) -> str:
+    """Text without the colours of a terminal."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", text)
+
+
+def tail(text: str, lines: int = 25) -> str:
+    """The last lines of a text."""
+    return "\n".join(plain(text).splitlines()[-lines:])

@@ -1,0 +1,342 @@
+//! A webserver over a simulated daemon in this process, in real time: `Lab::start` gives one.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
+use golem_sim::{
+    scenario::Scenario,
+    yagna::{Reply, RequestNo, SimYagna},
+};
+use ray_on_golem::{
+    core::rng::Seed,
+    driver::{
+        clock::{nap_until, now},
+        journal::{Journals, JournalsError, Recovered},
+        log::Log,
+        manager::{Handle, Manager, ManagerError},
+        probe::{Prober, Target},
+        wallet::{DaemonCli, Wallet},
+    },
+    server::{
+        self, Alerts, App, Images, Listening, Settings, Stop,
+        auth::{Guard, HeadTokens, Token},
+    },
+    units::{Span, Timestamp},
+    yagna::{CallError, Doubt, Request, Response, Yagna, wire},
+};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// Providers that do everything in a blink.
+pub(crate) const QUICK: &str = "
+daemon: {warm: 1, latency_ms: 1, hop_ms: 2}
+populations:
+  - name: quick
+    count: 12
+    conduct:
+      {approves_ms: 5, creates_ms: 5, deploy: 0.05, start: 0.05, run: 0.05, invoice_after: 0.1,
+       ssh: {up: 0.05}}
+";
+
+/// A simulated daemon that runs by the wall clock; its clones are the same.
+#[derive(Clone)]
+pub(crate) struct SimPort(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+struct State {
+    daemon: SimYagna,
+    waiting: BTreeMap<RequestNo, oneshot::Sender<Reply>>,
+    next: u64,
+}
+
+impl SimPort {
+    /// The daemon of a scenario, and the task that moves it on.
+    fn start(scenario: &str) -> (Self, JoinHandle<()>) {
+        let scenario = Scenario::parse(scenario.as_bytes()).expect("a sound scenario");
+        let daemon = SimYagna::new(&scenario, Seed::new(1), now());
+        let state = State { daemon, waiting: BTreeMap::new(), next: 0 };
+        let port = Self(Arc::new(Inner { state: Mutex::new(state), wake: Notify::new() }));
+        let moved = port.clone();
+        (port, tokio::spawn(async move { moved.run().await }))
+    }
+
+    async fn run(self) {
+        loop {
+            let next = {
+                let mut state = self.state();
+                state.daemon.elapse(now());
+                state.answer();
+                state.daemon.poll_timeout().unwrap_or(Timestamp::NEVER)
+            };
+            tokio::select! {
+                () = nap_until(next) => {}
+                () = self.0.wake.notified() => {}
+            }
+        }
+    }
+
+    /// The daemon as it is.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&SimYagna) -> T) -> T {
+        look(&self.state().daemon)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("nobody panics with it")
+    }
+}
+
+impl State {
+    fn answer(&mut self) {
+        while let Some((request, reply)) = self.daemon.poll_reply() {
+            if let Some(waiting) = self.waiting.remove(&request) {
+                drop(waiting.send(reply));
+            }
+        }
+    }
+}
+
+impl Yagna for SimPort {
+    async fn call(&self, request: Request, patience: Span) -> Result<Response, CallError> {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = self.state();
+            let id = RequestNo(state.next);
+            state.next += 1;
+            state.waiting.insert(id, sender);
+            state.daemon.handle(now(), id, &request);
+            state.answer();
+        }
+        self.0.wake.notify_one();
+        let patience = Duration::from_micros(patience.as_micros());
+        let Ok(Ok(reply)) = timeout(patience, receiver).await else {
+            return Err(CallError::Unknown(Doubt::TimedOut));
+        };
+        let written = wire::encode_response(match &reply {
+            Ok(response) => Ok(response),
+            Err(refusal) => Err((refusal.status, &refusal.body)),
+        });
+        wire::decode_response(&request, &written)
+    }
+}
+
+/// Sees every node well.
+struct AllWell;
+
+impl Prober for AllWell {
+    async fn probe(&self, _: Target, _: Span) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A simulated daemon, and a webserver over it.
+pub(crate) struct Lab {
+    pub(crate) daemon: SimPort,
+    pub(crate) data: TempDir,
+    pub(crate) web: Web,
+    registry: String,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// One life of a webserver.
+pub(crate) struct Web {
+    pub(crate) url: String,
+    pub(crate) heads_url: String,
+    pub(crate) app: Arc<App>,
+    pub(crate) token: String,
+    pub(crate) client: Client,
+    manager: JoinHandle<Result<(), ManagerError>>,
+    end: watch::Sender<bool>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Lab {
+    pub(crate) async fn start(scenario: &str) -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let data = tempfile::tempdir().expect("a directory");
+        let (daemon, moving) = SimPort::start(scenario);
+        let (registry, registering) = registry().await;
+        let web = Web::start(data.path(), &registry, daemon.clone()).await;
+        Self { daemon, data, web, registry, tasks: vec![moving, registering] }
+    }
+
+    /// Ends the webserver as `kill -9` does, and starts it again.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.web.kill().await;
+        self.web = Web::start(self.data.path(), &self.registry, self.daemon.clone()).await;
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Web {
+    async fn start(data: &Path, registry: &str, daemon: SimPort) -> Self {
+        let (journals, recovered) = open(data).await;
+        let log = Log::silent();
+        let (manager, handle) = Manager::new(journals, recovered, daemon, AllWell, log.clone());
+        let token = Token::of(data).expect("a writable directory");
+        let app = Arc::new(App {
+            handle,
+            settings: Settings {
+                data: data.to_owned(),
+                program: "/bin/rog".into(),
+                self_shutdown: true,
+                registry_stats: false,
+                guard: Guard::Token(token.clone()),
+            },
+            images: Images::new(registry.parse().expect("an address")),
+            wallet: Wallet::new("0xabc".to_owned(), cli(), log.clone()),
+            heads: HeadTokens::new(data),
+            alerts: Alerts::default(),
+            stop: Stop::default(),
+            log,
+        });
+        let end = watch::Sender::new(false);
+        let mut servers = Vec::new();
+        let mut urls = Vec::new();
+        for router in [server::users(&app), server::heads(&app)] {
+            let listening = Listening::on(0).await.expect("a free port");
+            urls.push(format!("http://{}", listening.address()));
+            servers.push(tokio::spawn(server::serve(listening, router, end.subscribe())));
+        }
+        Self {
+            heads_url: urls.pop().expect("the second"),
+            url: urls.pop().expect("the first"),
+            app,
+            token: token.as_str().to_owned(),
+            client: Client::builder().no_proxy().build().expect("a client"),
+            manager: tokio::spawn(manager.run()),
+            end,
+            servers,
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.app.handle
+    }
+
+    /// Posts with the token; a success is JSON.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        let (status, text) = self.send(&self.url, path, &body, Some(&self.token)).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Gets with the token.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        response.text().await.expect("text")
+    }
+
+    /// Posts, and says what came of it.
+    pub(crate) async fn send(
+        &self,
+        base: &str,
+        path: &str,
+        body: &Value,
+        token: Option<&str>,
+    ) -> (StatusCode, String) {
+        let mut request = self.client.post(format!("{base}{path}")).body(body.to_string());
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.expect("an answer");
+        (response.status(), response.text().await.expect("text"))
+    }
+
+    /// Waits until the board is as it should be.
+    pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&server_board::Board) -> bool) {
+        let mut changes = self.handle().changes();
+        let waited =
+            timeout(Duration::from_secs(180), changes.wait_for(|board| is_so(board))).await;
+        if waited.is_err() {
+            panic!("not within three minutes: {what}\n{:#?}", self.handle().board());
+        }
+    }
+
+    /// Waits until the manager has ended everything.
+    pub(crate) async fn ended(&mut self) -> Result<(), ManagerError> {
+        let ended = timeout(Duration::from_secs(180), &mut self.manager).await;
+        ended.expect("it ends in time").expect("it does not panic")
+    }
+
+    async fn kill(&mut self) {
+        self.manager.abort();
+        self.end.send_replace(true);
+        drop((&mut self.manager).await);
+        for server in &mut self.servers {
+            drop(server.await);
+        }
+    }
+}
+
+pub(crate) use ray_on_golem::driver::board as server_board;
+
+/// A request for nodes, as the provider sends it.
+pub(crate) fn nodes(cluster: &str, kind: &str, count: u32) -> Value {
+    json!({
+        "cluster_name": cluster,
+        "provider_parameters": {"webserver_port": 4578, "total_budget": 5.0},
+        "node_config": {
+            "priority_subnet_tag": null,
+            "demand": {"image_tag": "golem/ray:1", "min_cpu_threads": 1},
+        },
+        "count": count,
+        "tags": {"ray-node-type": kind, "ray-cluster-name": cluster},
+    })
+}
+
+/// The journals, as soon as the life before has let go of them.
+async fn open(data: &Path) -> (Journals, Recovered) {
+    loop {
+        match Journals::open(data) {
+            Ok(opened) => return opened,
+            Err(JournalsError::InUse { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("journals of ours: {error}"),
+        }
+    }
+}
+
+/// The daemon's command line: a wallet with 7 GLM.
+fn cli() -> DaemonCli {
+    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/appkey/wallet.sh");
+    DaemonCli { binary, environment: Vec::new() }
+}
+
+/// A registry that knows one image.
+async fn registry() -> (String, JoinHandle<()>) {
+    let image = json!({
+        "http": "http://registry.example/image.gvmi",
+        "sha3": "d646d7b93083d817846c2ae5c62c72ca0507782385a2e29291a3d376",
+    })
+    .to_string();
+    let router = Router::new().route("/v1/image/info", get(move || async move { image }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let serving = tokio::spawn(async move {
+        axum::serve(listener, router).await.expect("it serves");
+    });
+    (format!("http://{address}"), serving)
+}

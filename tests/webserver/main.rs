@@ -1,0 +1,7 @@
+//! The webserver over a simulated daemon: what Ray sees, what is paid, what is refused.
+#![expect(clippy::disallowed_types, reason = "talks over sockets in real time")]
+
+mod hostile;
+mod lab;
+mod life;
+mod refusals;

@@ -1,0 +1,144 @@
+//! What is refused, and how.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use ray_on_golem::server::route::{Route, Verb};
+
+use crate::lab::{Lab, QUICK, nodes};
+
+#[tokio::test]
+async fn every_route_without_its_token_is_refused() {
+    let lab = Lab::start(QUICK).await;
+    let web = &lab.web;
+    for base in [&web.url, &web.heads_url] {
+        for path in Route::ALL.into_iter().flat_map(|route| route.paths()).chain(&["/other"]) {
+            for token in [None, Some("wrong"), Some("")] {
+                for method in [reqwest::Method::GET, reqwest::Method::POST] {
+                    let mut request = web.client.request(method, format!("{base}{path}"));
+                    if let Some(token) = token {
+                        request = request.bearer_auth(token);
+                    }
+                    let status = request.body("{}").send().await.expect("an answer").status();
+                    let is_open = *path == "/";
+                    let wanted = if is_open { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+                    assert_eq!(status, wanted, "{base}{path} with {token:?}");
+                }
+            }
+        }
+    }
+    // Nor does the users' token open the heads' port.
+    let (status, _) = web.send(&web.heads_url, "/is_running", &json!({}), Some(&web.token)).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named() {
+    let lab = Lab::start(QUICK).await;
+    let web = &lab.web;
+    let node = |id: &str| json!({"cluster_name": "c", "node_id": id});
+    let mut bad = nodes("c", "head", 1);
+    bad["provider_parameters"]["total_budget"] = json!("x");
+    let cases: [(&str, Value, u16, Value); 10] = [
+        ("/is_running", node("node0"), 400, json!({"error": "Cluster with given name not found"})),
+        ("/cluster_data", node("x"), 400, json!({"error": "Cluster with given name not found"})),
+        ("/terminate", node("x"), 400, json!({"error": "Node with given id not found"})),
+        (
+            "/non_terminated_nodes",
+            json!({"cluster_name": "c", "tags": {}}),
+            200,
+            json!({"nodes_ids": []}),
+        ),
+        (
+            "/tags",
+            json!({}),
+            400,
+            json!({"error": "cluster_name: is missing; add it", "field": "cluster_name"}),
+        ),
+        ("/tags", json!([]), 400, json!({"error": "the body is no JSON object"})),
+        (
+            "/request_nodes",
+            bad,
+            400,
+            json!({
+                "error": "provider_parameters.total_budget: `x` does not fit here; write a number, such \
+                          as `0.5`",
+                "field": "provider_parameters.total_budget",
+            }),
+        ),
+        (
+            "/shutdown",
+            json!({"shutdown_delay": -1}),
+            400,
+            json!({
+                "error": "shutdown_delay: `-1` does not fit here; write a whole number from 0 to 86400",
+                "field": "shutdown_delay",
+            }),
+        ),
+        ("/other", json!({}), 404, json!({"error": "not found"})),
+        ("/metrics", json!({}), 405, json!({"error": "Method Not Allowed"})),
+    ];
+    for (path, body, status, answer) in cases {
+        let (found, text) = web.send(&web.url, path, &body, Some(&web.token)).await;
+        let found_answer: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!((found.as_u16(), found_answer), (status, answer), "{path} {body}");
+    }
+    let text = web.client.post(format!("{}/tags", web.url)).bearer_auth(&web.token).body("{");
+    let text = text.send().await.expect("an answer").text().await.expect("text");
+    assert!(text.starts_with(r#"{"error":"the body is no JSON: "#), "{text}");
+}
+
+#[tokio::test]
+async fn while_it_shuts_down_nodes_are_neither_started_nor_ended() {
+    let lab = Lab::start(QUICK).await;
+    let web = &lab.web;
+
+    let state = web.post("/shutdown", json!({"shutdown_delay": 60})).await;
+
+    assert_eq!(state, json!({"shutdown_state": "will_shutdown"}));
+    for (path, body) in [
+        ("/request_nodes", nodes("c", "head", 1)),
+        ("/terminate", json!({"cluster_name": "c", "node_id": "node0"})),
+    ] {
+        let (status, text) = web.send(&web.url, path, &body, Some(&web.token)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert_eq!(text, "Action not allowed while server is shutting down!");
+    }
+    let root = web.client.get(&web.url).send().await.expect("an answer");
+    let root: Value = serde_json::from_str(&root.text().await.expect("text")).expect("JSON");
+    assert_eq!(root["shutting_down"], true);
+}
+
+#[tokio::test]
+async fn a_head_reaches_its_own_cluster_and_nothing_else() {
+    let lab = Lab::start(QUICK).await;
+    let web = &lab.web;
+    web.post("/request_nodes", nodes("mine", "head", 1)).await;
+    web.post("/request_nodes", nodes("other", "head", 1)).await;
+    let board = web.handle().board();
+    let mine = board.current("mine").expect("it is there");
+    let token = web.app.heads.of(mine.id, &mine.name).expect("a writable directory");
+    let send = async |path: &str, body: Value| {
+        let (status, text) = web.send(&web.heads_url, path, &body, Some(token.as_str())).await;
+        (status.as_u16(), text)
+    };
+
+    let listed = send("/non_terminated_nodes", json!({"cluster_name": "mine", "tags": {}})).await;
+    assert_eq!(listed, (200, r#"{"nodes_ids":["node0"]}"#.to_owned()));
+    let (status, workers) = send("/request_nodes", nodes("mine", "worker", 1)).await;
+    assert_eq!((status, workers.as_str()), (200, r#"{"requested_nodes":["node1"]}"#));
+    for route in Route::ALL.into_iter().filter(|route| route.verb() == Verb::Post) {
+        for path in route.paths() {
+            let mut body = nodes("other", "worker", 1);
+            body["node_id"] = json!("node0");
+            let (status, text) = send(path, body).await;
+            let wanted = if route.is_for_heads() { 403 } else { 404 };
+            assert_eq!(status, wanted, "{path}: {text}");
+        }
+    }
+    assert_eq!(web.handle().board().current("other").expect("there").nodes.len(), 1);
+    let (status, _) = web.send(&web.url, "/tags", &json!({}), Some(token.as_str())).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "the users' port knows no head");
+    let (_, data) = send("/cluster_data", json!({"cluster_name": "mine"})).await;
+    assert!(!data.contains("/bin/rog") && data.contains("node1"), "{data}");
+}
