@@ -60,7 +60,9 @@ fn hunt(bug: Bug) -> Option<String> {
         (violation.invariant == breaks(bug)).then_some(plan)
     });
     let Some(plan) = found else {
-        return Some(format!("{bug:?} survives {SEEDS} seeds; other invariants see it: {others:?}"));
+        return Some(format!(
+            "{bug:?} survives {SEEDS} seeds; other invariants see it: {others:?}"
+        ));
     };
     let (small, _) = shrink(&plan, breaks(bug), Some(bug));
     (small.ops.len() > OPS_MAX).then(|| format!("{bug:?} needs\n{small}"))
