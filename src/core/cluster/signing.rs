@@ -178,7 +178,11 @@ impl Cluster {
         let rate = ledger::rate_per_hour(state).plus(terms.rate_per_hour());
         let is_wanted = state.nodes.get(&node).is_some_and(|node| super::is_live(node.state))
             && state.ending.is_none();
-        let fits = ledger::committed(state).plus(reserve) <= state.budget
+        let committed = ledger::committed(state);
+        // Another node may have taken what was left.
+        let is_closed =
+            ledger::level(committed, state.budget) == Level::Closed && !fx.planted(Bug::BudgetSoft);
+        let fits = !is_closed && committed.plus(reserve) <= state.budget
             || fx.planted(Bug::NothingReserved);
         let is_slow_enough = state.plan.max_glm_per_hour.is_none_or(|limit| rate <= limit)
             || fx.planted(Bug::RateIgnored);
