@@ -56,7 +56,13 @@ async fn tasks_run_on_both_nodes_of_a_cluster() {
         &format!("cat > tasks.py <<'END'\n{PROGRAM}END\npython tasks.py 2>&1 | grep -v INFO"),
     )
     .await;
-    let status = login(&lab, 3, "ray status").await;
+    // What it shows is some seconds old.
+    let status = login(
+        &lab,
+        3,
+        "timeout 60 bash -c 'until ray status | grep /8.0; do :; done' >&2; ray status",
+    )
+    .await;
     let module = login(
         &lab,
         3,
