@@ -10,9 +10,9 @@ use golem_sim::plan;
 use ray_on_golem::{
     core::{
         cluster::{
+            account::Terms,
             plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
             record::{AgreementFact, ClusterRecord, NodeFact},
-            state::Terms,
         },
         ids::{AgreementNo, ClusterId, NodeId},
         market::{price::Price, spec::Gib},

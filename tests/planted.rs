@@ -106,7 +106,11 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::StartEndless => "V1",
         Bug::ShopNeverReopens => "V5",
         Bug::StepEndless => "V7",
-        Bug::BudgetUnwatched | Bug::BudgetSoft | Bug::NothingReserved | Bug::RateIgnored => "M1",
+        Bug::BudgetUnwatched
+        | Bug::BudgetSoft
+        | Bug::RaiseTrusted
+        | Bug::NothingReserved
+        | Bug::RateIgnored => "M1",
         Bug::CapIgnored => "M5",
         Bug::AcceptsOvertake => "M2",
         Bug::DisputeUnrecorded | Bug::NotesEnd | Bug::TimeoutMeansRefused => "M6",

@@ -35,6 +35,10 @@ use ray_on_golem::{
     core::{market::spec::ImageRef, rng::Seed},
 };
 
+/// A swarm is millions of short lives: a third of their time would go to the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Without a scenario, a small testnet is simulated.
 const DEFAULT_SCENARIO: &str = include_str!("../../fixtures/scenario/testnet.yaml");
 

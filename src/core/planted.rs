@@ -63,6 +63,8 @@ pub enum Bug {
     BudgetUnwatched,
     /// The budget is no limit for nodes that run (M1).
     BudgetSoft,
+    /// A raised budget is spent before the wallet has given it (M1).
+    RaiseTrusted,
     /// An agreement is signed without setting its cost aside (M1).
     NothingReserved,
     /// The limit of GLM per hour is no limit (M1).
@@ -103,7 +105,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -133,6 +135,7 @@ impl Bug {
         Self::NetworkLeaked,
         Self::BudgetUnwatched,
         Self::BudgetSoft,
+        Self::RaiseTrusted,
         Self::NothingReserved,
         Self::RateIgnored,
         Self::CapIgnored,

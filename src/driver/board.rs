@@ -199,9 +199,7 @@ impl ClusterBoard {
 
 impl NodeBoard {
     fn of(id: NodeId, node: &Node, state: &ClusterState, money: &Ledger) -> Self {
-        let account = node
-            .agreement
-            .and_then(|number| state.accounts.get(&number).or_else(|| state.closed.get(&number)));
+        let account = node.agreement.and_then(|number| state.account(number));
         Self {
             kind: node.kind,
             tags: node.tags.clone(),

@@ -185,6 +185,17 @@ pub enum AgreementState {
     Expired,
 }
 
+impl AgreementState {
+    /// Whether the agreement is not in force and never will be.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        match self {
+            Self::Proposal | Self::Pending | Self::Approving | Self::Approved => false,
+            Self::Terminated | Self::Cancelled | Self::Rejected | Self::Expired => true,
+        }
+    }
+}
+
 /// A contract with a provider, as far as we look at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreement {

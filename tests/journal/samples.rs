@@ -6,11 +6,11 @@ use golem_sim::plan;
 use ray_on_golem::{
     core::{
         cluster::{
+            account::Terms,
             plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
             record::{
                 AgreementFact, ClusterRecord, Dispute, EndReason, FundsFact, NetworkFact, NodeFact,
             },
-            state::Terms,
         },
         ids::{AgreementNo, ClusterId, NodeId},
         market::{price::Price, spec::Gib},

@@ -182,14 +182,14 @@ class Seller(threading.Thread):
         log(self.name, agreement, *answer)
 
 
-class Runner(threading.Thread):
-    """The activities of one identity under the agreements that we approved: they reach
-    `Initialized`, take commands, and end when they are destroyed."""
+class Follower(threading.Thread):
+    """Follows a stream of events of one identity, about the agreements that we approved."""
 
-    def __init__(self, identity: Identity, terms: dict, bus):
+    path = ""
+
+    def __init__(self, identity: Identity):
         super().__init__(daemon=True)
-        self.identity, self.terms, self.bus = identity, terms, bus
-        self.billing = Billing(identity, terms, log) if terms["bill"] else None
+        self.identity = identity
         self.after = instant(0)
 
     def run(self):
@@ -202,23 +202,40 @@ class Runner(threading.Thread):
     def _follow_events(self):
         query = {"timeout": POLL_SECONDS, "maxEvents": 20, "afterTimestamp": self.after}
         status, events = self.identity.call(
-            "GET", "/activity-api/v1/events", query=query, timeout=LONG_POLL_PATIENCE
+            "GET", self.path, query=query, timeout=LONG_POLL_PATIENCE
         )
         if status == 408:  # Nothing happened; other long polls say so by an empty list.
             return
         if status != 200:
-            raise OSError(f"activity events refused with {status}: {events}")
+            raise OSError(f"{self.path} refused with {status}: {events}")
         for event in events:
             self.after = event["eventDate"]
-            # An event with details is an object whose only key is the type.
-            kind = event["eventType"]
-            kind = kind if isinstance(kind, str) else next(iter(kind))
             if event["agreementId"] not in self.identity.agreements:
                 continue  # Another process sells for this identity too.
-            if kind == "CreateActivity":
-                self._create(event["activityId"], event["agreementId"])
-            elif kind == "DestroyActivity":
-                self._destroy(event["activityId"])
+            # An event with details is an object whose only key is the type.
+            kind = event["eventType"]
+            self._on_event(kind if isinstance(kind, str) else next(iter(kind)), event)
+
+    def _on_event(self, kind: str, event: dict):
+        raise NotImplementedError
+
+
+class Runner(Follower):
+    """The activities of one identity: they reach `Initialized`, take commands, and end when they
+    are destroyed."""
+
+    path = "/activity-api/v1/events"
+
+    def __init__(self, identity: Identity, terms: dict, bus):
+        super().__init__(identity)
+        self.terms, self.bus = terms, bus
+        self.billing = Billing(identity, terms, log) if terms["bill"] else None
+
+    def _on_event(self, kind: str, event: dict):
+        if kind == "CreateActivity":
+            self._create(event["activityId"], event["agreementId"])
+        elif kind == "DestroyActivity":
+            self._destroy(event["activityId"])
 
     def _create(self, activity: str, agreement: str):
         if self.billing:
@@ -242,33 +259,18 @@ class Runner(threading.Thread):
         log(self.identity.name, activity, state, *answer)
 
 
-class Closer(threading.Thread):
+class Closer(Follower):
     """Has agreements billed that ended, whoever ended them."""
 
+    path = "/market-api/v1/agreementEvents"
+
     def __init__(self, runner: Runner):
-        super().__init__(daemon=True)
-        self.identity, self.billing = runner.identity, runner.billing
-        self.after = instant(0)
+        super().__init__(runner.identity)
+        self.billing = runner.billing
 
-    def run(self):
-        while True:
-            try:
-                self._follow_events()
-            except (OSError, http.client.HTTPException):
-                time.sleep(PAUSE_SECONDS)
-
-    def _follow_events(self):
-        query = {"timeout": POLL_SECONDS, "afterTimestamp": self.after}
-        status, events = self.identity.call(
-            "GET", "/market-api/v1/agreementEvents", query=query, timeout=LONG_POLL_PATIENCE
-        )
-        if status != 200:
-            raise OSError(f"agreement events refused with {status}: {events}")
-        for event in events:
-            self.after = event["eventDate"]
-            is_own = event["agreementId"] in self.identity.agreements
-            if is_own and event["eventType"] == "AgreementTerminatedEvent":
-                self.billing.close(event["agreementId"])
+    def _on_event(self, kind: str, event: dict):
+        if kind == "AgreementTerminatedEvent":
+            self.billing.close(event["agreementId"])
 
 
 def sellers(terms: dict, identities: list) -> list:

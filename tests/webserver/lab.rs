@@ -39,15 +39,7 @@ use tokio::{
 };
 
 /// Providers that do everything in a blink.
-pub(crate) const QUICK: &str = "
-daemon: {warm: 1, latency_ms: 1, hop_ms: 2}
-populations:
-  - name: quick
-    count: 12
-    conduct:
-      {approves_ms: 5, creates_ms: 5, deploy: 0.05, start: 0.05, run: 0.05, invoice_after: 0.1,
-       ssh: {up: 0.05}}
-";
+pub(crate) const QUICK: &str = include_str!("../../fixtures/scenario/quick.yaml");
 
 /// A simulated daemon that runs by the wall clock; its clones are the same.
 #[derive(Clone)]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use ray_on_golem::{
     core::{Command, cluster::state::NodeState},
     server::openapi_document,
-    yagna::AgreementState,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -21,17 +20,7 @@ fn running(board: &Board, count: usize) -> bool {
 fn assert_settled(lab: &Lab) {
     lab.daemon.look(|daemon| {
         for agreement in daemon.agreements() {
-            let is_over = match agreement.state {
-                AgreementState::Proposal
-                | AgreementState::Pending
-                | AgreementState::Approving
-                | AgreementState::Approved => false,
-                AgreementState::Terminated
-                | AgreementState::Cancelled
-                | AgreementState::Rejected
-                | AgreementState::Expired => true,
-            };
-            assert!(is_over, "{agreement:#?}");
+            assert!(agreement.state.is_over(), "{agreement:#?}");
         }
         assert!(daemon.activities().iter().all(|activity| activity.ended.is_some()));
         assert!(daemon.networks().iter().all(|network| network.removed.is_some()));

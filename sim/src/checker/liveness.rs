@@ -215,21 +215,22 @@ fn is_given_up(cluster: &ClusterFacts, node: &NodeFacts) -> bool {
 fn prospect(look: &Look<'_>, cluster: &ClusterFacts, node: &NodeFacts) -> Prospect {
     let daemon = look.scene.daemon;
     let books = daemon.allocations();
-    let open = look.facts.clusters.values().filter(|it| !it.is_closed);
-    let waiting = open.flat_map(|it| it.nodes.values());
+    let clusters = look.facts.clusters.values().filter(|it| !it.is_closed);
+    let waiting = clusters.flat_map(|it| it.nodes.values());
     let waiting = waiting.filter(|it| it.state == NodeState::Pending).count();
     let running = cluster.accounts.values().filter(|account| account.over.is_none());
     let rate = running
         .filter_map(|account| daemon.agreements().get(account.place?))
         .map(|book| full_load(book).times(3_600));
+    let open = cluster.allocations.iter().map(|nth| &books[*nth]).find(|book| !book.is_released);
     Prospect {
         now: look.now(),
         waiting: waiting + 1,
         waited: node.waited,
         limits: node.spec.limits.clone(),
-        is_funded: cluster.allocations.iter().any(|nth| !books[*nth].is_released),
+        is_funded: open.is_some(),
         is_network_lost: cluster.is_network_lost,
-        budget: cluster.budget,
+        budget: open.map_or(cluster.budget, |book| cluster.budget.min(book.allocation.total)),
         committed: cluster.committed_without(None),
         rate_limit: cluster.plan.max_glm_per_hour,
         rate: rate.fold(Glm::ZERO, Glm::plus),

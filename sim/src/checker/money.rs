@@ -137,7 +137,7 @@ fn open_clusters<'a>(
     look.facts.clusters.iter().filter(|(_, cluster)| !cluster.is_closed)
 }
 
-/// M1: what is promised fits the budget, and covers what it is for.
+/// M1: what is promised fits the budget and what is set aside, and covers what it is for.
 fn check_record(look: &Look<'_>, id: ClusterId, record: &ClusterRecord, findings: &mut Findings) {
     let Some(cluster) = look.facts.clusters.get(&id) else { return };
     match record {
@@ -153,6 +153,13 @@ fn check_record(look: &Look<'_>, id: ClusterId, record: &ClusterRecord, findings
             if is_promise && committed > cluster.budget.plus(TOLERANCE) {
                 let what =
                     format!("{committed} GLM are promised, the budget is {}", cluster.budget);
+                findings.violate("M1", look.now(), what);
+            }
+            if is_promise
+                && let Some(set_aside) = set_aside(look, cluster)
+                && committed > set_aside.plus(TOLERANCE)
+            {
+                let what = format!("{committed} GLM are promised, {set_aside} are set aside");
                 findings.violate("M1", look.now(), what);
             }
             if let AgreementFact::Signing { reserve, .. } = fact {
@@ -174,6 +181,13 @@ fn check_record(look: &Look<'_>, id: ClusterId, record: &ClusterRecord, findings
         | ClusterRecord::Warned { .. }
         | ClusterRecord::Ending { .. } => {}
     }
+}
+
+/// What the daemon has set aside, where nothing was ever paid from elsewhere.
+fn set_aside(look: &Look<'_>, cluster: &ClusterFacts) -> Option<Glm> {
+    let [only] = cluster.allocations[..] else { return None };
+    let book = &look.scene.daemon.allocations()[only];
+    (!book.is_released).then_some(book.allocation.total)
 }
 
 /// M1: what is set aside before the signature covers the first minutes.

@@ -5,7 +5,10 @@
 use ray_on_golem::{
     core::{
         Output,
-        cluster::state::{Account, Funds, Network, Progress},
+        cluster::{
+            account::{Account, Progress},
+            state::{Funds, Network},
+        },
     },
     yagna::{AgreementId, Request},
 };

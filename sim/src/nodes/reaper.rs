@@ -13,6 +13,11 @@ use tokio::{
     sync::oneshot,
 };
 
+/// What a simulator in the background ignores, its nodes would ignore for ever. What is listened to, even
+/// for nothing, children have anew.
+const INTERRUPTIONS: [SignalKind; 3] =
+    [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()];
+
 /// Starts children, and tells how they ended. Clones are the same reaper.
 #[derive(Clone, Debug)]
 pub(super) struct Reaper {
@@ -31,6 +36,9 @@ pub(super) struct Offspring {
 impl Reaper {
     /// Begins to reap; call it once in a process, within its runtime.
     pub(super) fn start() -> io::Result<Self> {
+        for interruption in INTERRUPTIONS {
+            drop(signal(interruption)?);
+        }
         let reaper = Self { waiting: Arc::default() };
         let mut deaths = signal(SignalKind::child())?;
         let own = reaper.clone();

@@ -175,17 +175,7 @@ impl Chaos {
             assert_eq!(allocation.spent.plus(allocation.remaining), allocation.total);
         }
         for book in self.sim.agreements() {
-            let is_over = match book.state {
-                AgreementState::Proposal
-                | AgreementState::Pending
-                | AgreementState::Approving
-                | AgreementState::Approved => false,
-                AgreementState::Terminated
-                | AgreementState::Cancelled
-                | AgreementState::Rejected
-                | AgreementState::Expired => true,
-            };
-            assert_eq!(is_over, book.ended.is_some(), "{book:?}");
+            assert_eq!(book.state.is_over(), book.ended.is_some(), "{book:?}");
         }
         for activity in self.sim.activities().iter().filter(|it| it.ended.is_none()) {
             let agreement = self.sim.agreements().iter().find(|book| book.id == activity.agreement);

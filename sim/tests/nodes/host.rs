@@ -123,6 +123,20 @@ async fn a_host_that_forbids_namespaces_is_told_which_switch_to_turn() {
     );
 }
 
+/// A shell lets its jobs in the background ignore what interrupts.
+#[tokio::test]
+async fn commands_of_a_host_in_the_background_can_be_interrupted() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP INT QUIT; exec \"$@\"", "sh"]);
+    command.arg(env::current_exe().expect("this test"));
+    command.args(["--exact", "ssh::a_terminal_is_as_large_as_the_clients_and_follows_it"]);
+
+    let output = soon(command.kill_on_drop(true).output()).await.expect("there is a shell");
+
+    let (words, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(words.contains("1 passed"), "{words}{errors}");
+}
+
 /// The other tests have shown it if they were not run by root.
 #[tokio::test]
 async fn an_ordinary_user_has_the_same_nodes() {

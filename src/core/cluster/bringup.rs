@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::{
     AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, Work,
+    account::Progress,
     closing::Blame,
     record::{AgreementFact, NodeFact},
-    state::{ClusterState, NodeState, Progress},
+    state::{ClusterState, NodeState},
     steps::{self, Place, Step},
 };
 use crate::{
@@ -45,6 +46,22 @@ impl Cluster {
         self.ask(fx, call, request, CREATE_TIMEOUT.plus(MARGIN));
     }
 
+    /// The node is not wanted any more, its books may be closed, and if the provider failed, it
+    /// failed all the same.
+    pub(super) fn on_unwanted_activity(
+        &self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        result: &Result<Response, CallError>,
+    ) {
+        if matches!(result, Err(CallError::Unknown(_)))
+            && let Some(account) = fx.cluster(self.id).account(number)
+        {
+            let provider = account.terms.provider.clone();
+            fx.blame(&provider);
+        }
+    }
+
     pub(super) fn on_activity_created(
         &mut self,
         fx: &mut Effects,
@@ -56,13 +73,7 @@ impl Cluster {
             self.note(fx, number, AgreementFact::ActivityMade(activity.clone()));
         }
         if self.stage(number) != Some(Stage::CreatingActivity) {
-            // The node is not wanted any more, and the provider failed all the same.
-            if matches!(result, Err(CallError::Unknown(_)))
-                && let Some(account) = fx.cluster(self.id).accounts.get(&number)
-            {
-                let provider = account.terms.provider.clone();
-                fx.blame(&provider);
-            }
+            self.on_unwanted_activity(fx, number, &result);
             return;
         }
         match result {

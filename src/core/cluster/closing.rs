@@ -4,9 +4,8 @@
 //! answer. Then the network is left, and the last bill awaited.
 
 use super::{
-    AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, is_in_force,
-    record::AgreementFact,
-    state::{Account, NodeState},
+    AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, account::Account, is_in_force,
+    record::AgreementFact, state::NodeState,
 };
 use crate::{
     core::{effects::Effects, ids::AgreementNo, planted::Bug},

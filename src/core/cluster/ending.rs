@@ -24,6 +24,10 @@ use crate::{
 /// After this time the funds and the network go back, whoever has not billed or not answered yet.
 pub(super) const WIND_UP_AFTER: Span = Span::mins(12);
 
+/// How long past its due time an extension of a reserve waits for a raised budget to be set aside.
+const RAISE_PATIENCE: Span = Span::secs(90);
+const RAISE_PAUSE: Span = Span::secs(5);
+
 impl Cluster {
     /// Follows the budget, and winds up a cluster that ends.
     pub(super) fn tend_ending(&mut self, fx: &mut Effects) {
@@ -172,8 +176,15 @@ impl Cluster {
         let reserve = account.next_reserve(fx.now);
         let more = reserve.minus(account.held());
         let committed = ledger::committed(state).plus(more);
-        if committed > state.budget && !fx.planted(Bug::BudgetSoft) {
-            self.end(fx, EndReason::BudgetSpent);
+        let is_trusted = fx.planted(Bug::RaiseTrusted) && committed <= state.budget;
+        if committed > ledger::limit(state) && !is_trusted && !fx.planted(Bug::BudgetSoft) {
+            // A budget that was raised just now may be set aside in a moment.
+            let lasts_until = account.reserve_lasts_until().plus(RAISE_PATIENCE);
+            if committed <= state.budget && fx.now < lasts_until {
+                self.wake(fx, ClusterTimer::Reserve(number), fx.now.plus(RAISE_PAUSE));
+            } else {
+                self.end(fx, EndReason::BudgetSpent);
+            }
             return;
         }
         self.reserve(fx, number, reserve);

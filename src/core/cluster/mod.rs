@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+pub mod account;
 pub mod plan;
 pub mod record;
 pub mod state;
@@ -30,11 +31,12 @@ pub use steps::{Rule, Step, Undo};
 
 pub(super) use command::answer_unknown;
 
+use account::Progress;
 use network::NetworkCall;
 use record::{AgreementFact, ClusterRecord, EndReason, NodeFact};
 use shop::Shop;
 use signing::SigningWork;
-use state::{ClusterState, NodeState, Progress};
+use state::{ClusterState, NodeState};
 use stream::Stream;
 
 use super::{
@@ -370,6 +372,9 @@ impl Cluster {
         result: Result<Response, CallError>,
     ) {
         if !self.works.contains_key(&number) {
+            if call == AgreementCall::CreateActivity {
+                self.on_unwanted_activity(fx, number, &result);
+            }
             return;
         }
         match call {

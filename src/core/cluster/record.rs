@@ -5,8 +5,8 @@ use std::{fmt, net::Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    account::Terms,
     plan::{ClusterName, ClusterPlan, NodeOrder, Tags},
-    state::Terms,
 };
 use crate::{
     core::ids::{AgreementNo, NodeId},

@@ -5,11 +5,12 @@
 
 use super::{
     AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, Work,
+    account::{Account, Progress, Terms},
     closing::Blame,
     network,
     plan::NodeKind,
     record::AgreementFact,
-    state::{Account, ClusterState, Progress, Terms},
+    state::ClusterState,
     steps::Step,
 };
 use crate::{
@@ -46,15 +47,17 @@ pub(super) struct SigningWork {
 #[derive(Clone, Copy, Debug)]
 struct Promised {
     committed: Glm,
+    /// What may be promised in all.
+    limit: Glm,
     /// In an hour; counted only where there is a limit.
     rate: Glm,
 }
 
 impl Promised {
     fn of(state: &ClusterState) -> Self {
-        let limit = state.plan.max_glm_per_hour;
-        let rate = limit.map_or(Glm::ZERO, |_| ledger::rate_per_hour(state));
-        Self { committed: ledger::committed(state), rate }
+        let is_rate_limited = state.plan.max_glm_per_hour.is_some();
+        let rate = if is_rate_limited { ledger::rate_per_hour(state) } else { Glm::ZERO };
+        Self { committed: ledger::committed(state), limit: ledger::limit(state), rate }
     }
 }
 
@@ -91,14 +94,14 @@ impl Cluster {
         &mut self,
         fx: &Effects,
         node: NodeId,
-        Promised { committed, rate }: Promised,
+        Promised { committed, limit, rate }: Promised,
     ) -> Option<(MarketId, OfferNo)> {
         if !self.has_drafts() {
             return None;
         }
         let state = fx.cluster(self.id);
         let is_closed =
-            ledger::level(committed, state.budget) == Level::Closed && !fx.planted(Bug::BudgetSoft);
+            ledger::level(committed, limit) == Level::Closed && !fx.planted(Bug::BudgetSoft);
         let mut too_dear = is_closed;
         let mut best = None;
         for (id, shop) in &self.shops {
@@ -107,7 +110,7 @@ impl Cluster {
             }
             let mut suits = |draft: &Draft| {
                 let terms = terms_of(draft);
-                let fits = committed.plus(terms.first_reserve()) <= state.budget
+                let fits = committed.plus(terms.first_reserve()) <= limit
                     || fx.planted(Bug::NothingReserved);
                 let is_slow_enough = state.plan.max_glm_per_hour.is_none_or(|limit| {
                     rate.plus(terms.rate_per_hour()) <= limit || fx.planted(Bug::RateIgnored)
@@ -179,11 +182,12 @@ impl Cluster {
         let is_wanted = state.nodes.get(&node).is_some_and(|node| super::is_live(node.state))
             && state.ending.is_none();
         let committed = ledger::committed(state);
+        let limit = ledger::limit(state);
         // Another node may have taken what was left.
         let is_closed =
-            ledger::level(committed, state.budget) == Level::Closed && !fx.planted(Bug::BudgetSoft);
-        let fits = !is_closed && committed.plus(reserve) <= state.budget
-            || fx.planted(Bug::NothingReserved);
+            ledger::level(committed, limit) == Level::Closed && !fx.planted(Bug::BudgetSoft);
+        let fits =
+            !is_closed && committed.plus(reserve) <= limit || fx.planted(Bug::NothingReserved);
         let is_slow_enough = state.plan.max_glm_per_hour.is_none_or(|limit| rate <= limit)
             || fx.planted(Bug::RateIgnored);
         // What was free when the draft was taken may be so no more.

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     core::{
-        cluster::state::{Account, ClusterState, NodeState, Terms},
+        cluster::{
+            account::{Account, Terms},
+            state::{ClusterState, Funds, NodeState},
+        },
         ids::NodeId,
         market::spec::Gib,
     },
@@ -137,6 +140,16 @@ pub fn committed(state: &ClusterState) -> Glm {
     open.fold(state.closed_spent, Glm::plus)
 }
 
+/// The most that may be promised: the budget, as far as the daemon has set it aside. A budget that
+/// was raised counts once the wallet has given it.
+#[must_use]
+pub fn limit(state: &ClusterState) -> Glm {
+    match &state.funds {
+        Funds::Set { total, base, .. } => base.plus(*total).min(state.budget),
+        Funds::None | Funds::Intended { .. } => state.budget,
+    }
+}
+
 /// Everything that was accepted.
 #[must_use]
 pub fn spent(state: &ClusterState) -> Glm {
@@ -207,7 +220,7 @@ mod tests {
     use super::{LEAD, Level, WINDOW, level};
     use crate::{
         core::{
-            cluster::state::{Account, Progress, Terms},
+            cluster::account::{Account, Progress, Terms},
             ids::NodeId,
             market::{price::Price, spec::Gib},
         },

@@ -4,7 +4,7 @@
 //! checked here. On doubt a bill is paid within the cap; what is not paid is disputed with a reason.
 
 use crate::{
-    core::cluster::state::{Account, ClusterState},
+    core::cluster::{account::Account, state::ClusterState},
     core::payment::ledger,
     units::{Glm, Timestamp},
     yagna::{DebitNote, Invoice, PlatformId, ProviderId},
@@ -96,7 +96,7 @@ fn within(state: &ClusterState, account: &Account, due: Glm, now: Timestamp) -> 
     }
     // Books that were closed hold nothing any more; a late bill needs room of its own.
     let more = due.minus(account.held());
-    if more > Glm::ZERO && ledger::committed(state).plus(more) > state.budget {
+    if more > Glm::ZERO && ledger::committed(state).plus(more) > ledger::limit(state) {
         return Verdict::Dispute("it came so late that the budget has no room for it".to_owned());
     }
     Verdict::Pay(due)

@@ -1,0 +1,377 @@
+//! From a bill that was read to its decision.
+
+use super::{Bill, BillId, Bills, BillsCall, Job, JobNo};
+use crate::{
+    core::{
+        cluster::{
+            ClusterTimer,
+            record::{AgreementFact, Dispute},
+            state::Funds,
+        },
+        effects::Effects,
+        ids::AgreementNo,
+        output::Notice,
+        payment::verdict::{self, Verdict},
+        planted::Bug,
+        record::Record,
+        timer_of,
+    },
+    units::{Glm, Span, Timestamp},
+    yagna::{
+        BilledAmount, CallError, DocumentState, Doubt, RejectionReason, Request, Response, Status,
+    },
+};
+
+/// The daemon may still be busy with an acceptance that it has not answered for so long.
+const QUIET: Span = Span::secs(20);
+/// Long enough for a provider that is slow to acknowledge; what comes later is accepted all the same.
+const ACCEPT_TIMEOUT: Span = Span::secs(15);
+const ACCEPT_PATIENCE: Span = Span::secs(20);
+/// An invoice for an agreement that seems to run is looked at again for so long.
+const EARLY_PATIENCE: Span = Span::secs(60);
+const EARLY_PAUSE: Span = Span::secs(5);
+/// Without funds a bill waits so often, and is then disputed.
+const UNFUNDED_TRIES: u32 = 12;
+
+impl Bills {
+    /// An agreement is over: an invoice that waited for that can be decided.
+    pub(in crate::core) fn on_over(&mut self, fx: &mut Effects, number: AgreementNo) {
+        self.prefer_invoice(number);
+        self.serve(fx, number);
+    }
+
+    /// The invoice of an agreement that is over pays for all its debit notes: it goes before those
+    /// that wait, behind the one that is under way.
+    fn prefer_invoice(&mut self, number: AgreementNo) {
+        let Some(queue) = self.queues.get_mut(&number) else { return };
+        let jobs = &self.jobs;
+        let begun = queue.iter().take_while(|job| jobs.get(job).is_some_and(Job::is_begun)).count();
+        let is_invoice =
+            |job: &JobNo| jobs.get(job).is_some_and(|work| matches!(work.id, BillId::Invoice(_)));
+        let found = queue.iter().skip(begun).position(is_invoice);
+        if let Some(job) = found.and_then(|place| queue.remove(begun.saturating_add(place))) {
+            queue.insert(begun, job);
+        }
+    }
+
+    /// What became of an acceptance that was in doubt.
+    pub(super) fn on_looked(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        job: JobNo,
+        result: &Result<Response, CallError>,
+    ) {
+        let state = match result {
+            Ok(Response::DebitNote(note)) => note.state,
+            Ok(Response::Invoice(invoice)) => invoice.state,
+            Ok(_) | Err(_) => {
+                self.job_later(fx, job);
+                return;
+            }
+        };
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        work.is_doubtful = false;
+        if state != DocumentState::Received
+            && let Some(bill) = work.bill.clone()
+        {
+            self.paid(fx, number, job, &bill);
+        }
+        self.serve(fx, number);
+    }
+
+    pub(super) fn enqueue(&mut self, fx: &mut Effects, job: JobNo, bill: Bill) {
+        let (agreement, state) = match &bill {
+            Bill::Note(note) => (&note.agreement, note.state),
+            Bill::Invoice(invoice) => (&invoice.agreement, invoice.state),
+        };
+        let number = self.numbers.get(agreement).copied();
+        let is_open = state == DocumentState::Received || state == DocumentState::Issued;
+        let (true, Some(number)) = (is_open, number) else {
+            self.finish(fx, job);
+            return;
+        };
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        work.bill = Some(bill);
+        work.number = Some(number);
+        work.failures = 0;
+        self.queues.entry(number).or_default().push_back(job);
+        if self.is_over(fx, number) {
+            self.prefer_invoice(number);
+        }
+        self.serve(fx, number);
+    }
+
+    /// Decides the bills of an agreement, one after another.
+    pub(super) fn serve(&mut self, fx: &mut Effects, number: AgreementNo) {
+        // Bills that need no acceptance are done at once; each turn ends one of them, or lets it
+        // step back behind the debit notes.
+        for _ in 0..=self.jobs.len().saturating_mul(2) {
+            let Some(job) = self.queues.get(&number).and_then(|queue| queue.front()).copied()
+            else {
+                self.queues.remove(&number);
+                return;
+            };
+            if !self.decide(fx, number, job) {
+                return;
+            }
+        }
+    }
+
+    /// Decides one bill; true if it is done.
+    pub(super) fn decide(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo) -> bool {
+        let timer = timer_of(self.cluster, ClusterTimer::Bill(job));
+        let Some(work) = self.jobs.get(&job) else { return true };
+        if work.is_asked || fx.timers.due(&timer).is_some_and(|at| at > fx.now) && work.failures > 0
+        {
+            return false;
+        }
+        let quiet = self.quiet.get(&number).copied().unwrap_or(Timestamp::EPOCH);
+        let holds_until = self.holds_until.max(quiet);
+        if fx.now < holds_until {
+            fx.wake(timer, holds_until);
+            return false;
+        }
+        self.quiet.remove(&number);
+        if work.is_doubtful {
+            self.look_at(fx, job);
+            return false;
+        }
+        let (Some(bill), born) = (work.bill.clone(), work.born) else { return true };
+        let state = fx.cluster(self.cluster);
+        let account = state.account(number);
+        let Some(account) = account else {
+            self.finish(fx, job);
+            return true;
+        };
+        let verdict = match &bill {
+            Bill::Note(note) => verdict::of_note(state, account, note, fx.now),
+            Bill::Invoice(invoice) => verdict::of_invoice(state, account, invoice, fx.now),
+        };
+        let verdict = match verdict {
+            Verdict::Dispute(_) if fx.planted(Bug::CapIgnored) => {
+                Verdict::Pay(bill.amount().glm().unwrap_or(account.accepted))
+            }
+            verdict @ (Verdict::Pay(_)
+            | Verdict::Covered
+            | Verdict::Dispute(_)
+            | Verdict::TooEarly) => verdict,
+        };
+        match verdict {
+            Verdict::Pay(total) => {
+                self.pay(fx, number, job, &bill, total);
+                false
+            }
+            Verdict::Covered => {
+                self.finish(fx, job);
+                true
+            }
+            // After a rejection the daemon would let debit notes pass without paying them.
+            Verdict::Dispute(_) if matches!(bill, Bill::Invoice(_)) && self.has_notes(number) => {
+                self.rotate(number);
+                true
+            }
+            Verdict::Dispute(reason) => {
+                self.dispute(fx, number, job, &bill, reason);
+                true
+            }
+            Verdict::TooEarly if fx.now.since(born) >= EARLY_PATIENCE => {
+                let reason = "the agreement is still running".to_owned();
+                self.dispute(fx, number, job, &bill, reason);
+                true
+            }
+            Verdict::TooEarly => {
+                // Notes behind it must not wait.
+                self.rotate(number);
+                fx.wake(timer, fx.now.plus(EARLY_PAUSE));
+                false
+            }
+        }
+    }
+
+    fn has_notes(&self, number: AgreementNo) -> bool {
+        let is_note =
+            |job: &JobNo| self.jobs.get(job).is_some_and(|work| matches!(work.id, BillId::Note(_)));
+        self.queues.get(&number).is_some_and(|queue| queue.iter().any(is_note))
+    }
+
+    /// What comes behind the first bill goes before it.
+    fn rotate(&mut self, number: AgreementNo) {
+        if let Some(queue) = self.queues.get_mut(&number)
+            && queue.len() > 1
+        {
+            queue.rotate_left(1);
+        }
+    }
+
+    fn pay(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo, bill: &Bill, total: Glm) {
+        let funds = &fx.cluster(self.cluster).funds;
+        let Funds::Set { allocation, .. } = funds else {
+            self.unfunded(fx, number, job, bill);
+            return;
+        };
+        let allocation = allocation.clone();
+        let timeout = ACCEPT_TIMEOUT;
+        let (fact, request) = match bill {
+            Bill::Note(note) => (
+                AgreementFact::NoteAccepted { note: note.id.clone(), total },
+                Request::AcceptDebitNote {
+                    debit_note: note.id.clone(),
+                    amount: note.total_due.clone(),
+                    allocation,
+                    timeout,
+                },
+            ),
+            Bill::Invoice(invoice) => (
+                AgreementFact::InvoiceAccepted { invoice: invoice.id.clone(), total },
+                Request::AcceptInvoice {
+                    invoice: invoice.id.clone(),
+                    amount: invoice.amount.clone(),
+                    allocation,
+                    timeout,
+                },
+            ),
+        };
+        let state = fx.cluster(self.cluster);
+        let account = state.account(number);
+        let is_news = account.is_some_and(|account| {
+            total > account.accepted
+                || matches!(bill, Bill::Invoice(_)) && account.invoice.is_none()
+        });
+        if is_news {
+            fx.record(Record::agreement(self.cluster, number, fact));
+        }
+        if let Some(work) = self.jobs.get_mut(&job) {
+            work.is_asked = true;
+        }
+        fx.call(self.purpose(BillsCall::Accept(job)), request, ACCEPT_PATIENCE);
+        if fx.planted(Bug::AcceptsOvertake) {
+            self.finish(fx, job);
+        }
+    }
+
+    pub(super) fn on_accepted(
+        &mut self,
+        fx: &mut Effects,
+        job: JobNo,
+        result: &Result<Response, CallError>,
+    ) {
+        let Some(work) = self.jobs.get_mut(&job) else { return };
+        work.is_asked = false;
+        let (Some(number), Some(bill)) = (work.number, work.bill.clone()) else { return };
+        match result {
+            Ok(_) => self.paid(fx, number, job, &bill),
+            // Accepted; the provider only has not said that it knows.
+            Err(CallError::Unknown(Doubt::Failed { status: Status::GATEWAY_TIMEOUT, .. })) => {
+                if fx.planted(Bug::TimeoutMeansRefused) {
+                    let reason = "the daemon timed out".to_owned();
+                    self.dispute(fx, number, job, &bill, reason);
+                } else {
+                    self.quiet.insert(number, fx.now.plus(QUIET));
+                    self.paid(fx, number, job, &bill);
+                }
+            }
+            Err(error @ CallError::Rejected { status, body }) => {
+                if *status == Status::NOT_FOUND {
+                    self.finish(fx, job);
+                } else if body.contains("Allocation") || body.contains("Not enough funds") {
+                    self.is_allocation_doubtful = true;
+                    self.unfunded(fx, number, job, &bill);
+                } else {
+                    let reason = format!("the daemon refused to accept it: {error}");
+                    self.dispute(fx, number, job, &bill, reason);
+                }
+            }
+            Err(CallError::NotSent { .. }) => {
+                self.job_later(fx, job);
+            }
+            Err(CallError::Unknown(_)) => {
+                work.is_doubtful = true;
+                self.quiet.insert(number, fx.now.plus(QUIET));
+                self.job_later(fx, job);
+            }
+        }
+        self.serve(fx, number);
+    }
+
+    pub(super) fn paid(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo, bill: &Bill) {
+        self.finish(fx, job);
+        if let Bill::Invoice(_) = bill {
+            self.done.push(number);
+        }
+    }
+
+    /// There is nothing to pay from right now.
+    pub(super) fn unfunded(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        job: JobNo,
+        bill: &Bill,
+    ) {
+        if self.job_later(fx, job) >= UNFUNDED_TRIES {
+            let reason = "there were no funds to pay it from".to_owned();
+            self.dispute(fx, number, job, bill, reason);
+        }
+    }
+
+    fn dispute(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        job: JobNo,
+        bill: &Bill,
+        reason: String,
+    ) {
+        let (id, amount) = match bill {
+            Bill::Note(note) => (note.id.to_string(), note.total_due.clone()),
+            Bill::Invoice(invoice) => (invoice.id.to_string(), invoice.amount.clone()),
+        };
+        let cluster = fx.cluster(self.cluster).name.clone();
+        let what = format!("a bill of {} GLM is not paid: {reason}", amount.as_str());
+        fx.notify(Notice::Cluster { cluster, what });
+        let dispute = Dispute { bill: id, amount, reason: reason.clone(), at: fx.now };
+        let fact = match bill {
+            Bill::Note(_) => AgreementFact::NoteDisputed(dispute),
+            Bill::Invoice(_) => AgreementFact::InvoiceDisputed(dispute),
+        };
+        if !fx.planted(Bug::DisputeUnrecorded) {
+            fx.record(Record::agreement(self.cluster, number, fact));
+        }
+        if let Bill::Invoice(invoice) = bill
+            && self.is_over(fx, number)
+        {
+            let request = Request::RejectInvoice {
+                invoice: invoice.id.clone(),
+                reason: RejectionReason::IncorrectAmount,
+                message: reason,
+            };
+            fx.call(self.purpose(BillsCall::Reject), request, ACCEPT_PATIENCE);
+            self.done.push(number);
+        }
+        self.finish(fx, job);
+    }
+
+    /// While an agreement runs its invoice is disputed in silence: after a rejection the daemon would
+    /// not accept debit notes either, and the provider would leave.
+    pub(super) fn is_over(&self, fx: &Effects, number: AgreementNo) -> bool {
+        let state = fx.cluster(self.cluster);
+        state.accounts.get(&number).is_none_or(|account| account.over.is_some())
+    }
+}
+
+impl Job {
+    /// Whether its acceptance was asked for: nothing else of its agreement may be before it.
+    const fn is_begun(&self) -> bool {
+        self.is_asked || self.is_doubtful
+    }
+}
+
+impl Bill {
+    const fn amount(&self) -> &BilledAmount {
+        match self {
+            Self::Note(note) => &note.total_due,
+            Self::Invoice(invoice) => &invoice.amount,
+        }
+    }
+}
