@@ -41,6 +41,8 @@ pub(super) struct Facts {
     pub(super) deals: Vec<Deal>,
     /// Places of agreements whose books are open, here or at the daemon.
     pub(super) live: BTreeSet<usize>,
+    /// Agreements with a bill that we want to pay, of which we do not know that it is paid.
+    paying: BTreeSet<usize>,
     pub(super) fair_since: Option<Timestamp>,
     /// When the process that runs was told to shut down.
     pub(super) shutdown_since: Option<Timestamp>,
@@ -179,6 +181,7 @@ impl Default for Facts {
             clusters: BTreeMap::new(),
             deals: Vec::new(),
             live: BTreeSet::new(),
+            paying: BTreeSet::new(),
             fair_since: None,
             shutdown_since: None,
             has_failed: false,
@@ -346,10 +349,12 @@ impl Facts {
 
     /// Brings the books up to date, and forgets what nothing can change any more.
     pub(super) fn on_round(&mut self, scene: &Scene<'_>) {
-        let places: Vec<usize> = self.live.iter().copied().collect();
+        // A bill may be accepted long after the end of its agreement, and nobody be told.
+        let places: Vec<usize> = self.paying.iter().copied().collect();
         for place in places {
             self.tally(scene.daemon, place);
         }
+        self.paying.retain(|place| !self.deals[*place].bills.is_empty());
         self.retire(scene.daemon);
     }
 
@@ -479,6 +484,7 @@ impl Facts {
                     deal.accepting += 1;
                     if !deal.bills.contains(&bill) && !is_accepted(scene.daemon, bill) {
                         deal.bills.push(bill);
+                        self.paying.insert(place);
                     }
                 }
             }
