@@ -100,7 +100,8 @@ class Cluster:
 
     def family(self) -> set[traces.Process]:
         """The webserver, the network, and everything that they started, the nodes' programs included."""
-        return traces.family([int((self.data / "ray_on_golem.pid").read_text()), self.daemon()["pid"]])
+        pid = self.data / "ray_on_golem.pid"
+        return traces.family([self.daemon()["pid"], *([int(pid.read_text())] if pid.exists() else [])])
 
     def daemon(self) -> dict[str, Any]:
         """The pid and the address of the simulated network."""

@@ -170,7 +170,7 @@ class Life(unittest.TestCase):
 
         self.assertIn("running nodes go on, but they cannot be reached over ssh", warning)
         self.assertEqual(self.running(), before)
-        with self.assertRaises(Failed):
+        with self.assertRaisesRegex(Failed, "they cannot be reached over ssh"):
             self.cluster.ray("exec", self.file, "true", "--no-config-cache")
 
     def finishes_the_job(self) -> None:
