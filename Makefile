@@ -53,7 +53,7 @@ check: python
 	$(call headline,a swarm of drills)
 	$(TARGET)/release/golem-sim swarm --seeds 2000 --require-marks
 	$(call headline,clusters of real Ray)
-	$(TARGET)/python/ray-2.60/bin/python tests/ray/test_life.py
+	$(TARGET)/python/ray-2.60/bin/python -m unittest discover --start-directory tests/ray
 
 python: ## the tests of the node provider, with each version of Ray
 	$(call headline,the node provider)

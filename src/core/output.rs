@@ -1,6 +1,6 @@
 //! What to do.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{fmt, net::Ipv4Addr, sync::Arc};
 
 use thiserror::Error;
 
@@ -70,6 +70,8 @@ pub enum Probe {
         network: NetworkId,
         /// The node's address in it.
         ip: Ipv4Addr,
+        /// Of a node that comes up, the public host key that it told of, as a line of OpenSSH's.
+        host_key: Option<Arc<str>>,
     },
 }
 

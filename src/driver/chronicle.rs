@@ -48,14 +48,15 @@ fn tell_of_cluster(log: &Log, name: &str, record: &ClusterRecord) {
             NodeFact::Logged(line) => log.info(WHO, &format!("[{name}] {node}: {line}")),
             NodeFact::Tagged(_) => {}
         },
-        ClusterRecord::Warned { warning, .. } => log.warn(WHO, &format!("[{name}] {warning}")),
         ClusterRecord::BudgetSet { total } => {
             log.info(WHO, &format!("[{name}] the budget is {total} GLM now"));
         }
         ClusterRecord::Ending { reason, .. } => {
             log.info(WHO, &format!("Stopping `{name}` cluster ({reason})..."));
         }
+        // A warning is a notice, too, and logged as one.
         ClusterRecord::Opened { .. }
+        | ClusterRecord::Warned { .. }
         | ClusterRecord::Agreement { .. }
         | ClusterRecord::Funds(_)
         | ClusterRecord::Network(_)

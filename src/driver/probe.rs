@@ -1,6 +1,6 @@
 //! A look at a node from outside: the seam between the manager and the way to nodes.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use crate::{
     core::{
@@ -41,13 +41,15 @@ pub struct Target {
     pub node: Option<(NodeId, NodeKind)>,
     /// Whether it is still being brought up, so that this look decides whether it is told to run.
     pub is_new: bool,
+    /// The public host key that it must have, if it told, as a line of OpenSSH's.
+    pub host_key: Option<Arc<str>>,
 }
 
 impl Target {
     /// What the durable state knows of the target of `probe`.
     #[must_use]
     pub fn of(probe: Probe, durable: &Durable) -> Self {
-        let Probe::Ssh { cluster, network, ip } = probe;
+        let Probe::Ssh { cluster, network, ip, host_key } = probe;
         let state = durable.cluster(cluster);
         let node = state.and_then(|state| {
             state.nodes.iter().find(|(_, node)| {
@@ -62,6 +64,7 @@ impl Target {
             ip,
             node: node.map(|(id, node)| (*id, node.kind)),
             is_new: node.is_some_and(|(_, node)| node.state == NodeState::Pending),
+            host_key,
         }
     }
 }

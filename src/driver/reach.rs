@@ -256,6 +256,7 @@ impl Reach {
                 ip,
                 node: Some((*id, NodeKind::Head)),
                 is_new: false,
+                host_key: None,
             };
             let gcs = settings.ray_gcs_expose_port.map(|port| (false, port));
             for (is_reverse, port) in [(true, settings.webserver_port)].into_iter().chain(gcs) {
@@ -288,6 +289,9 @@ impl Reach {
                 }
             }
         };
+        if let Some(line) = &target.host_key {
+            hosts.supply(node, target.ip, line).map_err(|error| error.to_string())?;
+        }
         Ok(Login {
             vpn: self.0.vpn.clone(),
             network: target.network.clone(),

@@ -1,4 +1,4 @@
-//! Host keys: each node of a cluster keeps the one it was first seen with.
+//! Host keys: each node of a cluster keeps the one that it told of when it came up, or was first seen with.
 //!
 //! The file is one of OpenSSH's `known_hosts`, so that a user's own ssh can be told to check the same
 //! keys: `-o UserKnownHostsFile=DATA/known_hosts/CLUSTER -o StrictHostKeyChecking=yes`. A line is an

@@ -18,6 +18,8 @@ import time
 import urllib.request
 from typing import Any, Callable
 
+import traces
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 PROGRAMS = TARGET / os.environ.get("PROFILE", "release")
@@ -52,11 +54,11 @@ def wait_until(what: str, seconds: float, look: Callable[[], Any]) -> Any:
 class Cluster:
     """A webserver with a simulated network of its own, and the cluster file of `demo.yaml` for it."""
 
-    def __init__(self, version: str = "2.60") -> None:
-        """Lays out files; nothing runs yet."""
+    def __init__(self, venv: str = "python/ray-2.60") -> None:
+        """Lays out files; nothing runs yet. The virtual environment is one below `target`."""
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="ray-on-golem-"))
         self.data = self.home / "data"
-        self.venv = TARGET / "python" / f"ray-{version}"
+        self.venv = TARGET / venv
         self.port = free_port()
         self.file = self.home / "cluster.yaml"
         text = CLUSTER_FILE.read_text()
@@ -81,11 +83,29 @@ class Cluster:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Ends everything, whatever happened."""
+        """Ends everything, whatever happened, and sees that nothing of it is left on this machine."""
+        family = self.family()
         try:
-            self.golem("stop", "--force", "--kill", patience=90)
+            self.end()
+            wait_until("the end of all processes of the cluster", 10, lambda: not traces.alive(family))
+            mounts = traces.mounts_below(self.home)
+            if mounts:
+                raise Failed(f"still mounted: {mounts}")
         finally:
             shutil.rmtree(self.home, ignore_errors=True)
+
+    def end(self) -> None:
+        """Ends the webserver and, with it, the network."""
+        self.golem("stop", "--force", "--kill", patience=90)
+
+    def family(self) -> set[traces.Process]:
+        """The webserver, the network, and everything that they started, the nodes' programs included."""
+        pid = self.data / "ray_on_golem.pid"
+        return traces.family([self.daemon()["pid"], *([int(pid.read_text())] if pid.exists() else [])])
+
+    def daemon(self) -> dict[str, Any]:
+        """The pid and the address of the simulated network."""
+        return json.loads((self.data / "yagna.pid").read_text())
 
     def golem(self, command: str, *arguments: str, patience: float = 60) -> str:
         """Runs a command of ours, and returns what it printed."""
@@ -150,12 +170,35 @@ class Cluster:
             raise Failed("there was no cluster")
         return books
 
-    def ledger(self) -> dict[str, Any]:
-        """The simulated network's own books."""
-        found = re.findall(r"The daemon answers at (\S+)", self.log(lines=10_000))
-        if not found:
-            raise Failed("the log does not say where the simulated network is")
-        with urllib.request.urlopen(found[-1] + "sim/ledger?last=100000", timeout=30) as answer:
+    def ledger(self) -> dict[str, list[dict[str, Any]]]:
+        """The simulated network's own books: everything of each kind."""
+        books = self.network("GET", "sim/ledger?last=100000")
+        return {kind: it["last"] for kind, it in books.items() if isinstance(it, dict)}
+
+    def activity(self, node: dict[str, Any]) -> str:
+        """What the provider of a running node runs for us, in the words of the simulated network."""
+        books = self.ledger()
+        agreements = [it["id"] for it in books["agreements"] if it["provider"] == node["provider_id"]]
+        (live,) = [it["id"] for it in books["activities"] if it["agreement"] in agreements and it["ended"] is None]
+        return live
+
+    def run_on(self, activity: str, command: str, seconds: float = 60) -> str:
+        """Runs a command by its activity, as whoever has lost ssh must, and returns what it printed."""
+        run = {"run": {"entry_point": "/bin/bash", "args": ["-lc", command]}}
+        script = f"activity-api/v1/activity/{activity}/exec"
+        key = (self.data / "yagna.appkey").read_text().strip()
+        batch = self.network("POST", script, {"text": json.dumps([run])}, key)
+        results = wait_until(command, seconds, lambda: self.network("GET", f"{script}/{batch}?timeout=5", key=key))
+        if results[0]["result"] != "Ok":
+            raise Failed(f"{command}: {results[0]}")
+        return results[0]["stdout"] or ""
+
+    def network(self, method: str, path: str, document: Any = None, key: str = "") -> Any:
+        """Asks the simulated network: as a world, or with the key as a daemon."""
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        body = None if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(self.daemon()["url"] + path, method=method, data=body, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def log(self, lines: int = 15) -> str:

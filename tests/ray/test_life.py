@@ -16,9 +16,14 @@ import urllib.error
 import urllib.request
 from decimal import Decimal
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
 
+import traces  # noqa: E402
 from cluster import APPS, TARGET, Cluster, Failed, free_port, plain, wait_until  # noqa: E402
+
+# The file on the head that ends the long job.
+ENOUGH = "/tmp/enough"
 
 
 class Life(unittest.TestCase):
@@ -37,7 +42,12 @@ class Life(unittest.TestCase):
                 self.gives_a_terminal,
                 self.shows_the_dashboard,
                 self.copies_files_both_ways,
+                self.listens_on_loopback_only,
+                self.starts_a_long_job,
+                self.replaces_a_worker_that_dies,
                 self.survives_the_death_of_the_webserver,
+                self.survives_the_daemon_starting_anew,
+                self.finishes_the_job,
                 self.ends_and_pays,
             ):
                 with self.subTest(day.__name__):
@@ -114,8 +124,33 @@ class Life(unittest.TestCase):
 
         self.assertEqual(back.read_bytes(), there.read_bytes())
 
+    def listens_on_loopback_only(self) -> None:
+        ports = traces.listeners(self.cluster.family())
+
+        self.assertIn(f"127.0.0.1:{self.cluster.port}", ports)
+        self.assertEqual([it for it in ports if not it.startswith("127.0.0.1:")], [])
+
+    def starts_a_long_job(self) -> None:
+        self.cluster.ray("rsync-up", self.file, str(HERE / "patient_job.py"), "patient_job.py")
+        submit = f"ray job submit --no-wait --submission-id patient -- python3 $HOME/patient_job.py {ENOUGH}"
+
+        said = self.cluster.ray("exec", self.file, submit, "--no-config-cache")
+        self.cluster.wait_for_nodes(4, 120)
+
+        self.assertIn("Job 'patient' submitted successfully", said)
+
+    def replaces_a_worker_that_dies(self) -> None:
+        before = self.running()
+        victim = next(node for node in self.cluster.nodes() if node["kind"] == "worker")
+
+        self.cluster.network("POST", f"sim/nodes/{self.cluster.activity(victim)}", {"kill": True})
+        wait_until("the end of the dead node", 120, lambda: victim["node_id"] not in self.running())
+        self.cluster.wait_for_nodes(4, 120)
+
+        self.assertEqual(len(self.running() - before), 1)
+
     def survives_the_death_of_the_webserver(self) -> None:
-        before = sorted(node["node_id"] for node in self.cluster.nodes())
+        before = self.running()
         pid = int((self.cluster.data / "ray_on_golem.pid").read_text())
 
         os.kill(pid, 9)
@@ -123,25 +158,61 @@ class Life(unittest.TestCase):
         self.cluster.__enter__()
         self.cluster.wait_for_nodes(len(before), 60)
 
-        self.assertEqual(sorted(node["node_id"] for node in self.cluster.nodes()), before)
-        said = self.cluster.ray("exec", self.file, "ray status", "--no-config-cache")
-        self.assertIn("ray.head.default", said)
+        self.assertEqual(self.running(), before)
+        said = self.cluster.ray("exec", self.file, "ray job status patient", "--no-config-cache")
+        self.assertIn("is currently running", said)
+
+    def survives_the_daemon_starting_anew(self) -> None:
+        before = self.running()
+
+        self.cluster.network("PUT", "sim/faults", {"outage": {"kind": "restart", "for": 30}})
+        warning = wait_until("a warning", 150, self.warning_of_the_lost_network)
+
+        self.assertIn("running nodes go on, but they cannot be reached over ssh", warning)
+        self.assertEqual(self.running(), before)
+        with self.assertRaisesRegex(Failed, "they cannot be reached over ssh"):
+            self.cluster.ray("exec", self.file, "true", "--no-config-cache")
+
+    def finishes_the_job(self) -> None:
+        (head,) = [node for node in self.cluster.nodes() if node["kind"] == "head"]
+        activity = self.cluster.activity(head)
+        self.assertIn("is currently running", self.cluster.run_on(activity, "ray job status patient"))
+
+        self.cluster.run_on(activity, f"touch {ENOUGH}")
+        wait_until(
+            "the end of the job",
+            120,
+            lambda: "succeeded" in self.cluster.run_on(activity, "ray job status patient"),
+        )
+
+        said = self.cluster.run_on(activity, "ray job logs patient")
+        self.assertRegex(said, r"\d+ tasks are done, on [45] nodes")
 
     def ends_and_pays(self) -> None:
         self.cluster.ray("down", self.file, "--yes")
         books = self.cluster.last_books(120)
 
         ledger = self.cluster.ledger()
-        allocations, activities, agreements = (
-            ledger[kind]["last"] for kind in ("allocations", "activities", "agreements")
-        )
         spent = Decimal(books["spent_glm"])
         self.assertGreater(spent, 0)
-        self.assertEqual(spent, sum(Decimal(it["spent"]) for it in allocations))
+        self.assertEqual(spent, sum(Decimal(it["spent"]) for it in ledger["allocations"]))
         self.assertEqual(spent, sum(Decimal(node["spent_glm"]) for node in books["nodes"]))
-        self.assertEqual([it["id"] for it in activities if it["ended"] is None], [])
-        self.assertEqual([it["id"] for it in agreements if it["ended"] is None], [])
-        self.assertEqual([it["id"] for it in allocations if not it["isReleased"]], [])
+        for kind in ("activities", "agreements"):
+            self.assertEqual([it["id"] for it in ledger[kind] if it["ended"] is None], [])
+        self.assertEqual([it["id"] for it in ledger["allocations"] if not it["isReleased"]], [])
+        # No node was started twice: each had one agreement, and that one activity.
+        signed = [it["agreement"] for it in ledger["activities"]]
+        self.assertEqual(len(signed), len(set(signed)))
+        self.assertEqual(len(signed), len([node for node in books["nodes"] if node["provider_id"]]))
+
+    def running(self) -> set[str]:
+        """The nodes that run."""
+        return {node["node_id"] for node in self.cluster.nodes()}
+
+    def warning_of_the_lost_network(self) -> str | None:
+        """What the user is told of it."""
+        warnings = self.cluster.status()["clusters"][-1]["warnings"]
+        return next((it for it in warnings if "lost the private network" in it), None)
 
 
 class OldLife(unittest.TestCase):
@@ -149,7 +220,7 @@ class OldLife(unittest.TestCase):
 
     @unittest.skipUnless((TARGET / "python" / "ray-2.9" / "made").exists(), "no Python for Ray 2.9 on this machine")
     def test_ray_2_9_brings_a_cluster_up_and_down(self) -> None:
-        with Cluster("2.9") as cluster:
+        with Cluster("python/ray-2.9") as cluster:
             file = str(cluster.file)
             cluster.ray("up", file, "--yes", "--no-config-cache")
             cluster.wait_for_nodes(2, 120)

@@ -60,6 +60,12 @@ impl Node {
         self.home.path()
     }
 
+    /// The public half of its host key, as its file has it.
+    pub(crate) fn host_key(&self) -> String {
+        let key = self.host_key.lock().expect("nobody panics").public_key().to_openssh();
+        key.expect("a sound key")
+    }
+
     /// Another machine answers from now on.
     pub(crate) fn replace(&self) {
         *self.host_key.lock().expect("nobody panics") = new_key();

@@ -3,7 +3,16 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use ray_on_golem::{
-    core::ids::NodeId,
+    core::{
+        cluster::plan::NodeKind,
+        ids::{ClusterId, NodeId},
+    },
+    driver::{
+        log::Log,
+        probe::{Prober as _, Target},
+        reach::{Reach, ReachPlan},
+    },
+    server::auth::HeadTokens,
     ssh::{Finished, HostKeys, KeyPair, Login, Session, SshError, Upload, probe},
     units::Span,
     yagna::{AppKey, Vpn, VpnError},
@@ -11,7 +20,7 @@ use ray_on_golem::{
 
 use crate::{
     CLUSTER, IP, PATIENCE, Stage,
-    daemon::{Conduct, Limits},
+    daemon::{Conduct, KEY, Limits, NETWORK},
 };
 
 #[tokio::test]
@@ -55,14 +64,35 @@ async fn another_machine_in_the_place_of_a_node_is_refused() {
 }
 
 #[tokio::test]
-async fn a_host_key_that_is_supplied_is_required_at_the_first_login() {
+async fn a_host_key_that_a_node_told_of_is_required_at_the_first_look() {
     let stage = Stage::new().await;
     let other = KeyPair::of_cluster(stage.data.path(), &"other".into()).expect("a new key");
-    stage.hosts.supply(NodeId(0), IP, other.public_line()).expect("a key");
+    let reach = Reach::new(ReachPlan {
+        data: stage.data.path().to_owned(),
+        net: stage.daemon.net(),
+        key: AppKey::new(KEY).expect("a word"),
+        vpn: stage.vpn(),
+        heads: HeadTokens::new(stage.data.path()),
+        heads_at: ([127, 0, 0, 1], 0).into(),
+        log: Log::silent(),
+    });
+    let target = |host_key: &str| Target {
+        cluster: ClusterId(0),
+        name: CLUSTER.into(),
+        network: NETWORK.into(),
+        ip: IP,
+        node: Some((NodeId(0), NodeKind::Worker)),
+        is_new: true,
+        host_key: Some(host_key.into()),
+    };
 
-    let error = probe(&stage.login(), PATIENCE).await.expect_err("another machine");
+    let lies = reach.probe(target(other.public_line()), PATIENCE).await;
+    let nonsense = reach.probe(target("ssh-ed25519 AAAA"), PATIENCE).await;
+    let truth = reach.probe(target(&stage.node.host_key()), PATIENCE).await;
 
-    assert!(matches!(error, SshError::OtherHostKey { .. }), "{error}");
+    assert!(lies.expect_err("another machine").contains("host key"));
+    assert!(nonsense.expect_err("no key").contains("is none"));
+    assert_eq!(truth, Ok(()));
 }
 
 #[tokio::test]

@@ -126,11 +126,20 @@ impl Yagna for SimPort {
     }
 }
 
-/// Sees every node well.
-struct AllWell;
+/// Sees every node well, and remembers what it was to look at.
+#[derive(Clone, Default)]
+pub(crate) struct AllWell(Arc<Mutex<Vec<Target>>>);
+
+impl AllWell {
+    /// What there was to look at.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
+}
 
 impl Prober for AllWell {
-    async fn probe(&self, _: Target, _: Span) -> Result<(), String> {
+    async fn probe(&self, target: Target, _: Span) -> Result<(), String> {
+        self.0.lock().expect("nobody panics with it").push(target);
         Ok(())
     }
 }
@@ -149,6 +158,7 @@ pub(crate) struct Web {
     pub(crate) url: String,
     pub(crate) heads_url: String,
     pub(crate) app: Arc<App>,
+    pub(crate) prober: AllWell,
     pub(crate) token: String,
     pub(crate) client: Client,
     manager: JoinHandle<Result<(), ManagerError>>,
@@ -185,7 +195,9 @@ impl Web {
     async fn start(data: &Path, registry: &str, daemon: SimPort) -> Self {
         let (journals, recovered) = open(data).await;
         let log = Log::silent();
-        let (manager, handle) = Manager::new(journals, recovered, daemon, AllWell, log.clone());
+        let prober = AllWell::default();
+        let (manager, handle) =
+            Manager::new(journals, recovered, daemon, prober.clone(), log.clone());
         let token = Token::of(data).expect("a writable directory");
         let app = Arc::new(App {
             handle,
@@ -215,6 +227,7 @@ impl Web {
             heads_url: urls.pop().expect("the second"),
             url: urls.pop().expect("the first"),
             app,
+            prober,
             token: token.as_str().to_owned(),
             client: Client::builder().no_proxy().build().expect("a client"),
             manager: tokio::spawn(manager.run()),

@@ -1,6 +1,6 @@
 //! The life of a cluster as Ray sees it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use ray_on_golem::{
     core::{Command, cluster::state::NodeState},
@@ -87,6 +87,23 @@ async fn three_nodes_come_up_are_ended_and_paid_for() {
     );
     lab.web.handle().ask(Command::Shutdown).await.expect("it runs");
     lab.web.ended().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn nodes_are_looked_at_with_the_host_keys_that_they_told_of() {
+    let lab = Lab::start(QUICK).await;
+    up(&lab.web).await;
+    lab.web.until("three nodes run", |board| running(board, 3)).await;
+
+    let targets = lab.web.prober.targets();
+    let seen: BTreeSet<String> =
+        targets.iter().filter_map(|target| Some(target.host_key.as_ref()?.to_string())).collect();
+    let told: BTreeSet<String> = lab.daemon.look(|daemon| {
+        daemon.activities().iter().map(|activity| format!("ssh-ed25519 {}", activity.id)).collect()
+    });
+
+    assert_eq!(targets.len(), 3);
+    assert_eq!(seen, told);
 }
 
 #[tokio::test]

@@ -85,7 +85,9 @@ impl VirtualNodes {
             if is_started && let Some(switch) = node.ssh.replace(Switch::default()) {
                 switch.turn(Flow::Cut);
             }
-            Finished::default()
+            let is_asked = mentions("cat /etc/ssh/ssh_host_ed25519_key.pub");
+            let host_key = if is_asked { node.host_key() } else { String::new() };
+            Finished { stdout: host_key.into_bytes(), ..Finished::default() }
         })
     }
 
@@ -153,6 +155,12 @@ impl VirtualNodes {
 }
 
 impl Node {
+    /// The public half of its host key, as its file has it.
+    fn host_key(&self) -> String {
+        let keys = self.config.keys.iter().filter_map(|key| key.public_key().to_openssh().ok());
+        keys.map(|key| format!("{key}\n")).collect()
+    }
+
     fn cut(&self) {
         if let Some(switch) = &self.ssh {
             switch.turn(Flow::Cut);

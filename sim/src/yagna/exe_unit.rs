@@ -189,7 +189,8 @@ impl SimYagna {
         let Some(command) = script.get(index) else { return };
         let failure = self.failure(activity, command);
         if failure.is_some() || !self.is_hosted {
-            self.finish_command(now, activity, batch, Outcome { failure, ..Outcome::default() });
+            let stdout = self.host_key(activity, command).filter(|_| failure.is_none());
+            self.finish_command(now, activity, batch, Outcome { stdout, stderr: None, failure });
             return;
         }
         let place = CommandPlace {
@@ -341,6 +342,13 @@ impl SimYagna {
         let is_deploy = matches!(command, ExeCommand::Deploy { .. });
         (is_deploy && deal.happens("deploy fails", activity as u64, conduct.deploy_fails))
             .then(|| "Deploy failed: cannot fetch the image".to_owned())
+    }
+
+    /// What a command prints that prints the host key of the node.
+    fn host_key(&self, activity: usize, command: &ExeCommand) -> Option<String> {
+        let ExeCommand::Run { args, .. } = command else { return None };
+        let is_asked = args.iter().any(|arg| arg.contains("cat /etc/ssh/ssh_host_ed25519_key.pub"));
+        is_asked.then(|| format!("ssh-ed25519 {}\n", self.activities.books[activity].id))
     }
 
     fn succeed(&mut self, now: Timestamp, activity: usize, command: &ExeCommand) {

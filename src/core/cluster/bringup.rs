@@ -234,6 +234,9 @@ impl Cluster {
                 Some(step) => self.log_step(fx, number, step),
                 None => {
                     self.note(fx, number, AgreementFact::Bootstrapped);
+                    if let Some(work) = self.works.get_mut(&number) {
+                        work.host_key = result.stdout.as_deref().and_then(host_key);
+                    }
                     self.check_ssh(fx, number);
                     return;
                 }
@@ -412,9 +415,34 @@ fn step_of(command: u32) -> Step {
     Step::of_command(command).unwrap_or(Step::StartSsh)
 }
 
+/// The key in what the start of the ssh service printed; whether it is one, the shell says.
+fn host_key(printed: &str) -> Option<Arc<str>> {
+    const LENGTH_MAX: usize = 1_000;
+    let line = printed.lines().find(|line| line.starts_with("ssh-"))?;
+    (line.len() <= LENGTH_MAX).then(|| line.into())
+}
+
 /// The first line of what a program said, for a log.
 fn brief(said: &str) -> String {
     const LENGTH_MAX: usize = 300;
     let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     line.chars().filter(|letter| !letter.is_control()).take(LENGTH_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_key;
+
+    #[test]
+    fn a_host_key_is_found_behind_what_the_service_said() {
+        let key =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
+
+        assert_eq!(
+            host_key(&format!("Starting sshd.\n{key} root@x\n")),
+            Some(format!("{key} root@x").into())
+        );
+        assert_eq!(host_key("Starting sshd.\n"), None);
+        assert_eq!(host_key(&format!("ssh-ed25519 {}\n", "A".repeat(9_999))), None);
+    }
 }

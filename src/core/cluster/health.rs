@@ -147,7 +147,8 @@ impl Cluster {
                 return;
             }
         };
-        let what = Probe::Ssh { cluster: self.id, network, ip: account.ip };
+        let host_key = self.works.get(&number).and_then(|work| work.host_key.clone());
+        let what = Probe::Ssh { cluster: self.id, network, ip: account.ip, host_key };
         let call = ClusterCall::Agreement(number, AgreementCall::Ssh);
         fx.probe(Purpose::Cluster(self.id, call), what, SSH_PATIENCE);
     }

@@ -178,6 +178,8 @@ struct Work {
     /// Failures of the present stage in a row.
     failures: u32,
     health: health::Health,
+    /// What the node told of its ssh service; after a crash the first login tells.
+    host_key: Option<Arc<str>>,
 }
 
 /// What is being done about an agreement.
@@ -205,7 +207,7 @@ enum Stage {
 
 impl Work {
     fn new(stage: Stage) -> Self {
-        Self { stage, failures: 0, health: health::Health::default() }
+        Self { stage, failures: 0, health: health::Health::default(), host_key: None }
     }
 }
 

@@ -29,6 +29,8 @@ const NODES_MAX: u32 = 192 * 256 - 3;
 const PATIENCE: Span = Span::secs(10);
 /// What we sent may still reach the daemon for so long.
 const DOUBT: Span = Span::secs(15);
+const NO_NETWORK: &str = "The private network is lost since the daemon restarted; new nodes start when \
+    all that were in it have ended";
 const SUSPICION_PAUSE: Span = Span::secs(30);
 
 /// What the calls about the network are for.
@@ -85,10 +87,20 @@ impl Cluster {
                 self.note_network(fx, NetworkFact::Ended);
                 self.create_network(fx);
             }
+            state::Network::Lost { .. } => self.tell_of_lost_network(fx),
             state::Network::None
             | state::Network::Intended { .. }
-            | state::Network::Made { .. }
-            | state::Network::Lost { .. } => {}
+            | state::Network::Made { .. } => {}
+        }
+    }
+
+    /// Whoever waits for a node reads once why it does not come.
+    fn tell_of_lost_network(&self, fx: &mut Effects) {
+        for id in &self.waiting {
+            let node = fx.cluster(self.id).nodes.get(id);
+            if node.is_some_and(|node| !node.log.iter().any(|line| line == NO_NETWORK)) {
+                self.log(fx, *id, NO_NETWORK.to_owned());
+            }
         }
     }
 

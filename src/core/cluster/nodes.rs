@@ -7,7 +7,7 @@ use super::{
     end_without, is_live,
     plan::NodeKind,
     record::NodeFact,
-    state::{ClusterState, Node, NodeState},
+    state::{ClusterState, Network, Node, NodeState},
 };
 use crate::{
     core::{effects::Effects, ids::NodeId, planted::Bug},
@@ -118,6 +118,9 @@ impl Cluster {
             if agreement {
                 return format!("the last step was {step}");
             }
+        }
+        if matches!(state.network, Network::Lost { .. }) {
+            return "the private network is lost, and has nodes".to_owned();
         }
         if self.is_short {
             return "the budget, or the limit of GLM per hour, has no room for it".to_owned();

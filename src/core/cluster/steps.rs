@@ -138,9 +138,13 @@ pub(super) fn batch(place: Place<'_>, ssh_public_key: &str) -> Vec<ExeCommand> {
         ExeCommand::Deploy { networks: vec![deployment] },
         ExeCommand::Start,
         shell(bootstrap(ip, ssh_public_key)),
-        shell("service ssh start".to_owned()),
+        shell(START_SSH.to_owned()),
     ]
 }
+
+/// Starts the ssh service, and prints its host key if the image has one of this kind.
+const START_SSH: &str =
+    "service ssh start >&2 && (cat /etc/ssh/ssh_host_ed25519_key.pub 2>/dev/null || true)";
 
 /// The command that starts the ssh service again.
 pub(super) fn repair() -> Vec<ExeCommand> {

@@ -9,6 +9,8 @@ use crate::{
 
 /// How long the daemon may wait for the first event.
 pub(in crate::core) const TIMEOUT: Span = Span::secs(30);
+/// The same after a failure: the answer tells soon that the daemon is back.
+const TIMEOUT_AFTER_FAILURE: Span = Span::secs(2);
 /// How long we wait for its answer.
 pub(in crate::core) const PATIENCE: Span = Span::secs(40);
 /// An empty answer that comes sooner than this was not worth a poll.
@@ -48,6 +50,16 @@ impl Stream {
     /// Whether a call may be made: it is being read, and none is open.
     pub(in crate::core) const fn may_ask(&self) -> bool {
         self.is_on && self.call.is_none()
+    }
+
+    /// Whether the latest call failed.
+    pub(in crate::core) const fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// How long the daemon may wait for the first event of the next call.
+    pub(in crate::core) const fn timeout(&self) -> Span {
+        if self.is_failing() { TIMEOUT_AFTER_FAILURE } else { TIMEOUT }
     }
 
     pub(in crate::core) fn start(&mut self) {

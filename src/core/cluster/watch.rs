@@ -45,7 +45,7 @@ impl Cluster {
         let request = Request::CollectAgreementEvents {
             session: fx.cluster(self.id).session.clone(),
             after: self.watch.after,
-            timeout: stream::TIMEOUT,
+            timeout: self.watch.timeout(),
         };
         let purpose = Purpose::Cluster(self.id, ClusterCall::Watch);
         let call = fx.call(purpose, request, stream::PATIENCE);
@@ -56,6 +56,10 @@ impl Cluster {
         let (now, seed) = (fx.now, fx.seed);
         let next = match result {
             Ok(Response::AgreementEvents(events)) => {
+                if self.watch.is_failing() {
+                    // The daemon was away, and may have forgotten what it keeps in memory.
+                    self.suspect_network(fx);
+                }
                 let latest = events.iter().map(|event| event.at).max();
                 for event in events {
                     self.on_agreement_event(fx, &event);
