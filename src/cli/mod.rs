@@ -8,11 +8,13 @@ pub mod exit;
 pub mod network_stats;
 pub mod printer;
 pub mod report;
+mod reputation;
 pub mod ssh_proxy;
 mod start;
 mod status;
 mod stop;
 mod surroundings;
+mod table;
 mod web;
 mod webserver;
 
@@ -20,6 +22,7 @@ use error::CliError;
 use exit::Exit;
 use network_stats::NetworkStats;
 use printer::Printer;
+use reputation::ReputationArgs;
 use ssh_proxy::SshProxy;
 use start::Start;
 use status::Status;
@@ -44,6 +47,9 @@ pub struct Cli {
 enum Command {
     /// Shows what the Golem market offers for a cluster.
     NetworkStats(NetworkStats),
+    /// Shows what is known about providers, blocks them, and fetches their scores.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Reputation(ReputationArgs),
     /// Joins its input and output with a node; ssh runs it as its `ProxyCommand`.
     #[command(hide = true)]
     SshProxy(SshProxy),
@@ -64,6 +70,7 @@ enum Command {
 pub fn run(cli: Cli, printer: &mut Printer) -> Exit {
     let result = match cli.command {
         Command::NetworkStats(command) => command.run(printer),
+        Command::Reputation(command) => command.run(printer),
         Command::SshProxy(command) => command.run(),
         Command::Start(command) => command.run(printer),
         Command::Status(command) => command.run(printer),

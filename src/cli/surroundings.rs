@@ -7,7 +7,7 @@ use url::Url;
 use super::error::CliError;
 use crate::{
     driver::appkey::{self, AppKeySource},
-    registry,
+    registry, reputation,
     yagna::Endpoints,
 };
 
@@ -36,6 +36,16 @@ pub(super) fn key_source() -> AppKeySource {
 /// Where images are looked up.
 pub(super) fn registry() -> Result<Url, CliError> {
     url_of("GOLEM_REGISTRY_URL")?.map_or_else(|| address(registry::DEFAULT_URL), Ok)
+}
+
+/// Where scores of providers are fetched.
+pub(super) fn reputation() -> Result<Url, CliError> {
+    named_reputation()?.map_or_else(|| address(reputation::DEFAULT_URL), Ok)
+}
+
+/// Where the user says that scores of providers are fetched, if anywhere.
+pub(super) fn named_reputation() -> Result<Option<Url>, CliError> {
+    url_of("GOLEM_REPUTATION_URL")
 }
 
 /// The registry of the simulated network at `base`, unless the user names another one.

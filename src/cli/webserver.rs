@@ -107,18 +107,23 @@ pub(super) struct Webserver {
 impl Common {
     /// The data directory; it is made if it is not there.
     pub(super) fn data(&self) -> Result<PathBuf, CliError> {
-        let data = std::path::absolute(data_directory(self.datadir.clone())?)?;
-        fs::create_dir_all(&data).map_err(|error| CliError::Environment {
-            what: format!("cannot make the data directory `{}`: {error}", data.display()),
-            hint: "choose another one with `--datadir`".to_owned(),
-        })?;
-        Ok(data)
+        data_of(self.datadir.clone())
     }
 
     /// Whether a data directory was named on the command line.
     pub(super) fn names_data(&self) -> bool {
         self.datadir.is_some()
     }
+}
+
+/// The data directory that was named, or the usual one; it is made if it is not there.
+pub(super) fn data_of(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    let data = std::path::absolute(data_directory(named)?)?;
+    fs::create_dir_all(&data).map_err(|error| CliError::Environment {
+        what: format!("cannot make the data directory `{}`: {error}", data.display()),
+        hint: "choose another one with `--datadir`".to_owned(),
+    })?;
+    Ok(data)
 }
 
 impl Served {

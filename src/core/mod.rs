@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub mod autostop;
 pub mod backoff;
 pub mod cluster;
+pub mod experience;
 pub mod ids;
 pub mod input;
 pub mod market;
