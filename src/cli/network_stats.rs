@@ -163,6 +163,7 @@ impl Order {
             reputation: Reputation::default(),
             parallel: PARALLEL,
             pool_capacity: POOL_CAPACITY,
+            explains: false,
         }
     }
 

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
+    sync::Arc,
 };
 
 use ray_on_golem::{
@@ -19,11 +20,12 @@ use ray_on_golem::{
         },
         ids::{AgreementNo, ClusterId, NodeId, RequestId},
         market::spec::NodeSpec,
+        reputation::Reputation,
     },
     units::{Glm, Span, Timestamp},
     yagna::{
         AgreementEventKind, AgreementId, AgreementState, CallError, DebitNoteId, Doubt, InvoiceId,
-        NetworkId, ProviderId, Request, Response, SessionId, Status,
+        NetworkId, PlatformId, ProviderId, Request, Response, SessionId, Status,
     },
 };
 
@@ -51,6 +53,8 @@ pub(super) struct Facts {
     /// Clusters whose records changed in this step.
     pub(super) touched: BTreeSet<ClusterId>,
     pub(super) marks: BTreeMap<Timestamp, ClusterId>,
+    /// What the machine was told of providers, by payment platform.
+    reputation: BTreeMap<PlatformId, Arc<Reputation>>,
     request: Option<Box<NodeRequest>>,
     budget_asked: Option<(RequestId, ClusterName, Glm)>,
     activities_seen: usize,
@@ -185,6 +189,7 @@ impl Default for Facts {
             failures: BTreeMap::new(),
             touched: BTreeSet::new(),
             marks: BTreeMap::new(),
+            reputation: BTreeMap::new(),
             request: None,
             budget_asked: None,
             activities_seen: 0,
@@ -221,7 +226,7 @@ impl Facts {
                     self.budget_asked = None;
                 }
             }
-            Output::Abandon { .. } | Output::Probe { .. } | Output::Notify(_) => {}
+            Output::Abandon { .. } | Output::Probe { .. } | Output::Notify(_) | Output::Saw(_) => {}
         }
     }
 
@@ -433,6 +438,9 @@ impl Facts {
             Command::Shutdown => {
                 self.shutdown_since = self.shutdown_since.or(Some(scene.now));
             }
+            Command::Inform { platform, reputation } => {
+                self.reputation.insert(platform.clone(), Arc::clone(reputation));
+            }
             Command::Survey(_)
             | Command::EndSurvey
             | Command::SetTags { .. }
@@ -503,6 +511,18 @@ impl Facts {
 
     fn of_name(&mut self, name: &ClusterName) -> impl Iterator<Item = &mut ClusterFacts> {
         self.clusters.values_mut().filter(move |cluster| cluster.name == *name)
+    }
+
+    /// Whether the cluster was told not to hire a provider, in its request or later.
+    pub(super) fn is_blacklisted(
+        &self,
+        cluster: &ClusterFacts,
+        provider: &ProviderId,
+        now: Timestamp,
+    ) -> bool {
+        let told = self.reputation.get(&cluster.plan.platform);
+        cluster.plan.reputation.is_blacklisted(provider, now)
+            || told.is_some_and(|reputation| reputation.is_blacklisted(provider, now))
     }
 
     /// What the latest request for nodes of this name asked for.
