@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 pub mod document;
 pub mod error;
 pub mod exit;
+pub mod explain;
 pub mod network_stats;
 pub mod printer;
 pub mod report;
@@ -20,6 +21,7 @@ mod webserver;
 
 use error::CliError;
 use exit::Exit;
+use explain::Explain;
 use network_stats::NetworkStats;
 use printer::Printer;
 use reputation::ReputationArgs;
@@ -45,6 +47,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Says for each offer on the market why it would be hired, or why not.
+    Explain(Explain),
     /// Shows what the Golem market offers for a cluster.
     NetworkStats(NetworkStats),
     /// Shows what is known about providers, blocks them, and fetches their scores.
@@ -69,6 +73,7 @@ enum Command {
 #[must_use]
 pub fn run(cli: Cli, printer: &mut Printer) -> Exit {
     let result = match cli.command {
+        Command::Explain(command) => command.run(printer),
         Command::NetworkStats(command) => command.run(printer),
         Command::Reputation(command) => command.run(printer),
         Command::SshProxy(command) => command.run(),

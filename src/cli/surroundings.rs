@@ -1,6 +1,6 @@
 //! What the environment says: where the daemon is, its key, and the registry.
 
-use std::{env, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf, process};
 
 use url::Url;
 
@@ -56,6 +56,17 @@ pub(super) fn registry_beside(base: &Url) -> Result<Url, CliError> {
         url
     };
     Ok(url_of("GOLEM_REGISTRY_URL")?.unwrap_or_else(beside))
+}
+
+/// Has the simulator do something; its exit code is ours.
+pub(super) fn run_simulator(arguments: &[OsString]) -> Result<(), CliError> {
+    let status = process::Command::new(simulator()?).args(arguments).status()?;
+    match status.code() {
+        Some(0) => Ok(()),
+        // It has told the user what is wrong.
+        Some(code) => process::exit(code),
+        None => Err(CliError::Interrupted),
+    }
 }
 
 /// The simulator beside this program.

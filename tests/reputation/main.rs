@@ -6,6 +6,7 @@
 )]
 
 mod commands;
+mod explain;
 mod original;
 mod service;
 mod store;
