@@ -38,7 +38,7 @@ pub enum ServiceError {
     #[error("cannot reach the reputation service at {url}: {source}")]
     Unreachable {
         /// Where it was asked.
-        url: Url,
+        url: String,
         /// What went wrong.
         source: CallError,
     },
@@ -46,7 +46,7 @@ pub enum ServiceError {
     #[error("Error {} while updating reputation from {url}", .status.0)]
     Refused {
         /// Where it was asked.
-        url: Url,
+        url: String,
         /// With which status.
         status: Status,
     },
@@ -54,7 +54,7 @@ pub enum ServiceError {
     #[error("the answer of {url} is no list of scores: {source}")]
     Malformed {
         /// Where it was asked.
-        url: Url,
+        url: String,
         /// What is wrong with it.
         source: serde_json::Error,
     },
@@ -101,6 +101,7 @@ impl Service {
             body: None,
         };
         let answer = self.transport.send_validated(outgoing, PATIENCE).await;
+        let url = String::from(url);
         let (response, validators) =
             answer.map_err(|source| ServiceError::Unreachable { url: url.clone(), source })?;
         match response.status {

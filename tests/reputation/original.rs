@@ -52,8 +52,8 @@ pub(crate) fn write(data: &Path, providers: usize) -> Vec<Record> {
 }
 
 fn add(connection: &Connection, nth: usize) -> Record {
-    let name = (nth % 7 == 0).then(|| format!("provider \"{nth}\"\n"));
-    let share = |by: usize| (nth % by > 0).then(|| (nth % 1_009) as f64 / 1_009.0);
+    let name = nth.is_multiple_of(7).then(|| format!("provider \"{nth}\"\n"));
+    let share = |by: usize| (!nth.is_multiple_of(by)).then(|| (nth % 1_009) as f64 / 1_009.0);
     let (uptime, success_rate) = (share(5), share(3));
     // As the original's library writes an instant; never is its default.
     let (text, blacklisted_until) = match nth % 11 {
