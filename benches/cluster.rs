@@ -200,7 +200,8 @@ impl Bench {
                 };
                 self.later(after, Event::Probed(Input::Probed { probe, outcome }));
             }
-            Output::Persist { .. } | Output::Answer { .. } | Output::Notify(_) => {}
+            Output::Persist { .. } | Output::Answer { .. } | Output::Notify(_) | Output::Saw(_) => {
+            }
         }
     }
 

@@ -37,6 +37,7 @@ fn ready() -> (Machine, CallId, Response) {
         duration: Span::mins(5),
         reputation: Reputation::default(),
         parallel: 64,
+        explains: false,
         pool_capacity: 1_000,
     };
     let mut input =

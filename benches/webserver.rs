@@ -94,6 +94,7 @@ async fn start(data: &std::path::Path) -> (SocketAddr, String) {
             guard: Guard::Token(token.clone()),
         },
         images: Images::new("http://127.0.0.1:1".parse().expect("a literal")),
+        providers: Default::default(),
         wallet: Wallet::new(String::new(), cli, log.clone()),
         heads: HeadTokens::new(data),
         alerts: Alerts::default(),

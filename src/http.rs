@@ -8,7 +8,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use reqwest::{
     Client, ClientBuilder,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED},
     redirect,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -58,9 +58,18 @@ pub(crate) struct Outgoing<'a> {
     /// The token to authenticate with.
     pub(crate) bearer: Option<&'a str>,
     /// Headers that only this request has.
-    pub(crate) headers: &'static [(&'static str, &'static str)],
+    pub(crate) headers: &'a [(&'a str, &'a str)],
     /// A JSON body.
     pub(crate) body: Option<Vec<u8>>,
+}
+
+/// What an answer can be recognised by, so that the same one is not sent twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Validators {
+    /// The header `ETag`.
+    pub etag: Option<String>,
+    /// The header `Last-Modified`.
+    pub modified: Option<String>,
 }
 
 impl Transport {
@@ -80,6 +89,15 @@ impl Transport {
         outgoing: Outgoing<'_>,
         patience: Span,
     ) -> Result<HttpResponse, CallError> {
+        self.send_validated(outgoing, patience).await.map(|(response, _)| response)
+    }
+
+    /// As [`Self::send`], with what the response can be recognised by.
+    pub(crate) async fn send_validated(
+        &self,
+        outgoing: Outgoing<'_>,
+        patience: Span,
+    ) -> Result<(HttpResponse, Validators), CallError> {
         let method = match outgoing.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
@@ -103,7 +121,10 @@ impl Transport {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         match request.send().await {
-            Ok(response) => read(response).await,
+            Ok(response) => {
+                let validators = validators(&response);
+                Ok((read(response).await?, validators))
+            }
             Err(error) => Err(classify(&error)),
         }
     }
@@ -133,6 +154,14 @@ fn builder(tls: bool) -> Result<ClientBuilder, TransportError> {
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
     Ok(builder.tls_backend_preconfigured(trusts_nobody))
+}
+
+fn validators(response: &reqwest::Response) -> Validators {
+    let text = |name| {
+        let value = response.headers().get(name)?;
+        value.to_str().ok().map(str::to_owned)
+    };
+    Validators { etag: text(ETAG), modified: text(LAST_MODIFIED) }
 }
 
 async fn read(mut response: reqwest::Response) -> Result<HttpResponse, CallError> {

@@ -17,6 +17,7 @@ pub mod http;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod journal;
 pub mod registry;
+pub mod reputation;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]
 pub mod server;
 #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the I/O shell")]

@@ -103,6 +103,30 @@ impl Lab {
         }
     }
 
+    /// Waits for the only node, and says who runs it.
+    fn provider_of_running_node(&self) -> String {
+        let node = |status: &Value| {
+            let nodes = status["clusters"].as_array()?.iter().filter_map(|it| it["nodes"].get(0));
+            nodes.cloned().find(|node| node["state"] == "running")
+        };
+        self.until("a node runs", |status| node(status).is_some());
+        let node = node(&self.status()).expect("it runs");
+        node["provider_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Says or does something about providers of the simulated network.
+    fn reputation(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_ray-on-golem"))
+            .arg("reputation")
+            .args(arguments)
+            .args(["--network", "hoodi", "--datadir"])
+            .arg(self.data.path().join("sim"))
+            .output()
+            .expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     fn pid(&self) -> Option<String> {
         let pid = fs::read_to_string(self.data.path().join("ray_on_golem.pid")).ok()?;
         Some(pid.trim().to_owned())
@@ -259,6 +283,41 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     assert!(log.contains("Starting `c` cluster..."), "{log}");
     assert!(log.contains("Stopping server done, bye!"), "{log}");
     assert_no_secrets(lab.data.path(), &log);
+}
+
+#[test]
+fn what_is_seen_of_providers_is_remembered_and_who_is_blocked_is_not_hired() {
+    let lab = Lab::new();
+    assert_eq!(lab.start().0, Some(0));
+    lab.post("/request_nodes", &nodes("head", 1));
+    let first = lab.provider_of_running_node();
+    assert_eq!(lab.run(&["stop", "--force"]).0, Some(0));
+
+    let known = lab.reputation(&["list", "--json"]);
+    let known: Value = serde_json::from_str(&known).expect("JSON");
+    let providers = known["providers"].as_array().expect("a list");
+    assert_eq!(providers.len(), 12, "{known:#}");
+    for provider in providers {
+        let experience = &provider["experience"];
+        assert_eq!(experience["offers"], 1, "{provider:#}");
+        assert_ne!(experience["glm_per_cpu_hour"], Value::Null, "{provider:#}");
+        let times = |what: &str| experience[what].as_u64().expect("a count");
+        let story = ["agreements_asked", "agreements_approved", "started", "came_up", "ended"];
+        let hired = u64::from(provider["provider_id"] == first);
+        assert_eq!(story.map(times), [hired; 5], "{provider:#}");
+        assert_eq!(experience["failures"], json!([]), "{provider:#}");
+    }
+
+    assert_eq!(lab.start().0, Some(0));
+    // The webserver runs, and hears of it in time.
+    let ids = providers.iter().filter_map(|provider| provider["provider_id"].as_str());
+    let last = ids.clone().max().expect("twelve");
+    for id in ids.filter(|id| *id != last) {
+        lab.reputation(&["block", id]);
+    }
+    lab.post("/request_nodes", &nodes("head", 1));
+    assert_eq!(lab.provider_of_running_node(), last);
+    assert_eq!(lab.run(&["stop", "--force"]).0, Some(0));
 }
 
 fn second_manager(lab: &Lab) -> (Option<i32>, String) {

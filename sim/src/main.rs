@@ -28,11 +28,12 @@ use ray_on_golem::{
     cli::{
         self,
         error::CliError,
+        explain::ExplainArgs,
         network_stats::{Order, SurveyArgs},
         printer::Printer,
     },
     config::ConfigError,
-    core::{market::spec::ImageRef, rng::Seed},
+    core::{market::spec::ImageRef, reputation::Reputation, rng::Seed, survey::SurveyReport},
 };
 
 /// A swarm is millions of short lives: a third of their time would go to the system's allocator.
@@ -56,6 +57,17 @@ enum Command {
     Stats {
         #[command(flatten)]
         survey: SurveyArgs,
+        /// The simulated network; a small testnet by default
+        #[arg(long)]
+        scenario: Option<PathBuf>,
+        /// What all randomness of the network grows from
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Says for each offer on a simulated market why it would be hired, or why not
+    Explain {
+        #[command(flatten)]
+        args: ExplainArgs,
         /// The simulated network; a small testnet by default
         #[arg(long)]
         scenario: Option<PathBuf>,
@@ -118,6 +130,9 @@ fn main() -> ExitCode {
         Command::Stats { survey, scenario, seed } => {
             stats(survey, scenario, seed, &mut printer).map(|()| ExitCode::SUCCESS)
         }
+        Command::Explain { args, scenario, seed } => {
+            explain(&args, scenario, seed, &mut printer).map(|()| ExitCode::SUCCESS)
+        }
         Command::Serve { args } => service::serve(args, &mut printer).map(|()| ExitCode::SUCCESS),
         Command::Run { source, trace } => drills::run(&source, trace, &mut printer),
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
@@ -146,6 +161,33 @@ fn stats(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     let order = Order::read(survey, printer)?;
+    order.print_start(printer)?;
+    let report = survey_simulated(&order, Reputation::default(), false, scenario, seed, printer)?;
+    order.print_report(&report, true, printer)
+}
+
+fn explain(
+    args: &ExplainArgs,
+    scenario: Option<PathBuf>,
+    seed: u64,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
+    let order = args.order(printer)?;
+    let reputation = args.known_of_simulated(&order, printer)?;
+    args.begin(printer);
+    let known = reputation.clone();
+    let report = survey_simulated(&order, known, true, scenario, seed, printer)?;
+    args.print(&order, &report, &reputation, printer)
+}
+
+fn survey_simulated(
+    order: &Order,
+    reputation: Reputation,
+    explains: bool,
+    scenario: Option<PathBuf>,
+    seed: u64,
+    printer: &mut Printer,
+) -> Result<Box<SurveyReport>, CliError> {
     let setup = Setup {
         scenario: read(scenario)?,
         seed: Seed::new(seed),
@@ -156,15 +198,14 @@ fn stats(
         end_after: None,
         crash_at_call: None,
     };
-    order.print_start(printer)?;
     let (ImageRef::Tag(image) | ImageRef::Hash(image)) = &order.node_type().spec.image;
-    let plan = order.plan(plan::image(image));
+    let plan = order.plan(plan::image(image), reputation, explains);
     let run = World::new(setup).survey(plan);
     for (_, notice) in &run.notices {
         printer.warn(&notice.to_string());
     }
     match run.answer {
-        Some(result) => order.print_report(&*result?, true, printer),
+        Some(result) => Ok(result?),
         None => Err(CliError::Argument("the simulated survey gave no answer in time".to_owned())),
     }
 }

@@ -139,6 +139,7 @@ impl Plan {
             duration: Span::secs(self.gather_secs),
             reputation: Reputation(blacklisted.collect()),
             parallel: self.parallel,
+            explains: false,
             pool_capacity: self.pool_capacity,
         }
     }

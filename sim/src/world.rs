@@ -364,7 +364,7 @@ impl World {
             }
             match output {
                 Output::Persist { records, .. } => self.persist(&records),
-                Output::Probe { .. } => {}
+                Output::Probe { .. } | Output::Saw(_) => {}
                 Output::Answer { id, answer } => self.answered(id, answer),
                 Output::Call { call, request, patience } => {
                     self.run.calls += 1;
@@ -440,6 +440,7 @@ impl World {
             | Answer::TagsSet(_)
             | Answer::ClusterEnding(_)
             | Answer::BudgetSet(_)
+            | Answer::Informed
             | Answer::ShuttingDown => {}
         }
     }

@@ -165,6 +165,7 @@ fn survey(scenario: &Scenario, seed: u64) -> Funnel {
         duration: Span::mins(5),
         reputation: Reputation::default(),
         parallel: 64,
+        explains: false,
         pool_capacity: 1_000,
     };
     let run = World::new(setup).survey(plan);

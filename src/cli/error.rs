@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::exit::Exit;
 use crate::{
     config::ConfigError, core::survey::SurveyError, driver::DriverError, registry::RegistryError,
+    reputation::StoreError,
 };
 
 /// Why a command failed.
@@ -39,6 +40,19 @@ pub enum CliError {
     /// The output, or a file of ours, could not be written or read.
     #[error("cannot write or read what is needed: {0}")]
     Output(#[from] std::io::Error),
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let hint = match &error {
+            StoreError::Missing { .. } => "`ray-on-golem reputation update` fetches scores",
+            StoreError::Newer { .. } => "update this program, or name another `--datadir`",
+            StoreError::Sqlite { .. } | StoreError::Io { .. } => {
+                "look whether you may write there, and whether the disk is full"
+            }
+        };
+        Self::Environment { what: error.to_string(), hint: hint.to_owned() }
+    }
 }
 
 impl From<DriverError> for CliError {

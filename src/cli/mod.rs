@@ -5,21 +5,26 @@ use clap::{Parser, Subcommand};
 pub mod document;
 pub mod error;
 pub mod exit;
+pub mod explain;
 pub mod network_stats;
 pub mod printer;
 pub mod report;
+mod reputation;
 pub mod ssh_proxy;
 mod start;
 mod status;
 mod stop;
 mod surroundings;
+mod table;
 mod web;
 mod webserver;
 
 use error::CliError;
 use exit::Exit;
+use explain::Explain;
 use network_stats::NetworkStats;
 use printer::Printer;
+use reputation::ReputationArgs;
 use ssh_proxy::SshProxy;
 use start::Start;
 use status::Status;
@@ -42,8 +47,13 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Says for each offer on the market why it would be hired, or why not.
+    Explain(Explain),
     /// Shows what the Golem market offers for a cluster.
     NetworkStats(NetworkStats),
+    /// Shows what is known about providers, blocks them, and fetches their scores.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Reputation(ReputationArgs),
     /// Joins its input and output with a node; ssh runs it as its `ProxyCommand`.
     #[command(hide = true)]
     SshProxy(SshProxy),
@@ -63,7 +73,9 @@ enum Command {
 #[must_use]
 pub fn run(cli: Cli, printer: &mut Printer) -> Exit {
     let result = match cli.command {
+        Command::Explain(command) => command.run(printer),
         Command::NetworkStats(command) => command.run(printer),
+        Command::Reputation(command) => command.run(printer),
         Command::SshProxy(command) => command.run(),
         Command::Start(command) => command.run(printer),
         Command::Status(command) => command.run(printer),

@@ -1,15 +1,16 @@
 //! `network-stats`: what the market offers for a cluster, from the real network or a simulated one.
 
 use std::{
-    env,
     ffi::OsString,
     path::{Path, PathBuf},
-    process,
 };
 
 use clap::{Args, ValueEnum};
 
-use super::{document::Document, error::CliError, printer::Printer, report, surroundings};
+use super::{
+    document::Document, error::CliError, explain, printer::Printer, report,
+    ssh_proxy::data_directory, surroundings,
+};
 use crate::{
     config::{ClusterFile, ConfigError, NodeKind, NodeType},
     core::{
@@ -76,8 +77,8 @@ pub(super) struct NetworkStats {
     /// Accepted for compatibility: warnings are always shown
     #[arg(long, hide = true)]
     enable_logging: bool,
-    /// Accepted for compatibility: a survey keeps no data
-    #[arg(long, hide = true, value_name = "PATH")]
+    /// Where the blacklist is. By default, uses a system data directory
+    #[arg(long, value_name = "PATH")]
     datadir: Option<PathBuf>,
 }
 
@@ -93,13 +94,18 @@ impl NetworkStats {
     pub(super) fn run(self, printer: &mut Printer) -> Result<(), CliError> {
         match &self.sim {
             Some(scenario) => self.run_sibling(scenario.as_deref()),
-            None => survey_real_network(Order::read(self.survey, printer)?, printer),
+            None => {
+                let data = data_directory(self.datadir)?;
+                let order = Order::read(self.survey, printer)?;
+                let reputation = explain::known(&data, &order, printer)?;
+                let report = survey(&order, reputation, false, printer)?;
+                order.print_report(&report, false, printer)
+            }
         }
     }
 
     /// The simulator is another program, so that this one carries none.
     fn run_sibling(&self, scenario: Option<&Path>) -> Result<(), CliError> {
-        let sibling = env::current_exe()?.with_file_name("golem-sim");
         let mut arguments: Vec<OsString> = vec!["stats".into(), self.survey.cluster.clone().into()];
         arguments.push(self.survey.node_type.clone().into());
         arguments.push(format!("--duration={}", in_minutes(self.survey.duration)).into());
@@ -110,20 +116,7 @@ impl NetworkStats {
         if let Some(scenario) = scenario {
             arguments.extend(["--scenario".into(), scenario.into()]);
         }
-        let status = process::Command::new(&sibling).args(arguments).status().map_err(|error| {
-            CliError::Environment {
-                what: format!("cannot run the simulator `{}`: {error}", sibling.display()),
-                hint: "install `golem-sim` beside `ray-on-golem`, or build both with \
-                       `cargo build --release`"
-                    .to_owned(),
-            }
-        })?;
-        match status.code() {
-            Some(0) => Ok(()),
-            // It has told the user what is wrong.
-            Some(code) => process::exit(code),
-            None => Err(CliError::Interrupted),
-        }
+        surroundings::run_simulator(&arguments)
     }
 }
 
@@ -151,18 +144,25 @@ impl Order {
         &self.node_type
     }
 
-    /// What the machine is asked for.
+    /// The payment network of the cluster.
     #[must_use]
-    pub fn plan(&self, image: Image) -> SurveyPlan {
+    pub fn network(&self) -> &'static str {
+        self.file.parameters.payment_network.name
+    }
+
+    /// What the machine is asked for; whoever wants to know what became of each offer sets `explains`.
+    #[must_use]
+    pub fn plan(&self, image: Image, reputation: Reputation, explains: bool) -> SurveyPlan {
         SurveyPlan {
             spec: self.node_type.spec.clone(),
             image,
             platform: PlatformId::from(self.file.parameters.payment_network.platform),
             funds: self.file.parameters.total_budget.min(FUNDS_MAX),
             duration: self.args.duration,
-            reputation: Reputation::default(),
+            reputation,
             parallel: PARALLEL,
             pool_capacity: POOL_CAPACITY,
+            explains,
         }
     }
 
@@ -231,20 +231,27 @@ pub struct Sizes {
     pub load: Load,
 }
 
-fn survey_real_network(order: Order, printer: &mut Printer) -> Result<(), CliError> {
+/// Surveys the network of the daemon.
+pub(super) fn survey(
+    order: &Order,
+    reputation: Reputation,
+    explains: bool,
+    printer: &mut Printer,
+) -> Result<Box<SurveyReport>, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = connect().await?;
-        let image = look_up_image(&order).await?;
+        let image = look_up_image(order).await?;
         let mut interrupts = driver::interrupts()?;
-        order.print_start(printer)?;
+        if !explains {
+            order.print_start(printer)?;
+        }
         let mut speak = |remark: Remark<'_>| match remark {
             Remark::Notice(notice) => printer.warn(&notice.to_string()),
             Remark::Interrupted => printer.tell("Received CTRL-C, exiting..."),
         };
-        let plan = order.plan(image);
-        let report = driver::survey(&client, plan, &mut interrupts, &mut speak).await?;
-        order.print_report(&report, false, printer)
+        let plan = order.plan(image, reputation, explains);
+        Ok(driver::survey(&client, plan, &mut interrupts, &mut speak).await?)
     })
 }
 
@@ -279,7 +286,7 @@ fn environment(error: &dyn std::error::Error, hint: &str) -> CliError {
     CliError::Environment { what: error.to_string(), hint: hint.to_owned() }
 }
 
-fn minutes(text: &str) -> Result<Span, String> {
+pub(super) fn minutes(text: &str) -> Result<Span, String> {
     let millionths =
         parse_scaled(text, 6, Rounding::Down).ok().and_then(|it| u64::try_from(it).ok());
     millionths
@@ -289,6 +296,6 @@ fn minutes(text: &str) -> Result<Span, String> {
 }
 
 /// Minutes as they were typed: `5`, `0.2`.
-fn in_minutes(span: Span) -> String {
+pub(super) fn in_minutes(span: Span) -> String {
     Glm::from_atto(u128::from(span.as_micros() / 60) * 1_000_000_000_000).to_string()
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     error::CliError,
     printer::Printer,
+    table::{plain, table},
     web::{Process, Root, Web},
     webserver::Common,
 };
@@ -99,31 +100,29 @@ fn clusters(document: &Value, is_terminal: bool) -> String {
             text("lasts_until"),
         ]
     });
-    let mut text = table(&money, rows.collect(), is_terminal);
+    let mut text = table(&money, &rows.collect::<Vec<_>>(), is_terminal);
     let heads = ["CLUSTER", "NODE", "KIND", "STATE", "PROVIDER", "GLM/H", "SPENT", "LATEST"];
     let rows = clusters.iter().flat_map(|cluster| {
         let name = cluster["cluster_name"].as_str().unwrap_or("-");
         let nodes = cluster["nodes"].as_array().map_or(&[][..], Vec::as_slice);
         nodes.iter().map(move |node| row(name, node, amount))
     });
-    text.push_str(&table(&heads, rows.collect(), is_terminal));
+    text.push_str(&table(&heads, &rows.collect::<Vec<_>>(), is_terminal));
     text
 }
 
 fn row(cluster: &str, node: &Value, amount: impl Fn(&str) -> String) -> Vec<String> {
     let text = |key: &str| node[key].as_str().unwrap_or("-").to_owned();
     let log = node["state_log"].as_array().and_then(|log| log.last()).and_then(Value::as_str);
-    // A provider calls itself what it likes, also with tabs in it.
-    let plain = |text: String| text.replace(['\t', '\n'], " ");
     vec![
         cluster.to_owned(),
         text("node_id"),
         text("kind"),
         text("state"),
-        plain(text("provider_name")),
+        plain(&text("provider_name")),
         amount(&text("glm_per_hour")),
         amount(&text("spent_glm")),
-        plain(log.unwrap_or("-").to_owned()),
+        plain(log.unwrap_or("-")),
     ]
 }
 
@@ -137,27 +136,6 @@ fn short(text: &str) -> String {
         }
         Err(_) => text.to_owned(),
     }
-}
-
-fn table(headings: &[&str], rows: Vec<Vec<String>>, is_terminal: bool) -> String {
-    if rows.is_empty() {
-        return String::new();
-    }
-    if !is_terminal {
-        return rows.iter().map(|row| row.join("\t") + "\n").collect();
-    }
-    let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
-    let all: Vec<&Vec<String>> = std::iter::once(&headings).chain(&rows).collect();
-    let width = |column: usize| {
-        let cells = all.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    std::iter::once("\n".to_owned()).chain(all.into_iter().map(line)).collect()
 }
 
 #[cfg(test)]

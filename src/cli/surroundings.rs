@@ -1,13 +1,13 @@
 //! What the environment says: where the daemon is, its key, and the registry.
 
-use std::{env, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf, process};
 
 use url::Url;
 
 use super::error::CliError;
 use crate::{
     driver::appkey::{self, AppKeySource},
-    registry,
+    registry, reputation,
     yagna::Endpoints,
 };
 
@@ -38,6 +38,16 @@ pub(super) fn registry() -> Result<Url, CliError> {
     url_of("GOLEM_REGISTRY_URL")?.map_or_else(|| address(registry::DEFAULT_URL), Ok)
 }
 
+/// Where scores of providers are fetched.
+pub(super) fn reputation() -> Result<Url, CliError> {
+    named_reputation()?.map_or_else(|| address(reputation::DEFAULT_URL), Ok)
+}
+
+/// Where the user says that scores of providers are fetched, if anywhere.
+pub(super) fn named_reputation() -> Result<Option<Url>, CliError> {
+    url_of("GOLEM_REPUTATION_URL")
+}
+
 /// The registry of the simulated network at `base`, unless the user names another one.
 pub(super) fn registry_beside(base: &Url) -> Result<Url, CliError> {
     let beside = || {
@@ -46,6 +56,18 @@ pub(super) fn registry_beside(base: &Url) -> Result<Url, CliError> {
         url
     };
     Ok(url_of("GOLEM_REGISTRY_URL")?.unwrap_or_else(beside))
+}
+
+/// Has the simulator do something; its exit code is ours.
+#[expect(clippy::exit, reason = "the exit code is the simulator's, which may be any")]
+pub(super) fn run_simulator(arguments: &[OsString]) -> Result<(), CliError> {
+    let status = process::Command::new(simulator()?).args(arguments).status()?;
+    match status.code() {
+        Some(0) => Ok(()),
+        // It has told the user what is wrong.
+        Some(code) => process::exit(code),
+        None => Err(CliError::Interrupted),
+    }
 }
 
 /// The simulator beside this program.

@@ -28,9 +28,11 @@ use crate::{
         journal::{Journals, JournalsError, Recovered},
         log::Log,
         manager::{Handle, Manager, ManagerError},
+        providers::{self, Providers},
         reach::{Reach, ReachPlan},
         wallet::Wallet,
     },
+    reputation::Service,
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
@@ -107,18 +109,23 @@ pub(super) struct Webserver {
 impl Common {
     /// The data directory; it is made if it is not there.
     pub(super) fn data(&self) -> Result<PathBuf, CliError> {
-        let data = std::path::absolute(data_directory(self.datadir.clone())?)?;
-        fs::create_dir_all(&data).map_err(|error| CliError::Environment {
-            what: format!("cannot make the data directory `{}`: {error}", data.display()),
-            hint: "choose another one with `--datadir`".to_owned(),
-        })?;
-        Ok(data)
+        data_of(self.datadir.clone())
     }
 
     /// Whether a data directory was named on the command line.
     pub(super) fn names_data(&self) -> bool {
         self.datadir.is_some()
     }
+}
+
+/// The data directory that was named, or the usual one; it is made if it is not there.
+pub(super) fn data_of(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    let data = std::path::absolute(data_directory(named)?)?;
+    fs::create_dir_all(&data).map_err(|error| CliError::Environment {
+        what: format!("cannot make the data directory `{}`: {error}", data.display()),
+        hint: "choose another one with `--datadir`".to_owned(),
+    })?;
+    Ok(data)
 }
 
 impl Served {
@@ -257,8 +264,18 @@ impl Webserver {
         });
         let (manager, handle) =
             Manager::new(journals, recovered, client, reach.clone(), log.clone());
+        let (sightings, seen) = providers::sightings();
+        let manager = manager.telling(sightings);
+        let (keeper, providers) = Providers::new(
+            self.known_in(data),
+            self.reputation(log)?,
+            handle.clone(),
+            log.clone(),
+            seen,
+        );
         let app = Arc::new(App {
             handle,
+            providers,
             settings: Settings {
                 data: data.to_owned(),
                 program: env::current_exe()?,
@@ -273,7 +290,27 @@ impl Webserver {
             stop: Stop::default(),
             log: log.clone(),
         });
-        Ok(Built { app, manager, reach, listening })
+        Ok(Built { app, manager, keeper, reach, listening })
+    }
+
+    /// Simulated providers are known apart from real ones.
+    fn known_in(&self, data: &Path) -> PathBuf {
+        if self.served.sim.is_some() { data.join("sim") } else { data.to_owned() }
+    }
+
+    /// Nobody publishes scores of a simulated network, unless the user names somebody.
+    fn reputation(&self, log: &Log) -> Result<Option<Service>, CliError> {
+        let named = surroundings::named_reputation()?.is_some();
+        if self.served.sim.is_some() && !named {
+            return Ok(None);
+        }
+        match Service::new(surroundings::reputation()?) {
+            Ok(service) => Ok(Some(service)),
+            Err(error) => {
+                log.warn(WHO, &format!("No scores of providers are fetched: {error}"));
+                Ok(None)
+            }
+        }
     }
 
     /// A simulated network has a registry of its own.
@@ -302,6 +339,7 @@ impl Webserver {
 struct Built {
     app: Arc<App>,
     manager: Manager<Client, Reach>,
+    keeper: Providers,
     reach: Reach,
     /// For users, and for heads.
     listening: [Listening; 2],
@@ -319,13 +357,14 @@ enum Part {
     Manager(Result<(), ManagerError>),
     Server,
     Reach,
+    Providers,
     Alerts,
     Shutdown,
 }
 
 impl Parts {
     fn start(built: Built, daemon: &Daemon) -> Result<Self, CliError> {
-        let Built { app, manager, reach, listening: [users_at, heads_at] } = built;
+        let Built { app, manager, keeper, reach, listening: [users_at, heads_at] } = built;
         let end = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let board = app.handle.changes();
@@ -334,6 +373,12 @@ impl Parts {
             .map_err(|error| broken(&error))?;
         let port = users_at.address().port();
         tasks.spawn(async move { Part::Manager(manager.run().await) });
+        tasks.spawn(async move {
+            match keeper.keep().await {
+                Ok(()) => Part::Providers,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        });
         tasks.spawn(async move {
             reach.keep(board).await;
             Part::Reach
@@ -366,6 +411,8 @@ impl Parts {
                     Some(Ok(Part::Shutdown)) => {}
                     // The tunnels end with the manager.
                     Some(Ok(Part::Reach)) if is_ordered => {}
+                    // It ends with the manager, whose own end says why.
+                    Some(Ok(Part::Providers)) => {}
                     Some(Ok(Part::Reach | Part::Server | Part::Alerts)) | None => {
                         return Err(bug("a part of the server has ended"));
                     }

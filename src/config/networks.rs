@@ -46,6 +46,12 @@ pub fn find(name: &str) -> Option<PaymentNetwork> {
     NETWORKS.into_iter().find(|network| network.name == name)
 }
 
+/// The network of a payment platform.
+#[must_use]
+pub fn of_platform(platform: &str) -> Option<PaymentNetwork> {
+    NETWORKS.into_iter().find(|network| network.platform == platform)
+}
+
 /// The names of all networks that are alive.
 #[must_use]
 pub fn names_in_use() -> Vec<&'static str> {

@@ -1,13 +1,16 @@
 //! What happened.
 
+use std::sync::Arc;
+
 use super::{
     cluster::plan::{ClusterName, ClusterPlan, NodeOrder, Tags},
     ids::{CallId, NodeId, ProbeId, RequestId},
+    reputation::Reputation,
     survey::SurveyPlan,
 };
 use crate::{
     units::Glm,
-    yagna::{CallError, Response},
+    yagna::{CallError, PlatformId, Response},
 };
 
 /// Everything the machine reacts to.
@@ -74,6 +77,14 @@ pub enum Command {
         cluster: ClusterName,
         /// The new budget.
         total: Glm,
+    },
+    /// Learn what is known about providers that are paid on a platform, in place of what was known
+    /// before. It is not durable: whoever runs the machine says it again after a crash.
+    Inform {
+        /// The payment platform.
+        platform: PlatformId,
+        /// What is known.
+        reputation: Arc<Reputation>,
     },
     /// End all clusters, and take no requests for nodes any more.
     Shutdown,

@@ -1,10 +1,14 @@
 //! The pure, deterministic state machine that does everything; see [`Machine`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 pub mod autostop;
 pub mod backoff;
 pub mod cluster;
+pub mod experience;
 pub mod ids;
 pub mod input;
 pub mod market;
@@ -36,13 +40,14 @@ use market::{MarketCall, MarketTimer};
 use payment::{funds::FundsCall, ledger::Ledger};
 use planted::{Bug, Planted};
 use record::CommonRecord;
+use reputation::Reputation;
 use rng::Seed;
 use survey::{Survey, SurveyError, SurveyProgress};
 use sweep::{Item, SweepCall, Sweeper};
 
 use crate::{
     units::Timestamp,
-    yagna::{CallError, Response, SessionId, Status},
+    yagna::{CallError, PlatformId, Response, SessionId, Status},
 };
 
 /// What the machine waits for; timers of the same instant fire in this order.
@@ -97,6 +102,8 @@ pub struct Machine {
     survey: Option<Survey>,
     clusters: BTreeMap<ClusterId, Cluster>,
     sweeper: Sweeper,
+    /// What is known about providers, by payment platform.
+    reputation: BTreeMap<PlatformId, Arc<Reputation>>,
     is_shutting_down: bool,
     outbox: VecDeque<Output>,
 }
@@ -151,6 +158,7 @@ impl Machine {
             survey: None,
             clusters: BTreeMap::new(),
             sweeper: Sweeper::default(),
+            reputation: BTreeMap::new(),
             is_shutting_down: false,
             outbox: VecDeque::new(),
         };
@@ -235,6 +243,7 @@ impl Machine {
             | Command::SetTags { .. }
             | Command::EndCluster { .. }
             | Command::SetBudget { .. }
+            | Command::Inform { .. }
             | Command::Shutdown => {
                 let answer = self.answer(command);
                 self.fx.emit(Output::Answer { id, answer });
@@ -280,6 +289,13 @@ impl Machine {
                 let set = cluster.map(|cluster| cluster.set_budget(&mut self.fx, total));
                 Answer::BudgetSet(set.unwrap_or(Err(RequestError::UnknownCluster)))
             }
+            Command::Inform { platform, reputation } => {
+                for cluster in self.clusters.values_mut() {
+                    cluster.inform(&mut self.fx, &platform, &reputation);
+                }
+                self.reputation.insert(platform, reputation);
+                Answer::Informed
+            }
             Command::Shutdown => {
                 self.is_shutting_down = true;
                 for cluster in self.clusters.values_mut() {
@@ -309,7 +325,12 @@ impl Machine {
         let plan = Box::new(request.plan.clone());
         let opened = ClusterRecord::Opened { name, session, plan, at: fx.now, first_node };
         fx.record_cluster(id, opened);
-        self.clusters.insert(id, Cluster::open(fx, id));
+        let mut cluster = Cluster::open(fx, id);
+        let platform = &request.plan.platform;
+        if let Some(reputation) = self.reputation.get(platform) {
+            cluster.inform(fx, platform, reputation);
+        }
+        self.clusters.insert(id, cluster);
         id
     }
 

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::{
     cluster::{plan::ClusterName, state::NodeState},
+    experience::Sighting,
     ids::{CallId, ClusterId, NodeId, ProbeId, RequestId},
     record::{JournalId, Record},
     survey::{SurveyError, SurveyReport},
@@ -57,6 +58,8 @@ pub enum Output {
     },
     /// Something that the user should know.
     Notify(Notice),
+    /// Something was seen of a provider, for whoever keeps its reputation; nothing depends on it.
+    Saw(Sighting),
 }
 
 /// A look at a node from outside.
@@ -92,6 +95,8 @@ pub enum Answer {
     ClusterEnding(Result<(), RequestError>),
     /// To `SetBudget`.
     BudgetSet(Result<(), RequestError>),
+    /// To `Inform`.
+    Informed,
     /// To `Shutdown`.
     ShuttingDown,
 }

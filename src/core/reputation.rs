@@ -1,13 +1,14 @@
-//! What is known about providers from outside the market: blame and praise.
+//! What is known about providers beside their offers: blame, praise, and our own experience.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::experience::Experience;
 use crate::{units::Timestamp, yagna::ProviderId};
 
 /// One provider's standing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// Not hired before this instant; none means that it was never blamed.
     pub blacklisted_until: Option<Timestamp>,
@@ -15,6 +16,9 @@ pub struct Standing {
     pub uptime: Option<u32>,
     /// The share of its tasks that succeeded, in millionths.
     pub success_rate: Option<u32>,
+    /// Our own experience with it, if there is any. It has a store of its own: journals are without.
+    #[serde(skip)]
+    pub experience: Option<Arc<Experience>>,
 }
 
 /// Every provider's standing.

@@ -14,6 +14,7 @@ use super::{
     ids::{MarketId, RequestId},
     market::{
         Goal, Market, MarketPlan,
+        appraisal::Appraisal,
         funnel::Funnel,
         limits::Limits,
         spec::{Image, NodeSpec},
@@ -56,6 +57,8 @@ pub struct SurveyPlan {
     pub parallel: usize,
     /// Offers remembered, for each market.
     pub pool_capacity: usize,
+    /// Whether the report tells what became of each offer.
+    pub explains: bool,
 }
 
 /// What a survey found.
@@ -84,6 +87,8 @@ pub struct MarketReport {
     pub funnel: Funnel,
     /// What could be hired.
     pub supply: Vec<Supply>,
+    /// What became of each offer, if that was asked for.
+    pub appraisals: Vec<Appraisal>,
 }
 
 /// Why there is no report.
@@ -177,6 +182,7 @@ impl Survey {
                 reputation: Arc::clone(&reputation),
                 parallel: self.plan.parallel,
                 pool_capacity: self.plan.pool_capacity,
+                explains: self.plan.explains,
             };
             self.markets.insert(id, Market::open(fx, id, plan));
         }

@@ -32,6 +32,7 @@ use super::{
     journal::{Journals, JournalsError, Recovered},
     log::Log,
     probe::{Prober, Target},
+    providers::Seen,
 };
 use crate::{
     core::{
@@ -90,6 +91,7 @@ pub struct Manager<Y, P> {
     yagna: Y,
     prober: Arc<P>,
     log: Log,
+    sightings: Option<mpsc::Sender<Seen>>,
     asks: mpsc::Receiver<Ask>,
     board: watch::Sender<Arc<Board>>,
     answers: BTreeMap<RequestId, oneshot::Sender<Answer>>,
@@ -160,6 +162,7 @@ where
             yagna,
             prober: Arc::new(prober),
             log,
+            sightings: None,
             asks,
             board,
             answers: BTreeMap::new(),
@@ -174,6 +177,12 @@ where
         manager.changed.extend(manager.machine.view().durable().journals());
         manager.publish();
         (manager, Handle { asks: asks_in, board: board_out })
+    }
+
+    /// Tells somebody what is seen of providers.
+    #[must_use]
+    pub fn telling(self, sightings: mpsc::Sender<Seen>) -> Self {
+        Self { sightings: Some(sightings), ..self }
     }
 
     /// Runs until everything has ended after [`Command::Shutdown`].
@@ -226,6 +235,12 @@ where
                     self.probe(probe, target, patience);
                 }
                 Output::Notify(notice) => self.log.warn(WHO, &notice.to_string()),
+                Output::Saw(sighting) => {
+                    if let Some(sightings) = &self.sightings {
+                        // Whoever keeps them is overrun, or gone: nothing depends on it.
+                        let _ = sightings.try_send((now(), sighting));
+                    }
+                }
             }
         }
         self.persist(&mut batches).await?;

@@ -28,6 +28,7 @@ pub mod log;
 pub mod manager;
 mod package;
 pub mod probe;
+pub mod providers;
 pub mod reach;
 pub mod settings;
 pub mod wallet;
@@ -151,6 +152,7 @@ impl Shell {
         match output {
             Output::Persist { .. }
             | Output::Probe { .. }
+            | Output::Saw(_)
             | Output::Answer { answer: Answer::Ending(_), .. } => None,
             Output::Answer { answer: Answer::Surveyed(result), .. } => Some(Told::Report(result)),
             Output::Answer { .. } => None,

@@ -44,7 +44,7 @@ pub use listen::{Listening, serve};
 pub use openapi::document as openapi_document;
 pub use purchase::Images;
 
-use crate::driver::{log::Log, manager::Handle, wallet::Wallet};
+use crate::driver::{log::Log, manager::Handle, providers::Refresh, wallet::Wallet};
 use auth::{Caller, Guard, HeadTokens};
 use document::{RootDocument, Way};
 use route::{Route, Verb};
@@ -57,6 +57,8 @@ pub struct App {
     pub settings: Settings,
     /// Where images are looked up.
     pub images: Images,
+    /// The way to have the machine told the latest about providers.
+    pub providers: Refresh,
     /// The wallet.
     pub wallet: Wallet,
     /// The tokens of heads.

@@ -113,6 +113,8 @@ pub(super) async fn request_nodes(
         tags: request.tags,
     };
     let asked = NodeRequest { key: request.key, cluster: name, plan, order };
+    // Who was blocked a moment ago is not hired.
+    app.providers.now().await;
     let command = Command::RequestNodes(Box::new(asked));
     let Answer::NodesRequested(nodes) = app.handle.ask(command).await? else {
         return Err(unexpected());

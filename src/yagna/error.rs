@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Status(pub u16);
 
 impl Status {
+    /// What was asked for is as it was.
+    pub const NOT_MODIFIED: Self = Self(304);
     /// No app-key, or one that the daemon does not know.
     pub const UNAUTHORIZED: Self = Self(401);
     /// No such thing.

@@ -65,8 +65,11 @@ pub(crate) fn of(cluster: ClusterId, record: ClusterRecord) -> Record {
 
 /// A cluster with its budget and nothing else.
 pub(crate) fn opened() -> ClusterRecord {
-    let standing =
-        Standing { blacklisted_until: Some(at(3_600)), uptime: Some(900_000), success_rate: None };
+    let standing = Standing {
+        blacklisted_until: Some(at(3_600)),
+        uptime: Some(900_000),
+        ..Standing::default()
+    };
     let provider = ProviderId::from("0x7075626c69636b65790000000000000000000000");
     ClusterRecord::Opened {
         name: ClusterName::from("déjà \"vu\"\n"),

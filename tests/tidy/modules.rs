@@ -5,13 +5,14 @@ use crate::source::{Source, is_word};
 /// The pure modules of the library.
 pub(crate) const PURE: &[&str] = &["config", "core", "journal", "units", "yagna"];
 
-/// What each pure module may import of ours, besides itself.
+/// What each pure module, and what keeps data for one, may import of ours, besides itself.
 const BELOW: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("yagna", &["units"]),
     ("core", &["units", "yagna"]),
     ("journal", &["units", "core"]),
     ("config", &["units", "core"]),
+    ("reputation", &["units", "yagna", "core", "config", "http"]),
 ];
 
 /// The daemon's and the registry's clients: shell, though they stand in a pure directory.

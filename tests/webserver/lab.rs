@@ -209,6 +209,7 @@ impl Web {
                 guard: Guard::Token(token.clone()),
             },
             images: Images::new(registry.parse().expect("an address")),
+            providers: Default::default(),
             wallet: Wallet::new("0xabc".to_owned(), cli(), log.clone()),
             heads: HeadTokens::new(data),
             alerts: Alerts::default(),

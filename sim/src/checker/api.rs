@@ -81,7 +81,10 @@ impl Family for Api {
                 self.surveys.insert(*id);
                 return;
             }
-            Command::EndSurvey | Command::EndCluster { .. } | Command::Shutdown => Asked::Other,
+            Command::EndSurvey
+            | Command::EndCluster { .. }
+            | Command::Inform { .. }
+            | Command::Shutdown => Asked::Other,
         };
         self.open.insert(*id, asked);
     }

@@ -66,7 +66,8 @@ impl Family for Bills {
             Output::Answer { .. }
             | Output::Abandon { .. }
             | Output::Probe { .. }
-            | Output::Notify(_) => return,
+            | Output::Notify(_)
+            | Output::Saw(_) => return,
         };
         let (Request::AcceptDebitNote { allocation, .. }
         | Request::AcceptInvoice { allocation, .. }) = request

@@ -6,27 +6,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    sync::Arc,
 };
 
 use ray_on_golem::{
     core::{
         Answer, Command, Input, NodeRequest, Output,
-        cluster::{
-            plan::{ClusterName, ClusterPlan, NodeKind},
-            record::EndReason,
-            state::NodeState,
-        },
+        cluster::plan::ClusterName,
         ids::{AgreementNo, ClusterId, NodeId, RequestId},
-        market::spec::NodeSpec,
+        reputation::Reputation,
     },
     units::{Glm, Span, Timestamp},
     yagna::{
         AgreementEventKind, AgreementId, AgreementState, CallError, DebitNoteId, Doubt, InvoiceId,
-        NetworkId, ProviderId, Request, Response, SessionId, Status,
+        PlatformId, ProviderId, Request, Response, Status,
     },
 };
 
+pub(super) use super::clusters::{AccountFacts, ClusterFacts, NodeFacts};
 use super::{Phase, Scene, subject::Index};
 use crate::yagna::SimYagna;
 
@@ -53,6 +50,8 @@ pub(super) struct Facts {
     /// Clusters whose records changed in this step.
     pub(super) touched: BTreeSet<ClusterId>,
     pub(super) marks: BTreeMap<Timestamp, ClusterId>,
+    /// What the machine was told of providers, by payment platform.
+    reputation: BTreeMap<PlatformId, Arc<Reputation>>,
     request: Option<Box<NodeRequest>>,
     budget_asked: Option<(RequestId, ClusterName, Glm)>,
     activities_seen: usize,
@@ -60,71 +59,6 @@ pub(super) struct Facts {
     last: Option<Timestamp>,
     /// When the computer last woke up.
     woke: Timestamp,
-}
-
-/// What is known about a cluster.
-pub(super) struct ClusterFacts {
-    pub(super) name: ClusterName,
-    pub(super) session: SessionId,
-    pub(super) plan: ClusterPlan,
-    pub(super) budget: Glm,
-    /// The highest budget that was ever in force.
-    pub(super) budget_max: Glm,
-    pub(super) ending: Option<(EndReason, Timestamp)>,
-    pub(super) is_closed: bool,
-    pub(super) nodes: BTreeMap<NodeId, NodeFacts>,
-    /// Agreements whose books are open.
-    pub(super) accounts: BTreeMap<AgreementNo, AccountFacts>,
-    pub(super) closed_spent: Glm,
-    /// What was accepted by closed books, by agreement.
-    pub(super) closed: BTreeMap<AgreementNo, Glm>,
-    /// Places of its allocations in the daemon's books.
-    pub(super) allocations: Vec<usize>,
-    pub(super) network: Option<NetworkId>,
-    pub(super) is_network_lost: bool,
-    /// When its funds were given back.
-    pub(super) released: Option<Timestamp>,
-    pub(super) budget_warnings: u32,
-    /// Bills that are disputed, by id.
-    pub(super) disputed: BTreeSet<String>,
-}
-
-/// What is known about a node.
-pub(super) struct NodeFacts {
-    pub(super) kind: NodeKind,
-    pub(super) spec: Box<NodeSpec>,
-    pub(super) asked: Timestamp,
-    pub(super) state: NodeState,
-    pub(super) since: Timestamp,
-    pub(super) agreement: Option<AgreementNo>,
-    /// Since when it is pending without an agreement.
-    pub(super) waits_since: Option<Timestamp>,
-    /// When something last happened to it.
-    pub(super) moved: Timestamp,
-    /// For how long it had waited so when it ended.
-    pub(super) waited: Span,
-    /// Whether somebody asked for its end.
-    pub(super) is_unwanted: bool,
-    pub(super) was_running: bool,
-    /// The latest line of its log that is not a step.
-    pub(super) reason: Option<String>,
-}
-
-/// What the journal says about an agreement.
-pub(super) struct AccountFacts {
-    /// Its place in the daemon's books.
-    pub(super) place: Option<usize>,
-    pub(super) node: NodeId,
-    pub(super) ip: Ipv4Addr,
-    pub(super) provider: ProviderId,
-    pub(super) reserve: Glm,
-    pub(super) accepted: Glm,
-    pub(super) is_approved: bool,
-    pub(super) was_running: bool,
-    /// Whether the journal knows of its activity.
-    pub(super) has_activity: bool,
-    pub(super) closing: Option<Timestamp>,
-    pub(super) over: Option<Timestamp>,
 }
 
 /// What was asked of the daemon about an agreement, and what it took.
@@ -188,6 +122,7 @@ impl Default for Facts {
             failures: BTreeMap::new(),
             touched: BTreeSet::new(),
             marks: BTreeMap::new(),
+            reputation: BTreeMap::new(),
             request: None,
             budget_asked: None,
             activities_seen: 0,
@@ -224,7 +159,7 @@ impl Facts {
                     self.budget_asked = None;
                 }
             }
-            Output::Abandon { .. } | Output::Probe { .. } | Output::Notify(_) => {}
+            Output::Abandon { .. } | Output::Probe { .. } | Output::Notify(_) | Output::Saw(_) => {}
         }
     }
 
@@ -438,6 +373,9 @@ impl Facts {
             Command::Shutdown => {
                 self.shutdown_since = self.shutdown_since.or(Some(scene.now));
             }
+            Command::Inform { platform, reputation } => {
+                self.reputation.insert(platform.clone(), Arc::clone(reputation));
+            }
             Command::Survey(_)
             | Command::EndSurvey
             | Command::SetTags { .. }
@@ -511,6 +449,18 @@ impl Facts {
         self.clusters.values_mut().filter(move |cluster| cluster.name == *name)
     }
 
+    /// Whether the cluster was told not to hire a provider, in its request or later.
+    pub(super) fn is_blacklisted(
+        &self,
+        cluster: &ClusterFacts,
+        provider: &ProviderId,
+        now: Timestamp,
+    ) -> bool {
+        let told = self.reputation.get(&cluster.plan.platform);
+        cluster.plan.reputation.is_blacklisted(provider, now)
+            || told.is_some_and(|reputation| reputation.is_blacklisted(provider, now))
+    }
+
     /// What the latest request for nodes of this name asked for.
     pub(super) fn requested(&self, name: &ClusterName) -> Option<&NodeRequest> {
         self.request.as_deref().filter(|request| request.cluster == *name)
@@ -551,49 +501,6 @@ impl Facts {
             }
         }
         self.allocations_seen = allocations.len();
-    }
-}
-
-impl ClusterFacts {
-    pub(super) fn new(name: ClusterName, session: SessionId, plan: ClusterPlan) -> Self {
-        Self {
-            name,
-            session,
-            budget: plan.total_budget,
-            budget_max: plan.total_budget,
-            plan,
-            ending: None,
-            is_closed: false,
-            nodes: BTreeMap::new(),
-            accounts: BTreeMap::new(),
-            closed_spent: Glm::ZERO,
-            closed: BTreeMap::new(),
-            allocations: Vec::new(),
-            network: None,
-            is_network_lost: false,
-            released: None,
-            budget_warnings: 0,
-            disputed: BTreeSet::new(),
-        }
-    }
-
-    /// Everything that is accepted or set aside, but for one agreement.
-    pub(super) fn committed_without(&self, number: Option<AgreementNo>) -> Glm {
-        let others = self.accounts.iter().filter(|(other, _)| Some(**other) != number);
-        others
-            .map(|(_, account)| account.reserve.max(account.accepted))
-            .fold(self.closed_spent, Glm::plus)
-    }
-
-    /// Whether somebody reads its bills and can pay them.
-    pub(super) const fn hears_bills(&self) -> bool {
-        !self.is_closed && self.released.is_none()
-    }
-
-    /// Nodes that somebody counts on.
-    pub(super) fn live(&self, kind: NodeKind) -> usize {
-        let live = |node: &&NodeFacts| node.kind == kind && node.state <= NodeState::Running;
-        self.nodes.values().filter(live).count()
     }
 }
 

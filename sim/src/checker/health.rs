@@ -69,7 +69,8 @@ impl Family for Health {
                     }
                 }
             }
-            Output::Answer { .. } | Output::Abandon { .. } | Output::Notify(_) => {}
+            Output::Answer { .. } | Output::Abandon { .. } | Output::Notify(_) | Output::Saw(_) => {
+            }
         }
     }
 

@@ -71,7 +71,8 @@ impl Family for Lifecycle {
                     findings.violate("L3", look.now(), format!("nobody is left at {ip}"));
                 }
             }
-            Output::Answer { .. } | Output::Abandon { .. } | Output::Notify(_) => {}
+            Output::Answer { .. } | Output::Abandon { .. } | Output::Notify(_) | Output::Saw(_) => {
+            }
         }
     }
 

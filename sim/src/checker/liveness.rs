@@ -257,7 +257,7 @@ fn suppliers(look: &Look<'_>, cluster: &ClusterFacts, spec: &NodeSpec) -> Vec<Su
             costs,
             is_matching: is_matching(spec, cluster.plan.platform.as_str(), &properties),
             is_reliable: is_reliable(offer),
-            is_blacklisted: cluster.plan.reputation.is_blacklisted(&offer.provider, look.now()),
+            is_blacklisted: look.facts.is_blacklisted(cluster, &offer.provider, look.now()),
             free_since: held.get(&offer.provider).copied().unwrap_or(Some(Timestamp::EPOCH)),
             failed: look.facts.failures.get(&offer.provider).copied(),
         })

@@ -115,7 +115,7 @@ impl Market {
             }
         }
         let cluster = look.facts.owner(place).map(|(cluster, _)| cluster);
-        if cluster.is_some_and(|it| it.plan.reputation.is_blacklisted(provider, look.now())) {
+        if cluster.is_some_and(|it| look.facts.is_blacklisted(it, provider, look.now())) {
             findings.violate("K1", look.now(), format!("{provider} is blacklisted"));
         }
     }

@@ -13,6 +13,7 @@ mod api;
 mod bills;
 mod bounds;
 mod catalogue;
+mod clusters;
 mod facts;
 mod health;
 mod ledger;

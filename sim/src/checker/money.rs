@@ -58,7 +58,8 @@ impl Family for Money {
             Output::Answer { .. }
             | Output::Abandon { .. }
             | Output::Probe { .. }
-            | Output::Notify(_) => {}
+            | Output::Notify(_)
+            | Output::Saw(_) => {}
         }
     }
 

@@ -190,7 +190,7 @@ impl Negotiation {
         }
         let Some((cluster, limits)) = buyer(look) else { return };
         let Some(cluster) = look.facts.clusters.get(&cluster) else { return };
-        if cluster.plan.reputation.is_blacklisted(&known.issuer, look.now()) {
+        if look.facts.is_blacklisted(cluster, &known.issuer, look.now()) {
             findings.violate("K1", look.now(), format!("{} is blacklisted", known.issuer));
         }
         let Some(costs) = &known.costs else {
@@ -208,7 +208,7 @@ impl Negotiation {
             let is_free = |provider: &ProviderId| {
                 !engaged.contains(provider)
                     && !look.facts.failures.contains_key(provider)
-                    && !cluster.plan.reputation.is_blacklisted(provider, look.now())
+                    && !look.facts.is_blacklisted(cluster, provider, look.now())
             };
             if let Some(better) = self.better(look.now(), &limits, known, costs, is_free) {
                 let what = format!("{} was asked while {} waited", known.name, better.name);

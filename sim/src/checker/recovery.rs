@@ -35,7 +35,8 @@ impl Family for Recovery {
             | Output::Answer { .. }
             | Output::Abandon { .. }
             | Output::Probe { .. }
-            | Output::Notify(_) => {}
+            | Output::Notify(_)
+            | Output::Saw(_) => {}
         }
     }
 

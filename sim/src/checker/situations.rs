@@ -110,7 +110,8 @@ impl Family for Situations {
             Output::Answer { .. }
             | Output::Abandon { .. }
             | Output::Probe { .. }
-            | Output::Notify(_) => {}
+            | Output::Notify(_)
+            | Output::Saw(_) => {}
         }
     }
 

@@ -10,11 +10,17 @@ use super::{
     account::Progress,
     closing::Blame,
     record::{AgreementFact, NodeFact},
+    sightings::kind_of,
     state::{ClusterState, NodeState},
     steps::{self, Place, Step},
 };
 use crate::{
-    core::{effects::Effects, ids::AgreementNo, planted::Bug},
+    core::{
+        effects::Effects,
+        experience::{FailureKind, Observation},
+        ids::AgreementNo,
+        planted::Bug,
+    },
     units::Span,
     yagna::{CallError, CommandResult, Doubt, ExeCommand, Request, Response, Status},
 };
@@ -26,11 +32,13 @@ const JOIN_PATIENCE: Span = Span::secs(10);
 const MARGIN: Span = Span::secs(5);
 /// A provider that fails so often in a row is gone.
 const FAILURES_MAX: u32 = 4;
+const GARBLED: &str = "the answer was not understood";
 
 impl Cluster {
     pub(super) fn create_activity(&mut self, fx: &mut Effects, number: AgreementNo) {
         self.log_step(fx, number, Step::CreateActivity);
         self.note(fx, number, AgreementFact::ActivityIntended { at: fx.now });
+        self.saw(fx, number, Observation::Started);
         self.arm_reserve(fx, number);
         self.create_activity_again(fx, number);
     }
@@ -85,11 +93,14 @@ impl Cluster {
                 self.again(fx, number, Step::CreateActivity, "create");
             }
             // Something may run there that no listing shows: only the agreement's end is sure.
-            Ok(_) => self.fail(fx, number, Step::CreateActivity, "the answer was not understood"),
+            Ok(_) => self.fail(fx, number, Step::CreateActivity, FailureKind::Broke, GARBLED),
             Err(error) if fx.planted(Bug::CreateFailureKept) => {
                 self.forget(fx, number, &error.to_string());
             }
-            Err(error) => self.fail(fx, number, Step::CreateActivity, &error.to_string()),
+            Err(error) => {
+                let why = error.to_string();
+                self.fail(fx, number, Step::CreateActivity, kind_of(&error), &why);
+            }
         }
     }
 
@@ -168,8 +179,10 @@ impl Cluster {
                 self.collect(fx, number);
             }
             Err(CallError::NotSent { .. }) => self.again(fx, number, Step::Deploy, "execute"),
-            Ok(_) => self.fail(fx, number, Step::Deploy, "the answer was not understood"),
-            Err(error) => self.fail(fx, number, Step::Deploy, &error.to_string()),
+            Ok(_) => self.fail(fx, number, Step::Deploy, FailureKind::Broke, GARBLED),
+            Err(error) => {
+                self.fail(fx, number, Step::Deploy, kind_of(&error), &error.to_string());
+            }
         }
     }
 
@@ -198,11 +211,11 @@ impl Cluster {
             Ok(Response::Results(results)) => self.take_results(fx, number, command, &results),
             Err(error) if error.is_refusal(Status::TIMEOUT) => self.collect(fx, number),
             Err(error @ CallError::Rejected { .. }) => {
-                self.fail(fx, number, step_of(command), &error.to_string());
+                self.fail(fx, number, step_of(command), kind_of(&error), &error.to_string());
             }
             Err(error @ CallError::Unknown(Doubt::Failed { .. })) => {
                 if self.pause(fx, number, "results") >= FAILURES_MAX {
-                    self.fail(fx, number, step_of(command), &error.to_string());
+                    self.fail(fx, number, step_of(command), kind_of(&error), &error.to_string());
                 }
             }
             Ok(_) | Err(CallError::NotSent { .. } | CallError::Unknown(_)) => {
@@ -226,7 +239,8 @@ impl Cluster {
                     .flatten()
                     .find(|text| !text.is_empty())
                     .map_or("it failed without a word", String::as_str);
-                self.fail(fx, number, step_of(result.index), &brief(said));
+                let kind = FailureKind::Broke;
+                self.fail(fx, number, step_of(result.index), kind, &brief(said));
                 return;
             }
             next = result.index.saturating_add(1);
@@ -262,6 +276,7 @@ impl Cluster {
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
         let (node, provider) = (account.node, account.terms.provider.clone());
         self.note_node(fx, node, NodeFact::Running);
+        self.saw(fx, number, Observation::CameUp);
         self.log_step(fx, number, Step::Ready);
         self.rest(fx, ClusterTimer::Node(node));
         self.rest(fx, ClusterTimer::Priority(node));
@@ -295,7 +310,7 @@ impl Cluster {
             return;
         }
         let why = format!("not done within {}", step.rule().patience);
-        self.fail(fx, number, step, &why);
+        self.fail(fx, number, step, FailureKind::Late, &why);
     }
 
     /// Goes on with an agreement after a crash.
@@ -357,7 +372,15 @@ impl Cluster {
     }
 
     /// The provider failed: its agreement ends, and the node asks the next one.
-    fn fail(&mut self, fx: &mut Effects, number: AgreementNo, step: Step, why: &str) {
+    fn fail(
+        &mut self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        step: Step,
+        kind: FailureKind,
+        why: &str,
+    ) {
+        self.saw(fx, number, Observation::Failed { step, kind });
         self.log_failure(fx, number, &format!("step {}: {why}", step.number()));
         let reason = format!("The node did not come up: {why}");
         self.close(fx, number, &reason, Blame::Provider);
@@ -365,12 +388,14 @@ impl Cluster {
 
     /// The provider ended the agreement before the node was up.
     pub(super) fn fail_by_provider(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) {
+        self.saw_failure(fx, number, FailureKind::Quit);
         self.log_failure(fx, number, why);
         self.close(fx, number, why, Blame::Provider);
     }
 
     /// Something else failed: as [`Self::fail`], but the provider is not to blame.
     pub(super) fn fail_quietly(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) {
+        self.saw_failure(fx, number, FailureKind::Blameless);
         self.log_failure(fx, number, why);
         self.close(fx, number, why, Blame::Nobody);
     }
@@ -411,7 +436,7 @@ fn members(state: &ClusterState) -> Vec<(std::net::Ipv4Addr, crate::yagna::Provi
     live.map(|account| (account.ip, account.terms.provider.clone())).collect()
 }
 
-fn step_of(command: u32) -> Step {
+pub(super) fn step_of(command: u32) -> Step {
     Step::of_command(command).unwrap_or(Step::StartSsh)
 }
 

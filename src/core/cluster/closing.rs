@@ -56,6 +56,7 @@ impl Cluster {
             return false;
         }
         let node = account.node;
+        self.saw_end(fx, number);
         self.note(fx, number, AgreementFact::Closing { at: fx.now, reason: why.to_owned() });
         for timer in [
             ClusterTimer::Step(number),

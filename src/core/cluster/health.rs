@@ -11,7 +11,10 @@ use super::{
     steps,
 };
 use crate::{
-    core::{Purpose, effects::Effects, ids::AgreementNo, output::Probe, planted::Bug},
+    core::{
+        Purpose, effects::Effects, experience::FailureKind, ids::AgreementNo, output::Probe,
+        planted::Bug,
+    },
     units::{Span, Timestamp},
     yagna::{ActivityPhase, CallError, Doubt, Request, Response},
 };
@@ -240,6 +243,7 @@ impl Cluster {
         let who = self.provider_of(fx, number);
         let warning = format!("Terminating node `{node}` {who} {what} is no longer accessible");
         self.warn(fx, warning);
+        self.saw_failure(fx, number, FailureKind::Lost);
         fx.blame(&provider);
         self.end_node(fx, node, &format!("{what} is no longer accessible"));
     }

@@ -22,6 +22,7 @@ mod health;
 mod network;
 mod nodes;
 mod shop;
+mod sightings;
 mod signing;
 mod steps;
 pub(super) mod stream;

@@ -137,6 +137,7 @@ impl Cluster {
                 reputation: Arc::clone(&self.reputation),
                 parallel: PARALLEL,
                 pool_capacity: POOL_CAPACITY,
+                explains: false,
             };
             let mut market = Market::open(fx, id, plan);
             for provider in &engaged {

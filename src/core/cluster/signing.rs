@@ -17,6 +17,7 @@ use crate::{
     core::{
         backoff::Backoff,
         effects::Effects,
+        experience::{FailureKind, Observation},
         ids::{AgreementNo, MarketId, NodeId, OfferNo},
         market::Draft,
         payment::ledger::{self, Level},
@@ -195,6 +196,7 @@ impl Cluster {
         let is_free = !self.is_engaged(state, provider) || fx.planted(Bug::ProviderTwice);
         let is_trusted =
             fx.troubles.until(provider, fx.now).is_none() || fx.planted(Bug::ProviderForgiven);
+        let is_trusted = is_trusted && !self.reputation.is_blacklisted(provider, fx.now);
         let is_wanted = is_wanted && is_free && is_trusted;
         let ip = network::free_address(&state.addresses());
         let (true, true, true, Some(ip)) = (is_wanted, fits, is_slow_enough, ip) else {
@@ -215,6 +217,7 @@ impl Cluster {
             at: fx.now,
         };
         self.note(fx, number, fact);
+        self.saw(fx, number, Observation::Asked);
         self.bills.know(&id, number);
         self.works.insert(number, Work::new(Stage::Confirming));
         self.listen(fx);
@@ -259,9 +262,11 @@ impl Cluster {
         match result {
             Ok(_) => self.await_approval(fx, number),
             Err(error @ CallError::Rejected { .. }) => {
+                self.saw_failure(fx, number, FailureKind::Refused);
                 self.close(fx, number, &error.to_string(), Blame::Provider);
             }
             Err(error @ (CallError::NotSent { .. } | CallError::Unknown(_))) => {
+                self.saw_failure(fx, number, FailureKind::Blameless);
                 self.close(fx, number, &error.to_string(), Blame::Nobody);
             }
         }
@@ -340,10 +345,14 @@ impl Cluster {
         let (valid_to, progress) = (account.valid_to, account.progress);
         match stands {
             AgreementState::Rejected | AgreementState::Expired => {
+                let is_late = stands == AgreementState::Expired;
+                let kind = if is_late { FailureKind::Late } else { FailureKind::Refused };
+                self.saw_failure(fx, number, kind);
                 self.close(fx, number, "the provider did not approve", Blame::Provider);
                 self.over(fx, number);
             }
             AgreementState::Cancelled | AgreementState::Terminated => {
+                self.saw_failure(fx, number, FailureKind::Quit);
                 self.close(fx, number, "it was ended", Blame::Provider);
                 self.over(fx, number);
             }
@@ -374,6 +383,7 @@ impl Cluster {
 
     fn approved(&mut self, fx: &mut Effects, number: AgreementNo) {
         self.note(fx, number, AgreementFact::Approved);
+        self.saw(fx, number, Observation::Approved);
         self.create_activity(fx, number);
     }
 

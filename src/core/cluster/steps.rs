@@ -82,6 +82,22 @@ impl Step {
         self as u8 + 1
     }
 
+    /// Its name, for stores and programs; it never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SignAgreement => "sign-agreement",
+            Self::CreateActivity => "create-activity",
+            Self::JoinNetwork => "join-network",
+            Self::Deploy => "deploy",
+            Self::Start => "start",
+            Self::Configure => "configure",
+            Self::StartSsh => "start-ssh",
+            Self::CheckSsh => "check-ssh",
+            Self::Ready => "ready",
+        }
+    }
+
     /// The line that users read when it begins; `provider` is the provider's name and id.
     #[must_use]
     pub fn line(self, provider: &str) -> String {

@@ -7,7 +7,10 @@ use super::{
     stream::{self, Next},
 };
 use crate::{
-    core::{Purpose, effects::Effects, ids::AgreementNo, output::Notice, planted::Bug},
+    core::{
+        Purpose, effects::Effects, experience::FailureKind, ids::AgreementNo, output::Notice,
+        planted::Bug,
+    },
     units::{Span, Timestamp},
     yagna::{
         AgreementEvent, AgreementEventKind, AgreementId, AgreementSummary, CallError, Request,
@@ -149,6 +152,7 @@ impl Cluster {
             match stands {
                 Some(NodeState::Running) => {
                     self.warn(fx, format!("Terminating node `{node}` {who}: {reason}"));
+                    self.saw_failure(fx, number, FailureKind::Quit);
                     self.close_quietly(fx, number, &reason);
                     self.end_node(fx, node, &reason);
                 }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{
-    Draft, Goal, Market, MarketCall, MarketTimer, demand, hire::DRAFT_LIFE, negotiate::Move,
-    offer::Offer, pool::Place, supply::Supply,
+    Draft, Goal, Market, MarketCall, MarketTimer, appraisal::Fate, demand, hire::DRAFT_LIFE,
+    negotiate::Move, offer::Offer, pool::Place, supply::Supply,
 };
 use crate::{
     core::{
@@ -99,6 +99,13 @@ impl Market {
                 self.pool.put(number, Place::Parked(until));
                 continue;
             }
+            // It may have been blacklisted since it came.
+            if self.reputation.is_blacklisted(&entry.offer.provider, fx.now)
+                && !fx.planted(Bug::BlacklistIgnored)
+            {
+                self.pool.finish(number);
+                continue;
+            }
             if self.engaged.contains(&entry.offer.provider) {
                 self.pool.put(number, Place::Lost);
                 continue;
@@ -126,13 +133,14 @@ impl Market {
         let (generation, proposal) = (entry.generation, entry.proposal.clone());
         let (terms, shares_platform) = (entry.offer.terms, entry.offer.shares_platform);
         if !shares_platform {
-            self.funnel.count_failure("No common payment platform!");
+            self.count_failure(number, "No common payment platform!");
             self.pool.finish(number);
             return;
         }
         match self.bounds.open(terms, self.bounds.minimal) {
             Ok(stated) => {
                 self.pool.put(number, Place::Negotiating);
+                self.settle_fate(number, || Fate::Negotiating);
                 let stage = Stage::Countering { answering: proposal.clone() };
                 let id = self.next_chain;
                 self.next_chain = ChainNo(id.0.saturating_add(1));
@@ -141,7 +149,7 @@ impl Market {
                 self.counter(fx, number, proposal, stated);
             }
             Err(error) => {
-                self.funnel.count_failure(&error.to_string());
+                self.count_failure(number, &error.to_string());
                 self.pool.finish(number);
             }
         }
@@ -309,6 +317,7 @@ impl Market {
         match self.judge(fx, &proposal, stated, rounds) {
             Ok((offer, Move::Take)) => {
                 self.funnel.agreed += 1;
+                self.settle_fate(number, || Fate::Agreed);
                 self.clear(fx, &offer);
                 match self.goal {
                     Goal::Survey => {
@@ -320,7 +329,7 @@ impl Market {
             }
             Ok((_, Move::Counter(terms))) => self.counter(fx, number, proposal.id, terms),
             Err(reason) => {
-                self.funnel.count_failure(&reason);
+                self.count_failure(number, &reason);
                 self.reject(fx, number, proposal.id, &reason);
             }
         }
@@ -487,7 +496,7 @@ impl Market {
 
     /// Ends a chain that came to nothing.
     fn fail(&mut self, fx: &mut Effects, number: OfferNo, reason: &str) {
-        self.funnel.count_failure(reason);
+        self.count_failure(number, reason);
         self.end(fx, number);
     }
 

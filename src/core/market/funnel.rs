@@ -83,7 +83,7 @@ fn count(counts: &mut BTreeMap<String, u64>, reason: &str) {
 
 /// Makes equal reasons equal: ids in brackets become `[***]`. What a provider wrote is made safe to
 /// print: no control characters, no endless text.
-fn mask(reason: &str) -> String {
+pub(super) fn mask(reason: &str) -> String {
     let mut text = String::with_capacity(reason.len().min(REASON_LENGTH_MAX));
     let mut rest = reason;
     while let Some((before, after)) = rest.split_once('[') {

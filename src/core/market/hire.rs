@@ -1,11 +1,14 @@
 //! Hiring: drafts are kept for a while, best first, until somebody signs them.
 
+use std::sync::Arc;
+
 use super::{Goal, Market, MarketTimer, chain::Chain, offer::Offer};
 use crate::{
     core::{
         effects::Effects,
         ids::OfferNo,
         market::{funnel::Funnel, negotiate::Terms},
+        reputation::Reputation,
     },
     units::Span,
     yagna::{ProposalId, ProviderId},
@@ -48,6 +51,19 @@ impl Market {
         let is_its =
             |chain: &Chain| chain.draft().is_some_and(|draft| draft.offer.provider == *provider);
         let held = self.chains.iter().filter(|(_, chain)| is_its(chain));
+        for number in held.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.return_draft(fx, number, super::chain::NOT_NEEDED);
+        }
+    }
+
+    /// Learns what is known about providers; drafts of those that are blacklisted go back.
+    pub(in crate::core) fn inform(&mut self, fx: &mut Effects, reputation: &Arc<Reputation>) {
+        self.reputation = Arc::clone(reputation);
+        let is_blacklisted = |chain: &Chain| {
+            let draft = chain.draft();
+            draft.is_some_and(|draft| reputation.is_blacklisted(&draft.offer.provider, fx.now))
+        };
+        let held = self.chains.iter().filter(|(_, chain)| is_blacklisted(chain));
         for number in held.map(|(number, _)| *number).collect::<Vec<_>>() {
             self.return_draft(fx, number, super::chain::NOT_NEEDED);
         }

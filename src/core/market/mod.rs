@@ -18,12 +18,14 @@ pub mod score;
 pub mod spec;
 pub mod supply;
 
+pub mod appraisal;
 mod chain;
 mod hire;
 mod pool;
 mod publication;
 mod trouble;
 
+use appraisal::{Appraisal, Appraisals, Fate};
 use chain::{Chain, ChainNo};
 use funnel::Funnel;
 pub(super) use hire::Draft;
@@ -40,7 +42,9 @@ pub(super) use trouble::Troubles;
 use super::{
     Purpose, TimerKey,
     effects::Effects,
+    experience::{Observation, Sighting},
     ids::{Generation, MarketId, OfferNo},
+    output::Output,
     planted::Bug,
     reputation::Reputation,
     survey::MarketReport,
@@ -104,6 +108,8 @@ pub(super) struct MarketPlan {
     pub(super) parallel: usize,
     /// Offers remembered.
     pub(super) pool_capacity: usize,
+    /// Whether the fate of each offer is kept.
+    pub(super) explains: bool,
 }
 
 /// One market pipeline.
@@ -141,6 +147,8 @@ pub(super) struct Market {
     counters: BTreeMap<(Generation, u64, u64), Arc<DemandBody>>,
     funnel: Funnel,
     supply: Vec<Supply>,
+    /// Kept only if somebody asks for it.
+    appraisals: Option<Appraisals>,
     parallel: usize,
     /// Rejections under way that belong to no chain.
     strays: usize,
@@ -183,6 +191,7 @@ impl Market {
             stray_drafts: VecDeque::new(),
             counters: BTreeMap::new(),
             supply: Vec::new(),
+            appraisals: plan.explains.then(Appraisals::default),
             parallel: plan.parallel,
             strays: 0,
             paused_until: Timestamp::EPOCH,
@@ -261,6 +270,7 @@ impl Market {
             limits: self.limits,
             funnel: self.funnel,
             supply: self.supply,
+            appraisals: self.appraisals.map(Appraisals::into_vec).unwrap_or_default(),
         }
     }
 
@@ -273,7 +283,7 @@ impl Market {
     }
 
     /// An offer matched our demand: counted once however often it is matched.
-    fn on_match(&mut self, fx: &Effects, generation: Generation, proposal: &Proposal) {
+    fn on_match(&mut self, fx: &mut Effects, generation: Generation, proposal: &Proposal) {
         let fingerprint = offer::content(proposal);
         match self.pool.find(&proposal.issuer, fingerprint) {
             Some(Some(number)) => self.rematch(fx, number, generation, proposal),
@@ -284,13 +294,16 @@ impl Market {
 
     fn on_new_match(
         &mut self,
-        fx: &Effects,
+        fx: &mut Effects,
         generation: Generation,
         proposal: &Proposal,
         fingerprint: u64,
     ) {
         let is_welcome = self.count_arrival(fx, &proposal.issuer);
         let offer = Offer::read(proposal, &self.platform);
+        if let (Goal::Hire, Ok(offer)) = (self.goal, &offer) {
+            fx.emit(Output::Saw(self.sighting(offer)));
+        }
         let exceeded = match &offer {
             Ok(offer) if is_welcome => {
                 let exceeded = self.limits.exceeded(&offer.price, offer.threads);
@@ -305,7 +318,17 @@ impl Market {
                 None
             }
         };
+        let fate = match (&offer, is_welcome, exceeded) {
+            (_, false, _) => Fate::Blacklisted,
+            (Err(error), true, _) => Fate::Unusable(error.to_string()),
+            (Ok(_), true, Some(limit)) => Fate::TooDear(limit),
+            (Ok(_), true, None) => Fate::Waiting,
+        };
+        let appraisal = self.appraise(&proposal.issuer, offer.as_ref().ok(), fate);
         let (Ok(offer), true, None) = (offer, is_welcome, exceeded) else {
+            if let (Some(all), Some(appraisal)) = (&mut self.appraisals, appraisal) {
+                all.add(appraisal, None);
+            }
             self.pool.dismiss(&proposal.issuer, fingerprint);
             return;
         };
@@ -321,6 +344,44 @@ impl Market {
         if self.pool.add(entry) {
             self.funnel.overflow += 1;
         }
+        if let (Some(all), Some(mut appraisal)) = (&mut self.appraisals, appraisal) {
+            let number = self.pool.find(&proposal.issuer, fingerprint).flatten();
+            if number.is_none() {
+                appraisal.fate = Fate::NoRoom;
+            }
+            all.add(appraisal, number);
+        }
+    }
+
+    /// An offer as it came in, if somebody wants to know.
+    fn appraise(
+        &self,
+        provider: &ProviderId,
+        offer: Option<&Offer>,
+        fate: Fate,
+    ) -> Option<Appraisal> {
+        self.appraisals.as_ref()?;
+        let score = offer.map(|offer| self.scorer.parts(offer, &self.reputation));
+        Some(Appraisal { provider: provider.clone(), offer: offer.cloned(), score, fate })
+    }
+
+    /// Something became of an offer.
+    fn settle_fate(&mut self, number: OfferNo, fate: impl FnOnce() -> Fate) {
+        if let Some(all) = &mut self.appraisals {
+            all.set(number, fate());
+        }
+    }
+
+    /// A negotiation failed.
+    fn count_failure(&mut self, number: OfferNo, reason: &str) {
+        self.funnel.count_failure(reason);
+        self.settle_fate(number, || Fate::Failed(funnel::mask(reason)));
+    }
+
+    fn sighting(&self, offer: &Offer) -> Sighting {
+        let per_cpu_hour = offer.price.per_cpu_hour(offer.threads);
+        let what = Observation::Offered { name: offer.name.clone(), per_cpu_hour };
+        Sighting { provider: offer.provider.clone(), platform: self.platform.clone(), what }
     }
 
     /// Counts a new offer; false if its provider is blacklisted.

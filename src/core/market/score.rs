@@ -29,6 +29,17 @@ const USUAL_USAGE: ExpectedUsage =
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score(u32);
 
+/// What a score is made of, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// 1 for a free provider, ½ at the usual price.
+    pub price: u32,
+    /// What others say of the provider, if they do.
+    pub reputation: Option<u32>,
+    /// Spreads equal offers.
+    pub chance: u32,
+}
+
 /// Scores offers for one node shape.
 #[derive(Clone, Debug)]
 pub struct Scorer {
@@ -49,23 +60,51 @@ impl Scorer {
         Self { usage, usual_cost, seed }
     }
 
-    /// Scores one offer: price and reputation count ten times as much as chance.
-    ///
-    /// The price part is `usual ÷ (usual + cost)`: 1 for a free provider, ½ at the usual price.
+    /// Scores one offer.
     #[must_use]
     pub fn score(&self, offer: &Offer, reputation: &Reputation) -> Score {
+        self.parts(offer, reputation).score()
+    }
+
+    /// What the score of an offer is made of.
+    ///
+    /// The price part is `usual ÷ (usual + cost)`.
+    #[must_use]
+    pub fn parts(&self, offer: &Offer, reputation: &Reputation) -> Parts {
         let price = offer
             .price
             .per_cpu_cost(offer.threads, &self.usage)
             .map_or(0, |cost| share_of(self.usual_cost, self.usual_cost.plus(cost)));
         let chance = self.seed.below(MILLION, "score", offer.fingerprint, 0);
+        let millionths = |part: u64| u32::try_from(part).unwrap_or(u32::MAX);
+        Parts {
+            price: millionths(price),
+            reputation: reputation.score(&offer.provider),
+            chance: millionths(chance),
+        }
+    }
+}
+
+impl Parts {
+    /// The weighted mean: price and reputation count ten times as much as chance.
+    #[must_use]
+    pub fn score(&self) -> Score {
+        let (price, chance) = (u64::from(self.price), u64::from(self.chance));
         let (mut sum, mut weight) =
             (WEIGHT_PRICE * price + WEIGHT_CHANCE * chance, WEIGHT_PRICE + WEIGHT_CHANCE);
-        if let Some(standing) = reputation.score(&offer.provider) {
+        if let Some(standing) = self.reputation {
             sum += WEIGHT_REPUTATION * u64::from(standing);
             weight += WEIGHT_REPUTATION;
         }
         Score(u32::try_from(sum / weight).unwrap_or(u32::MAX))
+    }
+}
+
+impl Score {
+    /// The score in millionths.
+    #[must_use]
+    pub const fn as_millionths(self) -> u32 {
+        self.0
     }
 }
 

@@ -366,12 +366,17 @@ impl Engine {
                     }
                     self.notices.push((self.now, notice));
                 }
+                Output::Saw(_) => {}
             }
         }
     }
 
     /// The process may die before any output, ten times as likely when money is at stake.
     fn must_die(&mut self, output: &Output) -> bool {
+        // Nothing depends on it, so that dying before it is dying before the next one.
+        if matches!(output, Output::Saw(_)) {
+            return false;
+        }
         self.outputs += 1;
         if let Some(left) = &mut self.crash_in {
             if *left == 0 {
@@ -396,7 +401,8 @@ impl Engine {
             | Output::Answer { .. }
             | Output::Abandon { .. }
             | Output::Probe { .. }
-            | Output::Notify(_) => false,
+            | Output::Notify(_)
+            | Output::Saw(_) => false,
         };
         let chance = self.setup.crash_chance * if is_money { 10 } else { 1 };
         self.setup.seed.below(1_000_000, "crash", self.outputs, 0) < chance

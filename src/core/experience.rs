@@ -1,0 +1,211 @@
+//! What we have seen of a provider ourselves: observations, and what they add up to.
+
+use std::collections::BTreeMap;
+
+use super::cluster::Step;
+use crate::{
+    units::{Glm, Span, Timestamp},
+    yagna::{PlatformId, ProviderId},
+};
+
+/// Something that was seen of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Of whom.
+    pub provider: ProviderId,
+    /// On which payment platform.
+    pub platform: PlatformId,
+    /// What.
+    pub what: Observation,
+}
+
+/// What can be seen of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// It offers a node that was not offered before.
+    Offered {
+        /// The provider's name for itself.
+        name: String,
+        /// What an hour of one busy CPU thread costs, if that can be counted.
+        per_cpu_hour: Option<Glm>,
+    },
+    /// It was asked for an agreement.
+    Asked,
+    /// It approved the agreement.
+    Approved,
+    /// It was asked to start a node.
+    Started,
+    /// The node came up.
+    CameUp,
+    /// Something failed.
+    Failed {
+        /// At which step; [`Step::Ready`] is a node that was up.
+        step: Step,
+        /// In which way.
+        kind: FailureKind,
+    },
+    /// A node that was up ends, whoever ends it.
+    Ended {
+        /// How long it lasted, from its start to its end.
+        ran: Span,
+    },
+}
+
+/// In which way something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureKind {
+    /// The provider said no.
+    Refused,
+    /// The provider tried, and failed.
+    Broke,
+    /// The provider was not done in time.
+    Late,
+    /// The provider ended the agreement.
+    Quit,
+    /// The node could not be reached any more.
+    Lost,
+    /// The daemon, the private network, or we ourselves failed: nothing is known against the
+    /// provider.
+    Blameless,
+}
+
+/// What is known from our own experience with a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Experience {
+    /// Distinct offers in each search for nodes, summed up.
+    pub offers: u64,
+    /// Agreements that it was asked for.
+    pub asked: u64,
+    /// Agreements that it approved.
+    pub approved: u64,
+    /// Nodes that it was asked to start.
+    pub started: u64,
+    /// Nodes that came up.
+    pub came_up: u64,
+    /// Nodes that were up and have ended.
+    pub ended: u64,
+    /// How long those lasted together.
+    pub ran: Span,
+    /// What an hour of one busy CPU thread cost when it was last seen.
+    pub per_cpu_hour: Option<Glm>,
+    /// What failed, how often, and when last.
+    pub failures: BTreeMap<(Step, FailureKind), Failures>,
+}
+
+/// Failures of one kind at one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// How many.
+    pub count: u64,
+    /// When the latest of them was.
+    pub latest: Timestamp,
+}
+
+impl FailureKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Refused, Self::Broke, Self::Late, Self::Quit, Self::Lost, Self::Blameless];
+
+    /// Its name, for stores and programs; it never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Broke => "broke",
+            Self::Late => "late",
+            Self::Quit => "quit",
+            Self::Lost => "lost",
+            Self::Blameless => "blameless",
+        }
+    }
+}
+
+impl Experience {
+    /// Adds one observation.
+    pub fn add(&mut self, what: &Observation, at: Timestamp) {
+        let count = |counter: &mut u64| *counter = counter.saturating_add(1);
+        match what {
+            Observation::Offered { per_cpu_hour, .. } => {
+                count(&mut self.offers);
+                self.per_cpu_hour = per_cpu_hour.or(self.per_cpu_hour);
+            }
+            Observation::Asked => count(&mut self.asked),
+            Observation::Approved => count(&mut self.approved),
+            Observation::Started => count(&mut self.started),
+            Observation::CameUp => count(&mut self.came_up),
+            Observation::Failed { step, kind } => {
+                let failures = self.failures.entry((*step, *kind));
+                let failures = failures.or_insert(Failures { count: 0, latest: at });
+                count(&mut failures.count);
+                failures.latest = failures.latest.max(at);
+            }
+            Observation::Ended { ran } => {
+                count(&mut self.ended);
+                self.ran = self.ran.plus(*ran);
+            }
+        }
+    }
+
+    /// Of how many attempts to bring a node up how many succeeded: `(succeeded, attempts)`. Those
+    /// that the provider is not to blame for are not counted.
+    #[must_use]
+    pub fn attempts(&self) -> (u64, u64) {
+        let counts = |(step, kind): &(Step, FailureKind)| {
+            *step != Step::Ready && *kind != FailureKind::Blameless
+        };
+        let failed = self.failures.iter().filter(|(key, _)| counts(key));
+        let failed = failed.fold(0_u64, |sum, (_, it)| sum.saturating_add(it.count));
+        (self.came_up, self.came_up.saturating_add(failed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Experience, FailureKind, Failures, Observation};
+    use crate::{
+        core::cluster::Step,
+        units::{Glm, Span, Timestamp},
+    };
+
+    #[test]
+    fn observations_add_up_and_only_the_providers_faults_count_against_it() {
+        let failed = |step, kind| Observation::Failed { step, kind };
+        let story = [
+            Observation::Offered { name: "a".to_owned(), per_cpu_hour: Some(Glm::from_atto(7)) },
+            Observation::Offered { name: "a".to_owned(), per_cpu_hour: None },
+            Observation::Asked,
+            Observation::Approved,
+            Observation::Started,
+            failed(Step::Deploy, FailureKind::Late),
+            failed(Step::JoinNetwork, FailureKind::Blameless),
+            Observation::CameUp,
+            failed(Step::Ready, FailureKind::Quit),
+            Observation::Ended { ran: Span::hours(2) },
+        ];
+        let mut experience = Experience::default();
+        for (second, what) in (0_u64..).zip(&story) {
+            experience.add(what, Timestamp::EPOCH.plus(Span::secs(second)));
+        }
+
+        let at = |second| Timestamp::EPOCH.plus(Span::secs(second));
+        let once = |second| Failures { count: 1, latest: at(second) };
+        let expected = Experience {
+            offers: 2,
+            asked: 1,
+            approved: 1,
+            started: 1,
+            came_up: 1,
+            ended: 1,
+            ran: Span::hours(2),
+            per_cpu_hour: Some(Glm::from_atto(7)),
+            failures: [
+                ((Step::Deploy, FailureKind::Late), once(5)),
+                ((Step::JoinNetwork, FailureKind::Blameless), once(6)),
+                ((Step::Ready, FailureKind::Quit), once(8)),
+            ]
+            .into(),
+        };
+        assert_eq!(experience, expected);
+        assert_eq!(experience.attempts(), (1, 2));
+    }
+}

@@ -1,0 +1,280 @@
+//! Opening the store: its tables are brought up to date, a damaged file is set aside, and what the
+//! original left is taken over.
+
+use std::{
+    ffi::OsString,
+    fmt,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use thiserror::Error;
+
+use super::{
+    import,
+    schema::{self, VERSION},
+};
+use crate::units::Timestamp;
+
+/// The store, in the data directory.
+const FILE: &str = "providers.sqlite3";
+/// What the original keeps, in the data directory; it is read once and never changed.
+const ORIGINAL: &str = "db/reputation.sqlite3";
+/// How long to wait for other processes that write.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The files of one store: SQLite puts two more beside it while it is in use.
+const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
+
+/// What is known about providers, as a file.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) connection: Connection,
+    path: PathBuf,
+}
+
+/// A store that is open, and what the user should know about that.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// What was done, or could not be done, to open it.
+    pub notices: Vec<Notice>,
+}
+
+/// Something that was done to open a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The file was damaged; a new one was begun.
+    SetAside {
+        /// The file.
+        path: PathBuf,
+        /// What it is called now.
+        kept_as: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What the original knew was taken over.
+    Imported {
+        /// The original's file.
+        path: PathBuf,
+        /// Records of providers on networks.
+        records: u64,
+    },
+    /// What the original knew could not be taken over; it is tried again each time.
+    NotImported {
+        /// The original's file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// There is none yet.
+    #[error("nothing is known about providers yet: there is no `{}`", .path.display())]
+    Missing {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// It was made by a newer program.
+    #[error(
+        "`{}` was written by a newer ray-on-golem (its tables have version {version}, this program \
+         knows {VERSION})", .path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version of its tables.
+        version: u32,
+    },
+    /// SQLite says no.
+    #[error("cannot use `{}`: {source}", .path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        source: rusqlite::Error,
+    },
+    /// The file system says no.
+    #[error("cannot use `{}`: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+impl Store {
+    /// Opens the store of a data directory, and makes it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be used. A damaged file is no error: it is set aside.
+    pub fn open(data: &Path, now: Timestamp) -> Result<Opened, StoreError> {
+        let path = data.join(FILE);
+        // One process at a time looks whether the file is good, and changes it if it is not.
+        let _lock = lock(&with_suffix(&path, ".lock"))?;
+        let mut notices = Vec::new();
+        let connection = match connect(&path) {
+            Err(StoreError::Sqlite { source, .. }) if is_damage(&source) => {
+                notices.push(set_aside(&path, now, source.to_string())?);
+                connect(&path)?
+            }
+            other => other?,
+        };
+        let mut store = Self { connection, path };
+        let original = data.join(ORIGINAL);
+        if original.exists() && !store.has_imported(&original)? {
+            notices.push(store.import(&original, now)?);
+        }
+        Ok(Opened { store, notices })
+    }
+
+    /// Opens a store that is there already, or that the original has left something for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], or if there is none.
+    pub fn open_existing(data: &Path, now: Timestamp) -> Result<Opened, StoreError> {
+        let path = data.join(FILE);
+        match path.exists() || data.join(ORIGINAL).exists() {
+            true => Self::open(data, now),
+            false => Err(StoreError::Missing { path }),
+        }
+    }
+
+    /// A number that changes whenever another process, or another connection, has changed the store.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn foreign_changes(&self) -> Result<i64, StoreError> {
+        let version = self.connection.pragma_query_value(None, "data_version", |row| row.get(0));
+        version.map_err(|source| self.failed(source))
+    }
+
+    pub(super) fn failed(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::Sqlite { path: self.path.clone(), source }
+    }
+
+    fn has_imported(&self, original: &Path) -> Result<bool, StoreError> {
+        import::is_done(&self.connection, original).map_err(|source| self.failed(source))
+    }
+
+    fn import(&mut self, original: &Path, now: Timestamp) -> Result<Notice, StoreError> {
+        let path = original.to_owned();
+        let found = match import::read(original) {
+            Ok(found) => found,
+            Err(error) => return Ok(Notice::NotImported { path, why: error.to_string() }),
+        };
+        let written = import::write(&mut self.connection, original, &found, now);
+        let records = written.map_err(|source| self.failed(source))?;
+        Ok(Notice::Imported { path, records })
+    }
+}
+
+impl StoreError {
+    /// Whether the file itself is damaged: opening it again sets it aside.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Sqlite { source, .. } => is_damage(source),
+            Self::Missing { .. } | Self::Newer { .. } | Self::Io { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetAside { path, kept_as, why } => write!(
+                f,
+                "`{}` is damaged ({why}); it is kept as `{}`, and what is known about providers \
+                 begins anew",
+                path.display(),
+                kept_as.display()
+            ),
+            Self::Imported { path, records } => {
+                write!(
+                    f,
+                    "{records} records about providers were taken over from `{}`",
+                    path.display()
+                )
+            }
+            Self::NotImported { path, why } => write!(
+                f,
+                "what the original knew about providers is left out: cannot read `{}`: {why}",
+                path.display()
+            ),
+        }
+    }
+}
+
+/// Connects to a file that is sound, with tables of our version.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |source| StoreError::Sqlite { path: path.to_owned(), source };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    prepare(&mut connection).map_err(failed)?;
+    let version = schema::version(&connection).map_err(failed)?;
+    match version > VERSION {
+        true => Err(StoreError::Newer { path: path.to_owned(), version }),
+        false => Ok(connection),
+    }
+}
+
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // What is lost by a power cut is counted again; it never damages the file.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        return Err(rusqlite::Error::SqliteFailure(code, Some(verdict)));
+    }
+    schema::migrate(connection)
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Gives a damaged file another name, so that a new one can be made.
+fn set_aside(path: &Path, now: Timestamp, why: String) -> Result<Notice, StoreError> {
+    let suffix = format!(".damaged-{}", now.as_unix_millis());
+    for part in SUFFIXES {
+        let from = with_suffix(path, part);
+        match fs::rename(&from, with_suffix(&with_suffix(path, &suffix), part)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::Io { path: from, source });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(Notice::SetAside { path: path.to_owned(), kept_as: with_suffix(path, &suffix), why })
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let failed = |source| StoreError::Io { path: path.to_owned(), source };
+    let options = File::options().create(true).truncate(false).write(true).open(path);
+    let file = options.map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
