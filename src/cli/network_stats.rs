@@ -73,6 +73,9 @@ pub(super) struct NetworkStats {
     /// The seed of the simulated network
     #[arg(long, value_name = "N", default_value_t = 0, requires = "sim")]
     seed: u64,
+    /// Write what is exchanged with the daemon to a new file, for `golem-sim replay`; keys are masked
+    #[arg(long, value_name = "FILE", conflicts_with = "sim")]
+    record: Option<PathBuf>,
     /// Accepted for compatibility: warnings are always shown
     #[arg(long, hide = true)]
     enable_logging: bool,
@@ -93,7 +96,10 @@ impl NetworkStats {
     pub(super) fn run(self, printer: &mut Printer) -> Result<(), CliError> {
         match &self.sim {
             Some(scenario) => self.run_sibling(scenario.as_deref()),
-            None => survey_real_network(Order::read(self.survey, printer)?, printer),
+            None => {
+                let order = Order::read(self.survey, printer)?;
+                survey_real_network(order, self.record.as_deref(), printer)
+            }
         }
     }
 
@@ -231,25 +237,31 @@ pub struct Sizes {
     pub load: Load,
 }
 
-fn survey_real_network(order: Order, printer: &mut Printer) -> Result<(), CliError> {
+fn survey_real_network(
+    order: Order,
+    record: Option<&Path>,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = connect().await?;
+        let (client, key) = connect().await?;
         let image = look_up_image(&order).await?;
         let mut interrupts = driver::interrupts()?;
+        let recorder = surroundings::recorder(record, &key)?;
         order.print_start(printer)?;
         let mut speak = |remark: Remark<'_>| match remark {
             Remark::Notice(notice) => printer.warn(&notice.to_string()),
             Remark::Interrupted => printer.tell("Received CTRL-C, exiting..."),
+            Remark::NotRecorded(error) => printer.warn(&error.to_string()),
         };
         let plan = order.plan(image);
-        let report = driver::survey(&client, plan, &mut interrupts, &mut speak).await?;
+        let report = driver::survey(&client, plan, &mut interrupts, recorder, &mut speak).await?;
         order.print_report(&report, false, printer)
     })
 }
 
 /// Finds the daemon and the key to it.
-async fn connect() -> Result<Client, CliError> {
+async fn connect() -> Result<(Client, AppKey), CliError> {
     let endpoints = surroundings::endpoints()?;
     let client = |key: AppKey| {
         Client::new(endpoints.clone(), key).map_err(|error| environment(&error, "report this"))
@@ -264,7 +276,8 @@ async fn connect() -> Result<Client, CliError> {
         });
     }
     let key = surroundings::key_source().find().await;
-    client(key.map_err(|error| environment(&error, "set `YAGNA_APPKEY`"))?)
+    let key = key.map_err(|error| environment(&error, "set `YAGNA_APPKEY`"))?;
+    Ok((client(key.clone())?, key))
 }
 
 async fn look_up_image(order: &Order) -> Result<Image, CliError> {

@@ -1,14 +1,20 @@
 //! What the environment says: where the daemon is, its key, and the registry.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use url::Url;
 
 use super::error::CliError;
 use crate::{
-    driver::appkey::{self, AppKeySource},
+    driver::{
+        Recorder,
+        appkey::{self, AppKeySource},
+    },
     registry,
-    yagna::Endpoints,
+    yagna::{AppKey, Endpoints},
 };
 
 const DEFAULT_API_URL: &str = "http://127.0.0.1:7465";
@@ -31,6 +37,12 @@ pub(super) fn key_source() -> AppKeySource {
         binary: env::var_os("YAGNA_PATH").map_or_else(|| appkey::DEFAULT_BINARY.into(), Into::into),
         name: env::var("YAGNA_APPNAME").unwrap_or_else(|_| appkey::DEFAULT_NAME.to_owned()),
     }
+}
+
+/// What `--record` asks for.
+pub(super) fn recorder(path: Option<&Path>, key: &AppKey) -> Result<Recorder, CliError> {
+    let recorder = path.map(|path| Recorder::create(path, key)).transpose();
+    Ok(recorder.map_err(|error| CliError::Argument(error.to_string()))?.unwrap_or(Recorder::none()))
 }
 
 /// Where images are looked up.

@@ -27,7 +27,7 @@ use crate::{
         daemon::{Daemon, DaemonPlan, SimPlan},
         journal::{Journals, JournalsError, Recovered},
         log::Log,
-        manager::{Handle, Manager, ManagerError},
+        manager::{Handle, Kept, Manager, ManagerError},
         reach::{Reach, ReachPlan},
         wallet::Wallet,
     },
@@ -87,6 +87,9 @@ pub(super) struct Served {
     /// A virtual environment of Python that comes first on its local nodes
     #[arg(long, value_name = "DIR", requires = "sim")]
     sim_venv: Option<PathBuf>,
+    /// Write what is exchanged with the daemon to a new file, for `golem-sim replay`; keys are masked
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// Arguments of `webserver`.
@@ -123,7 +126,7 @@ impl Common {
 
 impl Served {
     /// The same options, for the process that serves.
-    pub(super) fn arguments(&self) -> Vec<std::ffi::OsString> {
+    pub(super) fn arguments(&self) -> Result<Vec<std::ffi::OsString>, CliError> {
         let flag = if self.no_registry_stats { "--no-registry-stats" } else { "--registry-stats" };
         let mut arguments = vec![flag.into()];
         if self.allow_anonymous {
@@ -138,7 +141,11 @@ impl Served {
                 arguments.extend(["--sim-venv".into(), venv.clone().into_os_string()]);
             }
         }
-        arguments
+        if let Some(file) = &self.record {
+            let file = std::path::absolute(file)?;
+            arguments.extend(["--record".into(), file.into_os_string()]);
+        }
+        Ok(arguments)
     }
 
     fn is_anonymous(&self) -> bool {
@@ -255,8 +262,9 @@ impl Webserver {
             heads_at: listening[1].address(),
             log: log.clone(),
         });
-        let (manager, handle) =
-            Manager::new(journals, recovered, client, reach.clone(), log.clone());
+        let recorder = surroundings::recorder(self.served.record.as_deref(), &daemon.key)?;
+        let kept = Kept { journals, recovered, recorder };
+        let (manager, handle) = Manager::new(kept, client, reach.clone(), log.clone());
         let app = Arc::new(App {
             handle,
             settings: Settings {

@@ -1,5 +1,7 @@
 //! What happened.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     cluster::plan::{ClusterName, ClusterPlan, NodeOrder, Tags},
     ids::{CallId, NodeId, ProbeId, RequestId},
@@ -39,7 +41,8 @@ pub enum Input {
 }
 
 /// What can be asked of the machine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// Learn what the market offers; answered when the survey is over and cleaned up.
     Survey(Box<SurveyPlan>),
@@ -80,7 +83,7 @@ pub enum Command {
 }
 
 /// A request for nodes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeRequest {
     /// By which a repeated request is known; without one each request stands for itself.
     pub key: Option<String>,
