@@ -1,5 +1,5 @@
 //! `golem-sim serve` under load: 200 clients that wait for events, and 2,000 requests a second that do
-//! not wait, for a minute, on a network of 10,000 providers.
+//! not wait, for a minute, on a network of 10,000 providers whose offers a demand has gathered before.
 //!
 //! Requests are sent when they are due, however long the ones before took, and their time counts from
 //! then on. A call that fails ends the bench.
@@ -33,6 +33,9 @@ const CONNECTIONS: u32 = 20;
 const REQUESTS_PER_SECOND: u32 = 2_000;
 const DURATION: Duration = Duration::from_secs(60);
 
+const PROVIDERS: usize = 10_000;
+/// A demand that everybody matches.
+const PUBLIC: &str = r#"{"properties":{"golem.node.debug.subnet":"public","golem.srv.comp.expiration":4102444800000},"constraints":"(golem.node.debug.subnet=public)"}"#;
 /// A demand that nobody matches, so that it stays cheap.
 const DEMAND: &str = r#"{"properties":{"golem.node.debug.subnet":"nobody"},"constraints":"(golem.node.debug.subnet=nobody)"}"#;
 const ALLOCATION: &str = r#"{"paymentPlatform":"erc20-hoodi-tglm","totalAmount":"0.001"}"#;
@@ -47,6 +50,8 @@ fn main() {
     println!("idle: {} MiB", resident_mib(&server));
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
 
+    let gathered = runtime.block_on(gather(&address));
+    println!("{PROVIDERS} offers gathered in {gathered:?}: {} MiB", resident_mib(&server));
     let (mut latencies, waits) = runtime.block_on(load(&address));
 
     latencies.sort_unstable();
@@ -61,6 +66,23 @@ fn main() {
     );
     server.kill().expect("it runs");
     server.wait().expect("it ends");
+}
+
+/// How long it takes to be offered everything.
+async fn gather(address: &str) -> Duration {
+    let started = tokio::time::Instant::now();
+    let mut client = Client::connect(address).await;
+    let id = client.ask("POST", "/market-api/v1/demands", PUBLIC).await;
+    let events =
+        format!("/market-api/v1/demands/{}/events?maxEvents=100&timeout=5", id.trim_matches('"'));
+    let mut offers = 0;
+    while offers < PROVIDERS {
+        let page = client.ask("GET", &events, "").await;
+        let page: Vec<serde_json::Value> = serde_json::from_str(&page).expect("JSON");
+        assert!(!page.is_empty(), "{offers} offers came");
+        offers += page.len();
+    }
+    started.elapsed()
 }
 
 /// How long each request took, and how many calls waited.
@@ -112,7 +134,7 @@ impl Client {
     async fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.expect("it listens");
         stream.set_nodelay(true).expect("a socket");
-        Self { stream, buffer: vec![0; 64 << 10], made: None }
+        Self { stream, buffer: vec![0; 1 << 20], made: None }
     }
 
     /// One request of a mix: most read, some make something and remove it again.
