@@ -24,9 +24,10 @@ use ray_on_golem::{
         reputation::Reputation,
     },
     driver::{
+        Recorder,
         journal::Journals,
         log::Log,
-        manager::Manager,
+        manager::{Kept, Manager},
         probe::{Prober, Target},
         wallet::{DaemonCli, Wallet},
     },
@@ -35,7 +36,7 @@ use ray_on_golem::{
         auth::{Guard, HeadTokens, Token},
     },
     units::{Glm, Span},
-    yagna::{CallError, Request, Response, Yagna},
+    yagna::{CallError, Request, Yagna, wire::HttpResponse},
 };
 use tokio::{runtime, sync::watch};
 
@@ -49,7 +50,7 @@ const DURATION: Duration = Duration::from_secs(5);
 struct Silent;
 
 impl Yagna for Silent {
-    async fn call(&self, _: Request, _: Span) -> Result<Response, CallError> {
+    async fn exchange(&self, _: &Request, _: Span) -> Result<HttpResponse, CallError> {
         std::future::pending().await
     }
 }
@@ -81,7 +82,8 @@ fn main() {
 async fn start(data: &std::path::Path) -> (SocketAddr, String) {
     let (journals, recovered) = Journals::open(data).expect("an empty directory");
     let log = Log::silent();
-    let (manager, handle) = Manager::new(journals, recovered, Silent, Silent, log.clone());
+    let kept = Kept { journals, recovered, recorder: Recorder::none() };
+    let (manager, handle) = Manager::new(kept, Silent, Silent, log.clone());
     let token = Token::of(data).expect("a writable directory");
     let cli = DaemonCli { binary: "yagna".into(), environment: Vec::new() };
     let app = Arc::new(App {

@@ -1,6 +1,6 @@
 //! Ray on Golem: runs Ray clusters on the Golem Network.
 //!
-//! `units`, `yagna` (but for its clients), `core`, `journal`, and `config` are pure: no clock, no
+//! `units`, `yagna` (but for its clients), `core`, `journal`, `recording`, and `config` are pure: no clock, no
 //! randomness of their own, no I/O. `driver`, `http`, `registry`, `server`, `ssh`, and `cli` are the shell around
 //! them.
 
@@ -16,6 +16,8 @@ pub mod driver;
 pub mod http;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod journal;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod recording;
 pub mod registry;
 pub mod reputation;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]

@@ -3,8 +3,8 @@
 use ray_on_golem::{
     core::market::spec::ImageRef,
     registry::Registry,
-    units::Span,
-    yagna::{AppKey, CallError, Client, Doubt, Request, Response, Status, Yagna},
+    units::{Span, Timestamp},
+    yagna::{AppKey, BillEventKind, CallError, Client, Doubt, Request, Response, Status, Yagna},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -189,6 +189,47 @@ async fn a_huge_body_is_not_read_to_its_end() {
 
         assert!(is_expected(&reply), "{status}: {reply:?}");
     }
+}
+
+#[tokio::test]
+async fn ten_thousand_events_come_at_once() {
+    let event = |nth| {
+        format!(
+            r#"{{"invoiceId":"{nth}","eventDate":"2026-01-01T00:00:00Z","eventType":"InvoiceReceivedEvent"}}"#
+        )
+    };
+    let events: Vec<String> = (0..10_000).map(event).collect();
+    let body = format!("[{}]", events.join(","));
+    let url = daemon(|mut stream| async move {
+        read_head(&mut stream).await;
+        write(&mut stream, &with_length(200, &body)).await;
+    })
+    .await;
+    let (session, after, timeout) = ("s".into(), Timestamp::EPOCH, Span::ZERO);
+
+    let collect = Request::CollectInvoiceEvents { session, after, timeout };
+    let reply = client(&url).call(collect, PATIENCE).await;
+
+    let Ok(Response::InvoiceEvents(events)) = reply else { panic!("{reply:?}") };
+    assert_eq!(events.len(), 10_000);
+    assert!(events.iter().all(|event| event.kind == BillEventKind::Received));
+}
+
+#[tokio::test]
+async fn a_body_is_taken_for_what_it_says_and_not_for_its_type() {
+    let typed = |kind: &str, body: &str| {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+
+    let plain = reply_to(&typed("text/plain", ME)).await;
+    let page = reply_to(&typed("application/json", "<html>a proxy's page</html>")).await;
+
+    assert!(matches!(plain, Ok(Response::Identity(_))), "{plain:?}");
+    let Err(error @ CallError::Unknown(Doubt::Garbled { .. })) = page else { panic!("{page:?}") };
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ray_on_golem::recording::{read, replay};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -52,8 +53,17 @@ impl Lab {
     }
 
     fn start(&self) -> (Option<i32>, String) {
-        let scenario = self.data.path().join("quick.yaml").display().to_string();
-        self.run(&["start", "--sim", &scenario, "--sim-nodes", "none"])
+        self.run(&["start", "--sim", &self.path("quick.yaml"), "--sim-nodes", "none"])
+    }
+
+    fn start_recorded(&self, recording: &str) -> (Option<i32>, String) {
+        let (scenario, recording) = (self.path("quick.yaml"), self.path(recording));
+        self.run(&["start", "--sim", &scenario, "--sim-nodes", "none", "--record", &recording])
+    }
+
+    /// A file in the data directory.
+    fn path(&self, name: &str) -> String {
+        self.data.path().join(name).display().to_string()
     }
 
     /// What differs from run to run is masked.
@@ -125,6 +135,15 @@ impl Lab {
             .expect("the program runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The key that nodes let in, without its kind.
+    fn public_key(&self) -> String {
+        let files = fs::read_dir(self.data.path()).expect("a directory");
+        let mut paths = files.map(|entry| entry.expect("an entry").path());
+        let path = paths.find(|path| path.extension().is_some_and(|it| it == "pub"));
+        let line = fs::read_to_string(path.expect("a public key")).expect("text");
+        line.split(' ').nth(1).expect("a key").trim().to_owned()
     }
 
     fn pid(&self) -> Option<String> {
@@ -236,7 +255,7 @@ fn a_failed_start_shows_the_end_of_the_log_and_fails() {
 fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     let lab = Lab::new();
     assert_eq!(
-        lab.start(),
+        lab.start_recorded("first.ndjson"),
         (
             Some(0),
             "Starting webserver on http://127.0.0.1:PORT...\nStarting webserver done\n".into()
@@ -265,7 +284,7 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     while is_alive(&pid) {
         thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(lab.start().0, Some(0));
+    assert_eq!(lab.start_recorded("second.ndjson").0, Some(0));
     lab.until("the nodes are still there", running(3));
     assert_eq!(lab.status()["clusters"][0]["nodes"].as_array().map(Vec::len), Some(3));
 
@@ -283,6 +302,14 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     assert!(log.contains("Starting `c` cluster..."), "{log}");
     assert!(log.contains("Stopping server done, bye!"), "{log}");
     assert_no_secrets(lab.data.path(), &log);
+    for name in ["first.ndjson", "second.ndjson"] {
+        let text = fs::read_to_string(lab.path(name)).expect("a recording");
+        assert_no_secrets(lab.data.path(), &text);
+        assert!(!text.contains(&lab.public_key()), "the key to the nodes is masked");
+        let replayed = replay(read(text.as_bytes()).expect("a sound recording"));
+        assert!(replayed.steps > 20, "{name}: {replayed:#?}");
+        assert_eq!((replayed.differences, replayed.is_cut), (vec![], false), "{name}");
+    }
 }
 
 #[test]
@@ -329,7 +356,7 @@ fn second_manager(lab: &Lab) -> (Option<i32>, String) {
     (output.status.code(), lab.masked(&String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Neither a token nor the key to the daemon is in a log.
+/// Neither a token nor the key to the daemon is in a text.
 fn assert_no_secrets(data: &Path, log: &str) {
     let mut secrets: Vec<PathBuf> = vec![data.join("webserver.token"), data.join("yagna.appkey")];
     let heads = fs::read_dir(data.join("heads")).into_iter().flatten();

@@ -13,10 +13,11 @@ use std::{
 use ray_on_golem::{
     driver::{
         appkey::AppKeySource,
-        daemon::{Daemon, DaemonPlan},
+        daemon::{Daemon, DaemonError, DaemonPlan, SimPlan},
         log::Log,
     },
-    yagna::{Client, Endpoints},
+    units::Span,
+    yagna::{Client, Endpoints, Request, Yagna},
 };
 
 fn plan(data: &Path, binary: PathBuf) -> DaemonPlan {
@@ -61,6 +62,52 @@ async fn a_daemon_of_ours_is_adopted_by_the_next_life_and_ended() {
     let third = Daemon::ready(plan, Log::silent()).await.expect("it starts again");
     assert_eq!(third.key, key, "what knew the old key knows this one");
     third.end().await;
+}
+
+#[tokio::test]
+async fn a_daemon_of_ours_that_dies_is_started_again() {
+    let data = tempfile::tempdir().expect("a directory");
+
+    survives(Daemon::ready(plan(data.path(), stand_in()), Log::silent()).await, data.path()).await;
+}
+
+#[tokio::test]
+async fn a_simulator_that_dies_is_started_again_where_it_was() {
+    let data = tempfile::tempdir().expect("a directory");
+    let program = Path::new(env!("CARGO_BIN_EXE_ray-on-golem")).with_file_name("golem-sim");
+    let sim = Some(SimPlan { program, scenario: None, options: Vec::new() });
+    let plan = DaemonPlan { sim, ..plan(data.path(), stand_in()) };
+
+    survives(Daemon::ready(plan, Log::silent()).await, data.path()).await;
+}
+
+/// Kills the daemon, and waits until another one answers to the same clients.
+async fn survives(daemon: Result<Daemon, DaemonError>, data: &Path) {
+    let mut daemon = daemon.expect("it starts");
+    let client = Client::new(daemon.endpoints.clone(), daemon.key.clone()).expect("a client");
+    let killed = pid(data);
+    assert!(Command::new("kill").args(["-9", &killed]).status().expect("kill runs").success());
+
+    let back = async {
+        while pid(data) == killed || client.call(Request::WhoAmI, Span::secs(5)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = daemon.keep() => panic!("it never returns"),
+        back = tokio::time::timeout(Duration::from_secs(60), back) => back.expect("in a minute"),
+    }
+
+    let again = pid(data);
+    daemon.end().await;
+    assert!(!Path::new("/proc").join(again).join("exe").exists(), "the second one is ended, too");
+}
+
+/// The pid in the mark of a daemon of ours.
+fn pid(data: &Path) -> String {
+    let mark = fs::read(data.join("yagna.pid")).expect("a mark");
+    let mark: serde_json::Value = serde_json::from_slice(&mark).unwrap_or_default();
+    mark["pid"].to_string()
 }
 
 #[tokio::test]

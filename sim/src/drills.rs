@@ -47,7 +47,7 @@ pub(crate) enum ModeName {
 pub(crate) struct Source {
     /// A plan
     #[arg(value_name = "PLAN.yaml", conflicts_with = "seed")]
-    plan: Option<PathBuf>,
+    pub(crate) plan: Option<PathBuf>,
     /// Make the plan of this seed: decimal, hexadecimal with `0x`, or the hash of a commit
     #[arg(long, value_parser = seed)]
     seed: Option<u64>,
@@ -270,7 +270,7 @@ fn since(told: &Told) -> String {
 }
 
 /// Hours, minutes, seconds, and milliseconds.
-fn clock(micros: u64) -> String {
+pub(crate) fn clock(micros: u64) -> String {
     let millis = micros / 1_000;
     let (secs, millis) = (millis / 1_000, millis % 1_000);
     format!("{:02}:{:02}:{:02}.{millis:03}", secs / 3_600, secs / 60 % 60, secs % 60)

@@ -17,18 +17,21 @@ pub(crate) enum Exit {
     Liveness,
     /// A required situation was not met.
     NotReached,
+    /// The machine acts differently from a recording.
+    Differs,
     /// It was interrupted.
     Interrupted,
 }
 
 impl Exit {
     /// Every exit code but that of a bug, which is 101.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Passed,
         Self::Safety,
         Self::Usage,
         Self::Liveness,
         Self::NotReached,
+        Self::Differs,
         Self::Interrupted,
     ];
 
@@ -40,6 +43,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Liveness => 3,
             Self::NotReached => 4,
+            Self::Differs => 5,
             Self::Interrupted => 130,
         }
     }
@@ -56,6 +60,7 @@ impl Exit {
                 "something did not happen that must; or something needed is not there"
             }
             Self::NotReached => "a situation that `--require-marks` asks for was not met",
+            Self::Differs => "what is replayed acts differently today",
             Self::Interrupted => "interrupted",
         }
     }

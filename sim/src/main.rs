@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod crew;
 mod drills;
 mod exit;
+mod replays;
 mod reports;
 mod service;
 mod stand_in;
@@ -93,7 +94,8 @@ enum Command {
         #[command(flatten)]
         args: drills::SwarmArgs,
     },
-    /// Runs a plan and tells everything that happens
+    /// Runs a plan and tells everything that happens; or tells where what was recorded with `--record`
+    /// would go differently today
     Replay {
         #[command(flatten)]
         source: drills::Source,
@@ -136,7 +138,7 @@ fn main() -> ExitCode {
         Command::Serve { args } => service::serve(args, &mut printer).map(|()| ExitCode::SUCCESS),
         Command::Run { source, trace } => drills::run(&source, trace, &mut printer),
         Command::Swarm { args } => drills::swarm(&args, &mut printer),
-        Command::Replay { source } => drills::run(&source, drills::Trace::Short, &mut printer),
+        Command::Replay { source } => replays::replay(&source, &mut printer),
         Command::Report { args } => reports::report(&args, &mut printer),
         Command::Shrink { source } => drills::make_small(&source, &mut printer),
         Command::Yagna { words } => Ok(stand_in::run(words, &mut printer)),

@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 
 use super::{
     error::CliError,
-    network_stats::{self, Format, Order, SurveyArgs, in_minutes},
+    network_stats::{self, Format, Order, SurveyArgs, Wish, in_minutes},
     printer::Printer,
     reputation::experience,
-    ssh_proxy::data_directory,
     surroundings,
     table::{plain, table},
 };
@@ -86,16 +85,24 @@ pub(super) struct Explain {
     /// The seed of the simulated network
     #[arg(long, value_name = "N", default_value_t = 0, requires = "sim")]
     seed: u64,
+    /// Write what is exchanged with the daemon to a new file, for `golem-sim replay`; keys are masked
+    #[arg(long, value_name = "FILE", conflicts_with = "sim")]
+    record: Option<PathBuf>,
 }
 
 impl Explain {
     pub(super) fn run(self, printer: &mut Printer) -> Result<(), CliError> {
         let Some(scenario) = &self.sim else {
-            let data = data_directory(self.args.datadir.clone())?;
+            let data = surroundings::data_directory(self.args.datadir.clone())?;
             let order = self.args.order(printer)?;
             let reputation = known(&data, &order, printer)?;
             self.args.begin(printer);
-            let report = network_stats::survey(&order, reputation.clone(), true, printer)?;
+            let wish = Wish {
+                reputation: reputation.clone(),
+                explains: true,
+                record: self.record.as_deref(),
+            };
+            let report = network_stats::survey(&order, wish, printer)?;
             return self.args.print(&order, &report, &reputation, printer);
         };
         let args = &self.args;

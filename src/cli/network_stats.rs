@@ -7,10 +7,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{
-    document::Document, error::CliError, explain, printer::Printer, report,
-    ssh_proxy::data_directory, surroundings,
-};
+use super::{document::Document, error::CliError, explain, printer::Printer, report, surroundings};
 use crate::{
     config::{ClusterFile, ConfigError, NodeKind, NodeType},
     core::{
@@ -74,6 +71,9 @@ pub(super) struct NetworkStats {
     /// The seed of the simulated network
     #[arg(long, value_name = "N", default_value_t = 0, requires = "sim")]
     seed: u64,
+    /// Write what is exchanged with the daemon to a new file, for `golem-sim replay`; keys are masked
+    #[arg(long, value_name = "FILE", conflicts_with = "sim")]
+    record: Option<PathBuf>,
     /// Accepted for compatibility: warnings are always shown
     #[arg(long, hide = true)]
     enable_logging: bool,
@@ -95,10 +95,11 @@ impl NetworkStats {
         match &self.sim {
             Some(scenario) => self.run_sibling(scenario.as_deref()),
             None => {
-                let data = data_directory(self.datadir)?;
+                let data = surroundings::data_directory(self.datadir)?;
                 let order = Order::read(self.survey, printer)?;
                 let reputation = explain::known(&data, &order, printer)?;
-                let report = survey(&order, reputation, false, printer)?;
+                let wish = Wish { reputation, explains: false, record: self.record.as_deref() };
+                let report = survey(&order, wish, printer)?;
                 order.print_report(&report, false, printer)
             }
         }
@@ -231,32 +232,43 @@ pub struct Sizes {
     pub load: Load,
 }
 
+/// What a survey of the daemon's network is to know, to tell, and to leave behind.
+pub(super) struct Wish<'a> {
+    /// What is known of providers.
+    pub(super) reputation: Reputation,
+    /// Whether to tell what became of each offer.
+    pub(super) explains: bool,
+    /// Where to write down what was exchanged with the daemon.
+    pub(super) record: Option<&'a Path>,
+}
+
 /// Surveys the network of the daemon.
 pub(super) fn survey(
     order: &Order,
-    reputation: Reputation,
-    explains: bool,
+    Wish { reputation, explains, record }: Wish<'_>,
     printer: &mut Printer,
 ) -> Result<Box<SurveyReport>, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = connect().await?;
+        let (client, key) = connect().await?;
         let image = look_up_image(order).await?;
         let mut interrupts = driver::interrupts()?;
+        let recorder = surroundings::recorder(record, &key)?;
         if !explains {
             order.print_start(printer)?;
         }
         let mut speak = |remark: Remark<'_>| match remark {
             Remark::Notice(notice) => printer.warn(&notice.to_string()),
             Remark::Interrupted => printer.tell("Received CTRL-C, exiting..."),
+            Remark::NotRecorded(error) => printer.warn(&error.to_string()),
         };
         let plan = order.plan(image, reputation, explains);
-        Ok(driver::survey(&client, plan, &mut interrupts, &mut speak).await?)
+        Ok(driver::survey(&client, plan, &mut interrupts, recorder, &mut speak).await?)
     })
 }
 
 /// Finds the daemon and the key to it.
-async fn connect() -> Result<Client, CliError> {
+async fn connect() -> Result<(Client, AppKey), CliError> {
     let endpoints = surroundings::endpoints()?;
     let client = |key: AppKey| {
         Client::new(endpoints.clone(), key).map_err(|error| environment(&error, "report this"))
@@ -271,7 +283,8 @@ async fn connect() -> Result<Client, CliError> {
         });
     }
     let key = surroundings::key_source().find().await;
-    client(key.map_err(|error| environment(&error, "set `YAGNA_APPKEY`"))?)
+    let key = key.map_err(|error| environment(&error, "set `YAGNA_APPKEY`"))?;
+    Ok((client(key.clone())?, key))
 }
 
 async fn look_up_image(order: &Order) -> Result<Image, CliError> {

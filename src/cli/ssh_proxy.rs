@@ -1,11 +1,11 @@
 //! `ssh-proxy`: what ssh runs to reach a node.
 
-use std::{env, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use tokio::runtime;
 
-use super::error::CliError;
+use super::{error::CliError, surroundings};
 use crate::{
     core::{cluster::plan::ClusterName, ids::NodeId},
     ssh::{
@@ -34,7 +34,7 @@ pub struct SshProxy {
 impl SshProxy {
     pub(super) fn run(self) -> Result<(), CliError> {
         let destination = Destination {
-            data: data_directory(self.datadir)?,
+            data: surroundings::data_directory(self.datadir)?,
             cluster: ClusterName::from(self.cluster.as_str()),
             node: self.node,
             port: self.port,
@@ -71,14 +71,4 @@ impl From<ProxyError> for CliError {
 
 fn node(text: &str) -> Result<NodeId, String> {
     text.parse().map_err(|()| "write the id of a node, such as `node0`".to_owned())
-}
-
-/// The option, else `RAY_ON_GOLEM_DATADIR`, else where the system keeps the data of its users.
-pub(super) fn data_directory(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
-    let set = |variable| env::var_os(variable).filter(|value| !value.is_empty());
-    given
-        .or_else(|| set("RAY_ON_GOLEM_DATADIR").map(PathBuf::from))
-        .or_else(|| set("XDG_DATA_HOME").map(|data| PathBuf::from(data).join("ray_on_golem")))
-        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/share/ray_on_golem")))
-        .ok_or_else(|| CliError::Argument("there is no `HOME`; give `--datadir`".to_owned()))
 }

@@ -82,7 +82,7 @@ impl Start {
         let child = Command::new(env::current_exe()?)
             .args(["webserver", "--port", &self.common.port.to_string(), "--datadir"])
             .arg(data)
-            .args(self.served.arguments())
+            .args(self.served.arguments()?)
             .stdin(Stdio::null())
             .stdout(said.try_clone()?)
             .stderr(said)

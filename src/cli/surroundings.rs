@@ -1,17 +1,35 @@
 //! What the environment says: where the daemon is, its key, and the registry.
 
-use std::{env, ffi::OsString, path::PathBuf, process};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process,
+};
 
 use url::Url;
 
 use super::error::CliError;
 use crate::{
-    driver::appkey::{self, AppKeySource},
+    driver::{
+        Recorder,
+        appkey::{self, AppKeySource},
+    },
     registry, reputation,
-    yagna::Endpoints,
+    yagna::{AppKey, Endpoints},
 };
 
 const DEFAULT_API_URL: &str = "http://127.0.0.1:7465";
+
+/// The option, else `RAY_ON_GOLEM_DATADIR`, else where the system keeps the data of its users.
+pub(super) fn data_directory(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    let set = |variable| env::var_os(variable).filter(|value| !value.is_empty());
+    given
+        .or_else(|| set("RAY_ON_GOLEM_DATADIR").map(PathBuf::from))
+        .or_else(|| set("XDG_DATA_HOME").map(|data| PathBuf::from(data).join("ray_on_golem")))
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/share/ray_on_golem")))
+        .ok_or_else(|| CliError::Argument("there is no `HOME`; give `--datadir`".to_owned()))
+}
 
 /// Where the daemon listens.
 pub(super) fn endpoints() -> Result<Endpoints, CliError> {
@@ -31,6 +49,12 @@ pub(super) fn key_source() -> AppKeySource {
         binary: env::var_os("YAGNA_PATH").map_or_else(|| appkey::DEFAULT_BINARY.into(), Into::into),
         name: env::var("YAGNA_APPNAME").unwrap_or_else(|_| appkey::DEFAULT_NAME.to_owned()),
     }
+}
+
+/// What `--record` asks for.
+pub(super) fn recorder(path: Option<&Path>, key: &AppKey) -> Result<Recorder, CliError> {
+    let recorder = path.map(|path| Recorder::create(path, key)).transpose();
+    Ok(recorder.map_err(|error| CliError::Argument(error.to_string()))?.unwrap_or(Recorder::none()))
 }
 
 /// Where images are looked up.

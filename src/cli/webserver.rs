@@ -19,7 +19,7 @@ use tokio::{
 };
 use url::Url;
 
-use super::{error::CliError, printer::Printer, ssh_proxy::data_directory, surroundings};
+use super::{error::CliError, printer::Printer, surroundings};
 use crate::{
     core::Command,
     driver::{
@@ -27,7 +27,7 @@ use crate::{
         daemon::{Daemon, DaemonPlan, SimPlan},
         journal::{Journals, JournalsError, Recovered},
         log::Log,
-        manager::{Handle, Manager, ManagerError},
+        manager::{Handle, Kept, Manager, ManagerError},
         providers::{self, Providers},
         reach::{Reach, ReachPlan},
         wallet::Wallet,
@@ -89,6 +89,9 @@ pub(super) struct Served {
     /// A virtual environment of Python that comes first on its local nodes
     #[arg(long, value_name = "DIR", requires = "sim")]
     sim_venv: Option<PathBuf>,
+    /// Write what is exchanged with the daemon to a new file, for `golem-sim replay`; keys are masked
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// Arguments of `webserver`.
@@ -120,7 +123,7 @@ impl Common {
 
 /// The data directory that was named, or the usual one; it is made if it is not there.
 pub(super) fn data_of(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
-    let data = std::path::absolute(data_directory(named)?)?;
+    let data = std::path::absolute(surroundings::data_directory(named)?)?;
     fs::create_dir_all(&data).map_err(|error| CliError::Environment {
         what: format!("cannot make the data directory `{}`: {error}", data.display()),
         hint: "choose another one with `--datadir`".to_owned(),
@@ -130,7 +133,7 @@ pub(super) fn data_of(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
 
 impl Served {
     /// The same options, for the process that serves.
-    pub(super) fn arguments(&self) -> Vec<std::ffi::OsString> {
+    pub(super) fn arguments(&self) -> Result<Vec<std::ffi::OsString>, CliError> {
         let flag = if self.no_registry_stats { "--no-registry-stats" } else { "--registry-stats" };
         let mut arguments = vec![flag.into()];
         if self.allow_anonymous {
@@ -145,7 +148,11 @@ impl Served {
                 arguments.extend(["--sim-venv".into(), venv.clone().into_os_string()]);
             }
         }
-        arguments
+        if let Some(file) = &self.record {
+            let file = std::path::absolute(file)?;
+            arguments.extend(["--record".into(), file.into_os_string()]);
+        }
+        Ok(arguments)
     }
 
     fn is_anonymous(&self) -> bool {
@@ -262,8 +269,9 @@ impl Webserver {
             heads_at: listening[1].address(),
             log: log.clone(),
         });
-        let (manager, handle) =
-            Manager::new(journals, recovered, client, reach.clone(), log.clone());
+        let recorder = surroundings::recorder(self.served.record.as_deref(), &daemon.key)?;
+        let kept = Kept { journals, recovered, recorder };
+        let (manager, handle) = Manager::new(kept, client, reach.clone(), log.clone());
         let (sightings, seen) = providers::sightings();
         let manager = manager.telling(sightings);
         let (keeper, providers) = Providers::new(

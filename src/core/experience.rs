@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::cluster::Step;
 use crate::{
     units::{Glm, Span, Timestamp},
@@ -52,7 +54,8 @@ pub enum Observation {
 }
 
 /// In which way something failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
     /// The provider said no.
     Refused,
@@ -70,7 +73,7 @@ pub enum FailureKind {
 }
 
 /// What is known from our own experience with a provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Experience {
     /// Distinct offers in each search for nodes, summed up.
     pub offers: u64,
@@ -89,11 +92,12 @@ pub struct Experience {
     /// What an hour of one busy CPU thread cost when it was last seen.
     pub per_cpu_hour: Option<Glm>,
     /// What failed, how often, and when last.
+    #[serde(with = "listed")]
     pub failures: BTreeMap<(Step, FailureKind), Failures>,
 }
 
 /// Failures of one kind at one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failures {
     /// How many.
     pub count: u64,
@@ -159,6 +163,29 @@ impl Experience {
     }
 }
 
+/// A map as a list of its entries: keys of JSON are text only.
+mod listed {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Experience, FailureKind, Failures, Observation};
@@ -206,6 +233,8 @@ mod tests {
             .into(),
         };
         assert_eq!(experience, expected);
+        let text = serde_json::to_string(&experience).expect("JSON");
+        assert_eq!(serde_json::from_str::<Experience>(&text).expect("the same"), experience);
         assert_eq!(experience.attempts(), (1, 2));
     }
 }

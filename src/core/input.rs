@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     cluster::plan::{ClusterName, ClusterPlan, NodeOrder, Tags},
     ids::{CallId, NodeId, ProbeId, RequestId},
@@ -42,7 +44,8 @@ pub enum Input {
 }
 
 /// What can be asked of the machine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// Learn what the market offers; answered when the survey is over and cleaned up.
     Survey(Box<SurveyPlan>),
@@ -91,7 +94,7 @@ pub enum Command {
 }
 
 /// A request for nodes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeRequest {
     /// By which a repeated request is known; without one each request stands for itself.
     pub key: Option<String>,

@@ -16,8 +16,9 @@ pub struct Standing {
     pub uptime: Option<u32>,
     /// The share of its tasks that succeeded, in millionths.
     pub success_rate: Option<u32>,
-    /// Our own experience with it, if there is any. It has a store of its own: journals are without.
-    #[serde(skip)]
+    /// Our own experience with it, if there is any. It has a store of its own: requests for nodes, and
+    /// so journals, are without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experience: Option<Arc<Experience>>,
 }
 

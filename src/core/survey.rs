@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
@@ -39,7 +40,7 @@ const SWEEP_TIME: Span = Span::secs(30);
 const FUNDS_OUTLIVE: Span = Span::mins(5);
 
 /// What to survey.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SurveyPlan {
     /// The node shape.
     pub spec: NodeSpec,

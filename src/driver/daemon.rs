@@ -150,7 +150,7 @@ impl Daemon {
         };
         let is_there = (plan.sim.is_none() || mark.is_some()) && answers(&endpoints).await?;
         if !is_there {
-            return Self::start(plan, log).await;
+            return Self::start(plan, 0, log).await;
         }
         let mark = mark.filter(|mark| mark.url == endpoints.base);
         let key = match (&plan.key.given, saved_key(&plan.data).filter(|_| mark.is_some())) {
@@ -176,7 +176,8 @@ impl Daemon {
         Ok(identity.id.to_string())
     }
 
-    /// Watches over a daemon of ours, and starts it again when it ends by itself. Never returns.
+    /// Watches over a daemon of ours, and starts it again, at the same address, when it ends by itself.
+    /// A simulated one has forgotten everything then. Never returns.
     pub async fn keep(&mut self) {
         loop {
             sleep(LOOK_EVERY * 4).await;
@@ -185,12 +186,13 @@ impl Daemon {
                 Some(child) => child.try_wait().is_ok_and(|status| status.is_some()),
                 None => !owned.mark.is_alive(),
             };
-            if !has_ended || self.plan.sim.is_some() {
+            if !has_ended {
                 continue;
             }
             self.log.error(WHO, "The daemon has ended; it is started again");
             sleep(RESTART_AFTER).await;
-            match Self::start(self.plan.clone(), self.log.clone()).await {
+            let port = self.endpoints.base.port().unwrap_or(0);
+            match Self::start(self.plan.clone(), port, self.log.clone()).await {
                 Ok(again) => *self = again,
                 Err(error) => self.log.error(WHO, &error.to_string()),
             }
@@ -200,6 +202,10 @@ impl Daemon {
     /// Ends the daemon if it is ours.
     pub async fn end(self) {
         let Some(mut owned) = self.owned else { return };
+        // One that was just being started again is ours, too.
+        if let Some(mark) = Mark::load(&self.plan.data).filter(|mark| *mark != owned.mark) {
+            owned = Owned { mark, child: None };
+        }
         self.log.info(WHO, "Stopping the daemon...");
         owned.signal(Signal::TERM);
         let ended = timeout(END_PATIENCE, owned.ended()).await;
@@ -213,7 +219,8 @@ impl Daemon {
         self.log.info(WHO, "Stopping the daemon done");
     }
 
-    async fn start(plan: DaemonPlan, log: Log) -> Result<Self, DaemonError> {
+    /// Starts the daemon; a simulated one listens on `port`.
+    async fn start(plan: DaemonPlan, port: u16, log: Log) -> Result<Self, DaemonError> {
         let key = match &plan.key.given {
             Some(given) => AppKey::new(given).map_err(AppKeyError::Given)?,
             None => made_key(&plan.data)?,
@@ -223,7 +230,7 @@ impl Daemon {
             log::rotate(&log_path)?;
         }
         let said = fs::File::options().append(true).create(true).open(&log_path)?;
-        let (mut command, program) = command(&plan);
+        let (mut command, program) = command(&plan, port);
         command
             .env("YAGNA_AUTOCONF_APPKEY", key.as_str())
             .stdin(Stdio::null())
@@ -335,11 +342,12 @@ fn made_key(data: &Path) -> Result<AppKey, DaemonError> {
     Ok(AppKey::new(token.as_str()).map_err(AppKeyError::Given)?)
 }
 
-fn command(plan: &DaemonPlan) -> (Command, PathBuf) {
+fn command(plan: &DaemonPlan, port: u16) -> (Command, PathBuf) {
     match &plan.sim {
         Some(sim) => {
             let mut command = Command::new(&sim.program);
-            command.arg("serve").args(&sim.scenario).args(["--port", "0"]).args(&sim.options);
+            let port = port.to_string();
+            command.arg("serve").args(&sim.scenario).args(["--port", &port]).args(&sim.options);
             (command, sim.program.clone())
         }
         None => {

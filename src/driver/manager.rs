@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use super::{
+    Recorder,
     board::{Board, ClusterBoard, LoadBoard},
     chronicle,
     clock::{nap_until, now},
@@ -36,14 +37,15 @@ use super::{
 };
 use crate::{
     core::{
-        Answer, Command, Input, Machine, Output, Record,
+        Answer, Command, Machine, Output, Record,
         cluster::record::{AgreementFact, ClusterRecord},
         ids::{CallId, ClusterId, ProbeId, RequestId},
         record::JournalId,
         rng::Seed,
     },
+    recording::{Event, Exchange},
     units::{Span, Timestamp},
-    yagna::{CallError, Doubt, Request, Response, Yagna},
+    yagna::{CallError, Doubt, Request, Yagna},
 };
 
 /// Requests that wait for the machine; whoever brings more waits until it may.
@@ -72,6 +74,16 @@ pub struct Handle {
 #[error("the manager has stopped")]
 pub struct Gone;
 
+/// The files of a manager.
+pub struct Kept {
+    /// What must survive a crash.
+    pub journals: Journals,
+    /// What they say.
+    pub recovered: Recovered,
+    /// What bug reports are made of.
+    pub recorder: Recorder,
+}
+
 /// Why the manager stopped by itself.
 #[derive(Debug, Error)]
 pub enum ManagerError {
@@ -96,13 +108,14 @@ pub struct Manager<Y, P> {
     board: watch::Sender<Arc<Board>>,
     answers: BTreeMap<RequestId, oneshot::Sender<Answer>>,
     next_request: u64,
-    calls: JoinSet<(CallId, Result<Response, CallError>)>,
+    calls: JoinSet<Exchange>,
     by_call: BTreeMap<CallId, AbortHandle>,
     probes: JoinSet<(ProbeId, Result<(), String>)>,
     /// What has changed since the board was published.
     changed: BTreeSet<JournalId>,
     published: Timestamp,
     batches: u64,
+    recorder: Recorder,
 }
 
 impl Handle {
@@ -137,13 +150,8 @@ where
 {
     /// A manager that goes on where the journals end.
     #[must_use]
-    pub fn new(
-        journals: Journals,
-        recovered: Recovered,
-        yagna: Y,
-        prober: P,
-        log: Log,
-    ) -> (Self, Handle) {
+    pub fn new(kept: Kept, yagna: Y, prober: P, log: Log) -> (Self, Handle) {
+        let Kept { journals, recovered, mut recorder } = kept;
         for torn in &recovered.torn {
             log.warn(WHO, &torn.to_string());
         }
@@ -153,6 +161,7 @@ where
         }
         let started = now();
         let seed = Seed::new(started.as_unix_micros());
+        recorder.begin(seed, started, &recovered.durable);
         let machine = Machine::recover(seed, recovered.durable, started);
         let (asks_in, asks) = mpsc::channel(REQUESTS_MAX);
         let (board, board_out) = watch::channel(Arc::new(Board::default()));
@@ -173,6 +182,7 @@ where
             changed: BTreeSet::new(),
             published: Timestamp::EPOCH,
             batches: 0,
+            recorder,
         };
         manager.changed.extend(manager.machine.view().durable().journals());
         manager.publish();
@@ -199,8 +209,10 @@ where
                 self.publish();
                 return Ok(());
             }
-            if let Some(input) = self.next_input().await? {
-                self.machine.handle(now(), input);
+            if let Some(event) = self.next_event().await? {
+                let at = now();
+                self.recorder.hear(at, &event);
+                self.machine.handle(at, event.into_input());
             }
         }
     }
@@ -209,6 +221,7 @@ where
     async fn drain(&mut self) -> Result<(), ManagerError> {
         let mut batches: Vec<(JournalId, Vec<Record>)> = Vec::new();
         while let Some(output) = self.machine.poll_output() {
+            self.recorder.add(&output);
             match output {
                 Output::Persist { journal, records } => batches.push((journal, records)),
                 Output::Answer { id, answer } => {
@@ -244,6 +257,9 @@ where
             }
         }
         self.persist(&mut batches).await?;
+        if let Err(error) = self.recorder.finish(self.machine.poll_timeout().map(|(at, _)| at)) {
+            self.log.warn(WHO, &error.to_string());
+        }
         if now().since(self.published) >= PUBLISH_EVERY {
             self.publish();
         }
@@ -314,8 +330,9 @@ where
         let yagna = self.yagna.clone();
         let limit = Duration::from_micros(patience.as_micros()) + GRACE;
         let task = self.calls.spawn(async move {
-            let result = timeout(limit, yagna.call(request, patience)).await;
-            (call, result.unwrap_or(Err(CallError::Unknown(Doubt::TimedOut))))
+            let reply = timeout(limit, yagna.exchange(&request, patience)).await;
+            let reply = reply.unwrap_or(Err(CallError::Unknown(Doubt::TimedOut)));
+            Exchange { call, request, reply }
         });
         self.by_call.insert(call, task);
     }
@@ -330,11 +347,11 @@ where
     }
 
     /// The next thing that happens; nothing if only the board was due.
-    async fn next_input(&mut self) -> Result<Option<Input>, ManagerError> {
+    async fn next_event(&mut self) -> Result<Option<Event>, ManagerError> {
         let deadline = self.machine.poll_timeout().map_or(Timestamp::NEVER, |(at, _)| at);
         // The clock is asked, not the timer: a busy channel must not starve a deadline.
         if deadline <= now() {
-            return Ok(Some(Input::Elapsed));
+            return Ok(Some(Event::Elapsed));
         }
         let publishing = match self.changed.is_empty() {
             true => Timestamp::NEVER,
@@ -342,9 +359,9 @@ where
         };
         tokio::select! {
             Some(joined) = self.calls.join_next(), if !self.calls.is_empty() => match joined {
-                Ok((call, result)) => {
-                    self.by_call.remove(&call);
-                    Ok(Some(Input::Replied { call, result }))
+                Ok(exchange) => {
+                    self.by_call.remove(&exchange.call);
+                    Ok(Some(Event::Replied(exchange)))
                 }
                 // An abandoned call has no reply.
                 Err(error) if error.is_cancelled() => Ok(None),
@@ -352,15 +369,15 @@ where
             },
             Some(joined) = self.probes.join_next(), if !self.probes.is_empty() => {
                 let (probe, outcome) = joined?;
-                Ok(Some(Input::Probed { probe, outcome }))
+                Ok(Some(Event::Probed { probe, outcome }))
             }
             Some(Ask { command, reply }) = self.asks.recv() => {
                 let id = RequestId(self.next_request);
                 self.next_request = self.next_request.saturating_add(1);
                 self.answers.insert(id, reply);
-                Ok(Some(Input::Requested { id, command }))
+                Ok(Some(Event::Requested { id, command }))
             }
-            () = nap_until(deadline) => Ok(Some(Input::Elapsed)),
+            () = nap_until(deadline) => Ok(Some(Event::Elapsed)),
             () = nap_until(publishing), if publishing < Timestamp::NEVER => Ok(None),
         }
     }

@@ -30,20 +30,24 @@ mod package;
 pub mod probe;
 pub mod providers;
 pub mod reach;
+pub mod recorder;
 pub mod settings;
 pub mod wallet;
+
+pub use recorder::{Recorder, RecorderError};
 
 use clock::{nap_until, now};
 
 use crate::{
     core::{
-        Answer, Command, Input, Machine, Notice, Output,
+        Answer, Command, Durable, Machine, Notice, Output,
         ids::{CallId, RequestId},
         rng::Seed,
         survey::{SurveyError, SurveyPlan, SurveyProgress, SurveyReport},
     },
+    recording::{Event, Exchange},
     units::{Span, Timestamp},
-    yagna::{CallError, Client, Request, Response, Yagna},
+    yagna::{Client, Request, Yagna},
 };
 
 const SURVEY: RequestId = RequestId(1);
@@ -56,6 +60,8 @@ pub enum Remark<'a> {
     Notice(&'a Notice),
     /// Ctrl-C was heard.
     Interrupted,
+    /// The rest of it will not be in the recording.
+    NotRecorded(&'a RecorderError),
 }
 
 /// Why a survey came to nothing.
@@ -78,7 +84,8 @@ pub fn interrupts() -> io::Result<Signal> {
     signal(SignalKind::interrupt())
 }
 
-/// Runs one survey on the network of `client`; Ctrl-C ends it early, a second one at once.
+/// Runs one survey on the network of `client`; Ctrl-C ends it early, a second one at once. What
+/// happens is written by `recorder`.
 ///
 /// # Errors
 ///
@@ -87,29 +94,45 @@ pub async fn survey(
     client: &Client,
     plan: SurveyPlan,
     interrupts: &mut Signal,
+    mut recorder: Recorder,
     speak: &mut dyn FnMut(Remark<'_>),
 ) -> Result<Box<SurveyReport>, DriverError> {
     let started = now();
-    let mut machine = Machine::new(Seed::new(started.as_unix_micros()), started);
+    let seed = Seed::new(started.as_unix_micros());
+    let mut machine = Machine::new(seed, started);
+    recorder.begin(seed, started, &Durable::default());
+    if let Err(error) = recorder.finish(None) {
+        speak(Remark::NotRecorded(&error));
+    }
     let mut shell = Shell::new(client.clone());
     let display = Display::new();
     let mut is_ending = false;
     let command = Command::Survey(Box::new(plan));
-    let mut input = Input::Requested { id: SURVEY, command };
+    let mut event = Event::Requested { id: SURVEY, command };
     loop {
-        machine.handle(now(), input);
+        let at = now();
+        recorder.hear(at, &event);
+        machine.handle(at, event.into_input());
+        let mut report = None;
         while let Some(output) = machine.poll_output() {
+            recorder.add(&output);
             match shell.execute(output) {
-                Some(Told::Report(result)) => return Ok(result?),
+                Some(Told::Report(result)) => report = Some(result),
                 Some(Told::Notice(notice)) => display.aside(|| speak(Remark::Notice(&notice))),
                 None => {}
             }
         }
+        if let Err(error) = recorder.finish(machine.poll_timeout().map(|(at, _)| at)) {
+            display.aside(|| speak(Remark::NotRecorded(&error)));
+        }
+        if let Some(result) = report {
+            return Ok(result?);
+        }
         display.show(machine.view().survey());
         let deadline = machine.poll_timeout().map_or(Timestamp::NEVER, |(at, _)| at);
         // The clock is asked, not the timer: a busy channel must not starve a deadline.
-        input = if deadline <= now() {
-            Input::Elapsed
+        event = if deadline <= now() {
+            Event::Elapsed
         } else {
             tokio::select! {
                 reply = shell.next_reply() => reply,
@@ -119,9 +142,9 @@ pub async fn survey(
                     }
                     is_ending = true;
                     display.aside(|| speak(Remark::Interrupted));
-                    Input::Requested { id: END_SURVEY, command: Command::EndSurvey }
+                    Event::Requested { id: END_SURVEY, command: Command::EndSurvey }
                 }
-                () = nap_until(deadline) => Input::Elapsed,
+                () = nap_until(deadline) => Event::Elapsed,
             }
         };
     }
@@ -137,8 +160,8 @@ enum Told {
 struct Shell {
     client: Client,
     calls: BTreeMap<CallId, AbortHandle>,
-    sender: mpsc::UnboundedSender<(CallId, Result<Response, CallError>)>,
-    receiver: mpsc::UnboundedReceiver<(CallId, Result<Response, CallError>)>,
+    sender: mpsc::UnboundedSender<Exchange>,
+    receiver: mpsc::UnboundedReceiver<Exchange>,
 }
 
 impl Shell {
@@ -173,18 +196,18 @@ impl Shell {
     fn start(&mut self, call: CallId, request: Request, patience: Span) {
         let (client, sender) = (self.client.clone(), self.sender.clone());
         let task = tokio::spawn(async move {
-            let result = client.call(request, patience).await;
+            let reply = client.exchange(&request, patience).await;
             // The receiver is gone only when the survey is over.
-            let _ = sender.send((call, result));
+            let _ = sender.send(Exchange { call, request, reply });
         });
         self.calls.insert(call, task.abort_handle());
     }
 
-    async fn next_reply(&mut self) -> Input {
+    async fn next_reply(&mut self) -> Event {
         match self.receiver.recv().await {
-            Some((call, result)) => {
-                self.calls.remove(&call);
-                Input::Replied { call, result }
+            Some(exchange) => {
+                self.calls.remove(&exchange.call);
+                Event::Replied(exchange)
             }
             // Cannot be: the shell itself holds a sender. Waiting is harmless all the same.
             None => std::future::pending().await,

@@ -9,7 +9,7 @@ use super::{
     error::CallError,
     request::Request,
     response::Response,
-    wire::{self, ACTIVITY_PREFIX, MARKET_PREFIX, NET_PREFIX, PAYMENT_PREFIX},
+    wire::{self, ACTIVITY_PREFIX, HttpResponse, MARKET_PREFIX, NET_PREFIX, PAYMENT_PREFIX},
 };
 use crate::{
     http::{Outgoing, Transport, TransportError},
@@ -19,12 +19,28 @@ use crate::{
 /// Something that answers as the daemon does. One request, one reply: no retries, no caching, no
 /// policy.
 pub trait Yagna {
-    /// Sends `request` and waits for the reply, but no longer than `patience`.
+    /// Sends `request` and waits for the reply as it comes over the wire, but no longer than
+    /// `patience`.
+    fn exchange(
+        &self,
+        request: &Request,
+        patience: Span,
+    ) -> impl Future<Output = Result<HttpResponse, CallError>> + Send;
+
+    /// Sends `request`, and reads the reply.
     fn call(
         &self,
         request: Request,
         patience: Span,
-    ) -> impl Future<Output = Result<Response, CallError>> + Send;
+    ) -> impl Future<Output = Result<Response, CallError>> + Send
+    where
+        Self: Sync,
+    {
+        async move {
+            let reply = self.exchange(&request, patience).await?;
+            wire::decode_response(&request, &reply)
+        }
+    }
 }
 
 /// A connection to a running daemon.
@@ -73,8 +89,8 @@ impl Client {
 }
 
 impl Yagna for Client {
-    async fn call(&self, request: Request, patience: Span) -> Result<Response, CallError> {
-        let encoded = wire::encode_request(&request);
+    async fn exchange(&self, request: &Request, patience: Span) -> Result<HttpResponse, CallError> {
+        let encoded = wire::encode_request(request);
         let url = self
             .endpoints
             .url(&encoded.path)
@@ -86,8 +102,7 @@ impl Yagna for Client {
             headers: encoded.headers,
             body: encoded.body,
         };
-        let response = self.transport.send(outgoing, patience).await?;
-        wire::decode_response(&request, &response)
+        self.transport.send(outgoing, patience).await
     }
 }
 

@@ -70,6 +70,31 @@ fn the_page_is_up_to_date() {
 }
 
 #[test]
+fn the_readme_counts_as_the_page_does() {
+    let page = page::page(&Book::read(&FILES));
+    let readme = std::fs::read_to_string(page::path().with_file_name("../../README.md"));
+    let readme = readme.expect("there is a readme");
+    let row = page.lines().find(|line| line.starts_with("| **all** |")).expect("a row of sums");
+    let [all, process, http, real] = row
+        .split('|')
+        .filter_map(|cell| cell.trim().parse::<usize>().ok())
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("four counts");
+    let (_, differences) = page.split_once("## Known differences").expect("a table of them");
+    let (table, _) = differences.split_once("\n## ").expect("more follows");
+    let known = table.lines().filter(|line| line.contains("; ") || line.contains(": ")).count();
+
+    for words in [
+        format!("| {all} cases: "),
+        format!("| {process} in process, {http} over HTTP, {real} on a real yagna |"),
+        format!("Known differences are {known} cases"),
+    ] {
+        assert!(readme.contains(&words), "README.md does not say `{words}`");
+    }
+}
+
+#[test]
 fn every_call_of_the_adapter_has_a_case_on_every_arm() {
     let book = Book::read(&FILES);
 

@@ -2,7 +2,9 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::lab::Lab;
+use ray_on_golem::recording::{read, replay};
+
+use crate::lab::{KEY, Lab};
 
 const CLUSTER: &str = "fixtures/cluster/golem-cluster.yaml";
 
@@ -24,7 +26,9 @@ fn our_survey_counts_the_same_over_http_as_in_virtual_time() {
     let survey = |served: bool| {
         let mut command = lab.command(env!("CARGO_BIN_EXE_ray-on-golem"));
         command.args(["network-stats", CLUSTER, "-d", "0.25"]);
-        if !served {
+        if served {
+            command.arg("--record").arg(lab.home.path().join("survey.ndjson"));
+        } else {
             command.arg("--sim").arg(&scenario).args(["--seed", "1"]);
         }
         counts(&lab.output(&mut command))
@@ -37,6 +41,27 @@ fn our_survey_counts_the_same_over_http_as_in_virtual_time() {
     let ledger = lab.look("/sim/ledger");
     assert_eq!(ledger["allocations"]["last"][0]["isReleased"], true, "{ledger}");
     assert_eq!(ledger["demands"]["last"][0]["hasEnded"], true, "{ledger}");
+    let recorded = fs::read_to_string(lab.home.path().join("survey.ndjson")).expect("a recording");
+    assert!(!recorded.contains(KEY), "keys are masked");
+    let replayed = replay(read(recorded.as_bytes()).expect("a sound recording"));
+    assert!(replayed.steps > 20, "{replayed:#?}");
+    assert_eq!((replayed.differences, replayed.is_cut), (vec![], false));
+}
+
+#[test]
+fn a_recording_takes_no_other_file_s_place() {
+    let lab = Lab::start(MARKET, 1);
+    let file = lab.home.path().join("precious");
+    fs::write(&file, "precious").expect("room for a file");
+    let mut command = lab.command(env!("CARGO_BIN_EXE_ray-on-golem"));
+    command.args(["network-stats", CLUSTER, "--record"]).arg(&file);
+
+    let output = command.output().expect("it runs");
+
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("precious`: File exists"), "{said}");
+    assert_eq!(fs::read_to_string(file).expect("it is there"), "precious");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::source::{Source, is_word};
 
 /// The pure modules of the library.
-pub(crate) const PURE: &[&str] = &["config", "core", "journal", "units", "yagna"];
+pub(crate) const PURE: &[&str] = &["config", "core", "journal", "recording", "units", "yagna"];
 
 /// What each pure module, and what keeps data for one, may import of ours, besides itself.
 const BELOW: &[(&str, &[&str])] = &[
@@ -11,6 +11,7 @@ const BELOW: &[(&str, &[&str])] = &[
     ("yagna", &["units"]),
     ("core", &["units", "yagna"]),
     ("journal", &["units", "core"]),
+    ("recording", &["units", "yagna", "core"]),
     ("config", &["units", "core"]),
     ("reputation", &["units", "yagna", "core", "config", "http"]),
 ];

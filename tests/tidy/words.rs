@@ -10,6 +10,7 @@ const SHELL: &[&str] = &[
     "sim/src/exit.rs",
     "sim/src/main.rs",
     "sim/src/nodes/",
+    "sim/src/replays.rs",
     "sim/src/reports.rs",
     "sim/src/serve/",
     "sim/src/service.rs",

@@ -1,148 +1,30 @@
 //! A webserver over a simulated daemon in this process, in real time: `Lab::start` gives one.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
-use golem_sim::{
-    scenario::Scenario,
-    yagna::{Reply, RequestNo, SimYagna},
-};
 use ray_on_golem::{
-    core::rng::Seed,
     driver::{
-        clock::{nap_until, now},
+        Recorder,
         journal::{Journals, JournalsError, Recovered},
         log::Log,
-        manager::{Handle, Manager, ManagerError},
-        probe::{Prober, Target},
+        manager::{Handle, Kept, Manager, ManagerError},
         wallet::{DaemonCli, Wallet},
     },
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
     },
-    units::{Span, Timestamp},
-    yagna::{CallError, Doubt, Request, Response, Yagna, wire},
 };
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    sync::{Notify, oneshot, watch},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+
+use crate::port::{AllWell, SimPort};
 
 /// Providers that do everything in a blink.
 pub(crate) const QUICK: &str = include_str!("../../fixtures/scenario/quick.yaml");
-
-/// A simulated daemon that runs by the wall clock; its clones are the same.
-#[derive(Clone)]
-pub(crate) struct SimPort(Arc<Inner>);
-
-struct Inner {
-    state: Mutex<State>,
-    wake: Notify,
-}
-
-struct State {
-    daemon: SimYagna,
-    waiting: BTreeMap<RequestNo, oneshot::Sender<Reply>>,
-    next: u64,
-}
-
-impl SimPort {
-    /// The daemon of a scenario, and the task that moves it on.
-    fn start(scenario: &str) -> (Self, JoinHandle<()>) {
-        let scenario = Scenario::parse(scenario.as_bytes()).expect("a sound scenario");
-        let daemon = SimYagna::new(&scenario, Seed::new(1), now());
-        let state = State { daemon, waiting: BTreeMap::new(), next: 0 };
-        let port = Self(Arc::new(Inner { state: Mutex::new(state), wake: Notify::new() }));
-        let moved = port.clone();
-        (port, tokio::spawn(async move { moved.run().await }))
-    }
-
-    async fn run(self) {
-        loop {
-            let next = {
-                let mut state = self.state();
-                state.daemon.elapse(now());
-                state.answer();
-                state.daemon.poll_timeout().unwrap_or(Timestamp::NEVER)
-            };
-            tokio::select! {
-                () = nap_until(next) => {}
-                () = self.0.wake.notified() => {}
-            }
-        }
-    }
-
-    /// The daemon as it is.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&SimYagna) -> T) -> T {
-        look(&self.state().daemon)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().expect("nobody panics with it")
-    }
-}
-
-impl State {
-    fn answer(&mut self) {
-        while let Some((request, reply)) = self.daemon.poll_reply() {
-            if let Some(waiting) = self.waiting.remove(&request) {
-                drop(waiting.send(reply));
-            }
-        }
-    }
-}
-
-impl Yagna for SimPort {
-    async fn call(&self, request: Request, patience: Span) -> Result<Response, CallError> {
-        let (sender, receiver) = oneshot::channel();
-        {
-            let mut state = self.state();
-            let id = RequestNo(state.next);
-            state.next += 1;
-            state.waiting.insert(id, sender);
-            state.daemon.handle(now(), id, &request);
-            state.answer();
-        }
-        self.0.wake.notify_one();
-        let patience = Duration::from_micros(patience.as_micros());
-        let Ok(Ok(reply)) = timeout(patience, receiver).await else {
-            return Err(CallError::Unknown(Doubt::TimedOut));
-        };
-        let written = wire::encode_response(match &reply {
-            Ok(response) => Ok(response),
-            Err(refusal) => Err((refusal.status, &refusal.body)),
-        });
-        wire::decode_response(&request, &written)
-    }
-}
-
-/// Sees every node well, and remembers what it was to look at.
-#[derive(Clone, Default)]
-pub(crate) struct AllWell(Arc<Mutex<Vec<Target>>>);
-
-impl AllWell {
-    /// What there was to look at.
-    pub(crate) fn targets(&self) -> Vec<Target> {
-        self.0.lock().expect("nobody panics with it").clone()
-    }
-}
-
-impl Prober for AllWell {
-    async fn probe(&self, target: Target, _: Span) -> Result<(), String> {
-        self.0.lock().expect("nobody panics with it").push(target);
-        Ok(())
-    }
-}
 
 /// A simulated daemon, and a webserver over it.
 pub(crate) struct Lab {
@@ -196,8 +78,8 @@ impl Web {
         let (journals, recovered) = open(data).await;
         let log = Log::silent();
         let prober = AllWell::default();
-        let (manager, handle) =
-            Manager::new(journals, recovered, daemon, prober.clone(), log.clone());
+        let kept = Kept { journals, recovered, recorder: Recorder::none() };
+        let (manager, handle) = Manager::new(kept, daemon, prober.clone(), log.clone());
         let token = Token::of(data).expect("a writable directory");
         let app = Arc::new(App {
             handle,

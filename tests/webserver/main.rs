@@ -4,4 +4,6 @@
 mod hostile;
 mod lab;
 mod life;
+#[path = "../port/mod.rs"]
+mod port;
 mod refusals;

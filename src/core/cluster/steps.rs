@@ -2,13 +2,16 @@
 
 use std::net::Ipv4Addr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     units::Span,
     yagna::{Deployment, ExeCommand, NetworkId, ProviderId},
 };
 
 /// A step of bringing a node up, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// Negotiate, sign, and wait for the provider's approval.
     SignAgreement,
