@@ -116,8 +116,11 @@ impl Lab {
     /// Waits for the only node, and says who runs it.
     fn provider_of_running_node(&self) -> String {
         let node = |status: &Value| {
-            let nodes = status["clusters"].as_array()?.iter().filter_map(|it| it["nodes"].get(0));
-            nodes.cloned().find(|node| node["state"] == "running")
+            let clusters = status["clusters"].as_array()?.iter();
+            clusters
+                .filter_map(|it| it["nodes"].get(0))
+                .find(|node| node["state"] == "running")
+                .cloned()
         };
         self.until("a node runs", |status| node(status).is_some());
         let node = node(&self.status()).expect("it runs");
