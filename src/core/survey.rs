@@ -59,6 +59,7 @@ pub struct SurveyPlan {
     /// Offers remembered, for each market.
     pub pool_capacity: usize,
     /// Whether the report tells what became of each offer.
+    #[serde(default)]
     pub explains: bool,
 }
 
