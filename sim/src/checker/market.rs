@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ray_on_golem::{
     core::{Output, cluster::state::NodeState},
     units::{Span, Timestamp},
-    yagna::{AgreementId, CallError, ProviderId, Request, Response, request::Endpoint},
+    yagna::{AgreementId, CallError, ProviderId, Request, Response, Status, request::Endpoint},
 };
 
 use super::{Family, Findings, Look, Phase, facts::ClusterFacts};
@@ -55,9 +55,10 @@ impl Family for Market {
             self.failed.insert(subject, look.now());
         }
         let place = match (request, result) {
-            (Request::CreateActivity { agreement, .. }, Err(CallError::Unknown(_))) => {
-                look.facts.place(agreement)
-            }
+            (
+                Request::CreateActivity { agreement, .. },
+                Err(CallError::Unknown(_) | CallError::Rejected { status: Status::TIMEOUT, .. }),
+            ) => look.facts.place(agreement),
             (Request::CollectResults { activity, .. }, Ok(Response::Results(results)))
                 if results.iter().any(|result| !result.is_ok) =>
             {
@@ -66,7 +67,10 @@ impl Family for Market {
             }
             _ => None,
         };
-        if let Some(place) = place {
+        // Of a cluster that is closed nobody hears anything any more.
+        let is_heard =
+            |place: usize| look.facts.owner(place).is_some_and(|(cluster, _)| !cluster.is_closed);
+        if let Some(place) = place.filter(|place| is_heard(*place)) {
             let provider = look.scene.daemon.agreements()[place].provider.clone();
             self.failed_providers.insert(provider, look.now());
         }

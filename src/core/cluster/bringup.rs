@@ -62,9 +62,13 @@ impl Cluster {
         number: AgreementNo,
         result: &Result<Response, CallError>,
     ) {
-        if matches!(result, Err(CallError::Unknown(_)))
-            && let Some(account) = fx.cluster(self.id).account(number)
-        {
+        let has_failed = match result {
+            Ok(_) | Err(CallError::NotSent { .. }) => false,
+            // What else is refused may be refused because the agreement ends.
+            Err(CallError::Rejected { status, .. }) => *status == Status::TIMEOUT,
+            Err(CallError::Unknown(_)) => true,
+        };
+        if has_failed && let Some(account) = fx.cluster(self.id).account(number) {
             let provider = account.terms.provider.clone();
             fx.blame(&provider);
         }
