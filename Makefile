@@ -3,13 +3,15 @@
 CARGO ?= cargo
 PYTHON ?= python3
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Each commit looks at seeds that nobody has looked at, and that anybody can look at again.
+SEED = $(or $(shell git rev-parse HEAD 2>/dev/null),0)
 CLUSTER := fixtures/cluster/golem-cluster.yaml
 SCENARIO := fixtures/scenario/documentation-example.yaml
 
 headline = @printf '\n== %s\n' '$(1)'
 
 .NOTPARALLEL:
-.PHONY: help setup demo survey test lint build check python wheel doc bench deny
+.PHONY: help setup demo survey test lint check python wheel doc bench deny
 
 help: ## lists the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -30,7 +32,7 @@ survey: ## surveys a simulated market
 	$(TARGET)/release/ray-on-golem network-stats $(CLUSTER) --sim $(SCENARIO) --seed 1
 
 # In this order, and one after the other: the tests are last, so that their result is.
-test: setup lint build doc check ## everything that must pass
+test: setup lint doc check ## everything that must pass
 
 lint: ## format and lints
 	$(call headline,format)
@@ -38,22 +40,18 @@ lint: ## format and lints
 	$(call headline,lints)
 	$(CARGO) clippy --workspace --all-targets --features planted --locked -- -D warnings
 
-# The command-line tests run the binaries side by side, as they are installed.
-build:
-	$(call headline,release build)
-	$(CARGO) build --release --locked
-
 doc:
 	$(call headline,documentation)
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 
+# One build of everything: the programs that the tests left behind live clusters of real Ray.
 check: python
 	$(call headline,tests)
 	$(CARGO) test --workspace --features planted --locked --no-fail-fast
 	$(call headline,a swarm of drills)
-	$(TARGET)/release/golem-sim swarm --seeds 2000 --require-marks
+	$(TARGET)/debug/golem-sim swarm --seeds 2000 --seed $(SEED) --require-marks
 	$(call headline,clusters of real Ray)
-	$(TARGET)/python/ray-2.60/bin/python -m unittest discover --start-directory tests/ray
+	PROFILE=debug $(TARGET)/python/ray-2.60/bin/python -m unittest discover --start-directory tests/ray
 
 python: ## the tests of the node provider, with each version of Ray
 	$(call headline,the node provider)

@@ -7,12 +7,13 @@ use golem_sim::plan;
 use ray_on_golem::{
     core::{
         market::{
+            choice::Choice,
             limits::Limits,
             offer::Offer,
             price::Price,
             score::{Score, Scorer},
         },
-        reputation::Reputation,
+        reputation::Known,
         rng::Seed,
     },
     units::Glm,
@@ -42,9 +43,9 @@ fn offers() -> Vec<Offer> {
 fn filter_and_score(criterion: &mut Criterion) {
     let offers = offers();
     let limits = plan::spec().limits;
-    let scorer = Scorer::new(limits.per_cpu_expected_usage, Seed::new(1));
+    let scorer =
+        Scorer::new(limits.per_cpu_expected_usage, Choice::recommended().weights, Seed::new(1));
     let limits = Limits::new(&limits);
-    let reputation = Reputation::default();
     let mut group = criterion.benchmark_group("offers");
     group.throughput(Throughput::Elements(OFFERS));
     group.bench_function("filter", |bencher| {
@@ -55,7 +56,7 @@ fn filter_and_score(criterion: &mut Criterion) {
     });
     group.bench_function("score", |bencher| {
         bencher.iter(|| -> Option<Score> {
-            black_box(&offers).iter().map(|offer| scorer.score(offer, &reputation)).max()
+            black_box(&offers).iter().map(|offer| scorer.score(offer, &Known::NOTHING)).max()
         });
     });
     group.finish();

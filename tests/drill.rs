@@ -1,10 +1,11 @@
 //! Clusters under the adversary: committed plans, random ones, and the same bytes each time.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use golem_sim::drill::{BEGINNING, Mode, Outcome, Plan};
+use ray_on_golem::units::Timestamp;
 
-/// `make test` runs many more, with the release build.
+/// `make test` runs many more beside it, other ones for each commit.
 const SEEDS: u64 = 200;
 
 #[test]
@@ -78,16 +79,26 @@ fn plans() -> Vec<PathBuf> {
     files
 }
 
-/// What somebody who watches the clusters sees, without the calls to the daemon.
+/// What somebody who watches the clusters sees, without the calls to the daemon; debit notes between
+/// two events are counted.
 fn story(outcome: &Outcome) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let calls = |what: &str| !what.starts_with('[') && !what.starts_with("the ");
+    let mut notes = 0;
     for told in outcome.told.iter().filter(|told| !calls(&told.what)) {
-        let secs = told.at.since(BEGINNING).as_secs();
-        let (hours, mins) = (secs / 3_600, secs / 60 % 60);
-        writeln!(text, "{hours:02}:{mins:02}:{:02}  {}", secs % 60, told.what)
-            .expect("writing to a string cannot fail");
+        if told.what.contains(": note of ") {
+            notes += 1;
+            continue;
+        }
+        lines.extend((notes > 0).then(|| format!("          {notes} debit notes accepted")));
+        notes = 0;
+        lines.push(format!("{}  {}", clock(told.at), told.what));
     }
-    writeln!(text, "spent: {} GLM", outcome.spent).expect("writing to a string cannot fail");
-    text
+    lines.push(format!("spent: {} GLM", outcome.spent));
+    lines.join("\n")
+}
+
+fn clock(at: Timestamp) -> String {
+    let secs = at.since(BEGINNING).as_secs();
+    format!("{:02}:{:02}:{:02}", secs / 3_600, secs / 60 % 60, secs % 60)
 }

@@ -85,10 +85,16 @@ fn every_invariant_that_a_bug_breaks_is_described() {
 /// The invariant that a bug breaks.
 const fn breaks(bug: Bug) -> &'static str {
     match bug {
-        Bug::DemandLeaked | Bug::DoubtForgotten | Bug::LateRefresh | Bug::ShopLeftOpen => "K2",
+        Bug::DemandLeaked
+        | Bug::DoubtForgotten
+        | Bug::LateRefresh
+        | Bug::ShopLeftOpen
+        | Bug::ShopNeverReopens => "K2",
         Bug::DraftKept | Bug::CountersEndless => "K3",
-        Bug::PollHammered | Bug::ProviderForgiven => "K4",
-        Bug::BlacklistIgnored => "K1",
+        Bug::PollHammered => "K4",
+        Bug::ProviderForgiven | Bug::SetbackConstant => "K6",
+        Bug::NewcomersUnbounded => "K7",
+        Bug::BlacklistIgnored | Bug::ListsIgnored => "K1",
         Bug::RaiseAccepted => "M9",
         Bug::WorstFirst => "K5",
         Bug::AllocationLeaked => "M8",
@@ -102,26 +108,28 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::KeyForgotten => "A1",
         Bug::NodeIdsReused => "L4",
         Bug::HeadLossIgnored => "L7",
-        Bug::LimitIgnored => "L8",
+        Bug::LimitIgnored | Bug::HedgeUnbounded | Bug::HedgesKept => "L8",
         Bug::StartEndless => "V1",
-        Bug::ShopNeverReopens => "V5",
         Bug::StepEndless => "V7",
         Bug::BudgetUnwatched
         | Bug::BudgetSoft
         | Bug::RaiseTrusted
         | Bug::NothingReserved
         | Bug::RateIgnored => "M1",
-        Bug::CapIgnored => "M5",
+        Bug::CapIgnored | Bug::FundsMixed => "M5",
         Bug::AcceptsOvertake => "M2",
-        Bug::DisputeUnrecorded | Bug::NotesEnd | Bug::TimeoutMeansRefused => "M6",
+        Bug::DisputeUnrecorded | Bug::NotesEnd | Bug::TimeoutMeansRefused | Bug::BillsOrphaned => {
+            "M6"
+        }
         Bug::FundsDoubtForgotten => "M10",
         Bug::ProviderTwice | Bug::AddressReused => "L6",
         Bug::WatchEnds => "V6",
         Bug::RefusalIsApproval => "L9",
-        Bug::TerminateOnce => "L1",
+        Bug::TerminateOnce | Bug::SigningForgotten => "L1",
         Bug::CreateFailureKept => "L3",
         Bug::ActivityLeaked => "L2",
         Bug::StartTwice => "L5",
         Bug::ThreeStrikes => "L11",
+        Bug::ScriptStrict => "L12",
     }
 }

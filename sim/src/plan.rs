@@ -2,8 +2,11 @@
 
 use ray_on_golem::{
     core::{
-        market::spec::{
-            ExpectedUsage, Gib, Image, ImageRef, Load, NodeSpec, PaymentInterval, PriceLimits,
+        market::{
+            choice::Choice,
+            spec::{
+                ExpectedUsage, Gib, Image, ImageRef, Load, NodeSpec, PaymentInterval, PriceLimits,
+            },
         },
         planted::Bug,
         reputation::{Reputation, Standing},
@@ -171,6 +174,7 @@ pub fn spec() -> NodeSpec {
             max_cpu_per_hour_price: Some(half),
             max_env_per_hour_price: Some(half),
         },
+        choice: Choice::original(),
         payment_interval: PaymentInterval { minimal: Span::hours(12), optimal: Span::hours(12) },
     }
 }

@@ -44,6 +44,15 @@ impl Costs {
         }
     }
 
+    /// Whether it costs no more, whatever the use.
+    pub(crate) fn is_at_most(&self, other: &Self) -> bool {
+        self.start <= other.start
+            && self.env_second <= other.env_second
+            && self.cpu_second <= other.cpu_second
+            && self.cpu_second.saturating_mul(self.threads)
+                <= other.cpu_second.saturating_mul(other.threads)
+    }
+
     /// `None` if the offer cannot be priced.
     pub(crate) fn of_properties(properties: &Properties) -> Option<Self> {
         if properties.text("golem.com.pricing.model") != Some("linear") {

@@ -36,7 +36,7 @@ use crate::{
     yagna::ProviderId,
 };
 
-const HEADINGS: [&str; 11] = [
+const HEADINGS: [&str; 13] = [
     "#",
     "PROVIDER",
     "NODE ID",
@@ -45,8 +45,10 @@ const HEADINGS: [&str; 11] = [
     "SCORE",
     "PRICE",
     "REPUTATION",
+    "EXPERIENCE",
     "CHANCE",
     "OWN",
+    "PROVEN",
     "VERDICT",
 ];
 
@@ -240,7 +242,7 @@ fn ranked<'a>(report: &'a SurveyReport, reputation: &'a Reputation) -> Vec<Expla
     offers.sort_by_key(|(market, offer)| {
         let is_agreed = offer.appraisal.fate == Fate::Agreed;
         let place = if is_agreed { *market } else { usize::MAX };
-        (place, std::cmp::Reverse(offer.appraisal.score.map(|parts| parts.score())))
+        (place, std::cmp::Reverse(offer.appraisal.score.map(|parts| parts.total)))
     });
     let mut choices: BTreeMap<&ProviderId, usize> = BTreeMap::new();
     let mut ranked: Vec<Explained<'a>> = offers.into_iter().map(|(_, offer)| offer).collect();
@@ -271,6 +273,7 @@ impl Explained<'_> {
                     Some(_) | None => "blacklisted".to_owned(),
                 }
             }
+            (Fate::Barred, _) => "kept out by the lists of the cluster file".to_owned(),
             (Fate::Unusable(why), _) => format!("cannot be used: {why}"),
             (Fate::TooDear(limit), _) => match limits.as_slice().get(*limit) {
                 Some(limit) => format!("exceeds `{}` = {}", limit.key(), limit.value()),
@@ -298,11 +301,13 @@ impl Explained<'_> {
             self.appraisal.provider.to_string(),
             plain(&self.market.subnet_tag),
             price.map_or_else(|| "-".to_owned(), |price| price.rounded_up(4).to_string()),
-            part(parts.map(|parts| parts.score().as_millionths())),
+            part(parts.map(|parts| parts.total.as_millionths())),
             part(parts.map(|parts| parts.price)),
             part(parts.and_then(|parts| parts.reputation)),
+            part(parts.map(|parts| parts.experience)),
             part(parts.map(|parts| parts.chance)),
             own.map_or_else(|| "-".to_owned(), |(good, tries)| format!("{good}/{tries}")),
+            if self.appraisal.is_proven { "yes" } else { "no" }.to_owned(),
             plain(&self.verdict()),
         ]
     }
@@ -320,12 +325,14 @@ impl Explained<'_> {
             "glm_per_cpu_hour": offer.and_then(|offer| offer.price.per_cpu_hour(offer.threads)),
             "glm_start": offer.map(|offer| offer.price.start),
             "score": self.appraisal.score.map(|parts| json!({
-                "total": share(parts.score().as_millionths()),
+                "total": share(parts.total.as_millionths()),
                 "price": share(parts.price),
                 "reputation": parts.reputation.map(share),
+                "experience": share(parts.experience),
                 "chance": share(parts.chance),
             })),
             "experience": own.map(|own| experience(own)),
+            "is_proven": self.appraisal.is_proven,
             "verdict": self.verdict(),
         })
     }

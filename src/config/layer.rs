@@ -7,7 +7,10 @@ use serde_json::{Map, Value as Json};
 use url::Url;
 
 use super::yaml::{Field, Place, Section, YamlError};
-use crate::core::market::spec::{Gib, Load};
+use crate::core::market::{
+    choice::Party,
+    spec::{Gib, Load},
+};
 use crate::units::{Glm, Rounding, Span};
 
 /// The largest amount that a cluster file may name: more is taken for a slip of the pen.
@@ -43,6 +46,14 @@ const BUDGET_KEYS: [&str; 5] = [
     "payment_interval_hours",
 ];
 
+/// The keys under `provider_choice`.
+const CHOICE_KEYS: [&str; 5] =
+    ["weights", "newcomers_percent", "ask_at_once", "whitelist", "blacklist"];
+/// Weights are relative to each other: larger ones say nothing more.
+const WEIGHT_MAX: u32 = 1_000;
+/// Each provider that is asked in vain is one that others cannot hire meanwhile.
+const ASK_AT_ONCE_MAX: u32 = 5;
+
 const MILLION: u64 = 1_000_000;
 
 /// What one level says about a key: a value, or null, which puts the default back.
@@ -62,6 +73,7 @@ pub(super) struct Layer {
     pub(super) priority_subnet_tag: Setting<String>,
     pub(super) demand: Demand,
     pub(super) budget: Budget,
+    pub(super) choice: Setting<Choice>,
 }
 
 /// The keys under `demand`.
@@ -92,6 +104,19 @@ pub(super) struct Budget {
     pub(super) interval_optimal: Setting<Span>,
 }
 
+/// The keys under `provider_choice`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Choice {
+    pub(super) price: Setting<u32>,
+    pub(super) reputation: Setting<u32>,
+    pub(super) experience: Setting<u32>,
+    pub(super) chance: Setting<u32>,
+    pub(super) newcomers: Setting<u32>,
+    pub(super) hedge: Setting<u32>,
+    pub(super) whitelist: Setting<Vec<Party>>,
+    pub(super) blacklist: Setting<Vec<Party>>,
+}
+
 impl Layer {
     /// Reads the `node_config` in `parent`; a level without one says nothing.
     pub(super) fn read(parent: &Section<'_>) -> Result<Self, YamlError> {
@@ -99,12 +124,19 @@ impl Layer {
             return Ok(Self::default());
         };
         refuse_misplaced(&section)?;
-        section.deny_unknown(&["subnet_tag", "priority_subnet_tag", "demand", "budget_control"])?;
+        section.deny_unknown(&[
+            "subnet_tag",
+            "priority_subnet_tag",
+            "demand",
+            "budget_control",
+            "provider_choice",
+        ])?;
         Ok(Self {
             subnet_tag: setting(&section, "subnet_tag", word)?,
             priority_subnet_tag: setting(&section, "priority_subnet_tag", word)?,
             demand: section.read("demand", Demand::read)?.unwrap_or_default(),
             budget: section.read("budget_control", Budget::read)?.unwrap_or_default(),
+            choice: setting(&section, "provider_choice", Choice::read)?,
         })
     }
 }
@@ -160,10 +192,45 @@ impl Budget {
     }
 }
 
+impl Choice {
+    fn read(field: &Field<'_>) -> Result<Self, YamlError> {
+        let section = field.section()?;
+        section.deny_unknown(&CHOICE_KEYS)?;
+        let weights = section.get("weights");
+        if let Some(weights) = &weights {
+            weights.section()?.deny_unknown(&["price", "reputation", "experience", "chance"])?;
+        }
+        let weight = |key| grouped(weights.as_ref(), key, |field| field.whole(0..=WEIGHT_MAX));
+        Ok(Self {
+            price: weight("price")?,
+            reputation: weight("reputation")?,
+            experience: weight("experience")?,
+            chance: weight("chance")?,
+            newcomers: setting(&section, "newcomers_percent", |field| field.whole(0..=100))?,
+            hedge: setting(&section, "ask_at_once", |field| field.whole(1..=ASK_AT_ONCE_MAX))?,
+            whitelist: setting(&section, "whitelist", parties)?,
+            blacklist: setting(&section, "blacklist", parties)?,
+        })
+    }
+}
+
+fn parties(field: &Field<'_>) -> Result<Vec<Party>, YamlError> {
+    let party = |field: &Field<'_>| {
+        let what = "is no address; write the id of a provider, or the wallet that it is paid to: \
+                    `0x` and 40 hexadecimal digits";
+        Party::new(field.text()?).ok_or_else(|| field.error(format!("{} {what}", field.shown())))
+    };
+    field.list()?.iter().map(party).collect()
+}
+
 /// A key that belongs one level deeper is worth a better word than that it is unknown.
 fn refuse_misplaced(section: &Section<'_>) -> Result<(), YamlError> {
     for (key, field) in section.fields() {
-        for (parent, keys) in [("demand", &DEMAND_KEYS[..]), ("budget_control", &BUDGET_KEYS[..])] {
+        for (parent, keys) in [
+            ("demand", &DEMAND_KEYS[..]),
+            ("budget_control", &BUDGET_KEYS[..]),
+            ("provider_choice", &CHOICE_KEYS[..]),
+        ] {
             if keys.contains(&key) {
                 return Err(field.error(format!("belongs under `{parent}`; move it there")));
             }

@@ -6,10 +6,11 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::layer::{Budget, Demand, Layer, Said, Setting};
+use super::layer::{self, Budget, Demand, Layer, Said, Setting};
 use super::yaml::{Mark, Place, YamlError};
-use crate::core::market::spec::{
-    ExpectedUsage, Gib, ImageRef, NodeSpec, PaymentInterval, PriceLimits,
+use crate::core::market::{
+    choice::{Choice, Weights},
+    spec::{ExpectedUsage, Gib, ImageRef, NodeSpec, PaymentInterval, PriceLimits},
 };
 use crate::units::Span;
 
@@ -27,6 +28,7 @@ pub(super) fn merge(base: Layer, over: Layer) -> Layer {
         priority_subnet_tag: over.priority_subnet_tag.or(base.priority_subnet_tag),
         demand: merge_demands(base.demand, over.demand),
         budget: merge_budgets(base.budget, over.budget),
+        choice: merge_with(base.choice, over.choice, merge_choices),
     }
 }
 
@@ -35,7 +37,7 @@ pub(super) fn merge(base: Layer, over: Layer) -> Layer {
 /// The capability `manifest-support` is added here if there are outbound addresses, so that the
 /// capabilities are final.
 pub(super) fn specify(merged: Layer, is_head: bool, place: &Place) -> Result<NodeSpec, YamlError> {
-    let Layer { subnet_tag, priority_subnet_tag, demand, budget } = merged;
+    let Layer { subnet_tag, priority_subnet_tag, demand, budget, choice } = merged;
     let image = image(&demand, place)?;
     check_threads(&demand)?;
     let priority_subnet_tag = match priority_subnet_tag {
@@ -67,6 +69,7 @@ pub(super) fn specify(merged: Layer, is_head: bool, place: &Place) -> Result<Nod
             max_env_per_hour_price: value(&budget.max_env_per_hour_price),
         },
         payment_interval: payment_interval(&budget)?,
+        choice: provider_choice(&choice)?,
     })
 }
 
@@ -98,6 +101,20 @@ fn merge_budgets(base: Budget, over: Budget) -> Budget {
     }
 }
 
+fn merge_choices(choice: &mut layer::Choice, over: layer::Choice) {
+    let base = std::mem::take(choice);
+    *choice = layer::Choice {
+        price: over.price.or(base.price),
+        reputation: over.reputation.or(base.reputation),
+        experience: over.experience.or(base.experience),
+        chance: over.chance.or(base.chance),
+        newcomers: over.newcomers.or(base.newcomers),
+        hedge: over.hedge.or(base.hedge),
+        whitelist: merge_with(base.whitelist, over.whitelist, append_new),
+        blacklist: merge_with(base.blacklist, over.blacklist, append_new),
+    };
+}
+
 /// Merges values that do not simply replace each other; null on the nearer level still does.
 fn merge_with<T>(base: Setting<T>, over: Setting<T>, add: impl FnOnce(&mut T, T)) -> Setting<T> {
     match (base, over) {
@@ -109,7 +126,7 @@ fn merge_with<T>(base: Setting<T>, over: Setting<T>, add: impl FnOnce(&mut T, T)
     }
 }
 
-fn append_new(list: &mut Vec<String>, others: Vec<String>) {
+fn append_new<T: PartialEq>(list: &mut Vec<T>, others: Vec<T>) {
     for other in others {
         if !list.contains(&other) {
             list.push(other);
@@ -216,6 +233,30 @@ fn payment_interval(budget: &Budget) -> Result<PaymentInterval, YamlError> {
             Ok(PaymentInterval { minimal: *minimal, optimal: *optimal })
         }
     }
+}
+
+/// Files that say nothing of it were written for the Python original, and mean what it does.
+fn provider_choice(setting: &Setting<layer::Choice>) -> Result<Choice, YamlError> {
+    let Some((keys, place)) = said(setting) else { return Ok(Choice::original()) };
+    let default = Choice::recommended();
+    let weights = Weights {
+        price: value(&keys.price).unwrap_or(default.weights.price),
+        reputation: value(&keys.reputation).unwrap_or(default.weights.reputation),
+        experience: value(&keys.experience).unwrap_or(default.weights.experience),
+        chance: value(&keys.chance).unwrap_or(default.weights.chance),
+    };
+    let Weights { price, reputation, experience, chance } = weights;
+    if price + reputation + experience + chance == 0 {
+        let what = "all are 0, so that nothing decides; give one of them a weight, such as `10`";
+        return Err(place.join("weights").error(what));
+    }
+    Ok(Choice {
+        weights,
+        newcomers: value(&keys.newcomers).unwrap_or(default.newcomers),
+        hedge: value(&keys.hedge).unwrap_or(default.hedge),
+        whitelist: value(&keys.whitelist).unwrap_or_default(),
+        blacklist: value(&keys.blacklist).unwrap_or_default(),
+    })
 }
 
 fn cite(place: &Place) -> String {

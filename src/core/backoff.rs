@@ -13,8 +13,12 @@ pub struct Backoff {
 impl Backoff {
     /// For the daemon on this machine: from half a second to half a minute.
     pub const DAEMON: Self = Self { first: Span::millis(500), longest: Span::secs(30) };
-    /// For a provider somewhere: from half a minute to an hour.
-    pub const PROVIDER: Self = Self { first: Span::secs(30), longest: Span::hours(1) };
+    /// For a provider that says no, or nothing: from half a minute to a quarter of an hour.
+    pub const BUSY_PROVIDER: Self = Self { first: Span::secs(30), longest: Span::mins(15) };
+    /// For a provider whose node did not come up: from two minutes to an hour.
+    pub const BROKEN_PROVIDER: Self = Self { first: Span::mins(2), longest: Span::hours(1) };
+    /// For a provider that let go of a node that was up: from five minutes to an hour.
+    pub const FAITHLESS_PROVIDER: Self = Self { first: Span::mins(5), longest: Span::hours(1) };
 
     /// The shortest pause there is, whatever the jitter.
     #[must_use]

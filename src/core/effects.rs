@@ -6,12 +6,16 @@ use std::collections::BTreeMap;
 
 use super::{
     Purpose, TimerKey,
+    backoff::Backoff,
     cluster::{record::ClusterRecord, state::ClusterState},
+    experience::Sighting,
     ids::{CallId, ClusterId, MarketId, ProbeId},
     market::Troubles,
+    memory::Memory,
     output::{Notice, Output, Probe},
     planted::{Bug, Planted},
     record::{CommonRecord, Durable, JournalId, Record},
+    reputation::Reputation,
     rng::Seed,
     timers::Timers,
 };
@@ -28,6 +32,8 @@ pub(super) struct Effects {
     pub(super) timers: Timers<TimerKey>,
     /// Providers that are left alone for a while, whoever has met them.
     pub(super) troubles: Troubles,
+    /// What was seen of providers and not told back yet.
+    pub(super) memory: Memory,
     planted: Planted,
     durable: Durable,
     calls: BTreeMap<CallId, Purpose>,
@@ -46,6 +52,7 @@ impl Effects {
             seed,
             timers: Timers::default(),
             troubles: Troubles::default(),
+            memory: Memory::default(),
             planted,
             durable,
             calls: BTreeMap::new(),
@@ -84,8 +91,19 @@ impl Effects {
     }
 
     /// Leaves a provider alone for a while.
-    pub(super) fn blame(&mut self, provider: &ProviderId) {
-        self.troubles.blame(provider, self.seed, self.now);
+    pub(super) fn set_back(&mut self, provider: &ProviderId, pauses: Backoff) {
+        if self.planted(Bug::SetbackConstant) {
+            self.troubles.clear(provider);
+        }
+        if !self.planted(Bug::ProviderForgiven) {
+            self.troubles.add(provider, pauses, self.seed, self.now);
+        }
+    }
+
+    /// Tells what was seen of a provider; `told` is what is known of providers beside it.
+    pub(super) fn saw(&mut self, sighting: Sighting, told: &Reputation) {
+        self.memory.add(&sighting, told, self.now);
+        self.outputs.push(Output::Saw(sighting));
     }
 
     /// Whether something was recorded since the input that is being handled came in.

@@ -4,11 +4,23 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::cluster::Step;
+use super::{backoff::Backoff, cluster::Step};
 use crate::{
     units::{Glm, Span, Timestamp},
     yagna::{PlatformId, ProviderId},
 };
+
+/// What is known of a provider that was never tried, in millionths.
+pub const PROSPECT_UNKNOWN: u32 = 500_000;
+
+/// One node that came up or did not, in the unit of [`FailureKind::weight`].
+const ONE: u64 = 4;
+/// What is assumed before anything is known: one node that came up, and one that did not.
+const PRIOR: u64 = ONE;
+/// A failure counts half as much after this time.
+const HEALS_IN: Span = Span::hours(24);
+/// More failures than this say nothing new.
+const FAILURES_MAX: u64 = 1 << 20;
 
 /// Something that was seen of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +134,25 @@ impl FailureKind {
             Self::Blameless => "blameless",
         }
     }
+
+    /// How much it says against the provider: four times as much if it has cost something.
+    const fn weight(self) -> u64 {
+        match self {
+            Self::Refused => ONE / 4,
+            Self::Late | Self::Broke | Self::Quit | Self::Lost => ONE,
+            Self::Blameless => 0,
+        }
+    }
+
+    /// For how long a provider is left alone that has failed in this way.
+    pub(super) const fn setback(self) -> Option<Backoff> {
+        match self {
+            Self::Refused => Some(Backoff::BUSY_PROVIDER),
+            Self::Late | Self::Broke => Some(Backoff::BROKEN_PROVIDER),
+            Self::Quit | Self::Lost => Some(Backoff::FAITHLESS_PROVIDER),
+            Self::Blameless => None,
+        }
+    }
 }
 
 impl Experience {
@@ -161,6 +192,29 @@ impl Experience {
         let failed = failed.fold(0_u64, |sum, (_, it)| sum.saturating_add(it.count));
         (self.came_up, self.came_up.saturating_add(failed))
     }
+
+    /// How likely the next node of this provider comes up and stays, in millionths, as far as our own
+    /// experience tells: one half for a provider that was never tried.
+    ///
+    /// A failure counts by its kind, and half as much after each day.
+    #[must_use]
+    pub fn prospect(&self, now: Timestamp) -> u32 {
+        let good = PRIOR.saturating_add(self.came_up.saturating_mul(ONE));
+        let bad = self.failures.iter().map(|((_, kind), failures)| {
+            let days = now.since(failures.latest).as_secs() / HEALS_IN.as_secs();
+            let weight = failures.count.min(FAILURES_MAX).saturating_mul(kind.weight());
+            weight.checked_shr(u32::try_from(days).unwrap_or(u32::MAX)).unwrap_or(0)
+        });
+        let bad = bad.fold(PRIOR, u64::saturating_add);
+        let share = u128::from(good) * 1_000_000 / (u128::from(good) + u128::from(bad));
+        u32::try_from(share).unwrap_or(1_000_000)
+    }
+
+    /// Whether the provider has brought nodes up for us, and more of them than it has failed.
+    #[must_use]
+    pub fn is_proven(&self, now: Timestamp) -> bool {
+        self.came_up > 0 && self.prospect(now) > PROSPECT_UNKNOWN
+    }
 }
 
 /// A map as a list of its entries: keys of JSON are text only.
@@ -188,7 +242,7 @@ mod listed {
 
 #[cfg(test)]
 mod tests {
-    use super::{Experience, FailureKind, Failures, Observation};
+    use super::{Experience, FailureKind, Failures, Observation, PROSPECT_UNKNOWN};
     use crate::{
         core::cluster::Step,
         units::{Glm, Span, Timestamp},
@@ -236,5 +290,26 @@ mod tests {
         let text = serde_json::to_string(&experience).expect("JSON");
         assert_eq!(serde_json::from_str::<Experience>(&text).expect("the same"), experience);
         assert_eq!(experience.attempts(), (1, 2));
+    }
+
+    #[test]
+    fn a_prospect_falls_with_failures_and_heals_with_time() {
+        let at = |hours| Timestamp::EPOCH.plus(Span::hours(hours));
+        let failed = |kind| Observation::Failed { step: Step::Deploy, kind };
+        let prospect = |story: &[Observation], now| {
+            let mut experience = Experience::default();
+            story.iter().for_each(|what| experience.add(what, at(0)));
+            experience.prospect(now)
+        };
+        let (up, broke) = (Observation::CameUp, failed(FailureKind::Broke));
+
+        assert_eq!(prospect(&[], at(0)), PROSPECT_UNKNOWN);
+        assert_eq!(prospect(&[up.clone()], at(0)), 666_666);
+        assert_eq!(prospect(&[broke.clone()], at(0)), 333_333);
+        assert_eq!(prospect(&[broke.clone()], at(24)), 400_000, "half of it is forgotten");
+        assert_eq!(prospect(&[broke], at(24 * 365)), PROSPECT_UNKNOWN);
+        assert_eq!(prospect(&[failed(FailureKind::Refused)], at(0)), 444_444);
+        assert_eq!(prospect(&[failed(FailureKind::Blameless)], at(0)), PROSPECT_UNKNOWN);
+        assert!(prospect(&vec![up; 50], at(0)) > 980_000);
     }
 }

@@ -24,6 +24,7 @@ pub mod timers;
 pub mod payment;
 
 mod effects;
+mod memory;
 
 pub use input::{Command, Input, NodeRequest};
 pub use output::{Answer, Notice, Output, Probe, RequestError};
@@ -290,6 +291,7 @@ impl Machine {
                 Answer::BudgetSet(set.unwrap_or(Err(RequestError::UnknownCluster)))
             }
             Command::Inform { platform, reputation } => {
+                self.fx.memory.forget(&platform);
                 for cluster in self.clusters.values_mut() {
                     cluster.inform(&mut self.fx, &platform, &reputation);
                 }

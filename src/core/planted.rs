@@ -89,7 +89,7 @@ pub enum Bug {
     AddressReused,
     /// A refused agreement counts as approved (L9).
     RefusalIsApproval,
-    /// An agreement whose activity failed is forgotten (L3).
+    /// An agreement whose activity failed is never ended (L3).
     CreateFailureKept,
     /// Activities are not destroyed (L2).
     ActivityLeaked,
@@ -97,15 +97,33 @@ pub enum Bug {
     TerminateOnce,
     /// What was interrupted by a crash is started once more (L5).
     StartTwice,
-    /// A provider that failed is asked again at once (K4).
+    /// A provider that failed is asked again at once (K6).
     ProviderForgiven,
-    /// One ssh failure ends a node (V1).
+    /// One ssh failure ends a node (L11).
     ThreeStrikes,
+    /// More providers are asked at once for a node than the user allows (L8).
+    HedgeUnbounded,
+    /// Providers that were asked for the same node start it, too (L8).
+    HedgesKept,
+    /// What the cluster file says of providers is not heard (K1).
+    ListsIgnored,
+    /// Newcomers are always tried first (K7).
+    NewcomersUnbounded,
+    /// An agreement is forgotten when nobody said what became of its signature (L1).
+    SigningForgotten,
+    /// Bills of agreements that were made before a crash are ignored (M6).
+    BillsOrphaned,
+    /// Bills are paid from whichever cluster's funds come first (M5).
+    FundsMixed,
+    /// The bootstrap script takes for granted what only the common image has (L12).
+    ScriptStrict,
+    /// A provider is left alone for as long after its tenth failure as after its first (K6).
+    SetbackConstant,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 57] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -154,6 +172,15 @@ impl Bug {
         Self::StartTwice,
         Self::ProviderForgiven,
         Self::ThreeStrikes,
+        Self::HedgeUnbounded,
+        Self::HedgesKept,
+        Self::ListsIgnored,
+        Self::NewcomersUnbounded,
+        Self::SetbackConstant,
+        Self::SigningForgotten,
+        Self::BillsOrphaned,
+        Self::FundsMixed,
+        Self::ScriptStrict,
     ];
 
     /// Whether it shows in the life of clusters; all others show in surveys.

@@ -61,7 +61,7 @@ pub(super) fn may_be_first(line: &[u8]) -> bool {
 /// Reads a line whose checksum is right, by the format that it names.
 pub(super) fn read(line: &[u8], body: &[u8]) -> Result<(u64, Content), Fault> {
     match format(body) {
-        Some(1) => read_1(line),
+        Some(1 | FORMAT) => read_frame(line),
         Some(found) => Err(Fault::Format { found }),
         None => Err(Fault::Unreadable { why: "it names no format".to_owned() }),
     }
@@ -84,14 +84,14 @@ fn format(body: &[u8]) -> Option<u32> {
 
 /// The time is for people only.
 #[derive(Deserialize)]
-struct Line1 {
+struct Frame {
     seq: u64,
     records: Option<Vec<Record>>,
     snapshot: Option<Box<Snapshot>>,
 }
 
-fn read_1(line: &[u8]) -> Result<(u64, Content), Fault> {
-    let read: Line1 = serde_json::from_slice(line)
+fn read_frame(line: &[u8]) -> Result<(u64, Content), Fault> {
+    let read: Frame = serde_json::from_slice(line)
         .map_err(|error| Fault::Unreadable { why: error.to_string() })?;
     match (read.records, read.snapshot) {
         (Some(records), None) => Ok((read.seq, Content::Records(records))),

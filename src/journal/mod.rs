@@ -28,7 +28,10 @@ use crate::{
 use line::Content;
 
 /// The format of lines that are written.
-pub const FORMAT: u32 = 1;
+///
+/// 2 knows which provider to take (`choice` of a node's specification) and several agreements for one
+/// node that are signed at once (`hedges`); what 1 leaves out means what it meant then.
+pub const FORMAT: u32 = 2;
 
 /// A journal gets shorter after so many lines. A node gives some ten lines to come and go, and some
 /// two per bill: this many take a cluster of a thousand nodes some minutes, and a fraction of a

@@ -7,7 +7,7 @@ use ray_on_golem::{
         ids::ClusterId,
         record::{CommonRecord, Durable, JournalId},
     },
-    journal::{JournalError, Reading, Writer, read},
+    journal::{FORMAT, JournalError, Reading, Writer, read},
     units::Glm,
 };
 
@@ -138,7 +138,7 @@ fn refusals_say_where_and_what_to_do() {
     let foreign = of(ClusterId(9), opened());
     let common = ray_on_golem::core::Record::Common(CommonRecord::AllocationEnded { mark: at(0) });
     let orphan = of(CLUSTER, about(0, AgreementFact::Reserved(Glm::ZERO)));
-    let unknown = rewritten(&good[0], "\"format\":1", "\"format\":7");
+    let unknown = rewritten(&good[0], &format!("\"format\":{FORMAT}"), "\"format\":7");
     let future = rewritten(&good[0], "\"opened\"", "\"opened-anew\"");
     let cases = [
         damaged.concat(),

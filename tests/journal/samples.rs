@@ -216,8 +216,8 @@ fn lives() -> Vec<Vec<ClusterRecord>> {
     };
     let total = Glm::from_atto(100_000_000_000_000_000);
     vec![
-        vec![signing(0, 4), signing(1, 5)],
-        vec![about(0, AgreementFact::Approved)],
+        vec![signing(0, 4), signing(1, 5), signing(2, 6), signing(3, 6)],
+        vec![about(0, AgreementFact::Approved), about(3, AgreementFact::Approved)],
         vec![about(0, AgreementFact::ActivityIntended { at: at(50) })],
         vec![about(0, AgreementFact::ActivityMade("act-1".to_owned().into()))],
         vec![about(0, AgreementFact::BatchIntended)],

@@ -14,6 +14,7 @@ use ray_on_golem::{
         Answer, Command, Input, NodeRequest, Output,
         cluster::plan::ClusterName,
         ids::{AgreementNo, ClusterId, NodeId, RequestId},
+        market::choice::Party,
         reputation::Reputation,
     },
     units::{Glm, Span, Timestamp},
@@ -47,6 +48,9 @@ pub(super) struct Facts {
     pub(super) has_failed: bool,
     /// When a provider last failed us, and how often since it last did well.
     pub(super) failures: BTreeMap<ProviderId, (u32, Timestamp)>,
+    /// Providers that were ever asked for an agreement, and when a node of each last came up.
+    pub(super) tried: BTreeSet<ProviderId>,
+    pub(super) up_since: BTreeMap<ProviderId, Timestamp>,
     /// Clusters whose records changed in this step.
     pub(super) touched: BTreeSet<ClusterId>,
     pub(super) marks: BTreeMap<Timestamp, ClusterId>,
@@ -120,6 +124,8 @@ impl Default for Facts {
             shutdown_since: None,
             has_failed: false,
             failures: BTreeMap::new(),
+            tried: BTreeSet::new(),
+            up_since: BTreeMap::new(),
             touched: BTreeSet::new(),
             marks: BTreeMap::new(),
             reputation: BTreeMap::new(),
@@ -246,6 +252,17 @@ impl Facts {
     /// The place of the agreement with this id in the daemon's books.
     pub(super) fn place(&self, agreement: &AgreementId) -> Option<usize> {
         self.index.agreement(agreement)
+    }
+
+    /// The place of an agreement in the daemon's books, whether its own books are open or closed.
+    pub(super) fn place_of(&self, id: ClusterId, number: AgreementNo) -> Option<usize> {
+        let open = self.clusters.get(&id).and_then(|cluster| cluster.accounts.get(&number));
+        if let Some(account) = open {
+            return account.place;
+        }
+        self.deals.iter().rposition(|deal| {
+            deal.owner.is_some_and(|(of, as_number, _)| (of, as_number) == (id, number))
+        })
     }
 
     /// The agreement that an acceptance is for.
@@ -449,7 +466,8 @@ impl Facts {
         self.clusters.values_mut().filter(move |cluster| cluster.name == *name)
     }
 
-    /// Whether the cluster was told not to hire a provider, in its request or later.
+    /// Whether the cluster was told not to hire a provider: in its requests, by its name or by its
+    /// wallet, which in this network is called as it is, or later.
     pub(super) fn is_blacklisted(
         &self,
         cluster: &ClusterFacts,
@@ -457,8 +475,17 @@ impl Facts {
         now: Timestamp,
     ) -> bool {
         let told = self.reputation.get(&cluster.plan.platform);
-        cluster.plan.reputation.is_blacklisted(provider, now)
+        let is_on = |list: &[Party]| list.iter().any(|party| party.as_str() == provider.as_str());
+        let mut choices = cluster.nodes.values().map(|node| &node.spec.choice);
+        choices.any(|choice| {
+            is_on(&choice.blacklist) || !(choice.whitelist.is_empty() || is_on(&choice.whitelist))
+        }) || cluster.plan.reputation.is_blacklisted(provider, now)
             || told.is_some_and(|reputation| reputation.is_blacklisted(provider, now))
+    }
+
+    /// Whether a provider has brought nodes up for us, and never failed.
+    pub(super) fn has_proven_itself(&self, provider: &ProviderId) -> bool {
+        self.up_since.contains_key(provider) && !self.failures.contains_key(provider)
     }
 
     /// What the latest request for nodes of this name asked for.

@@ -84,7 +84,14 @@ impl Facts {
                     cluster.nodes.insert(*node, facts);
                 }
             }
-            ClusterRecord::Node { node, fact } => cluster.on_node(now, *node, fact),
+            ClusterRecord::Node { node, fact } => {
+                cluster.on_node(now, *node, fact);
+                if *fact == NodeFact::Running {
+                    let agreement = cluster.nodes.get(node).and_then(|node| node.agreement);
+                    let account = agreement.and_then(|number| cluster.accounts.get(&number));
+                    self.up_since.extend(account.map(|it| (it.provider.clone(), now)));
+                }
+            }
             ClusterRecord::Network(fact) => match fact {
                 NetworkFact::Intended { .. } | NetworkFact::Ended => cluster.network = None,
                 NetworkFact::Made(network) => {
@@ -117,8 +124,9 @@ impl Facts {
         number: AgreementNo,
         fact: &AgreementFact,
     ) {
-        if let AgreementFact::Signing { agreement, node, .. } = fact {
+        if let AgreementFact::Signing { agreement, node, terms, .. } = fact {
             let place = self.place(agreement);
+            self.tried.insert(terms.provider.clone());
             if let Some(place) = place {
                 self.deals[place].owner = Some((id, number, *node));
             }
@@ -127,7 +135,7 @@ impl Facts {
             {
                 cluster.accounts.insert(number, account);
                 if let Some(node) = cluster.nodes.get_mut(node) {
-                    node.agreement = Some(number);
+                    node.agreement = node.agreement.or(Some(number));
                     node.waits_since = None;
                     node.moved = now;
                 }
@@ -170,9 +178,7 @@ impl Facts {
             | AgreementFact::Bootstrapped
             | AgreementFact::Over { .. }
             | AgreementFact::Reserved(_) => {
-                if let Some(account) = cluster.accounts.get_mut(&number) {
-                    account.apply(fact);
-                }
+                cluster.on_progress(number, fact);
             }
         }
     }
@@ -204,14 +210,26 @@ impl ClusterFacts {
         }
     }
 
-    /// The node of an agreement that ends looks for another one.
-    fn lose(&mut self, now: Timestamp, node: NodeId, number: AgreementNo) {
-        if let Some(node) = self.nodes.get_mut(&node)
+    /// Something became of an agreement; the node of one that is approved is its.
+    fn on_progress(&mut self, number: AgreementNo, fact: &AgreementFact) {
+        let Some(account) = self.accounts.get_mut(&number) else { return };
+        account.apply(fact);
+        let node = self.nodes.get_mut(&account.node);
+        if let (AgreementFact::Approved, Some(node)) = (fact, node) {
+            node.agreement = Some(number);
+        }
+    }
+
+    /// The node of an agreement that ends has another one, or looks for one.
+    fn lose(&mut self, now: Timestamp, id: NodeId, number: AgreementNo) {
+        if let Some(node) = self.nodes.get_mut(&id)
             && node.state == NodeState::Pending
             && node.agreement == Some(number)
         {
-            node.agreement = None;
-            node.waits_since = Some(now);
+            let mut others = self.accounts.iter().filter(|(_, it)| it.node == id);
+            let other = others.find(|(_, it)| it.closing.is_none() && it.over.is_none());
+            node.agreement = other.map(|(number, _)| *number);
+            node.waits_since = other.is_none().then_some(now);
         }
     }
 

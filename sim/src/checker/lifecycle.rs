@@ -1,4 +1,4 @@
-//! L1 to L10: nothing leaks, nothing is started twice, nothing goes backwards.
+//! L1 to L10, L12: nothing leaks, nothing is started twice, nothing goes backwards.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,12 +17,13 @@ use ray_on_golem::{
         output::Probe,
     },
     units::{Span, Timestamp},
-    yagna::{AgreementId, CallError, Request, Response},
+    yagna::{ActivityId, AgreementId, CallError, CommandResult, Request, Response},
 };
 
 use super::{
     Family, Findings, Look,
     facts::{ClusterFacts, Deal},
+    liveness::is_reliable,
     subject::is_over,
 };
 use crate::yagna::books::AgreementBook;
@@ -91,6 +92,12 @@ impl Family for Lifecycle {
             let what = format!("agreement {agreement} was given a second activity");
             findings.violate("L5", look.now(), what);
         }
+        if let (Request::CollectResults { activity, .. }, Ok(Response::Results(results))) =
+            (request, result)
+            && let Some(failed) = results.iter().find(|result| !result.is_ok)
+        {
+            check_failure(look, activity, failed, findings);
+        }
     }
 
     fn on_step(&mut self, look: &Look<'_>, findings: &mut Findings) {
@@ -157,7 +164,7 @@ impl Lifecycle {
                 check_signing(look, cluster, *number, *node, *ip, findings);
             }
             ClusterRecord::Agreement { number, fact: AgreementFact::Over { .. } } => {
-                check_over(look, cluster, *number, findings);
+                check_over(look, id, *number, findings);
             }
             ClusterRecord::Agreement { .. }
             | ClusterRecord::Opened { .. }
@@ -356,8 +363,15 @@ fn check_signing(
     if others.iter().any(|account| Some(&account.provider) == provider) {
         findings.violate("L6", look.now(), format!("{node} shares its provider with another node"));
     }
-    if others.iter().any(|account| account.node == node && account.closing.is_none()) {
-        findings.violate("L8", look.now(), format!("{node} has two agreements at once"));
+    let for_node = || others.iter().filter(|it| it.node == node && it.closing.is_none());
+    if for_node().any(|account| account.is_approved) {
+        findings.violate("L8", look.now(), format!("{node} has a provider, and another is asked"));
+    }
+    let most = cluster.nodes.get(&node).map_or(1, |node| node.spec.choice.hedge as usize);
+    let asked = for_node().count() + 1;
+    if asked > most {
+        let what = format!("{asked} providers are asked at once for {node}");
+        findings.violate("L8", look.now(), what);
     }
 }
 
@@ -375,14 +389,12 @@ fn misplaced(ip: Ipv4Addr, held: &BTreeSet<Ipv4Addr>) -> Option<String> {
 }
 
 /// L1: an agreement counts as over when nothing can come of it any more.
-fn check_over(
-    look: &Look<'_>,
-    cluster: &ClusterFacts,
-    number: AgreementNo,
-    findings: &mut Findings,
-) {
-    let place = cluster.accounts.get(&number).and_then(|account| account.place);
-    let Some(book) = place.map(|place| &look.scene.daemon.agreements()[place]) else { return };
+fn check_over(look: &Look<'_>, id: ClusterId, number: AgreementNo, findings: &mut Findings) {
+    let Some(book) =
+        look.facts.place_of(id, number).map(|place| &look.scene.daemon.agreements()[place])
+    else {
+        return;
+    };
     let may_be_approved = book.approved.is_none() && look.now() < book.valid_to;
     if book.ended.is_none() && (book.approved.is_some() || may_be_approved) {
         let what = format!("agreement {} counts as over, and is {:?}", book.id, book.state);
@@ -396,6 +408,9 @@ fn check_call(look: &Look<'_>, request: &Request, findings: &mut Findings) {
         Request::CreateActivity { agreement, .. } => {
             if let Some(what) = untimely(look, agreement) {
                 findings.violate("L9", look.now(), format!("an activity on {agreement}: {what}"));
+            }
+            if let Some(what) = superfluous(look, agreement) {
+                findings.violate("L8", look.now(), format!("an activity on {agreement}: {what}"));
             }
         }
         Request::Execute { activity, .. } => {
@@ -444,6 +459,35 @@ fn untimely(look: &Look<'_>, agreement: &AgreementId) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// L12: what we ask for is possible, so that only a provider that fails can fail it.
+fn check_failure(
+    look: &Look<'_>,
+    activity: &ActivityId,
+    failed: &CommandResult,
+    findings: &mut Findings,
+) {
+    let daemon = look.scene.daemon;
+    let nth = look.facts.index.activity(activity);
+    let place = nth.and_then(|nth| look.facts.place(&daemon.activities()[nth].agreement));
+    let provider = place.map(|place| &daemon.agreements()[place].provider);
+    let mut offers = daemon.offers().filter(|offer| Some(&offer.provider) == provider);
+    if offers.any(is_reliable) {
+        let message = failed.message.as_deref().unwrap_or_default();
+        let what = format!("command {} fails where it must not: {message}", failed.index);
+        findings.violate("L12", look.now(), what);
+    }
+}
+
+/// L8: of providers that were asked for the same node, one starts it.
+fn superfluous(look: &Look<'_>, agreement: &AgreementId) -> Option<String> {
+    let (cluster, number, node) = look.facts.deals[look.facts.place(agreement)?].owner?;
+    let mut others = look.facts.clusters.get(&cluster)?.accounts.iter();
+    let other = others.find(|(other, it)| {
+        **other != number && it.node == node && it.closing.is_none() && it.over.is_none()
+    });
+    other.map(|(_, other)| format!("{} is still asked for {node}", other.provider))
 }
 
 #[cfg(test)]

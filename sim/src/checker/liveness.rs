@@ -265,11 +265,12 @@ fn suppliers(look: &Look<'_>, cluster: &ClusterFacts, spec: &NodeSpec) -> Vec<Su
     offers.collect()
 }
 
-/// Whether the provider does what the provider agent does, without exception.
-fn is_reliable(offer: &Offer) -> bool {
+/// Whether the provider does what the provider agent does, without exception; the image is ours.
+pub(super) fn is_reliable(offer: &Offer) -> bool {
+    let has_bare_image = offer.population.conduct.has_bare_image;
     offer.population.behaviour == Behaviour::Honest
         && offer.population.quirk == Quirk::None
-        && offer.population.conduct == Conduct::default()
+        && offer.population.conduct == Conduct { has_bare_image, ..Conduct::default() }
 }
 
 fn is_matching(spec: &NodeSpec, platform: &str, offer: &Properties) -> bool {

@@ -1,4 +1,4 @@
-//! K1, K2, K4: who is asked, for how long, and how soon again.
+//! K1, K2, K4, K6: who is asked, for how long, and how soon again.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,11 @@ use ray_on_golem::{
 
 use super::{Family, Findings, Look, Phase, facts::ClusterFacts};
 
-/// A provider that failed a node is not signed for another one sooner than this.
-const PROVIDER_PAUSE: Span = Span::secs(14);
+/// A provider that failed a node is not signed for another one sooner than this, which doubles with
+/// each failure in a row up to the longest, and half of the failures are forgiven after an hour.
+const PROVIDER_PAUSE: Span = Span::secs(59);
+const PROVIDER_PAUSE_MAX: Span = Span::mins(29);
+const FORGIVEN_IN: Span = Span::hours(1);
 /// What failed is not repeated sooner than this.
 const PAUSE_MIN: Span = Span::millis(240);
 /// A demand that nobody waits for is withdrawn within this time, in fair times.
@@ -22,7 +25,7 @@ const PUBLISHED_WITHIN: Span = Span::secs(120);
 /// Keeps what failed, and who waits.
 #[derive(Default)]
 pub(super) struct Market {
-    failed_providers: BTreeMap<ProviderId, Timestamp>,
+    failed_providers: BTreeMap<ProviderId, (u32, Timestamp)>,
     failed: BTreeMap<(Endpoint, String), Timestamp>,
     idle_since: Option<Timestamp>,
     starved_since: Option<Timestamp>,
@@ -67,16 +70,20 @@ impl Family for Market {
             }
             _ => None,
         };
-        // Of a cluster that is closed nobody hears anything any more.
-        let is_heard =
-            |place: usize| look.facts.owner(place).is_some_and(|(cluster, _)| !cluster.is_closed);
-        if let Some(place) = place.filter(|place| is_heard(*place)) {
+        if let Some(place) = place.filter(|place| is_heard(look, *place, request)) {
             let provider = look.scene.daemon.agreements()[place].provider.clone();
-            self.failed_providers.insert(provider, look.now());
+            let now = look.now();
+            let failed = self.failed_providers.entry(provider).or_insert((0, now));
+            *failed = (unforgiven(*failed, now) + 1, now);
         }
     }
 
     fn on_step(&mut self, look: &Look<'_>, _findings: &mut Findings) {
+        if !look.facts.touched.is_empty() {
+            self.failed_providers.retain(|provider, (_, at)| {
+                look.facts.up_since.get(provider).is_none_or(|since| since < at)
+            });
+        }
         if !look.facts.touched.is_empty() && self.idle_since.is_some() && somebody_waits(look) {
             self.idle_since = None;
         }
@@ -108,14 +115,16 @@ impl Family for Market {
 }
 
 impl Market {
-    /// K1 and K4, when a provider is about to be signed.
+    /// K1 and K6, when a provider is about to be signed.
     fn check_signature(&self, look: &Look<'_>, agreement: &AgreementId, findings: &mut Findings) {
         let Some(place) = look.facts.place(agreement) else { return };
         let provider = &look.scene.daemon.agreements()[place].provider;
         if let Some(failed) = self.failed_providers.get(provider) {
-            let pause = look.now().since(*failed);
-            if pause < PROVIDER_PAUSE {
-                findings.violate("K4", look.now(), format!("{provider} failed {pause} ago"));
+            let pause = look.now().since(failed.1);
+            if pause < pause_after(failed.0) {
+                let what =
+                    format!("{provider} failed {pause} ago, and {} times in a row", failed.0);
+                findings.violate("K6", look.now(), what);
             }
         }
         let cluster = look.facts.owner(place).map(|(cluster, _)| cluster);
@@ -162,6 +171,26 @@ impl Market {
             findings.violate("K2", now, "a node waits, and no demand is published");
         }
     }
+}
+
+/// Failures in a row that are not forgiven yet.
+fn unforgiven((failures, at): (u32, Timestamp), now: Timestamp) -> u32 {
+    let halvings = now.since(at).as_secs() / FORGIVEN_IN.as_secs();
+    u32::try_from(halvings).ok().and_then(|it| failures.checked_shr(it)).unwrap_or(0)
+}
+
+/// For how long a provider is left alone after so many failures in a row.
+fn pause_after(failures: u32) -> Span {
+    PROVIDER_PAUSE.times(1 << failures.saturating_sub(1).min(20)).min(PROVIDER_PAUSE_MAX)
+}
+
+/// Whether anybody still listens to what becomes of an agreement: a cluster that is closed does not,
+/// and to the results of commands only who wants the node.
+fn is_heard(look: &Look<'_>, place: usize, request: &Request) -> bool {
+    let Some((cluster, number, _)) = look.facts.deals[place].owner else { return false };
+    let Some(cluster) = look.facts.clusters.get(&cluster) else { return false };
+    let is_wanted = cluster.accounts.get(&number).is_some_and(|it| it.closing.is_none());
+    !cluster.is_closed && (is_wanted || request.endpoint() == Endpoint::CreateActivity)
 }
 
 /// Whether a demand is needed. A node that is being signed still needs it: it may be refused.
@@ -225,11 +254,11 @@ fn subject(request: &Request) -> Option<(Endpoint, String)> {
 #[cfg(test)]
 mod tests {
     use ray_on_golem::{
-        units::Span,
+        units::{Span, Timestamp},
         yagna::{CallError, Doubt, Request, SessionId, SubscriptionId},
     };
 
-    use super::{has_failed, subject};
+    use super::{has_failed, pause_after, subject, unforgiven};
 
     fn poll(id: &str) -> Request {
         Request::CollectEvents {
@@ -247,6 +276,17 @@ mod tests {
         assert_eq!(subject(&poll("a")), subject(&poll("a")));
         assert_ne!(subject(&poll("a")), subject(&poll("b")));
         assert_eq!(subject(&events), None);
+    }
+
+    #[test]
+    fn a_provider_that_fails_again_is_left_alone_for_longer() {
+        let at = Timestamp::EPOCH;
+
+        assert!(pause_after(2) > pause_after(1));
+        assert_eq!(pause_after(6), pause_after(30));
+        assert_eq!(unforgiven((4, at), at.plus(Span::mins(59))), 4);
+        assert_eq!(unforgiven((4, at), at.plus(Span::hours(2))), 1);
+        assert_eq!(unforgiven((4, at), at.plus(Span::days(400))), 0);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod liveness;
 mod market;
 mod money;
 mod negotiation;
+mod newcomers;
 mod oracle;
 mod recovery;
 mod situations;

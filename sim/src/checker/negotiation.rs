@@ -1,4 +1,4 @@
-//! K1, K3, K5, M9 while terms are negotiated: who is asked, in which order, and for how long.
+//! K1, K3, K5, K7, M9 while terms are negotiated: who is asked, in which order, and for how long.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,10 @@ use ray_on_golem::{
     },
 };
 
-use super::{Family, Findings, Look};
+use super::{
+    Family, Findings, Look,
+    newcomers::{Candidate, Newcomers},
+};
 use crate::prices::{self, Costs};
 
 /// A draft is signed, answered, or returned within this time: one that is kept for a node is kept
@@ -47,6 +50,7 @@ pub(super) struct Negotiation {
     /// Offers that were answered, by provider and name.
     answered: BTreeSet<(ProviderId, String)>,
     ended_demands: BTreeSet<SubscriptionId>,
+    newcomers: Newcomers,
 }
 
 /// What is known of a proposal of the other side.
@@ -71,8 +75,11 @@ impl Family for Negotiation {
                 self.check_counter(look, proposal, findings);
                 self.answer(proposal);
             }
-            Request::RejectProposal { proposal, .. }
-            | Request::CreateAgreement { proposal, .. } => self.answer(proposal),
+            Request::CreateAgreement { proposal, .. } => {
+                self.check_turn(look, proposal, findings);
+                self.answer(proposal);
+            }
+            Request::RejectProposal { proposal, .. } => self.answer(proposal),
             Request::Unsubscribe { subscription } => self.end_demand(subscription),
             _ => {}
         }
@@ -131,6 +138,7 @@ impl Family for Negotiation {
         // Nobody remembers them: they end with their demands.
         self.drafts_due.clear();
         self.asked.clear();
+        self.newcomers.on_crash();
     }
 }
 
@@ -202,11 +210,14 @@ impl Negotiation {
         }
         // Failures change the order in which offers come, and a crash forgets it.
         let is_calm = look.scene.life == 0 && !look.facts.has_failed;
-        if known.state == ProposalState::Initial && is_calm {
+        // Whoever was hired before is judged by more than its price.
+        let is_new = !look.facts.tried.contains(&known.issuer);
+        if known.state == ProposalState::Initial && is_calm && is_new {
             let engaged: BTreeSet<&ProviderId> =
                 cluster.accounts.values().map(|account| &account.provider).collect();
             let is_free = |provider: &ProviderId| {
                 !engaged.contains(provider)
+                    && !look.facts.tried.contains(provider)
                     && !look.facts.failures.contains_key(provider)
                     && !look.facts.is_blacklisted(cluster, provider, look.now())
             };
@@ -214,6 +225,41 @@ impl Negotiation {
                 let what = format!("{} was asked while {} waited", known.name, better.name);
                 findings.violate("K5", look.now(), what);
             }
+        }
+    }
+
+    /// K7, when an agreement is about to be made of a draft.
+    fn check_turn(&mut self, look: &Look<'_>, proposal: &ProposalId, findings: &mut Findings) {
+        let (Some((cluster, _)), Some(chosen)) = (buyer(look), self.proposals.get(proposal)) else {
+            self.newcomers.on_unclear();
+            return;
+        };
+        let facts = look.facts.clusters.get(&cluster);
+        let share = facts.and_then(|it| it.nodes.values().map(|it| it.spec.choice.newcomers).max());
+        let is_rival = |known: &Known| {
+            let costs = known.costs.zip(chosen.costs);
+            let is_cheaper = costs.is_some_and(|(it, than)| it.is_at_most(&than));
+            known.state == ProposalState::Draft
+                && !known.is_answered
+                && known.matched_at < look.now()
+                && is_cheaper
+                && look.facts.has_proven_itself(&known.issuer)
+                && facts.is_some_and(|it| {
+                    let mut engaged = it.accounts.values().filter(|it| it.over.is_none());
+                    !engaged.any(|account| account.provider == known.issuer)
+                        && !look.facts.is_blacklisted(it, &known.issuer, look.now())
+                })
+        };
+        let drafts = self.by_demand.get(&chosen.subscription).into_iter().flatten();
+        let candidate = Candidate {
+            is_new: !look.facts.tried.contains(&chosen.issuer),
+            has_rival: drafts.filter_map(|id| self.proposals.get(id)).any(is_rival),
+            share: share.unwrap_or(100),
+        };
+        let name = chosen.name.clone();
+        if self.newcomers.on_asked(cluster, &candidate) {
+            let what = format!("{name} is new, and asked out of turn");
+            findings.violate("K7", look.now(), what);
         }
     }
 

@@ -18,8 +18,8 @@ const WINDOW: Span = Span::mins(10);
 /// A provider must have been free, and not left alone, for so long: a node that waits is looked for
 /// at least that often.
 const SETTLED: Span = Span::mins(11);
-/// How long a provider is left alone after its first failure, and at most.
-const PAUSE_FIRST: Span = Span::secs(30);
+/// How long a provider is left alone after its first failure, of the worst kind, and at most.
+const PAUSE_FIRST: Span = Span::mins(5);
 const PAUSE_MAX: Span = Span::hours(1);
 
 /// A provider as the network knows it.
@@ -229,7 +229,7 @@ mod tests {
             Supplier { free_since: None, ..supplier("a") },
             Supplier { free_since: recently, ..supplier("a") },
             Supplier { failed: Some((1, NOW.minus(Span::mins(5)))), ..supplier("a") },
-            Supplier { failed: Some((7, NOW.minus(Span::mins(40)))), ..supplier("a") },
+            Supplier { failed: Some((4, NOW.minus(Span::mins(40)))), ..supplier("a") },
         ] {
             assert_eq!(excuse(&prospect(), &[unfit]), Some(Excuse::NoProvider));
         }

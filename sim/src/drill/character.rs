@@ -77,6 +77,10 @@ characters! {
     SshFlapping "ssh-flapping";
     /// The ssh service of its nodes gets stuck after minutes.
     SshStuck "ssh-stuck";
+    /// The ssh service of its nodes gets stuck every other day.
+    SshHiccups "ssh-hiccups";
+    /// Honest, and runs an image that has no `/root_copy`.
+    BareImage "bare-image";
     /// Bills ten times what is due.
     Overcharges "overcharges";
     /// Bills a little more than is due.
@@ -157,6 +161,8 @@ impl Character {
             Self::SshLate => conduct.ssh = Ssh::Up(secs(40, 80)),
             Self::SshFlapping => conduct.ssh = Ssh::Flapping(40),
             Self::SshStuck => conduct.ssh = Ssh::Stuck(secs(60, 900)),
+            Self::SshHiccups => conduct.ssh = Ssh::Hiccups(secs(150_000, 200_000)),
+            Self::BareImage => conduct.has_bare_image = true,
             Self::Overcharges => conduct.amounts = Amounts::Times(Distribution::fixed(10 * ONE)),
             Self::Shaves => conduct.amounts = Amounts::Adds(Glm::from_atto(1_000_000_000)),
             Self::Falling => conduct.amounts = Amounts::Falling,

@@ -4,7 +4,7 @@ use ray_on_golem::{core::rng::Seed, units::Span};
 
 use super::{
     character::Character,
-    plan::{Op, Plan},
+    plan::{Choosing, Op, Plan},
 };
 use crate::fault::{Faults, Outage, OutageKind};
 
@@ -54,6 +54,7 @@ impl Plan {
             } else {
                 0
             },
+            choice: (dice.below("choice", 3) > 0).then(|| dice.choosing()),
             ops: dice.ops(),
         }
     }
@@ -139,6 +140,15 @@ impl Dice {
         ops
     }
 
+    fn choosing(&self) -> Choosing {
+        let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        Choosing {
+            hedge: 1 + small(self.below("hedge", 4)),
+            newcomers: [0, 10, 25, 100][self.below("newcomers", 4) as usize],
+            barred: if self.is_on("barred") { small(self.below("how many barred", 3)) } else { 0 },
+        }
+    }
+
     fn gap(&self, nth: u64) -> Op {
         Op::Wait(match self.nth_below("gap kind", nth, 4) {
             0 => self.nth_below("gap", nth, 3),
@@ -167,7 +177,8 @@ impl Dice {
             83 => Op::Shutdown,
             84..=92 if self.is_on("crashes") => Op::Crash(draw(60)),
             93..=96 if self.is_on("outage") => Op::Restart(1 + draw(90)),
-            97..=98 if self.is_on("sleep") => Op::Suspend(1 + draw(130)),
+            97 if self.is_on("sleep") => Op::Suspend(1 + draw(130)),
+            98 => Op::Block(small(12)),
             _ => Op::Wait(draw(900)),
         }
     }

@@ -11,6 +11,7 @@ use ray_on_golem::{
             state::{ClusterState, Network, NodeState},
         },
         ids::NodeId,
+        market::choice::{Choice, Party},
         payment::ledger,
         planted::Bug,
         reputation::Reputation,
@@ -33,7 +34,7 @@ mod trace;
 pub use engine::{BEGINNING, Engine, Setup, Told};
 pub use generate::Mode;
 pub use measure::Measures;
-pub use plan::{Op, Plan};
+pub use plan::{Choosing, Op, Plan};
 
 use character::Character;
 use plan::milli;
@@ -41,7 +42,7 @@ use plan::milli;
 use crate::{
     checker::{Phase, Violation},
     fault::OutageKind,
-    plan as survey_plan,
+    plan as survey_plan, provider,
     scenario::{Daemon, Scenario},
 };
 
@@ -53,6 +54,8 @@ const END_WITHIN: Span = Span::mins(16);
 const GONE_WITHIN: Span = Span::mins(30);
 /// After the last operation faults go on for so long.
 const TAIL: Span = Span::secs(90);
+/// Somebody who blacklists a provider does so for this time.
+const BLOCK: Span = Span::mins(10);
 
 /// What a drill came to.
 #[derive(Clone, Debug, Default)]
@@ -201,6 +204,7 @@ impl Drill<'_> {
                 self.engine.begin_outage(Span::secs(secs), OutageKind::Restart);
             }
             Op::Suspend(minutes) => self.engine.suspend(Span::mins(minutes)),
+            Op::Block(place) => self.block(place),
         }
     }
 
@@ -226,11 +230,14 @@ impl Drill<'_> {
         if kind == NodeKind::Worker {
             spec.priority_subnet_tag = None;
         }
+        if let Some(choosing) = self.plan.choice {
+            spec.choice = self.choice(choosing);
+        }
         let request = NodeRequest {
             key: Some(format!("key {}", self.keys)),
             cluster: self.name(),
             plan: ClusterPlan {
-                platform: PlatformId::from("erc20-hoodi-tglm"),
+                platform: PlatformId::from(engine::PLATFORM),
                 total_budget: milli(self.plan.budget),
                 max_glm_per_hour: self.plan.max_per_hour.map(milli),
                 autostop: self
@@ -251,6 +258,24 @@ impl Drill<'_> {
         };
         self.latest = Some(request.clone());
         self.engine.command(Command::RequestNodes(Box::new(request)));
+    }
+
+    fn choice(&self, Choosing { hedge, newcomers, barred }: Choosing) -> Choice {
+        let seed = Seed::new(self.plan.seed);
+        let parties = (0..u64::from(barred)).map(|nth| provider::identity(seed, nth));
+        let blacklist = parties.filter_map(|provider| Party::new(provider.as_str())).collect();
+        Choice { hedge, newcomers, blacklist, ..Choice::recommended() }
+    }
+
+    /// Somebody blacklists a provider for a while.
+    fn block(&mut self, place: u32) {
+        let providers: u32 = self.plan.market.values().sum();
+        if providers > 0 {
+            let nth = u64::from(place % providers);
+            let provider = provider::identity(Seed::new(self.plan.seed), nth);
+            let until = self.engine.now.plus(BLOCK);
+            self.engine.block(provider, until);
+        }
     }
 
     /// What Ray's autoscaler does when the load asks for so many workers.

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use ray_on_golem::{
     config::yaml::{self, Field, Section, YamlError},
+    core::market::choice::Choice,
     units::{Glm, Span, money::Rounding},
 };
 
@@ -38,8 +39,21 @@ pub struct Plan {
     pub faults: Faults,
     /// Chances in a million that the process dies at an output.
     pub crash_chance: u64,
+    /// How providers are chosen; none is as the Python original does.
+    pub choice: Option<Choosing>,
     /// What happens, in order.
     pub ops: Vec<Op>,
+}
+
+/// How providers are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choosing {
+    /// How many are asked at once for a node.
+    pub hedge: u32,
+    /// Of a hundred, so many may be new.
+    pub newcomers: u32,
+    /// So many of the network's first providers are on the blacklist of the cluster file.
+    pub barred: u32,
 }
 
 /// Something that happens.
@@ -77,6 +91,8 @@ pub enum Op {
     Restart(u64),
     /// The computer sleeps for so many minutes.
     Suspend(u64),
+    /// The network's provider of this place is blacklisted for ten minutes.
+    Block(u32),
 }
 
 /// Providers of one character, at most.
@@ -84,8 +100,9 @@ pub(crate) const PROVIDERS_MAX: u32 = 10_000;
 pub(crate) const WORKERS_MAX: u32 = 10_000;
 pub(crate) const IDLE_MINUTES_MAX: u64 = 100_000;
 pub(crate) const CHANCE_MAX: u64 = 1_000_000;
+const HEDGE_MAX: u32 = 5;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "invariant",
     "seed",
     "market",
@@ -97,6 +114,7 @@ const KEYS: [&str; 12] = [
     "wired",
     "faults",
     "crash_chance",
+    "choice",
     "ops",
 ];
 
@@ -148,6 +166,7 @@ impl Plan {
             crash_chance: section
                 .read("crash_chance", |field| field.whole(0..=CHANCE_MAX))?
                 .unwrap_or(0),
+            choice: section.read("choice", Choosing::read)?,
             ops,
         })
     }
@@ -156,6 +175,20 @@ impl Plan {
     #[must_use]
     pub fn wallet(&self) -> Glm {
         milli(self.wallet)
+    }
+}
+
+impl Choosing {
+    fn read(field: &Field<'_>) -> Result<Self, YamlError> {
+        let section = field.section()?;
+        section.deny_unknown(&["hedge", "newcomers", "barred"])?;
+        let default = Choice::recommended();
+        let number = |key, range| section.read(key, |field| field.whole(range));
+        Ok(Self {
+            hedge: number("hedge", 1..=HEDGE_MAX)?.unwrap_or(default.hedge),
+            newcomers: number("newcomers", 0..=100)?.unwrap_or(default.newcomers),
+            barred: number("barred", 0..=PROVIDERS_MAX)?.unwrap_or(0),
+        })
     }
 }
 
@@ -194,6 +227,9 @@ impl fmt::Display for Plan {
         write_faults(f, &self.faults)?;
         if self.crash_chance > 0 {
             writeln!(f, "crash_chance: {}", self.crash_chance)?;
+        }
+        if let Some(Choosing { hedge, newcomers, barred }) = self.choice {
+            writeln!(f, "choice: {{hedge: {hedge}, newcomers: {newcomers}, barred: {barred}}}")?;
         }
         let ops: Vec<String> = self.ops.iter().map(Op::to_string).collect();
         writeln!(f, "ops: [{}]", ops.join(", "))
@@ -250,6 +286,7 @@ impl fmt::Display for Op {
             Self::Crash(outputs) => write!(f, "crash {outputs}"),
             Self::Restart(secs) => write!(f, "restart {secs}"),
             Self::Suspend(minutes) => write!(f, "suspend {minutes}"),
+            Self::Block(place) => write!(f, "block {place}"),
         }
     }
 }
@@ -282,11 +319,12 @@ impl FromStr for Op {
             "crash" => Self::Crash(whole()?),
             "restart" => Self::Restart(whole()?),
             "suspend" => Self::Suspend(whole()?),
+            "block" => Self::Block(small()?),
             _ => {
                 return Err(format!(
                     "`{word}` is no operation; write one of head, request, scale, repeat, misuse, \
                      terminate, terminate-unknown, tag, budget, down, switch, shutdown, wait, \
-                     crash, restart, suspend"
+                     crash, restart, suspend, block"
                 ));
             }
         })

@@ -62,7 +62,7 @@ impl Work<'_> {
     }
 
     fn turn_knobs(&mut self, best: &mut Plan) {
-        let knobs: [fn(&mut Plan); 14] = [
+        let knobs: [fn(&mut Plan); 15] = [
             |plan| plan.faults = Faults::default(),
             |plan| plan.crash_chance = 0,
             |plan| plan.faults.outages.clear(),
@@ -77,6 +77,7 @@ impl Work<'_> {
             |plan| plan.idle_minutes = None,
             |plan| plan.max_workers = None,
             |plan| plan.wallet = 1_000_000,
+            |plan| plan.choice = None,
         ];
         for knob in knobs {
             let mut candidate = best.clone();

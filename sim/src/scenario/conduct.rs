@@ -31,6 +31,8 @@ pub struct Conduct {
     pub run: Distribution,
     /// Which command of an activity fails, counted from 0.
     pub command_fails: Option<u64>,
+    /// Whether its image has nothing but what every system has: there is no `/root_copy`.
+    pub has_bare_image: bool,
     /// Seconds from the creation of an activity until it answers nothing more.
     pub unresponsive_after: Option<Distribution>,
     /// Seconds from approval until it ends the agreement.
@@ -87,8 +89,10 @@ pub enum Ssh {
     Never,
     /// Refuses so many percent of connections, until it is restarted.
     Flapping(u8),
-    /// Stops answering after so many seconds, until it is restarted.
+    /// Stops answering after so many seconds, until it is restarted; once.
     Stuck(Distribution),
+    /// The same, again after each start.
+    Hiccups(Distribution),
 }
 
 /// What a provider writes on its bills.
@@ -158,6 +162,7 @@ impl Default for Conduct {
             start: seconds(1, 5),
             run: seconds(1, 4),
             command_fails: None,
+            has_bare_image: false,
             unresponsive_after: None,
             terminates_after: None,
             vanishes_after: None,
@@ -177,7 +182,7 @@ impl Default for Conduct {
     }
 }
 
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "approval",
     "approves_ms",
     "oversells",
@@ -189,6 +194,7 @@ const KEYS: [&str; 26] = [
     "start",
     "run",
     "command_fails",
+    "bare_image",
     "unresponsive_after",
     "terminates_after",
     "vanishes_after",
@@ -225,7 +231,7 @@ impl Conduct {
         for spread in ends.into_iter().flatten() {
             *spread = spread.over(divisor);
         }
-        if let Ssh::Up(after) | Ssh::Stuck(after) = &mut self.ssh {
+        if let Ssh::Up(after) | Ssh::Stuck(after) | Ssh::Hiccups(after) = &mut self.ssh {
             *after = after.over(divisor);
         }
     }
@@ -254,6 +260,7 @@ impl Conduct {
             start: spread("start", default.start)?,
             run: spread("run", default.run)?,
             command_fails: section.read("command_fails", |field| field.whole(0..=1_000_u64))?,
+            has_bare_image: is("bare_image", default.has_bare_image)?,
             unresponsive_after: after("unresponsive_after")?,
             terminates_after: after("terminates_after")?,
             vanishes_after: after("vanishes_after")?,
@@ -295,8 +302,9 @@ impl Ssh {
             field.one_of(&["never"])?;
             return Ok(Self::Never);
         }
-        let (kind, value) = only(field, &["up", "flapping", "stuck"])?;
+        let (kind, value) = only(field, &["up", "flapping", "stuck", "hiccups"])?;
         Ok(match kind {
+            "hiccups" => Self::Hiccups(Distribution::read(&value)?),
             "flapping" => Self::Flapping(value.whole(0..=100_u8)?),
             "stuck" => Self::Stuck(Distribution::read(&value)?),
             _ => Self::Up(Distribution::read(&value)?),

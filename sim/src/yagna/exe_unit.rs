@@ -40,9 +40,9 @@ pub(super) struct Unit {
     queue: VecDeque<usize>,
     /// Networks that it has joined, its address in each, and the mask.
     addresses: Vec<(NetworkId, Ipv4Addr, Ipv4Addr)>,
-    /// When the ssh server was started.
+    /// When the ssh server was last started.
     ssh_since: Option<Timestamp>,
-    /// Whether it was started anew, which helps for good.
+    /// Whether it was started anew, which helps most of them for good.
     is_ssh_repaired: bool,
 }
 
@@ -145,6 +145,10 @@ impl SimYagna {
                 !deal.happens("flaps", turn, *percent)
             }
             Ssh::Stuck(after) => now.since(since) < deal.secs("sticks", nth, after),
+            Ssh::Hiccups(after) => {
+                let start = since.as_unix_micros();
+                now.since(since) < deal.secs("hiccups", start, after)
+            }
         };
         if is_up { SshAnswer::Up } else { SshAnswer::Refused }
     }
@@ -339,6 +343,9 @@ impl SimYagna {
         if conduct.command_fails == Some(unit.commands) {
             return Some("ExeScript command exited with code 1".to_owned());
         }
+        if conduct.has_bare_image && needs_root_copy(command) {
+            return Some("ExeScript command exited with code 1".to_owned());
+        }
         let is_deploy = matches!(command, ExeCommand::Deploy { .. });
         (is_deploy && deal.happens("deploy fails", activity as u64, conduct.deploy_fails))
             .then(|| "Deploy failed: cannot fetch the image".to_owned())
@@ -369,7 +376,7 @@ impl SimYagna {
                 };
                 if mentions("service ssh restart") {
                     unit.is_ssh_repaired = true;
-                    unit.ssh_since = unit.ssh_since.or(Some(now));
+                    unit.ssh_since = Some(now);
                 } else if mentions("service ssh") || mentions("sshd") {
                     unit.ssh_since = Some(now);
                     self.activities.books[activity].bootstraps += 1;
@@ -405,5 +412,33 @@ impl SimYagna {
             let results = self.activities.batches[batch].results.clone();
             self.answer_back(now, request, Ok(Response::Results(results)));
         }
+    }
+}
+
+/// Whether a program moves what its image may not have, without looking whether it is there.
+fn needs_root_copy(command: &ExeCommand) -> bool {
+    let ExeCommand::Run { args, .. } = command else { return false };
+    let mut lines = args.iter().flat_map(|arg| arg.lines());
+    lines.any(|line| line.contains("mv ") && line.contains("/root_copy") && !line.contains("if ["))
+}
+
+#[cfg(test)]
+mod tests {
+    use ray_on_golem::yagna::ExeCommand;
+
+    use super::needs_root_copy;
+
+    fn script(text: &str) -> ExeCommand {
+        ExeCommand::Run {
+            entry_point: "/bin/sh".to_owned(),
+            args: vec!["-c".to_owned(), text.to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_script_that_takes_files_for_granted_needs_them() {
+        assert!(needs_root_copy(&script("mv /root_copy/.bashrc ~")));
+        assert!(!needs_root_copy(&script("if [ -e /root_copy/a ]; then mv /root_copy/a ~; fi")));
+        assert!(!needs_root_copy(&ExeCommand::Start));
     }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::{
     AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, Work,
     account::Progress,
-    closing::Blame,
     record::{AgreementFact, NodeFact},
     sightings::kind_of,
     state::{ClusterState, NodeState},
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::{
     core::{
+        backoff::Backoff,
         effects::Effects,
         experience::{FailureKind, Observation},
         ids::AgreementNo,
@@ -70,7 +70,7 @@ impl Cluster {
         };
         if has_failed && let Some(account) = fx.cluster(self.id).account(number) {
             let provider = account.terms.provider.clone();
-            fx.blame(&provider);
+            fx.set_back(&provider, Backoff::BROKEN_PROVIDER);
         }
     }
 
@@ -99,7 +99,7 @@ impl Cluster {
             // Something may run there that no listing shows: only the agreement's end is sure.
             Ok(_) => self.fail(fx, number, Step::CreateActivity, FailureKind::Broke, GARBLED),
             Err(error) if fx.planted(Bug::CreateFailureKept) => {
-                self.forget(fx, number, &error.to_string());
+                self.close_quietly(fx, number, &error.to_string());
             }
             Err(error) => {
                 let why = error.to_string();
@@ -159,7 +159,8 @@ impl Cluster {
         let state = fx.cluster(self.id);
         let Some(account) = state.accounts.get(&number) else { return };
         let Some(activity) = account.activity.clone() else { return };
-        let place = Place { network: &network, ip: account.ip, nodes: members(state) };
+        let (ip, is_strict) = (account.ip, fx.planted(Bug::ScriptStrict));
+        let place = Place { network: &network, ip, nodes: members(state), is_strict };
         let script = steps::batch(place, &state.plan.ssh_public_key);
         self.enter(number, Stage::SendingBatch);
         let request = execute(activity, script);
@@ -384,24 +385,24 @@ impl Cluster {
         kind: FailureKind,
         why: &str,
     ) {
-        self.saw(fx, number, Observation::Failed { step, kind });
+        self.blame_at(fx, number, step, kind);
         self.log_failure(fx, number, &format!("step {}: {why}", step.number()));
         let reason = format!("The node did not come up: {why}");
-        self.close(fx, number, &reason, Blame::Provider);
+        self.close(fx, number, &reason);
     }
 
     /// The provider ended the agreement before the node was up.
     pub(super) fn fail_by_provider(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) {
-        self.saw_failure(fx, number, FailureKind::Quit);
+        self.blame(fx, number, FailureKind::Quit);
         self.log_failure(fx, number, why);
-        self.close(fx, number, why, Blame::Provider);
+        self.close(fx, number, why);
     }
 
     /// Something else failed: as [`Self::fail`], but the provider is not to blame.
     pub(super) fn fail_quietly(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) {
-        self.saw_failure(fx, number, FailureKind::Blameless);
+        self.blame(fx, number, FailureKind::Blameless);
         self.log_failure(fx, number, why);
-        self.close(fx, number, why, Blame::Nobody);
+        self.close(fx, number, why);
     }
 
     fn log_failure(&self, fx: &mut Effects, number: AgreementNo, why: &str) {
@@ -418,11 +419,15 @@ impl Cluster {
     }
 
     /// What a planted bug does with an agreement that failed.
-    fn forget(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) {
+    pub(super) fn forget(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) {
+        let node = fx.cluster(self.id).accounts.get(&number).map(|account| account.node);
         self.works.remove(&number);
         self.note(fx, number, AgreementFact::Closing { at: fx.now, reason: why.to_owned() });
         self.note(fx, number, AgreementFact::Over { at: fx.now });
         self.note(fx, number, AgreementFact::Settled);
+        if let Some(node) = node {
+            self.wait_again(fx, node);
+        }
         self.is_dirty = true;
     }
 }

@@ -23,25 +23,12 @@ const LEAVE_TRIES: u32 = 5;
 /// Between two attempts to reach a provider that does not answer.
 const TERMINATE_PAUSE_MAX: Span = Span::mins(5);
 
-/// Whose fault it is that an agreement ends early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blame {
-    Nobody,
-    Provider,
-}
-
 impl Cluster {
     /// Ends an agreement; harmless if it ends already.
-    pub(super) fn close(&mut self, fx: &mut Effects, number: AgreementNo, why: &str, blame: Blame) {
-        if !self.close_quietly(fx, number, why) {
-            return;
+    pub(super) fn close(&mut self, fx: &mut Effects, number: AgreementNo, why: &str) {
+        if self.close_quietly(fx, number, why) {
+            self.undo(fx, number);
         }
-        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
-        if blame == Blame::Provider && !fx.planted(Bug::ProviderForgiven) {
-            let provider = account.terms.provider.clone();
-            fx.blame(&provider);
-        }
-        self.undo(fx, number);
     }
 
     /// Records that an agreement is to end; says whether that is news.

@@ -239,12 +239,11 @@ impl Cluster {
     /// A node is lost: it ends, and Ray asks for another one.
     pub(super) fn lose(&mut self, fx: &mut Effects, number: AgreementNo, what: &str) {
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
-        let (node, provider) = (account.node, account.terms.provider.clone());
+        let node = account.node;
         let who = self.provider_of(fx, number);
         let warning = format!("Terminating node `{node}` {who} {what} is no longer accessible");
         self.warn(fx, warning);
-        self.saw_failure(fx, number, FailureKind::Lost);
-        fx.blame(&provider);
+        self.blame(fx, number, FailureKind::Lost);
         self.end_node(fx, node, &format!("{what} is no longer accessible"));
     }
 }

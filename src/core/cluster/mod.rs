@@ -36,7 +36,7 @@ use account::Progress;
 use network::NetworkCall;
 use record::{AgreementFact, ClusterRecord, EndReason, NodeFact};
 use shop::Shop;
-use signing::SigningWork;
+use signing::{SigningNo, SigningWork};
 use state::{ClusterState, NodeState};
 use stream::Stream;
 
@@ -44,13 +44,14 @@ use super::{
     Purpose, TimerKey,
     effects::Effects,
     ids::{AgreementNo, ClusterId, MarketId, NodeId},
-    market::{MarketCall, MarketTimer},
+    market::{MarketCall, MarketTimer, Turns},
     output::Notice,
     payment::{
         bills::{Bills, BillsCall, JobNo},
         keeper::{Keeper, KeeperCall},
         ledger::Level,
     },
+    planted::Bug,
     record::Record,
     reputation::Reputation,
     sweep::Sweeper,
@@ -65,8 +66,8 @@ use crate::{
 pub(super) enum ClusterCall {
     Funds(KeeperCall),
     Network(NetworkCall),
-    /// Make an agreement for this node.
-    Sign(NodeId),
+    /// Make an agreement.
+    Sign(SigningNo),
     Agreement(AgreementNo, AgreementCall),
     Bills(BillsCall),
     /// What happened to agreements.
@@ -154,7 +155,11 @@ pub(super) struct Cluster {
     reputation: Arc<Reputation>,
     /// Nodes that wait for an agreement.
     waiting: BTreeSet<NodeId>,
-    signings: BTreeMap<NodeId, SigningWork>,
+    /// Agreements that the daemon is asked to make.
+    signings: BTreeMap<SigningNo, SigningWork>,
+    next_signing: SigningNo,
+    /// Whom nodes were given to.
+    turns: Turns,
     /// Failures to sign in a row that were the daemon's, and until when nothing is signed.
     sign_failures: u32,
     sign_after: Timestamp,
@@ -222,6 +227,8 @@ impl Cluster {
             reputation: Arc::new(state.plan.reputation.clone()),
             waiting: BTreeSet::new(),
             signings: BTreeMap::new(),
+            next_signing: SigningNo::default(),
+            turns: Turns::default(),
             sign_failures: 0,
             sign_after: Timestamp::EPOCH,
             works: BTreeMap::new(),
@@ -247,11 +254,10 @@ impl Cluster {
     pub(super) fn recover(fx: &mut Effects, id: ClusterId) -> Self {
         let mut cluster = Self::blank(fx, id);
         let state = fx.cluster(id).clone();
-        for (number, account) in &state.accounts {
-            cluster.bills.know(&account.agreement, *number);
-        }
-        for (number, account) in &state.closed {
-            cluster.bills.know(&account.agreement, *number);
+        for (number, account) in state.all_accounts() {
+            if !fx.planted(Bug::BillsOrphaned) {
+                cluster.bills.know(&account.agreement, number);
+            }
         }
         cluster.bills.recover(fx.now);
         cluster.watch = Stream::new(earliest(&state, fx.now));
@@ -285,7 +291,7 @@ impl Cluster {
                 self.is_dirty = true;
             }
             ClusterCall::Network(call) => self.on_network_reply(fx, call, result),
-            ClusterCall::Sign(node) => self.on_agreement_made(fx, node, result),
+            ClusterCall::Sign(number) => self.on_agreement_made(fx, number, result),
             ClusterCall::Agreement(number, call) => {
                 self.on_agreement_reply(fx, number, call, result);
             }

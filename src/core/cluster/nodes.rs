@@ -2,7 +2,6 @@
 
 use super::{
     Cluster, ClusterTimer,
-    closing::Blame,
     command::START_DEADLINE,
     end_without, is_live,
     plan::NodeKind,
@@ -10,7 +9,11 @@ use super::{
     state::{ClusterState, Network, Node, NodeState},
 };
 use crate::{
-    core::{effects::Effects, ids::NodeId, planted::Bug},
+    core::{
+        effects::Effects,
+        ids::{AgreementNo, NodeId},
+        planted::Bug,
+    },
     units::Span,
 };
 
@@ -30,17 +33,18 @@ impl Cluster {
         if !is_live(node.state) {
             return;
         }
-        let (agreement, kind) = (node.agreement, node.kind);
+        let (agreements, kind): (Vec<AgreementNo>, _) = (node.agreements().collect(), node.kind);
         self.note_node(fx, id, NodeFact::Ending);
         self.rest(fx, ClusterTimer::Node(id));
         self.rest(fx, ClusterTimer::Priority(id));
         self.waiting.remove(&id);
-        match agreement {
-            Some(number) => {
-                self.wake(fx, ClusterTimer::NodeEnd(id), fx.now.plus(NODE_END_PATIENCE));
-                self.close(fx, number, reason, Blame::Nobody);
-            }
-            None => self.node_ended(fx, id),
+        if agreements.is_empty() {
+            self.node_ended(fx, id);
+        } else {
+            self.wake(fx, ClusterTimer::NodeEnd(id), fx.now.plus(NODE_END_PATIENCE));
+        }
+        for number in agreements {
+            self.close(fx, number, reason);
         }
         let has_others = fx.cluster(self.id).nodes.values().any(|node| is_live(node.state));
         let is_head = kind == NodeKind::Head && !fx.planted(Bug::HeadLossIgnored);
@@ -87,7 +91,10 @@ impl Cluster {
     /// A node lost its agreement before it was up: it looks for another one.
     pub(super) fn wait_again(&mut self, fx: &Effects, id: NodeId) {
         let node = fx.cluster(self.id).nodes.get(&id);
-        if node.is_some_and(|node| node.state == NodeState::Pending && node.agreement.is_none()) {
+        let is_asked = self.signings.values().any(|work| work.node == id);
+        if node.is_some_and(|node| node.state == NodeState::Pending && node.agreement.is_none())
+            && !is_asked
+        {
             self.waiting.insert(id);
             self.is_dirty = true;
         }

@@ -51,16 +51,10 @@ impl Cluster {
         let state = fx.cluster(self.id);
         let wanted: Vec<usize> = {
             let mut wanted = vec![0; state.shapes.len()];
-            let seekers = self.waiting.iter().chain(self.signings.keys());
-            for node in seekers.filter_map(|id| state.nodes.get(id)) {
-                wanted[node.shape] += 1;
-            }
             // What is being signed still needs its demand.
-            for work in self.works_in_signing() {
-                let node = state.accounts.get(&work).and_then(|it| state.nodes.get(&it.node));
-                if let Some(node) = node {
-                    wanted[node.shape] += 1;
-                }
+            let seekers = self.waiting.iter().copied().chain(self.nodes_in_signing(state));
+            for node in seekers.filter_map(|id| state.nodes.get(&id)) {
+                wanted[node.shape] += 1;
             }
             wanted
         };
@@ -77,15 +71,9 @@ impl Cluster {
                 self.open_shops(fx, shape);
             }
         }
+        let wanted = self.drafts_wanted(fx);
         for shop in self.shops.values_mut().filter(|shop| !shop.is_closing) {
-            let seekers = self
-                .waiting
-                .iter()
-                .filter(|id| {
-                    fx.cluster(self.id).nodes.get(id).is_some_and(|it| it.shape == shop.shape)
-                })
-                .count();
-            shop.market.want(fx, seekers);
+            shop.market.want(fx, wanted[shop.shape]);
         }
     }
 

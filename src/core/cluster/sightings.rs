@@ -13,10 +13,9 @@ use crate::{
         effects::Effects,
         experience::{FailureKind, Observation, Sighting},
         ids::AgreementNo,
-        output::Output,
         reputation::Reputation,
     },
-    yagna::{CallError, Doubt, PlatformId},
+    yagna::{CallError, Doubt, PlatformId, Status},
 };
 
 impl Cluster {
@@ -53,14 +52,33 @@ impl Cluster {
         }
         let platform = state.plan.platform.clone();
         let sighting = Sighting { provider: account.terms.provider.clone(), platform, what };
-        fx.emit(Output::Saw(sighting));
+        fx.saw(sighting, &self.reputation);
     }
 
-    /// As [`Self::saw`], of a failure at the present step.
-    pub(super) fn saw_failure(&self, fx: &mut Effects, number: AgreementNo, kind: FailureKind) {
+    /// An agreement came to nothing, at the present step: that is told, and its provider is left alone
+    /// for a while if it is to blame.
+    pub(super) fn blame(&self, fx: &mut Effects, number: AgreementNo, kind: FailureKind) {
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
         let step = self.step_now(number, account);
-        self.saw(fx, number, Observation::Failed { step, kind });
+        self.blame_at(fx, number, step, kind);
+    }
+
+    /// As [`Self::blame`], at this step.
+    pub(super) fn blame_at(
+        &self,
+        fx: &mut Effects,
+        number: AgreementNo,
+        step: Step,
+        kind: FailureKind,
+    ) {
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
+        if account.closing.is_none() && account.over.is_none() {
+            let provider = account.terms.provider.clone();
+            self.saw(fx, number, Observation::Failed { step, kind });
+            if let Some(pauses) = kind.setback() {
+                fx.set_back(&provider, pauses);
+            }
+        }
     }
 
     /// The end of a node that was up.
@@ -90,6 +108,7 @@ impl Cluster {
 /// In which way a call to a provider failed.
 pub(super) fn kind_of(error: &CallError) -> FailureKind {
     match error {
+        CallError::Rejected { status: Status::TIMEOUT, .. } => FailureKind::Late,
         CallError::Rejected { .. } => FailureKind::Refused,
         CallError::Unknown(Doubt::TimedOut) => FailureKind::Late,
         CallError::NotSent { .. } => FailureKind::Blameless,

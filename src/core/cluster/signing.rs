@@ -3,14 +3,15 @@
 //! What an agreement can cost is set aside before the provider hears of it. An agreement is in force
 //! when the daemon says so, and not because nobody objected.
 
+use std::collections::BTreeMap;
+
 use super::{
     AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, Work,
     account::{Account, Progress, Terms},
-    closing::Blame,
     network,
     plan::NodeKind,
     record::AgreementFact,
-    state::ClusterState,
+    state::{ClusterState, Node},
     steps::Step,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         effects::Effects,
         experience::{FailureKind, Observation},
         ids::{AgreementNo, MarketId, NodeId, OfferNo},
-        market::Draft,
+        market::{Draft, score::Score},
         payment::ledger::{self, Level},
         planted::Bug,
     },
@@ -37,9 +38,14 @@ const CONFIRM_PATIENCE: Span = Span::secs(30);
 const WAIT_TIMEOUT: Span = Span::secs(15);
 const WAIT_MARGIN: Span = Span::secs(5);
 
+/// Numbers the agreements that the daemon is asked to make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::core) struct SigningNo(u64);
+
 /// An agreement that is being made for a node.
 #[derive(Debug)]
 pub(super) struct SigningWork {
+    pub(super) node: NodeId,
     draft: Draft,
     valid_to: Timestamp,
 }
@@ -52,39 +58,103 @@ struct Promised {
     limit: Glm,
     /// In an hour; counted only where there is a limit.
     rate: Glm,
+    max_rate: Option<Glm>,
 }
 
 impl Promised {
     fn of(state: &ClusterState) -> Self {
-        let is_rate_limited = state.plan.max_glm_per_hour.is_some();
-        let rate = if is_rate_limited { ledger::rate_per_hour(state) } else { Glm::ZERO };
-        Self { committed: ledger::committed(state), limit: ledger::limit(state), rate }
+        let max_rate = state.plan.max_glm_per_hour;
+        let rate = if max_rate.is_some() { ledger::rate_per_hour(state) } else { Glm::ZERO };
+        let (committed, limit) = (ledger::committed(state), ledger::limit(state));
+        Self { committed, limit, rate, max_rate }
+    }
+
+    fn level(self) -> Level {
+        ledger::level(self.committed, self.limit)
+    }
+
+    /// Whether there is room for an agreement. One that is only asked for in case another one comes
+    /// to nothing must leave the budget ample.
+    fn has_room(self, fx: &Effects, terms: &Terms, is_hedge: bool) -> bool {
+        let promised = self.committed.plus(terms.first_reserve());
+        let is_open = self.level() != Level::Closed || fx.planted(Bug::BudgetSoft);
+        let fits = is_open && promised <= self.limit || fx.planted(Bug::NothingReserved);
+        let is_ample = ledger::level(promised, self.limit) == Level::Ample;
+        let is_slow_enough =
+            self.max_rate.is_none_or(|max| self.rate.plus(terms.rate_per_hour()) <= max);
+        fits && (is_ample || !is_hedge) && (is_slow_enough || fx.planted(Bug::RateIgnored))
     }
 }
 
 impl Cluster {
-    /// Gives waiting nodes the best drafts that fit, heads first.
+    /// Gives waiting nodes the best drafts that fit, heads first. Then providers that are left are
+    /// asked for nodes that others were asked for already.
     pub(super) fn sign_what_can_be(&mut self, fx: &mut Effects) {
-        if self.sign_after > fx.now || self.waiting.is_empty() {
+        if self.sign_after > fx.now || !self.has_drafts() {
             return;
         }
         if !self.keeper.is_ready() || self.network(fx).is_none() {
             return;
         }
         let state = fx.cluster(self.id);
-        let mut nodes: Vec<(NodeKind, NodeId)> =
-            self.waiting.iter().filter_map(|id| Some((state.nodes.get(id)?.kind, *id))).collect();
+        let mut nodes: Vec<(u32, NodeKind, NodeId)> = self
+            .seekers(state)
+            .filter_map(|(id, asked)| Some((asked, state.nodes.get(&id)?.kind, id)))
+            .filter(|(asked, _, id)| *asked < self.hedge_of(fx, *id))
+            .collect();
         nodes.sort_unstable();
-        if !self.has_drafts() {
-            return;
-        }
         // Nothing of this changes until the daemon has made the agreements.
         let promised = Promised::of(state);
-        for (_, node) in nodes {
-            if let Some((market, offer)) = self.best_draft(fx, node, promised) {
+        while !nodes.is_empty() {
+            let mut others = Vec::new();
+            for (asked, kind, node) in nodes {
+                let Some((market, offer)) = self.best_draft(fx, node, promised, asked > 0) else {
+                    continue;
+                };
                 self.make_agreement(fx, node, market, offer);
+                if asked.saturating_add(1) < self.hedge_of(fx, node) {
+                    others.push((asked.saturating_add(1), kind, node));
+                }
             }
+            nodes = others;
         }
+    }
+
+    /// How many drafts could be used, by the shape of the nodes.
+    pub(super) fn drafts_wanted(&self, fx: &Effects) -> Vec<usize> {
+        let state = fx.cluster(self.id);
+        let mut wanted = vec![0_usize; state.shapes.len()];
+        for (id, asked) in self.seekers(state) {
+            let Some(node) = state.nodes.get(&id) else { continue };
+            let missing = self.hedge_of(fx, id).saturating_sub(asked);
+            wanted[node.shape] += usize::try_from(missing).unwrap_or(usize::MAX);
+        }
+        wanted
+    }
+
+    /// The nodes that no provider was given yet, and how many were asked for each.
+    fn seekers<'a>(
+        &'a self,
+        state: &'a ClusterState,
+    ) -> impl Iterator<Item = (NodeId, u32)> + use<'a> {
+        let waiting = self.waiting.iter().map(|id| (*id, 0));
+        let mut asked: BTreeMap<NodeId, u32> = BTreeMap::new();
+        for node in self.nodes_in_signing(state) {
+            let count = asked.entry(node).or_default();
+            *count = count.saturating_add(1);
+        }
+        waiting.chain(asked.into_iter().filter(|(id, _)| {
+            let node = state.nodes.get(id);
+            node.is_some_and(|node| super::is_live(node.state) && !is_given(state, node))
+        }))
+    }
+
+    /// How many providers may be asked at once for a node.
+    fn hedge_of(&self, fx: &Effects, node: NodeId) -> u32 {
+        let state = fx.cluster(self.id);
+        let shape = state.nodes.get(&node).and_then(|node| state.shapes.get(node.shape));
+        let hedge = shape.map_or(1, |shape| shape.spec.choice.hedge.max(1));
+        if fx.planted(Bug::HedgeUnbounded) { hedge.saturating_add(1) } else { hedge }
     }
 
     fn has_drafts(&self) -> bool {
@@ -95,40 +165,37 @@ impl Cluster {
         &mut self,
         fx: &Effects,
         node: NodeId,
-        Promised { committed, limit, rate }: Promised,
+        promised: Promised,
+        is_hedge: bool,
     ) -> Option<(MarketId, OfferNo)> {
-        if !self.has_drafts() {
-            return None;
-        }
         let state = fx.cluster(self.id);
-        let is_closed =
-            ledger::level(committed, limit) == Level::Closed && !fx.planted(Bug::BudgetSoft);
-        let mut too_dear = is_closed;
-        let mut best = None;
-        for (id, shop) in &self.shops {
-            if is_closed || !self.may_buy(fx, node, shop) {
-                continue;
-            }
-            let mut suits = |draft: &Draft| {
-                let terms = terms_of(draft);
-                let fits = committed.plus(terms.first_reserve()) <= limit
-                    || fx.planted(Bug::NothingReserved);
-                let is_slow_enough = state.plan.max_glm_per_hour.is_none_or(|limit| {
-                    rate.plus(terms.rate_per_hour()) <= limit || fx.planted(Bug::RateIgnored)
-                });
-                too_dear |= !(fits && is_slow_enough);
-                fits && is_slow_enough
+        let mut is_short = promised.level() == Level::Closed;
+        let mut best: [Option<(Score, MarketId, OfferNo)>; 2] = [None, None];
+        for (id, shop) in self.shops.iter().filter(|(_, shop)| self.may_buy(fx, node, shop)) {
+            let suits = |draft: &Draft| {
+                let has_room = promised.has_room(fx, &terms_of(draft), is_hedge);
+                is_short |= !has_room;
+                has_room
             };
-            let offer = shop.market.best_draft(fx, &mut suits);
-            let scored = offer.and_then(|offer| Some((shop.market.draft_score(offer)?, offer)));
-            if let Some((score, offer)) = scored
-                && best.is_none_or(|(better, _, _)| score > better)
-            {
-                best = Some((score, *id, offer));
+            for (rank, offer) in shop.market.drafts(fx, suits) {
+                let best = &mut best[usize::from(rank.is_proven)];
+                if best.is_none_or(|(score, _, _)| rank.score > score) {
+                    *best = Some((rank.score, *id, offer));
+                }
             }
         }
-        self.is_short = too_dear && best.is_none();
-        best.map(|(_, market, offer)| (market, offer))
+        let [newcomer, proven] = best;
+        let shape = state.nodes.get(&node).and_then(|node| state.shapes.get(node.shape))?;
+        let is_unbounded = fx.planted(Bug::NewcomersUnbounded);
+        let share = if is_unbounded { 100 } else { shape.spec.choice.newcomers };
+        let proven = proven.map(|best| (true, best));
+        let chosen = self.turns.choose(share, proven, newcomer.map(|best| (false, best)));
+        if !is_hedge {
+            self.is_short = is_short && chosen.is_none();
+        }
+        let (is_proven, (_, market, offer)) = chosen?;
+        self.turns.took(is_proven);
+        Some((market, offer))
     }
 
     fn make_agreement(&mut self, fx: &mut Effects, node: NodeId, market: MarketId, offer: OfferNo) {
@@ -142,74 +209,56 @@ impl Cluster {
         }
         let valid_to = fx.now.plus(APPROVAL_TIME);
         let request = Request::CreateAgreement { proposal: draft.proposal.clone(), valid_to };
+        let number = self.next_signing;
+        self.next_signing = SigningNo(number.0.saturating_add(1));
         self.waiting.remove(&node);
-        self.signings.insert(node, SigningWork { draft, valid_to });
-        self.ask(fx, ClusterCall::Sign(node), request, PATIENCE);
+        self.signings.insert(number, SigningWork { node, draft, valid_to });
+        self.ask(fx, ClusterCall::Sign(number), request, PATIENCE);
         self.is_dirty = true;
     }
 
     pub(super) fn on_agreement_made(
         &mut self,
         fx: &mut Effects,
-        node: NodeId,
+        number: SigningNo,
         result: Result<Response, CallError>,
     ) {
-        let Some(work) = self.signings.remove(&node) else { return };
+        let Some(work) = self.signings.remove(&number) else { return };
         self.is_dirty = true;
         match result {
             Ok(Response::AgreementCreated(agreement)) => {
                 self.sign_failures = 0;
-                self.sign(fx, node, work, agreement);
+                self.sign(fx, work, agreement);
             }
             // Nobody but the daemon knows of it: it expires by itself.
-            Ok(_) | Err(CallError::Rejected { .. }) => self.unsigned(fx, node, &work),
+            Ok(_) | Err(CallError::Rejected { .. }) => self.unsigned(fx, &work),
             Err(CallError::NotSent { .. } | CallError::Unknown(_)) => {
                 self.sign_failures = self.sign_failures.saturating_add(1);
                 let nth = u64::from(self.id.0);
                 let pause = Backoff::DAEMON.pause(self.sign_failures, fx.seed, "sign", nth);
                 self.sign_after = fx.now.plus(pause);
                 self.wake(fx, ClusterTimer::Sign, self.sign_after);
-                self.unsigned(fx, node, &work);
+                self.unsigned(fx, &work);
             }
         }
     }
 
     /// Sends an agreement to its provider, if it still fits.
-    fn sign(&mut self, fx: &mut Effects, node: NodeId, work: SigningWork, id: AgreementId) {
+    fn sign(&mut self, fx: &mut Effects, work: SigningWork, id: AgreementId) {
         let state = fx.cluster(self.id);
         let terms = terms_of(&work.draft);
-        let reserve = terms.first_reserve();
-        let rate = ledger::rate_per_hour(state).plus(terms.rate_per_hour());
-        let is_wanted = state.nodes.get(&node).is_some_and(|node| super::is_live(node.state))
-            && state.ending.is_none();
-        let committed = ledger::committed(state);
-        let limit = ledger::limit(state);
-        // Another node may have taken what was left.
-        let is_closed =
-            ledger::level(committed, limit) == Level::Closed && !fx.planted(Bug::BudgetSoft);
-        let fits =
-            !is_closed && committed.plus(reserve) <= limit || fx.planted(Bug::NothingReserved);
-        let is_slow_enough = state.plan.max_glm_per_hour.is_none_or(|limit| rate <= limit)
-            || fx.planted(Bug::RateIgnored);
-        // What was free when the draft was taken may be so no more.
-        let provider = &terms.provider;
-        let is_free = !self.is_engaged(state, provider) || fx.planted(Bug::ProviderTwice);
-        let is_trusted =
-            fx.troubles.until(provider, fx.now).is_none() || fx.planted(Bug::ProviderForgiven);
-        let is_trusted = is_trusted && !self.reputation.is_blacklisted(provider, fx.now);
-        let is_wanted = is_wanted && is_free && is_trusted;
         let ip = network::free_address(&state.addresses());
-        let (true, true, true, Some(ip)) = (is_wanted, fits, is_slow_enough, ip) else {
-            self.unsigned(fx, node, &work);
+        let (true, Some(ip)) = (self.may_sign(fx, &work, &terms), ip) else {
+            self.unsigned(fx, &work);
             return;
         };
         let ip = if fx.planted(Bug::AddressReused) { network::FIRST_NODE } else { ip };
-        let number = state.next_agreement;
-        let session = state.session.clone();
-        let reserve = if fx.planted(Bug::NothingReserved) { terms.price.start } else { reserve };
+        let (number, session) = (state.next_agreement, state.session.clone());
+        let is_free = fx.planted(Bug::NothingReserved);
+        let reserve = if is_free { terms.price.start } else { terms.first_reserve() };
         let fact = AgreementFact::Signing {
             agreement: id.clone(),
-            node,
+            node: work.node,
             terms: Box::new(terms),
             ip,
             valid_to: work.valid_to,
@@ -227,14 +276,33 @@ impl Cluster {
         self.arm_reserve(fx, number);
     }
 
-    fn unsigned(&mut self, fx: &mut Effects, node: NodeId, work: &SigningWork) {
+    /// Whether what held when the draft was taken still holds.
+    fn may_sign(&self, fx: &Effects, work: &SigningWork, terms: &Terms) -> bool {
+        let state = fx.cluster(self.id);
+        let Some(node) = state.nodes.get(&work.node) else { return false };
+        let is_wanted =
+            super::is_live(node.state) && state.ending.is_none() && !is_given(state, node);
+        let (provider, shape) = (&terms.provider, state.shapes.get(node.shape));
+        let is_free = !self.is_engaged(state, provider) || fx.planted(Bug::ProviderTwice);
+        let is_left_alone = fx.troubles.until(provider, fx.now).is_some();
+        let is_admitted =
+            shape.is_some_and(|it| it.spec.choice.admits(provider, Some(&terms.payee)));
+        let is_trusted = !is_left_alone
+            && !self.reputation.is_blacklisted(provider, fx.now)
+            && (is_admitted || fx.planted(Bug::ListsIgnored));
+        let is_hedge = node.agreement.is_some();
+        let has_room = Promised::of(state).has_room(fx, terms, is_hedge);
+        is_wanted && is_free && is_trusted && has_room
+    }
+
+    fn unsigned(&mut self, fx: &mut Effects, work: &SigningWork) {
         let provider = &work.draft.offer.provider;
         if !self.is_engaged(fx.cluster(self.id), provider) {
             for shop in self.shops.values_mut() {
                 shop.market.disengage(provider);
             }
         }
-        self.wait_again(fx, node);
+        self.wait_again(fx, work.node);
     }
 
     /// Whether a provider is bound by an agreement, or about to be.
@@ -262,12 +330,15 @@ impl Cluster {
         match result {
             Ok(_) => self.await_approval(fx, number),
             Err(error @ CallError::Rejected { .. }) => {
-                self.saw_failure(fx, number, FailureKind::Refused);
-                self.close(fx, number, &error.to_string(), Blame::Provider);
+                self.blame(fx, number, FailureKind::Refused);
+                self.close(fx, number, &error.to_string());
+            }
+            Err(error @ CallError::Unknown(_)) if fx.planted(Bug::SigningForgotten) => {
+                self.forget(fx, number, &error.to_string());
             }
             Err(error @ (CallError::NotSent { .. } | CallError::Unknown(_))) => {
-                self.saw_failure(fx, number, FailureKind::Blameless);
-                self.close(fx, number, &error.to_string(), Blame::Nobody);
+                self.blame(fx, number, FailureKind::Blameless);
+                self.close(fx, number, &error.to_string());
             }
         }
     }
@@ -329,7 +400,7 @@ impl Cluster {
             Ok(Response::Agreement(agreement)) => self.stands(fx, number, agreement.state),
             // The daemon forgot it, which it does after months only: nothing runs under it.
             Err(error) if error.is_refusal(Status::NOT_FOUND) => {
-                self.close(fx, number, "the daemon does not know the agreement", Blame::Nobody);
+                self.close(fx, number, "the daemon does not know the agreement");
                 self.over(fx, number);
             }
             Ok(_) | Err(_) => {
@@ -347,13 +418,13 @@ impl Cluster {
             AgreementState::Rejected | AgreementState::Expired => {
                 let is_late = stands == AgreementState::Expired;
                 let kind = if is_late { FailureKind::Late } else { FailureKind::Refused };
-                self.saw_failure(fx, number, kind);
-                self.close(fx, number, "the provider did not approve", Blame::Provider);
+                self.blame(fx, number, kind);
+                self.close(fx, number, "the provider did not approve");
                 self.over(fx, number);
             }
             AgreementState::Cancelled | AgreementState::Terminated => {
-                self.saw_failure(fx, number, FailureKind::Quit);
-                self.close(fx, number, "it was ended", Blame::Provider);
+                self.blame(fx, number, FailureKind::Quit);
+                self.close(fx, number, "it was ended");
                 self.over(fx, number);
             }
             AgreementState::Approved if is_closing => self.undo(fx, number),
@@ -365,7 +436,7 @@ impl Cluster {
             AgreementState::Proposal => {
                 let sure = valid_to.plus(DOUBT);
                 if fx.now >= sure {
-                    self.close(fx, number, "it was not sent", Blame::Nobody);
+                    self.close(fx, number, "it was not sent");
                     self.over(fx, number);
                 } else {
                     self.close_quietly(fx, number, "it was not sent");
@@ -384,15 +455,36 @@ impl Cluster {
     fn approved(&mut self, fx: &mut Effects, number: AgreementNo) {
         self.note(fx, number, AgreementFact::Approved);
         self.saw(fx, number, Observation::Approved);
+        self.release_hedges(fx, number);
         self.create_activity(fx, number);
     }
 
-    pub(super) fn works_in_signing(&self) -> impl Iterator<Item = AgreementNo> {
-        let signing = self
-            .works
-            .iter()
-            .filter(|(_, work)| matches!(work.stage, Stage::Confirming | Stage::Awaiting));
-        signing.map(|(number, _)| *number)
+    /// The other providers that were asked for the same node are let go before anything costs.
+    fn release_hedges(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let state = fx.cluster(self.id);
+        let node = state.accounts.get(&number).and_then(|it| state.nodes.get(&it.node));
+        let hedges = node.map(|node| node.hedges.clone()).unwrap_or_default();
+        if fx.planted(Bug::HedgesKept) {
+            return;
+        }
+        for hedge in hedges {
+            self.close(fx, hedge, "Another provider was quicker");
+        }
+    }
+
+    /// The nodes that providers are asked for now: each as often as providers are.
+    pub(super) fn nodes_in_signing<'a>(
+        &'a self,
+        state: &'a ClusterState,
+    ) -> impl Iterator<Item = NodeId> + use<'a> {
+        let made = self.signings.values().map(|work| work.node);
+        let is_early =
+            |stage| matches!(stage, Stage::Confirming | Stage::Awaiting | Stage::Looking);
+        let early = self.works.iter().filter(move |(_, work)| is_early(work.stage));
+        let sent = early
+            .filter_map(|(number, _)| state.accounts.get(number))
+            .filter(|account| account.progress == Progress::Signing && account.closing.is_none());
+        made.chain(sent.map(|account| account.node))
     }
 
     /// The stage of the work on an agreement.
@@ -458,6 +550,12 @@ impl Cluster {
             self.rest(fx, ClusterTimer::Step(number));
         }
     }
+}
+
+/// Whether a provider has approved an agreement for the node.
+fn is_given(state: &ClusterState, node: &Node) -> bool {
+    let account = node.agreement.and_then(|number| state.accounts.get(&number));
+    account.is_some_and(|account| account.progress != Progress::Signing)
 }
 
 fn terms_of(draft: &Draft) -> Terms {

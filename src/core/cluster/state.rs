@@ -108,6 +108,9 @@ pub struct Node {
     pub log: Vec<String>,
     /// The agreement that it runs under, or is being brought up under.
     pub agreement: Option<AgreementNo>,
+    /// Other agreements that are being signed for it; the first one that is approved has it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hedges: BTreeSet<AgreementNo>,
 }
 
 /// Where a node stands; it only moves forward.
@@ -286,6 +289,7 @@ impl ClusterState {
                 state: NodeState::Pending,
                 log: Vec::new(),
                 agreement: None,
+                hedges: BTreeSet::new(),
             };
             self.nodes.insert(*id, node);
             self.next_node = self.next_node.max(NodeId(id.0.saturating_add(1)));
@@ -333,7 +337,7 @@ impl ClusterState {
                 }
                 self.next_agreement = AgreementNo(number.0.saturating_add(1));
                 if let Some(node) = self.nodes.get_mut(node) {
-                    node.agreement = Some(number);
+                    node.ask(number);
                 }
             }
             AgreementFact::Closing { at, reason } => self.close(number, *at, reason),
@@ -354,8 +358,17 @@ impl ClusterState {
                     self.closed.insert(number, account);
                 }
             }
-            AgreementFact::Approved
-            | AgreementFact::ActivityIntended { .. }
+            AgreementFact::Approved => {
+                let account = self.accounts.get_mut(&number);
+                let node = account.and_then(|account| {
+                    account.apply(fact);
+                    self.nodes.get_mut(&account.node)
+                });
+                if let Some(node) = node {
+                    node.give(number);
+                }
+            }
+            AgreementFact::ActivityIntended { .. }
             | AgreementFact::ActivityMade(_)
             | AgreementFact::BatchIntended
             | AgreementFact::BatchMade(_)
@@ -384,12 +397,8 @@ impl ClusterState {
         if account.closing.is_none() {
             account.closing = Some((at, reason.to_owned()));
         }
-        // A node that is still wanted looks for another agreement.
-        if let Some(node) = self.nodes.get_mut(&account.node)
-            && node.state == NodeState::Pending
-            && node.agreement == Some(number)
-        {
-            node.agreement = None;
+        if let Some(node) = self.nodes.get_mut(&account.node) {
+            node.lose(number);
         }
     }
 
@@ -419,6 +428,37 @@ impl ClusterState {
 }
 
 impl Node {
+    /// Its agreements, however far they are.
+    pub fn agreements(&self) -> impl Iterator<Item = AgreementNo> {
+        self.agreement.iter().chain(&self.hedges).copied()
+    }
+
+    /// A provider is asked for it.
+    fn ask(&mut self, number: AgreementNo) {
+        if self.agreement.is_none() {
+            self.agreement = Some(number);
+        } else {
+            self.hedges.insert(number);
+        }
+    }
+
+    /// A provider has approved: the node is its.
+    fn give(&mut self, number: AgreementNo) {
+        if self.hedges.remove(&number) {
+            self.hedges.extend(self.agreement.replace(number));
+        }
+    }
+
+    /// An agreement is to end: a node that is still wanted has another one, or looks for one.
+    fn lose(&mut self, number: AgreementNo) {
+        if !self.hedges.remove(&number)
+            && self.state == NodeState::Pending
+            && self.agreement == Some(number)
+        {
+            self.agreement = self.hedges.pop_first();
+        }
+    }
+
     fn advance(&mut self, state: NodeState) {
         self.state = self.state.max(state);
     }

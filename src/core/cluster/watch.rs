@@ -2,7 +2,6 @@
 
 use super::{
     Cluster, ClusterCall, ClusterTimer, Stage,
-    closing::Blame,
     state::NodeState,
     stream::{self, Next},
 };
@@ -152,13 +151,13 @@ impl Cluster {
             match stands {
                 Some(NodeState::Running) => {
                     self.warn(fx, format!("Terminating node `{node}` {who}: {reason}"));
-                    self.saw_failure(fx, number, FailureKind::Quit);
+                    self.blame(fx, number, FailureKind::Quit);
                     self.close_quietly(fx, number, &reason);
                     self.end_node(fx, node, &reason);
                 }
                 Some(NodeState::Pending) => self.fail_by_provider(fx, number, &reason),
                 Some(NodeState::Terminating | NodeState::Terminated) | None => {
-                    self.close(fx, number, &reason, Blame::Nobody);
+                    self.close(fx, number, &reason);
                 }
             }
         }

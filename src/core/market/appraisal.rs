@@ -14,6 +14,8 @@ pub struct Appraisal {
     pub offer: Option<Offer>,
     /// How good it is; none if it cannot be used.
     pub score: Option<Parts>,
+    /// Whether its provider is known to be good.
+    pub is_proven: bool,
     /// What became of it.
     pub fate: Fate,
 }
@@ -23,6 +25,8 @@ pub struct Appraisal {
 pub enum Fate {
     /// Its provider is blacklisted.
     Blacklisted,
+    /// The lists of the cluster file keep its provider out.
+    Barred,
     /// It cannot be used, for this reason.
     Unusable(String),
     /// It exceeds the limit of this place in the list of limits.

@@ -18,7 +18,7 @@ use crate::{
         market::negotiate::Terms,
         planted::Bug,
     },
-    units::Span,
+    units::{Span, Timestamp},
     yagna::{
         CallError, DemandBody, DemandEvent, Doubt, Proposal, ProposalId, ProposalState, Rejection,
         Request, Response,
@@ -86,24 +86,18 @@ impl Chain {
 impl Market {
     /// Starts negotiations, best offer first, as many side by side as we may.
     pub(super) fn dispatch(&mut self, fx: &mut Effects) {
-        let unparked_at = self.pool.unpark(fx.now);
+        self.pool.unpark(fx.now);
         if !self.open || self.paused_until > fx.now {
             return;
         }
         while self.chains.len() + self.strays < self.breadth() {
-            let next =
-                if fx.planted(Bug::WorstFirst) { self.pool.worst() } else { self.pool.best() };
-            let Some(number) = next else { break };
-            let Some(entry) = self.pool.get(number) else { break };
-            if let Some(until) = fx.troubles.until(&entry.offer.provider, fx.now) {
-                self.pool.put(number, Place::Parked(until));
+            let Some(number) = self.next_offer(fx) else { break };
+            if self.rank_again(fx, number) {
                 continue;
             }
-            // It may have been blacklisted since it came.
-            if self.reputation.is_blacklisted(&entry.offer.provider, fx.now)
-                && !fx.planted(Bug::BlacklistIgnored)
-            {
-                self.pool.finish(number);
+            let Some(entry) = self.pool.get(number) else { break };
+            if let Some(until) = self.rest_until(fx, &entry.offer.provider) {
+                self.pool.put(number, Place::Parked(until));
                 continue;
             }
             if self.engaged.contains(&entry.offer.provider) {
@@ -116,12 +110,24 @@ impl Market {
                 self.pool.put(number, Place::Lost);
                 continue;
             }
+            self.turns.took(entry.rank.is_proven);
             self.open_chain(fx, number);
         }
-        if let Some(at) = unparked_at {
+        let rests_until = self.pool.unpark(fx.now);
+        if let Some(at) = rests_until.filter(|at| *at < Timestamp::NEVER) {
             self.wake(fx, MarketTimer::Dispatch, at);
         }
         self.watch_for_famine(fx);
+    }
+
+    /// The offer to try next.
+    fn next_offer(&self, fx: &Effects) -> Option<OfferNo> {
+        if fx.planted(Bug::WorstFirst) {
+            return self.pool.worst();
+        }
+        let share =
+            if fx.planted(Bug::NewcomersUnbounded) { 100 } else { self.spec.choice.newcomers };
+        self.turns.choose(share, self.pool.best(true), self.pool.best(false))
     }
 
     fn open_chain(&mut self, fx: &mut Effects, number: OfferNo) {
@@ -131,8 +137,8 @@ impl Market {
             self.funnel.negotiated += 1;
         }
         let (generation, proposal) = (entry.generation, entry.proposal.clone());
-        let (terms, shares_platform) = (entry.offer.terms, entry.offer.shares_platform);
-        if !shares_platform {
+        let (terms, can_be_paid) = (entry.offer.terms, entry.offer.wallet.is_some());
+        if !can_be_paid {
             self.count_failure(number, "No common payment platform!");
             self.pool.finish(number);
             return;
@@ -545,7 +551,8 @@ impl Market {
     /// The provider is left alone for a while: it was silent, or not to be reached.
     fn blame(&self, fx: &mut Effects, number: OfferNo) {
         if let Some(entry) = self.pool.get(number) {
-            fx.blame(&entry.offer.provider);
+            let provider = entry.offer.provider.clone();
+            fx.set_back(&provider, Backoff::BUSY_PROVIDER);
         }
     }
 

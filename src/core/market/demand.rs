@@ -163,7 +163,10 @@ mod tests {
 
     use super::{body, bounds, counter};
     use crate::{
-        core::market::spec::{Gib, Image, ImageRef, NodeSpec, PaymentInterval, PriceLimits},
+        core::market::{
+            choice::Choice,
+            spec::{Gib, Image, ImageRef, NodeSpec, PaymentInterval, PriceLimits},
+        },
         units::{Span, Timestamp},
         yagna::{Decorations, DemandBody, PlatformId},
     };
@@ -182,6 +185,7 @@ mod tests {
             max_cpu_threads: Some(8),
             node_descriptor: None,
             limits: PriceLimits::default(),
+            choice: Choice::original(),
             payment_interval: PaymentInterval {
                 minimal: Span::hours(12),
                 optimal: Span::hours(24),

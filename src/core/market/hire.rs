@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Goal, Market, MarketTimer, chain::Chain, offer::Offer};
+use super::{Goal, Market, MarketTimer, chain::Chain, offer::Offer, pool::Rank};
 use crate::{
     core::{
         effects::Effects,
@@ -10,7 +10,7 @@ use crate::{
         market::{funnel::Funnel, negotiate::Terms},
         reputation::Reputation,
     },
-    units::Span,
+    units::{Span, Timestamp},
     yagna::{ProposalId, ProviderId},
 };
 
@@ -59,6 +59,11 @@ impl Market {
     /// Learns what is known about providers; drafts of those that are blacklisted go back.
     pub(in crate::core) fn inform(&mut self, fx: &mut Effects, reputation: &Arc<Reputation>) {
         self.reputation = Arc::clone(reputation);
+        for number in self.pool.numbers().collect::<Vec<_>>() {
+            self.rank_again(fx, number);
+        }
+        // Who was blacklisted may be so no more; whoever must still rest is found out again.
+        self.pool.unpark(Timestamp::NEVER);
         let is_blacklisted = |chain: &Chain| {
             let draft = chain.draft();
             draft.is_some_and(|draft| reputation.is_blacklisted(&draft.offer.provider, fx.now))
@@ -67,6 +72,7 @@ impl Market {
         for number in held.map(|(number, _)| *number).collect::<Vec<_>>() {
             self.return_draft(fx, number, super::chain::NOT_NEEDED);
         }
+        self.dispatch(fx);
     }
 
     /// The provider is free again.
@@ -74,27 +80,20 @@ impl Market {
         self.engaged.remove(provider);
     }
 
-    /// The best draft that `suits`.
-    pub(in crate::core) fn best_draft(
+    /// The drafts that `suit`, and how soon each should be taken.
+    pub(in crate::core) fn drafts(
         &self,
         fx: &Effects,
         mut suits: impl FnMut(&Draft) -> bool,
-    ) -> Option<OfferNo> {
-        let drafts = self.chains.iter().filter_map(|(number, chain)| {
+    ) -> impl Iterator<Item = (Rank, OfferNo)> {
+        self.chains.iter().filter_map(move |(number, chain)| {
             let draft = chain.draft()?;
-            let score = self.pool.get(*number)?.score;
             let provider = &draft.offer.provider;
             let is_free = !self.engaged.contains(provider)
                 && fx.troubles.until(provider, fx.now).is_none()
                 && !self.reputation.is_blacklisted(provider, fx.now);
-            (is_free && suits(draft)).then_some((score, std::cmp::Reverse(*number)))
-        });
-        drafts.max().map(|(_, number)| number.0)
-    }
-
-    /// How good the draft is.
-    pub(in crate::core) fn draft_score(&self, number: OfferNo) -> Option<super::score::Score> {
-        self.pool.get(number).map(|entry| entry.score)
+            (is_free && suits(draft)).then(|| (self.rank(fx, &draft.offer), *number))
+        })
     }
 
     /// Hands out a draft, to be signed.
@@ -155,7 +154,7 @@ impl Market {
             && self.open
             && self.wanted > 0
             && self.chains.is_empty()
-            && self.pool.waiting() == 0
+            && !self.pool.has_ready()
             && (self.pool.has_lost() || self.has_lost_events);
         let key = self.timer(MarketTimer::Starved);
         if is_starved && fx.timers.due(&key).is_none() {
@@ -166,7 +165,7 @@ impl Market {
     }
 
     pub(super) fn on_starved(&mut self, fx: &mut Effects) {
-        if self.wanted > 0 && self.chains.is_empty() && self.pool.waiting() == 0 {
+        if self.wanted > 0 && self.chains.is_empty() && !self.pool.has_ready() {
             self.has_lost_events = false;
             self.publish(fx);
         }

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+pub mod choice;
 pub mod demand;
 pub mod funnel;
 pub mod limits;
@@ -24,6 +25,7 @@ mod hire;
 mod pool;
 mod publication;
 mod trouble;
+mod turns;
 
 use appraisal::{Appraisal, Appraisals, Fate};
 use chain::{Chain, ChainNo};
@@ -32,21 +34,21 @@ pub(super) use hire::Draft;
 use limits::Limits;
 use negotiate::Bounds;
 use offer::Offer;
-use pool::{Entry, Place, Pool};
+use pool::{Entry, Place, Pool, Rank};
 use publication::Publication;
 use score::Scorer;
 use spec::{Image, NodeSpec};
 use supply::Supply;
 pub(super) use trouble::Troubles;
+pub(super) use turns::Turns;
 
 use super::{
     Purpose, TimerKey,
     effects::Effects,
     experience::{Observation, Sighting},
     ids::{Generation, MarketId, OfferNo},
-    output::Output,
     planted::Bug,
-    reputation::Reputation,
+    reputation::{Known, Reputation},
     survey::MarketReport,
     sweep::Sweeper,
 };
@@ -124,6 +126,8 @@ pub(super) struct Market {
     has_lost_events: bool,
     /// How often in a row nothing was left to negotiate.
     famines: u32,
+    /// Whom negotiations were begun with.
+    turns: Turns,
     spec: Arc<NodeSpec>,
     subnet_tag: String,
     image: Image,
@@ -172,10 +176,15 @@ impl Market {
             engaged: BTreeSet::new(),
             has_lost_events: false,
             famines: 0,
+            turns: Turns::default(),
             bounds: demand::bounds(&plan.spec),
             funnel: Funnel::new(limits.as_slice().len()),
             limits,
-            scorer: Scorer::new(plan.spec.limits.per_cpu_expected_usage, fx.seed),
+            scorer: Scorer::new(
+                plan.spec.limits.per_cpu_expected_usage,
+                plan.spec.choice.weights,
+                fx.seed,
+            ),
             spec: plan.spec,
             subnet_tag: plan.subnet_tag,
             image: plan.image,
@@ -299,18 +308,20 @@ impl Market {
         proposal: &Proposal,
         fingerprint: u64,
     ) {
-        let is_welcome = self.count_arrival(fx, &proposal.issuer);
         let offer = Offer::read(proposal, &self.platform);
+        let is_barred = self.is_barred(&proposal.issuer, offer.as_ref().ok());
+        let is_welcome = self.count_arrival(fx, &proposal.issuer, is_barred);
         if let (Goal::Hire, Ok(offer)) = (self.goal, &offer) {
-            fx.emit(Output::Saw(self.sighting(offer)));
+            fx.saw(self.sighting(offer), &self.reputation);
         }
         let exceeded = match &offer {
-            Ok(offer) if is_welcome => {
+            Ok(offer) => {
                 let exceeded = self.limits.exceeded(&offer.price, offer.threads);
-                self.funnel.count_limits(exceeded, &offer.provider);
+                if is_welcome {
+                    self.funnel.count_limits(exceeded, &offer.provider);
+                }
                 exceeded
             }
-            Ok(_) => None,
             Err(error) => {
                 if is_welcome {
                     self.funnel.count_unusable(&error.to_string());
@@ -319,26 +330,30 @@ impl Market {
             }
         };
         let fate = match (&offer, is_welcome, exceeded) {
+            (_, false, _) if is_barred => Fate::Barred,
             (_, false, _) => Fate::Blacklisted,
             (Err(error), true, _) => Fate::Unusable(error.to_string()),
             (Ok(_), true, Some(limit)) => Fate::TooDear(limit),
             (Ok(_), true, None) => Fate::Waiting,
         };
-        let appraisal = self.appraise(&proposal.issuer, offer.as_ref().ok(), fate);
-        let (Ok(offer), true, None) = (offer, is_welcome, exceeded) else {
+        let appraisal = self.appraise(fx, &proposal.issuer, offer.as_ref().ok(), fate);
+        // A blacklist is forgotten sooner or later, but for the cluster file's.
+        let may_come_back = is_welcome || (self.goal == Goal::Hire && !is_barred);
+        let (Ok(offer), true, None) = (offer, may_come_back, exceeded) else {
             if let (Some(all), Some(appraisal)) = (&mut self.appraisals, appraisal) {
                 all.add(appraisal, None);
             }
             self.pool.dismiss(&proposal.issuer, fingerprint);
             return;
         };
+        let until = self.rest_until(fx, &offer.provider);
         let entry = Entry {
-            score: self.scorer.score(&offer, &self.reputation),
+            rank: self.rank(fx, &offer),
             offer,
             generation,
             proposal: proposal.id.clone(),
             matched_at: fx.now,
-            place: Place::Ready,
+            place: until.map_or(Place::Ready, Place::Parked),
             was_negotiated: false,
         };
         if self.pool.add(entry) {
@@ -356,13 +371,44 @@ impl Market {
     /// An offer as it came in, if somebody wants to know.
     fn appraise(
         &self,
+        fx: &Effects,
         provider: &ProviderId,
         offer: Option<&Offer>,
         fate: Fate,
     ) -> Option<Appraisal> {
         self.appraisals.as_ref()?;
-        let score = offer.map(|offer| self.scorer.parts(offer, &self.reputation));
-        Some(Appraisal { provider: provider.clone(), offer: offer.cloned(), score, fate })
+        let known = self.known(fx, provider);
+        let score = offer.map(|offer| self.scorer.parts(offer, &known));
+        let (provider, offer) = (provider.clone(), offer.cloned());
+        Some(Appraisal { provider, offer, score, is_proven: known.is_proven, fate })
+    }
+
+    /// What is known about a provider.
+    fn known(&self, fx: &Effects, provider: &ProviderId) -> Known {
+        let own = fx.memory.get(&self.platform, provider);
+        self.reputation.known(provider, own, fx.now)
+    }
+
+    /// How soon an offer is tried.
+    fn rank(&self, fx: &Effects, offer: &Offer) -> Rank {
+        let known = self.known(fx, &offer.provider);
+        let score = self.scorer.score(offer, &known);
+        let makes_no_difference = self.spec.choice.newcomers >= 100;
+        Rank { is_proven: known.is_proven || makes_no_difference, score }
+    }
+
+    /// Until when a provider is not asked, because it is blacklisted or was in trouble.
+    fn rest_until(&self, fx: &Effects, provider: &ProviderId) -> Option<Timestamp> {
+        let blacklisted = match fx.planted(Bug::BlacklistIgnored) {
+            true => None,
+            false => self.reputation.blacklisted_until(provider, fx.now),
+        };
+        blacklisted.max(fx.troubles.until(provider, fx.now))
+    }
+
+    /// Whether the lists of the cluster file keep a provider out.
+    fn is_barred(&self, provider: &ProviderId, offer: Option<&Offer>) -> bool {
+        !self.spec.choice.admits(provider, offer.and_then(|offer| offer.wallet.as_deref()))
     }
 
     /// Something became of an offer.
@@ -384,11 +430,12 @@ impl Market {
         Sighting { provider: offer.provider.clone(), platform: self.platform.clone(), what }
     }
 
-    /// Counts a new offer; false if its provider is blacklisted.
-    fn count_arrival(&mut self, fx: &Effects, provider: &ProviderId) -> bool {
+    /// Counts a new offer; false if its provider is blacklisted, here or by the cluster file.
+    fn count_arrival(&mut self, fx: &Effects, provider: &ProviderId, is_barred: bool) -> bool {
         self.funnel.initial += 1;
         let is_blacklisted =
             self.reputation.is_blacklisted(provider, fx.now) && !fx.planted(Bug::BlacklistIgnored);
+        let is_blacklisted = is_blacklisted || (is_barred && !fx.planted(Bug::ListsIgnored));
         if !is_blacklisted {
             self.funnel.not_blacklisted += 1;
         }
@@ -403,6 +450,7 @@ impl Market {
         generation: Generation,
         proposal: &Proposal,
     ) {
+        self.rank_again(fx, number);
         let Some(entry) = self.pool.get_mut(number) else { return };
         let place = entry.place;
         match place {
@@ -416,6 +464,14 @@ impl Market {
                 }
             }
         }
+    }
+
+    /// What is known of an offer's provider may have changed; says whether that changes its rank.
+    fn rank_again(&mut self, fx: &Effects, number: OfferNo) -> bool {
+        let Some(entry) = self.pool.get(number) else { return false };
+        let (before, rank) = (entry.rank, self.rank(fx, &entry.offer));
+        self.pool.rank(number, rank);
+        before != rank
     }
 
     fn purpose(&self, call: MarketCall) -> Purpose {

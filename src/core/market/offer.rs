@@ -33,8 +33,8 @@ pub struct Offer {
     pub mem: Gib,
     /// Storage.
     pub storage: Gib,
-    /// Whether it can be paid on our platform.
-    pub shares_platform: bool,
+    /// The wallet that it is paid to on our platform; none if it cannot be.
+    pub wallet: Option<String>,
     /// What it says about payments while the node runs; both or nothing.
     pub terms: Option<Terms>,
     /// Equal for equal content of the same provider.
@@ -75,9 +75,9 @@ impl Offer {
             threads,
             mem: gib(properties, "golem.inf.mem.gib"),
             storage: gib(properties, "golem.inf.storage.gib"),
-            shares_platform: properties
+            wallet: properties
                 .get(&format!("golem.com.payment.platform.{platform}.address"))
-                .is_some(),
+                .map(|address| address.as_str().unwrap_or_default().to_owned()),
             terms,
             fingerprint: content(proposal),
         })
@@ -93,7 +93,7 @@ impl Offer {
             threads: 4,
             mem: Gib::from_millionths(8_000_000),
             storage: Gib::from_millionths(20_000_000),
-            shares_platform: true,
+            wallet: Some("0x0000000000000000000000000000000000000002".to_owned()),
             terms: Some(Terms { note_interval: 120, payment_timeout: 120 }),
             fingerprint: 1,
         }

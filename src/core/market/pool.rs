@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) offer: Offer,
-    pub(super) score: Score,
+    pub(super) rank: Rank,
     /// The demand that it was matched with last.
     pub(super) generation: Generation,
     /// The initial proposal of that match.
@@ -26,6 +26,20 @@ pub(super) struct Entry {
     pub(super) place: Place,
     /// Whether a negotiation was ever started; counted once.
     pub(super) was_negotiated: bool,
+}
+
+/// How soon an offer is tried: those of proven providers first, then by score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) struct Rank {
+    pub(in crate::core) is_proven: bool,
+    pub(in crate::core) score: Score,
+}
+
+impl Rank {
+    /// Less comes first.
+    const fn key(self) -> (Reverse<bool>, Reverse<Score>) {
+        (Reverse(self.is_proven), Reverse(self.score))
+    }
 }
 
 /// Where an offer stands.
@@ -47,7 +61,7 @@ pub(super) struct Pool {
     entries: BTreeMap<OfferNo, Entry>,
     /// Every distinct offer ever seen; without a number once nothing more can come of it.
     known: BTreeMap<(ProviderId, u64), Option<OfferNo>>,
-    ready: BTreeSet<(Reverse<Score>, OfferNo)>,
+    ready: BTreeSet<(Reverse<bool>, Reverse<Score>, OfferNo)>,
     parked: BTreeSet<(Timestamp, OfferNo)>,
     capacity: usize,
     next: u32,
@@ -97,21 +111,41 @@ impl Pool {
     pub(super) fn add(&mut self, entry: Entry) -> bool {
         let is_full = self.known.len() >= self.capacity;
         if is_full {
-            let worst = self.ready.last().copied();
+            let worst = self.worst().filter(|worst| {
+                let rank = self.entries.get(worst).map(|entry| entry.rank.key());
+                rank.is_some_and(|rank| rank > entry.rank.key())
+            });
             match worst {
-                Some((Reverse(score), number)) if score < entry.score => self.forget(number),
-                Some(_) | None => return true,
+                Some(number) => self.forget(number),
+                None => return true,
             }
         }
         let number = OfferNo(self.next);
         self.next += 1;
         let content = (entry.offer.provider.clone(), entry.offer.fingerprint);
         self.known.insert(content, Some(number));
-        if entry.place == Place::Ready {
-            self.ready.insert((Reverse(entry.score), number));
-        }
+        let place = entry.place;
         self.entries.insert(number, entry);
+        self.put(number, place);
         is_full
+    }
+
+    /// What is known about an offer has changed.
+    pub(super) fn rank(&mut self, number: OfferNo, rank: Rank) {
+        let Some(entry) = self.entries.get(&number) else { return };
+        let place = entry.place;
+        if entry.rank != rank {
+            self.unlist(number);
+            if let Some(entry) = self.entries.get_mut(&number) {
+                entry.rank = rank;
+            }
+            self.put(number, place);
+        }
+    }
+
+    /// Every offer that something may come of.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = OfferNo> {
+        self.entries.keys().copied()
     }
 
     /// Moves an offer to another place.
@@ -121,7 +155,7 @@ impl Pool {
         entry.place = place;
         match place {
             Place::Ready => {
-                self.ready.insert((Reverse(entry.score), number));
+                self.ready.insert(listed(entry, number));
             }
             Place::Parked(until) => {
                 self.parked.insert((until, number));
@@ -130,14 +164,21 @@ impl Pool {
         }
     }
 
-    /// The offer to try next.
-    pub(super) fn best(&self) -> Option<OfferNo> {
-        self.ready.first().map(|(_, number)| *number)
+    /// The best offer of a provider that is proven, or of one that is not.
+    pub(super) fn best(&self, is_proven: bool) -> Option<OfferNo> {
+        let best = match is_proven {
+            true => self.ready.first(),
+            false => {
+                let newcomers = (Reverse(false), Reverse(Score::MAX), OfferNo(0));
+                self.ready.range(newcomers..).next()
+            }
+        };
+        best.filter(|(is, _, _)| is.0 == is_proven).map(|(_, _, number)| *number)
     }
 
     /// The offer to try last.
     pub(super) fn worst(&self) -> Option<OfferNo> {
-        self.ready.last().map(|(_, number)| *number)
+        self.ready.last().map(|(_, _, number)| *number)
     }
 
     /// Makes parked offers ready whose time has come; tells when the next one's does.
@@ -149,6 +190,11 @@ impl Pool {
             self.put(number, Place::Ready);
         }
         None
+    }
+
+    /// Whether an offer could be negotiated now.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// How many offers wait for a negotiation.
@@ -181,7 +227,7 @@ impl Pool {
         let Some(entry) = self.entries.get(&number) else { return };
         match entry.place {
             Place::Ready => {
-                self.ready.remove(&(Reverse(entry.score), number));
+                self.ready.remove(&listed(entry, number));
             }
             Place::Parked(until) => {
                 self.parked.remove(&(until, number));
@@ -191,14 +237,19 @@ impl Pool {
     }
 }
 
+fn listed(entry: &Entry, number: OfferNo) -> (Reverse<bool>, Reverse<Score>, OfferNo) {
+    let (is_proven, score) = entry.rank.key();
+    (is_proven, score, number)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Entry, Place, Pool};
+    use super::{Entry, Place, Pool, Rank};
     use crate::{
         core::{
             ids::{Generation, OfferNo},
-            market::{offer::Offer, price::Price, score::Scorer},
-            reputation::Reputation,
+            market::{choice::Choice, offer::Offer, price::Price, score::Scorer},
+            reputation::Known,
             rng::Seed,
         },
         units::{Glm, Span, Timestamp},
@@ -208,10 +259,11 @@ mod tests {
     fn entry(fingerprint: u64, start_glm: u64) -> Entry {
         let price = Price { start: Glm::from_whole(start_glm), ..Price::default() };
         let offer = Offer { fingerprint, price, ..Offer::example() };
-        let score = Scorer::new(None, Seed::new(1)).score(&offer, &Reputation::default());
+        let scorer = Scorer::new(None, Choice::recommended().weights, Seed::new(1));
+        let score = scorer.score(&offer, &Known::NOTHING);
         Entry {
             offer,
-            score,
+            rank: Rank { is_proven: false, score },
             generation: Generation(0),
             proposal: ProposalId::from("R-1"),
             matched_at: Timestamp::EPOCH,
@@ -226,15 +278,31 @@ mod tests {
         for (fingerprint, start) in [(1, 100), (2, 0), (3, 1_000)] {
             pool.add(entry(fingerprint, start));
         }
-        assert_eq!(pool.best(), Some(OfferNo(1)));
+        assert_eq!(pool.best(false), Some(OfferNo(1)));
 
         let later = Timestamp::EPOCH.plus(Span::secs(5));
         pool.put(OfferNo(1), Place::Parked(later));
 
-        assert_eq!(pool.best(), Some(OfferNo(0)));
+        assert_eq!(pool.best(false), Some(OfferNo(0)));
         assert_eq!(pool.unpark(Timestamp::EPOCH), Some(later));
         assert_eq!(pool.unpark(later), None);
-        assert_eq!(pool.best(), Some(OfferNo(1)));
+        assert_eq!(pool.best(false), Some(OfferNo(1)));
+    }
+
+    #[test]
+    fn offers_of_proven_providers_have_a_place_of_their_own() {
+        let mut pool = Pool::new(10);
+        for (fingerprint, start) in [(1, 100), (2, 0), (3, 1_000)] {
+            pool.add(entry(fingerprint, start));
+        }
+        assert_eq!(pool.best(true), None);
+
+        let score = pool.get(OfferNo(2)).expect("it is there").rank.score;
+        pool.rank(OfferNo(2), Rank { is_proven: true, score });
+
+        assert_eq!(pool.best(true), Some(OfferNo(2)));
+        assert_eq!(pool.best(false), Some(OfferNo(1)));
+        assert_eq!(pool.worst(), Some(OfferNo(0)), "the dearest newcomer");
     }
 
     #[test]

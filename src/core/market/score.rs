@@ -1,22 +1,19 @@
 //! How good an offer is: a weighted mean of what is known about it, in millionths.
 //!
 //! A score is absolute: it depends on the offer and not on the others that happen to be in the
-//! pool. So it never has to be computed again, equal prices score equally, and a free provider is
-//! simply the best.
+//! pool. So equal prices score equally, and a free provider is simply the best.
 
 use super::{
+    choice::Weights,
     offer::Offer,
     spec::{ExpectedUsage, Load},
 };
 use crate::{
-    core::{reputation::Reputation, rng::Seed},
+    core::{reputation::Known, rng::Seed},
     units::{Glm, Span},
 };
 
 const MILLION: u64 = 1_000_000;
-const WEIGHT_PRICE: u64 = 10;
-const WEIGHT_REPUTATION: u64 = 10;
-const WEIGHT_CHANCE: u64 = 1;
 
 /// What a provider's installer asks for one thread: 0.1 GLM per hour.
 const USUAL_PRICE_PER_CPU_HOUR: Glm = Glm::from_atto(100_000_000_000_000_000);
@@ -36,8 +33,12 @@ pub struct Parts {
     pub price: u32,
     /// What others say of the provider, if they do.
     pub reputation: Option<u32>,
+    /// How likely its node comes up, by our own experience; ½ if there is none.
+    pub experience: u32,
     /// Spreads equal offers.
     pub chance: u32,
+    /// The weighted mean of all parts that there are.
+    pub total: Score,
 }
 
 /// Scores offers for one node shape.
@@ -45,62 +46,65 @@ pub struct Parts {
 pub struct Scorer {
     usage: ExpectedUsage,
     usual_cost: Glm,
+    weights: Weights,
     seed: Seed,
 }
 
 impl Scorer {
     /// A scorer for this expected usage; the seed spreads equal offers.
     #[must_use]
-    pub fn new(usage: Option<ExpectedUsage>, seed: Seed) -> Self {
+    pub fn new(usage: Option<ExpectedUsage>, weights: Weights, seed: Seed) -> Self {
         let usage = usage.unwrap_or(USUAL_USAGE);
         let millis = usage.duration.as_millis();
         let load = u64::from(usage.cpu_load.as_millionths());
         let busy = USUAL_PRICE_PER_CPU_HOUR.scaled_up(millis, 3_600_000);
         let usual_cost = busy.and_then(|cost| cost.scaled_up(load, MILLION)).unwrap_or(Glm::MAX);
-        Self { usage, usual_cost, seed }
+        Self { usage, usual_cost, weights, seed }
     }
 
-    /// Scores one offer.
+    /// Scores one offer of a provider about whom this is known.
     #[must_use]
-    pub fn score(&self, offer: &Offer, reputation: &Reputation) -> Score {
-        self.parts(offer, reputation).score()
+    pub fn score(&self, offer: &Offer, known: &Known) -> Score {
+        self.parts(offer, known).total
     }
 
     /// What the score of an offer is made of.
     ///
     /// The price part is `usual ÷ (usual + cost)`.
     #[must_use]
-    pub fn parts(&self, offer: &Offer, reputation: &Reputation) -> Parts {
+    pub fn parts(&self, offer: &Offer, known: &Known) -> Parts {
         let price = offer
             .price
             .per_cpu_cost(offer.threads, &self.usage)
             .map_or(0, |cost| share_of(self.usual_cost, self.usual_cost.plus(cost)));
         let chance = self.seed.below(MILLION, "score", offer.fingerprint, 0);
         let millionths = |part: u64| u32::try_from(part).unwrap_or(u32::MAX);
-        Parts {
-            price: millionths(price),
-            reputation: reputation.score(&offer.provider),
-            chance: millionths(chance),
-        }
+        let (price, chance) = (millionths(price), millionths(chance));
+        let (reputation, experience) = (known.reputation, known.prospect);
+        let total = mean([
+            (self.weights.price, Some(price)),
+            (self.weights.reputation, reputation),
+            (self.weights.experience, Some(experience)),
+            (self.weights.chance, Some(chance)),
+        ]);
+        Parts { price, reputation, experience, chance, total }
     }
 }
 
-impl Parts {
-    /// The weighted mean: price and reputation count ten times as much as chance.
-    #[must_use]
-    pub fn score(&self) -> Score {
-        let (price, chance) = (u64::from(self.price), u64::from(self.chance));
-        let (mut sum, mut weight) =
-            (WEIGHT_PRICE * price + WEIGHT_CHANCE * chance, WEIGHT_PRICE + WEIGHT_CHANCE);
-        if let Some(standing) = self.reputation {
-            sum += WEIGHT_REPUTATION * u64::from(standing);
-            weight += WEIGHT_REPUTATION;
-        }
-        Score(u32::try_from(sum / weight).unwrap_or(u32::MAX))
-    }
+/// The weighted mean of the parts that there are.
+fn mean(parts: [(u32, Option<u32>); 4]) -> Score {
+    let there = parts.into_iter().filter_map(|(weight, part)| Some((weight, part?)));
+    let (sum, weights) = there.fold((0_u64, 0_u64), |(sum, weights), (weight, part)| {
+        let weight = u64::from(weight);
+        (sum + weight * u64::from(part), weights + weight)
+    });
+    Score(u32::try_from(sum.checked_div(weights).unwrap_or(0)).unwrap_or(u32::MAX))
 }
 
 impl Score {
+    /// No score is better.
+    pub(super) const MAX: Self = Self(u32::MAX);
+
     /// The score in millionths.
     #[must_use]
     pub const fn as_millionths(self) -> u32 {
@@ -124,12 +128,16 @@ mod tests {
     use super::Scorer;
     use crate::{
         core::{
-            market::{offer::Offer, price::Price},
-            reputation::{Reputation, Standing},
+            market::{choice::Choice, offer::Offer, price::Price},
+            reputation::Known,
             rng::Seed,
         },
         units::{Glm, Rounding},
     };
+
+    fn scorer() -> Scorer {
+        Scorer::new(None, Choice::recommended().weights, Seed::new(1))
+    }
 
     fn offer(cpu_hour: &str) -> Offer {
         let per_hour = Glm::parse(cpu_hour, Rounding::Exact).expect("a literal");
@@ -144,8 +152,7 @@ mod tests {
 
     #[test]
     fn cheaper_is_better_and_free_is_best() {
-        let scorer = Scorer::new(None, Seed::new(1));
-        let score = |price| scorer.score(&offer(price), &Reputation::default());
+        let score = |price| scorer().score(&offer(price), &Known::NOTHING);
 
         assert!(score("0") > score("0.02"));
         assert!(score("0.02") > score("0.1"));
@@ -155,29 +162,35 @@ mod tests {
 
     #[test]
     fn an_absurd_price_scores_nothing_for_price_and_does_not_overflow() {
-        let scorer = Scorer::new(None, Seed::new(1));
+        let scorer = scorer();
         let absurd =
             Offer { price: Price { start: Glm::MAX, ..Price::default() }, ..Offer::example() };
 
         assert!(
-            scorer.score(&absurd, &Reputation::default())
-                < scorer.score(&offer("400"), &Reputation::default())
+            scorer.score(&absurd, &Known::NOTHING) < scorer.score(&offer("400"), &Known::NOTHING)
         );
     }
 
     #[test]
     fn a_good_name_is_worth_a_higher_price() {
-        let scorer = Scorer::new(None, Seed::new(1));
-        let mut reputation = Reputation::default();
-        let standing = Standing {
-            uptime: Some(1_000_000),
-            success_rate: Some(1_000_000),
-            ..Standing::default()
-        };
-        reputation.0.insert(Offer::example().provider, standing);
+        let known = Known { reputation: Some(1_000_000), ..Known::NOTHING };
 
-        let known = scorer.score(&offer("0.1"), &reputation);
-        let unknown = scorer.score(&offer("0.1"), &Reputation::default());
-        assert!(known > unknown);
+        assert!(
+            scorer().score(&offer("0.1"), &known) > scorer().score(&offer("0.1"), &Known::NOTHING)
+        );
+    }
+
+    #[test]
+    fn what_we_have_seen_counts_more_than_a_lower_price() {
+        let seen = |prospect| Known { prospect, ..Known::NOTHING };
+        let score = |price, prospect| scorer().score(&offer(price), &seen(prospect));
+
+        assert!(score("0.2", 900_000) > score("0.05", 500_000));
+        assert!(score("0.05", 500_000) > score("0.05", 333_333));
+        let original = Scorer::new(None, Choice::original().weights, Seed::new(1));
+        assert_eq!(
+            original.score(&offer("0.1"), &seen(0)),
+            original.score(&offer("0.1"), &seen(1_000_000)),
+        );
     }
 }

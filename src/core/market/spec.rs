@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::choice::Choice;
 use crate::units::{Glm, Span};
 
 /// Everything that makes two nodes interchangeable on the market.
@@ -37,6 +38,9 @@ pub struct NodeSpec {
     pub limits: PriceLimits,
     /// How often the provider wants to be paid while the node runs.
     pub payment_interval: PaymentInterval,
+    /// Which provider to take. Journals of before know of one way only.
+    #[serde(default)]
+    pub choice: Choice,
 }
 
 /// How the YAML names the image; the registry knows its address and hash.

@@ -13,10 +13,13 @@ use ray_on_golem::{
         Answer, Command, Durable, Input, Machine, Notice, Output,
         ids::{CallId, ProbeId, RequestId},
         planted::Bug,
+        reputation::Reputation,
         rng::Seed,
     },
     units::{Span, Timestamp},
-    yagna::{CallError, Doubt, Request, Response, Status, request::Endpoint},
+    yagna::{
+        CallError, Doubt, PlatformId, ProviderId, Request, Response, Status, request::Endpoint,
+    },
 };
 
 use super::{disk::Disk, measure::Meter};
@@ -27,6 +30,8 @@ use crate::{
     yagna::{RequestNo, SimYagna},
 };
 
+/// Where all clusters of drills pay.
+pub(super) const PLATFORM: &str = "erc20-hoodi-tglm";
 /// When virtual time begins: 2026-01-01T00:00:00Z.
 pub const BEGINNING: Timestamp = crate::world::BEGINNING;
 /// A crashed process is started again after this time.
@@ -91,6 +96,8 @@ pub struct Engine {
     pub(super) crash_in: Option<u64>,
     outage: Option<(Timestamp, OutageKind)>,
     pub(super) meter: Meter,
+    /// What the store knows of providers; it outlives the process.
+    known: Reputation,
     at_instant: (Timestamp, u32),
 }
 
@@ -140,6 +147,7 @@ impl Engine {
             crash_in: None,
             outage: None,
             meter: Meter::default(),
+            known: Reputation::default(),
             at_instant: (BEGINNING, 0),
             setup,
         };
@@ -160,6 +168,20 @@ impl Engine {
         self.next_command += 1;
         self.feed(Input::Requested { id, command });
         Some(id)
+    }
+
+    /// Blacklists a provider until then.
+    pub fn block(&mut self, provider: ProviderId, until: Timestamp) {
+        self.known.0.entry(provider).or_default().blacklisted_until = Some(until);
+        self.inform();
+    }
+
+    /// Tells the machine what the store knows.
+    fn inform(&mut self) {
+        if !self.known.0.is_empty() {
+            let reputation = Arc::new(self.known.clone());
+            self.command(Command::Inform { platform: PlatformId::from(PLATFORM), reputation });
+        }
     }
 
     /// Lets time pass.
@@ -366,7 +388,11 @@ impl Engine {
                     }
                     self.notices.push((self.now, notice));
                 }
-                Output::Saw(_) => {}
+                Output::Saw(sighting) => {
+                    let standing = self.known.0.entry(sighting.provider).or_default();
+                    let own = standing.experience.get_or_insert_default();
+                    Arc::make_mut(own).add(&sighting.what, self.now);
+                }
             }
         }
     }
@@ -461,6 +487,7 @@ impl Engine {
         if !self.is_dead {
             self.check(|checkers, scene, findings| checkers.on_recovery(scene, findings));
         }
+        self.inform();
     }
 
     fn enqueue(&mut self, at: Timestamp, event: Event) {

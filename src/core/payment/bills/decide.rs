@@ -205,7 +205,11 @@ impl Bills {
     }
 
     fn pay(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo, bill: &Bill, total: Glm) {
-        let funds = &fx.cluster(self.cluster).funds;
+        let mut clusters = fx.durable().clusters().values();
+        let funds = match clusters.find(|it| matches!(it.funds, Funds::Set { .. })) {
+            Some(first) if fx.planted(Bug::FundsMixed) => &first.funds,
+            Some(_) | None => &fx.cluster(self.cluster).funds,
+        };
         let Funds::Set { allocation, .. } = funds else {
             self.unfunded(fx, number, job, bill);
             return;
