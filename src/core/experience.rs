@@ -242,6 +242,8 @@ mod listed {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::{Experience, FailureKind, Failures, Observation, PROSPECT_UNKNOWN};
     use crate::{
         core::cluster::Step,
@@ -304,10 +306,10 @@ mod tests {
         let (up, broke) = (Observation::CameUp, failed(FailureKind::Broke));
 
         assert_eq!(prospect(&[], at(0)), PROSPECT_UNKNOWN);
-        assert_eq!(prospect(&[up.clone()], at(0)), 666_666);
-        assert_eq!(prospect(&[broke.clone()], at(0)), 333_333);
-        assert_eq!(prospect(&[broke.clone()], at(24)), 400_000, "half of it is forgotten");
-        assert_eq!(prospect(&[broke], at(24 * 365)), PROSPECT_UNKNOWN);
+        assert_eq!(prospect(from_ref(&up), at(0)), 666_666);
+        assert_eq!(prospect(from_ref(&broke), at(0)), 333_333);
+        assert_eq!(prospect(from_ref(&broke), at(24)), 400_000, "half of it is forgotten");
+        assert_eq!(prospect(from_ref(&broke), at(24 * 365)), PROSPECT_UNKNOWN);
         assert_eq!(prospect(&[failed(FailureKind::Refused)], at(0)), 444_444);
         assert_eq!(prospect(&[failed(FailureKind::Blameless)], at(0)), PROSPECT_UNKNOWN);
         assert!(prospect(&vec![up; 50], at(0)) > 980_000);
