@@ -75,6 +75,7 @@ fn plans() -> Vec<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/plan");
     let files = fs::read_dir(root).expect("there are plans");
     let mut files: Vec<PathBuf> = files.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     files
 }

@@ -158,13 +158,13 @@ impl Facts {
             }
             AgreementFact::NoteAccepted { total, .. }
             | AgreementFact::InvoiceAccepted { total, .. } => cluster.accept(number, *total),
-            AgreementFact::Closing { .. } => {
+            AgreementFact::Closing { reason, .. } => {
                 let Some(account) = cluster.accounts.get_mut(&number) else { return };
                 account.closing = account.closing.or(Some(now));
                 let (provider, did_well) = (account.provider.clone(), account.was_running);
                 let node = account.node;
                 cluster.lose(now, node, number);
-                if !did_well {
+                if !did_well || !is_asked_for(reason) {
                     let failed = self.failures.entry(provider).or_insert((0, now));
                     *failed = ((failed.0 + 1).min(FAILURES_MAX), now);
                 }
@@ -182,6 +182,11 @@ impl Facts {
             }
         }
     }
+}
+
+/// Whether a node ends because nobody wants it any more.
+fn is_asked_for(reason: &str) -> bool {
+    reason == "No longer needed" || reason.starts_with("The cluster ends")
 }
 
 impl ClusterFacts {

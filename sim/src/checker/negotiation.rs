@@ -51,6 +51,8 @@ pub(super) struct Negotiation {
     answered: BTreeSet<(ProviderId, String)>,
     ended_demands: BTreeSet<SubscriptionId>,
     newcomers: Newcomers,
+    /// Newcomers that were asked in this step, and drafts that could have been taken in their place.
+    out_of_turn: Vec<(String, Vec<ProposalId>)>,
 }
 
 /// What is known of a proposal of the other side.
@@ -76,7 +78,7 @@ impl Family for Negotiation {
                 self.answer(proposal);
             }
             Request::CreateAgreement { proposal, .. } => {
-                self.check_turn(look, proposal, findings);
+                self.check_turn(look, proposal);
                 self.answer(proposal);
             }
             Request::RejectProposal { proposal, .. } => self.answer(proposal),
@@ -116,6 +118,17 @@ impl Family for Negotiation {
         }
     }
 
+    fn on_step(&mut self, look: &Look<'_>, findings: &mut Findings) {
+        // Who is taken or sent away in the same step was nobody's rival.
+        for (name, rivals) in std::mem::take(&mut self.out_of_turn) {
+            let waits = |id: &ProposalId| self.proposals.get(id).is_some_and(|it| !it.is_answered);
+            if rivals.iter().any(waits) {
+                let what = format!("{name} is new, and asked out of turn");
+                findings.violate("K7", look.now(), what);
+            }
+        }
+    }
+
     fn on_round(&mut self, look: &Look<'_>, findings: &mut Findings) {
         // Whoever slept through the time for an answer gives it now.
         if look.facts.awake_for(Timestamp::EPOCH) < WAKING_TIME {
@@ -139,6 +152,7 @@ impl Family for Negotiation {
         self.drafts_due.clear();
         self.asked.clear();
         self.newcomers.on_crash();
+        self.out_of_turn.clear();
     }
 }
 
@@ -229,7 +243,7 @@ impl Negotiation {
     }
 
     /// K7, when an agreement is about to be made of a draft.
-    fn check_turn(&mut self, look: &Look<'_>, proposal: &ProposalId, findings: &mut Findings) {
+    fn check_turn(&mut self, look: &Look<'_>, proposal: &ProposalId) {
         let (Some((cluster, _)), Some(chosen)) = (buyer(look), self.proposals.get(proposal)) else {
             self.newcomers.on_unclear();
             return;
@@ -239,7 +253,9 @@ impl Negotiation {
         let is_rival = |known: &Known| {
             let costs = known.costs.zip(chosen.costs);
             let is_cheaper = costs.is_some_and(|(it, than)| it.is_at_most(&than));
+            // A draft that answers what nobody knows to have been said is nobody's.
             known.state == ProposalState::Draft
+                && known.chain > 0
                 && !known.is_answered
                 && known.matched_at < look.now()
                 && is_cheaper
@@ -251,15 +267,13 @@ impl Negotiation {
                 })
         };
         let drafts = self.by_demand.get(&chosen.subscription).into_iter().flatten();
-        let candidate = Candidate {
-            is_new: !look.facts.tried.contains(&chosen.issuer),
-            has_rival: drafts.filter_map(|id| self.proposals.get(id)).any(is_rival),
-            share: share.unwrap_or(100),
-        };
+        let rivals = drafts.filter(|id| self.proposals.get(*id).is_some_and(is_rival));
+        let rivals: Vec<ProposalId> = rivals.cloned().collect();
+        let is_new = !look.facts.tried.contains(&chosen.issuer);
+        let candidate = Candidate { is_new, share: share.unwrap_or(100) };
         let name = chosen.name.clone();
         if self.newcomers.on_asked(cluster, &candidate) {
-            let what = format!("{name} is new, and asked out of turn");
-            findings.violate("K7", look.now(), what);
+            self.out_of_turn.push((name, rivals));
         }
     }
 

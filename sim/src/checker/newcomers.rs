@@ -23,20 +23,18 @@ struct Asked {
 pub(super) struct Candidate {
     /// Whether it was never asked before.
     pub(super) is_new: bool,
-    /// Whether one that has proven itself, and costs no more, waits to be asked.
-    pub(super) has_rival: bool,
     /// How many of a hundred may be new, as the cluster file says.
     pub(super) share: u32,
 }
 
 impl Newcomers {
-    /// Takes up who is asked; says whether that was not its turn.
+    /// Takes up who is asked; says whether it would be a proven one's turn if there was one.
     pub(super) fn on_asked(&mut self, cluster: ClusterId, candidate: &Candidate) -> bool {
         let asked = self.asked.entry(cluster).or_default();
         asked.all += 1;
         asked.newcomers += u64::from(candidate.is_new);
         let is_over = asked.newcomers * 100 > asked.all * u64::from(candidate.share);
-        candidate.is_new && candidate.has_rival && is_over && !self.is_unclear
+        candidate.is_new && is_over && !self.is_unclear
     }
 
     /// Somebody is asked of whom nobody can tell for which cluster.
@@ -56,12 +54,10 @@ mod tests {
 
     use super::{Candidate, Newcomers};
 
-    /// Asks these in turn, new or not, beside one that has proven itself; says who was not to be.
+    /// Asks these in turn, new or not; says whose turn it was not.
     fn refused(share: u32, asked: &[bool]) -> Vec<usize> {
         let mut newcomers = Newcomers::default();
-        let mut refused = |is_new| {
-            newcomers.on_asked(ClusterId(0), &Candidate { is_new, has_rival: true, share })
-        };
+        let mut refused = |is_new| newcomers.on_asked(ClusterId(0), &Candidate { is_new, share });
         (0..asked.len()).filter(|nth| refused(asked[*nth])).collect()
     }
 
@@ -73,10 +69,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rival_anybody_may_be_asked() {
+    fn where_nobody_knows_who_was_asked_anybody_may_be() {
         let mut newcomers = Newcomers::default();
-        let lonely = Candidate { is_new: true, has_rival: false, share: 0 };
+        newcomers.on_unclear();
 
-        assert!(!newcomers.on_asked(ClusterId(0), &lonely));
+        assert!(!newcomers.on_asked(ClusterId(0), &Candidate { is_new: true, share: 0 }));
     }
 }
