@@ -36,7 +36,7 @@ const GARBLED: &str = "the answer was not understood";
 
 impl Cluster {
     pub(super) fn create_activity(&mut self, fx: &mut Effects, number: AgreementNo) {
-        self.log_step(fx, number, Step::CreateActivity);
+        self.begin_step(fx, number, Step::CreateActivity);
         self.note(fx, number, AgreementFact::ActivityIntended { at: fx.now });
         self.saw(fx, number, Observation::Started);
         self.arm_reserve(fx, number);
@@ -90,7 +90,7 @@ impl Cluster {
         }
         match result {
             Ok(Response::ActivityCreated(_)) => {
-                self.log_step(fx, number, Step::JoinNetwork);
+                self.begin_step(fx, number, Step::JoinNetwork);
                 self.join(fx, number);
             }
             Err(CallError::NotSent { .. }) => {
@@ -132,7 +132,7 @@ impl Cluster {
         }
         match result {
             Ok(_) => {
-                self.log_step(fx, number, Step::Deploy);
+                self.begin_step(fx, number, Step::Deploy);
                 self.send_batch(fx, number);
             }
             Err(error @ CallError::Rejected { .. }) => {
@@ -250,7 +250,7 @@ impl Cluster {
             }
             next = result.index.saturating_add(1);
             match Step::of_command(next) {
-                Some(step) => self.log_step(fx, number, step),
+                Some(step) => self.begin_step(fx, number, step),
                 None => {
                     self.note(fx, number, AgreementFact::Bootstrapped);
                     if let Some(work) = self.works.get_mut(&number) {
@@ -271,7 +271,7 @@ impl Cluster {
     }
 
     fn check_ssh(&mut self, fx: &mut Effects, number: AgreementNo) {
-        self.log_step(fx, number, Step::CheckSsh);
+        self.begin_step(fx, number, Step::CheckSsh);
         self.enter(number, Stage::CheckingSsh);
         self.look_at_ssh(fx, number);
     }
@@ -282,7 +282,7 @@ impl Cluster {
         let (node, provider) = (account.node, account.terms.provider.clone());
         self.note_node(fx, node, NodeFact::Running);
         self.saw(fx, number, Observation::CameUp);
-        self.log_step(fx, number, Step::Ready);
+        self.begin_step(fx, number, Step::Ready);
         self.rest(fx, ClusterTimer::Node(node));
         self.rest(fx, ClusterTimer::Priority(node));
         self.enter(number, Stage::Running);
@@ -314,7 +314,7 @@ impl Cluster {
         if fx.planted(Bug::StepEndless) {
             return;
         }
-        let why = format!("not done within {}", step.rule().patience);
+        let why = format!("not done within {}", self.paces.patience(step));
         self.fail(fx, number, step, FailureKind::Late, &why);
     }
 

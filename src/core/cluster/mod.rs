@@ -21,6 +21,7 @@ mod ending;
 mod health;
 mod network;
 mod nodes;
+mod pace;
 mod shop;
 mod sightings;
 mod signing;
@@ -34,6 +35,7 @@ pub(super) use command::answer_unknown;
 
 use account::Progress;
 use network::NetworkCall;
+use pace::Paces;
 use record::{AgreementFact, ClusterRecord, EndReason, NodeFact};
 use shop::Shop;
 use signing::{SigningNo, SigningWork};
@@ -109,6 +111,8 @@ pub enum ClusterTimer {
     Network,
     /// Sign again.
     Sign,
+    /// A provider has been waited for long enough; another one is asked for the same node.
+    Hedge(NodeId),
     /// A head has waited long enough for recommended providers.
     Priority(NodeId),
     /// A node has waited long enough.
@@ -164,6 +168,8 @@ pub(super) struct Cluster {
     sign_failures: u32,
     sign_after: Timestamp,
     works: BTreeMap<AgreementNo, Work>,
+    /// How long the steps of bringing nodes up take.
+    paces: Paces,
     net: network::Work,
     bills: Bills,
     watch: Stream,
@@ -181,6 +187,8 @@ pub(super) struct Cluster {
 #[derive(Debug)]
 struct Work {
     stage: Stage,
+    /// The step of bringing its node up, and since when, if no crash came between.
+    step: Option<(Step, Timestamp)>,
     /// Failures of the present stage in a row.
     failures: u32,
     health: health::Health,
@@ -213,7 +221,7 @@ enum Stage {
 
 impl Work {
     fn new(stage: Stage) -> Self {
-        Self { stage, failures: 0, health: health::Health::default(), host_key: None }
+        Self { stage, step: None, failures: 0, health: health::Health::default(), host_key: None }
     }
 }
 
@@ -232,6 +240,7 @@ impl Cluster {
             sign_failures: 0,
             sign_after: Timestamp::EPOCH,
             works: BTreeMap::new(),
+            paces: Paces::default(),
             net: network::Work::default(),
             bills: Bills::new(id, state.notes_read, state.invoices_read),
             watch: Stream::new(state.opened),
@@ -339,7 +348,7 @@ impl Cluster {
                 self.is_dirty = true;
             }
             ClusterTimer::Network => self.on_network_timer(fx),
-            ClusterTimer::Sign => self.is_dirty = true,
+            ClusterTimer::Sign | ClusterTimer::Hedge(_) => self.is_dirty = true,
             ClusterTimer::Priority(node) => self.on_priority_over(fx, node),
             ClusterTimer::Node(node) => self.on_node_waited(fx, node),
             ClusterTimer::NodeEnd(node) => self.node_ended(fx, node),

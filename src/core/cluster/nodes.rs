@@ -37,6 +37,7 @@ impl Cluster {
         self.note_node(fx, id, NodeFact::Ending);
         self.rest(fx, ClusterTimer::Node(id));
         self.rest(fx, ClusterTimer::Priority(id));
+        self.rest(fx, ClusterTimer::Hedge(id));
         self.waiting.remove(&id);
         if agreements.is_empty() {
             self.node_ended(fx, id);

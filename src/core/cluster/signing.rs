@@ -12,7 +12,6 @@ use super::{
     plan::NodeKind,
     record::AgreementFact,
     state::{ClusterState, Node},
-    steps::Step,
 };
 use crate::{
     core::{
@@ -33,6 +32,8 @@ const APPROVAL_TIME: Span = Span::secs(60);
 /// What we sent may still reach the daemon, or the daemon's books, for so long.
 const DOUBT: Span = Span::secs(15);
 const PATIENCE: Span = Span::secs(10);
+/// A provider that has not approved by then may not do so at all: another one is asked, too.
+const HEDGE_AFTER: Span = Span::secs(3);
 /// The daemon sends an agreement on to its provider while we wait.
 const CONFIRM_PATIENCE: Span = Span::secs(30);
 const WAIT_TIMEOUT: Span = Span::secs(15);
@@ -87,8 +88,8 @@ impl Promised {
 }
 
 impl Cluster {
-    /// Gives waiting nodes the best drafts that fit, heads first. Then providers that are left are
-    /// asked for nodes that others were asked for already.
+    /// Gives waiting nodes the best drafts that fit, heads first; then nodes whose provider takes long
+    /// to approve.
     pub(super) fn sign_what_can_be(&mut self, fx: &mut Effects) {
         if self.sign_after > fx.now || !self.has_drafts() {
             return;
@@ -98,25 +99,16 @@ impl Cluster {
         }
         let state = fx.cluster(self.id);
         let mut nodes: Vec<(u32, NodeKind, NodeId)> = self
-            .seekers(state)
+            .seekers(fx)
             .filter_map(|(id, asked)| Some((asked, state.nodes.get(&id)?.kind, id)))
-            .filter(|(asked, _, id)| *asked < self.hedge_of(fx, *id))
             .collect();
         nodes.sort_unstable();
         // Nothing of this changes until the daemon has made the agreements.
         let promised = Promised::of(state);
-        while !nodes.is_empty() {
-            let mut others = Vec::new();
-            for (asked, kind, node) in nodes {
-                let Some((market, offer)) = self.best_draft(fx, node, promised, asked > 0) else {
-                    continue;
-                };
+        for (asked, _, node) in nodes {
+            if let Some((market, offer)) = self.best_draft(fx, node, promised, asked > 0) {
                 self.make_agreement(fx, node, market, offer);
-                if asked.saturating_add(1) < self.hedge_of(fx, node) {
-                    others.push((asked.saturating_add(1), kind, node));
-                }
             }
-            nodes = others;
         }
     }
 
@@ -124,28 +116,28 @@ impl Cluster {
     pub(super) fn drafts_wanted(&self, fx: &Effects) -> Vec<usize> {
         let state = fx.cluster(self.id);
         let mut wanted = vec![0_usize; state.shapes.len()];
-        for (id, asked) in self.seekers(state) {
-            let Some(node) = state.nodes.get(&id) else { continue };
-            let missing = self.hedge_of(fx, id).saturating_sub(asked);
-            wanted[node.shape] += usize::try_from(missing).unwrap_or(usize::MAX);
+        for node in self.seekers(fx).filter_map(|(id, _)| state.nodes.get(&id)) {
+            wanted[node.shape] += 1;
         }
         wanted
     }
 
-    /// The nodes that no provider was given yet, and how many were asked for each.
-    fn seekers<'a>(
-        &'a self,
-        state: &'a ClusterState,
-    ) -> impl Iterator<Item = (NodeId, u32)> + use<'a> {
+    /// The nodes for which another provider is to be asked, and how many were asked for each: those
+    /// that wait, and those whose provider has let us wait, as far as the user wants that.
+    fn seekers<'a>(&'a self, fx: &'a Effects) -> impl Iterator<Item = (NodeId, u32)> + use<'a> {
+        let state = fx.cluster(self.id);
         let waiting = self.waiting.iter().map(|id| (*id, 0));
         let mut asked: BTreeMap<NodeId, u32> = BTreeMap::new();
         for node in self.nodes_in_signing(state) {
             let count = asked.entry(node).or_default();
             *count = count.saturating_add(1);
         }
-        waiting.chain(asked.into_iter().filter(|(id, _)| {
-            let node = state.nodes.get(id);
-            node.is_some_and(|node| super::is_live(node.state) && !is_given(state, node))
+        waiting.chain(asked.into_iter().filter(|(id, asked)| {
+            let is_waited_for = fx.timers.due(&self.timer(ClusterTimer::Hedge(*id))).is_some();
+            let is_open = |node: &Node| super::is_live(node.state) && !is_given(state, node);
+            *asked < self.hedge_of(fx, *id)
+                && !is_waited_for
+                && state.nodes.get(id).is_some_and(is_open)
         }))
     }
 
@@ -209,6 +201,7 @@ impl Cluster {
         }
         let valid_to = fx.now.plus(APPROVAL_TIME);
         let request = Request::CreateAgreement { proposal: draft.proposal.clone(), valid_to };
+        self.wake(fx, ClusterTimer::Hedge(node), fx.now.plus(HEDGE_AFTER));
         let number = self.next_signing;
         self.next_signing = SigningNo(number.0.saturating_add(1));
         self.waiting.remove(&node);
@@ -462,8 +455,9 @@ impl Cluster {
     /// The other providers that were asked for the same node are let go before anything costs.
     fn release_hedges(&mut self, fx: &mut Effects, number: AgreementNo) {
         let state = fx.cluster(self.id);
-        let node = state.accounts.get(&number).and_then(|it| state.nodes.get(&it.node));
-        let hedges = node.map(|node| node.hedges.clone()).unwrap_or_default();
+        let Some(id) = state.accounts.get(&number).map(|account| account.node) else { return };
+        let hedges = state.nodes.get(&id).map(|node| node.hedges.clone()).unwrap_or_default();
+        self.rest(fx, ClusterTimer::Hedge(id));
         if fx.planted(Bug::HedgesKept) {
             return;
         }
@@ -535,20 +529,6 @@ impl Cluster {
         account.map_or_else(String::new, |account| {
             format!("{} ({})", account.terms.name, account.terms.provider)
         })
-    }
-
-    /// Tells users that a node has reached a step.
-    pub(super) fn log_step(&self, fx: &mut Effects, number: AgreementNo, step: Step) {
-        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
-        let node = account.node;
-        let provider = self.provider_of(fx, number);
-        self.log(fx, node, step.line(&provider));
-        let patience = step.rule().patience;
-        if patience > Span::ZERO {
-            self.wake(fx, ClusterTimer::Step(number), fx.now.plus(patience));
-        } else {
-            self.rest(fx, ClusterTimer::Step(number));
-        }
     }
 }
 

@@ -87,7 +87,8 @@ impl Market {
     /// Starts negotiations, best offer first, as many side by side as we may.
     pub(super) fn dispatch(&mut self, fx: &mut Effects) {
         self.pool.unpark(fx.now);
-        if !self.open || self.paused_until > fx.now {
+        let gathers = self.gathers_until.is_some_and(|until| until > fx.now);
+        if !self.open || self.paused_until > fx.now || gathers {
             return;
         }
         while self.chains.len() + self.strays < self.breadth() {

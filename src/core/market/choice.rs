@@ -12,8 +12,9 @@ pub struct Choice {
     /// Of a hundred agreements and negotiations, so many at most are with providers that are not
     /// proven while one that is could be asked; 100 makes no difference between them.
     pub newcomers: u32,
-    /// How many providers are asked for an agreement at once for one node; at least one. The first
-    /// one that approves has it, and the others are let go before anything costs.
+    /// How many providers may be asked for an agreement at once for one node, each once the others
+    /// have let us wait; at least one. The first one that approves has it, and the others are let go
+    /// before anything costs.
     pub hedge: u32,
     /// If this is not empty, only providers on it are asked.
     pub whitelist: Vec<Party>,
@@ -56,7 +57,7 @@ impl Choice {
     #[must_use]
     pub fn recommended() -> Self {
         Self {
-            weights: Weights { price: 10, reputation: 10, experience: 20, chance: 1 },
+            weights: Weights { price: 100, reputation: 100, experience: 200, chance: 1 },
             newcomers: 20,
             hedge: 2,
             ..Self::original()

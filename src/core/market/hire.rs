@@ -14,6 +14,8 @@ use crate::{
     yagna::{ProposalId, ProviderId},
 };
 
+/// From the first offer until the first one is taken up.
+const GATHERING_TIME: Span = Span::secs(2);
 /// Negotiations beyond what is wanted, because some of them fail.
 const SPARE: usize = 3;
 /// A draft that nobody signs within this time goes back to its provider.
@@ -122,6 +124,16 @@ impl Market {
     pub(in crate::core) fn rest(&self, fx: &mut Effects) {
         for timer in [MarketTimer::Publish, MarketTimer::Dispatch, MarketTimer::Starved] {
             fx.timers.cancel(&self.timer(timer));
+        }
+    }
+
+    /// The first offers come within moments: who looks at all of them before it asks anybody finds
+    /// the good ones.
+    pub(super) fn gather(&mut self, fx: &mut Effects) {
+        if self.goal == Goal::Hire && self.gathers_until.is_none() {
+            let until = fx.now.plus(GATHERING_TIME);
+            self.gathers_until = Some(until);
+            self.wake(fx, MarketTimer::Dispatch, until);
         }
     }
 

@@ -126,6 +126,8 @@ pub(super) struct Market {
     has_lost_events: bool,
     /// How often in a row nothing was left to negotiate.
     famines: u32,
+    /// Until when offers are only gathered; none before the first one.
+    gathers_until: Option<Timestamp>,
     /// Whom negotiations were begun with.
     turns: Turns,
     spec: Arc<NodeSpec>,
@@ -176,6 +178,7 @@ impl Market {
             engaged: BTreeSet::new(),
             has_lost_events: false,
             famines: 0,
+            gathers_until: None,
             turns: Turns::default(),
             bounds: demand::bounds(&plan.spec),
             funnel: Funnel::new(limits.as_slice().len()),
@@ -293,6 +296,7 @@ impl Market {
 
     /// An offer matched our demand: counted once however often it is matched.
     fn on_match(&mut self, fx: &mut Effects, generation: Generation, proposal: &Proposal) {
+        self.gather(fx);
         let fingerprint = offer::content(proposal);
         match self.pool.find(&proposal.issuer, fingerprint) {
             Some(Some(number)) => self.rematch(fx, number, generation, proposal),

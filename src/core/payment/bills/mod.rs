@@ -222,6 +222,7 @@ impl Bills {
             | ClusterTimer::Network
             | ClusterTimer::Sign
             | ClusterTimer::Priority(_)
+            | ClusterTimer::Hedge(_)
             | ClusterTimer::Node(_)
             | ClusterTimer::NodeEnd(_)
             | ClusterTimer::Agreement(_)
