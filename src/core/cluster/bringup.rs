@@ -314,7 +314,9 @@ impl Cluster {
         if fx.planted(Bug::StepEndless) {
             return;
         }
-        let why = format!("not done within {}", self.paces.patience(step));
+        let took = self.works.get(&number).map(|work| work.at_step_for(fx.now));
+        let took = took.filter(|took| *took > Span::ZERO).unwrap_or(step.rule().patience);
+        let why = format!("not done within {} seconds", took.as_secs());
         self.fail(fx, number, step, FailureKind::Late, &why);
     }
 

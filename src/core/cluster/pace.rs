@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Cluster, ClusterTimer, steps::Step};
+use super::{Cluster, ClusterTimer, Work, steps::Step};
 use crate::{
     core::{effects::Effects, ids::AgreementNo},
     units::{Span, Timestamp},
@@ -51,7 +51,7 @@ impl Cluster {
         let Some(work) = self.works.get_mut(&number) else { return };
         if let Some((made, since)) = work.step.replace((step, fx.now)) {
             self.paces.add(made, fx.now.since(since));
-            self.hurry(fx, made);
+            self.time_again(fx, made);
         }
         match self.paces.patience(step) {
             Span::ZERO => self.rest(fx, ClusterTimer::Step(number)),
@@ -59,8 +59,8 @@ impl Cluster {
         }
     }
 
-    /// Whoever is at this step may have less time now.
-    fn hurry(&self, fx: &mut Effects, step: Step) {
+    /// Whoever is at this step has as much time as is known now.
+    fn time_again(&self, fx: &mut Effects, step: Step) {
         let patience = self.paces.patience(step);
         let at_it = self.works.iter().filter_map(|(number, work)| match work.step {
             Some((at, since)) if at == step => Some((*number, since)),
@@ -71,10 +71,17 @@ impl Cluster {
             .collect();
         for (number, due) in due {
             let timer = ClusterTimer::Step(number);
-            if fx.timers.due(&self.timer(timer)).is_some_and(|armed| armed > due) {
+            if fx.timers.due(&self.timer(timer)).is_some_and(|armed| armed != due) {
                 self.wake(fx, timer, due);
             }
         }
+    }
+}
+
+impl Work {
+    /// For how long the node has been at its step.
+    pub(super) fn at_step_for(&self, now: Timestamp) -> Span {
+        self.step.map_or(Span::ZERO, |(_, since)| now.since(since))
     }
 }
 
