@@ -365,6 +365,9 @@ impl Cluster {
                 self.await_approval(fx, number);
             }
             Ok(_) | Err(CallError::Rejected { .. }) => self.look(fx, number),
+            Err(error @ CallError::Unknown(_)) if fx.planted(Bug::SigningForgotten) => {
+                self.forget(fx, number, &error.to_string());
+            }
             Err(CallError::NotSent { .. } | CallError::Unknown(_)) => {
                 self.pause(fx, number, "await");
             }
