@@ -25,12 +25,15 @@ struct RowDocument<'a> {
     /// How long it took until so many nodes were up at once; null where they never were.
     ready: Vec<ReadyDocument>,
     node_micros: u64,
+    /// The same for each CPU thread.
+    cpu_micros: u64,
     nodes: u64,
     agreements: u64,
     spent_glm: String,
     wasted_glm: String,
     /// Rounded up to the last digit.
     glm_per_node_hour: Option<String>,
+    glm_per_cpu_hour: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -82,10 +85,12 @@ fn row<'a>(row: &'a Row, levels: &[u32]) -> RowDocument<'a> {
         nodes_wanted: row.sum.wanted,
         ready: ready.collect(),
         node_micros: row.sum.node_time.as_micros(),
+        cpu_micros: row.sum.cpu_time.as_micros(),
         nodes: row.sum.nodes,
         agreements: row.sum.agreements,
         spent_glm: row.sum.spent.to_string(),
         wasted_glm: row.sum.wasted.to_string(),
         glm_per_node_hour: row.per_node_hour().map(|glm| glm.to_string()),
+        glm_per_cpu_hour: row.per_cpu_hour().map(|glm| glm.to_string()),
     }
 }
