@@ -26,6 +26,9 @@ pub(crate) struct ReportArgs {
     /// each of these policies: `policy=original,plain,hedged-2,hedged-3,oracle`
     #[arg(long, value_name = "KNOB=A,B,…")]
     sweep: Option<String>,
+    /// Makes a report of each plan with each of these numbers at this place of it
+    #[arg(long, value_name = "KNOB=A,B,…")]
+    with: Option<String>,
     /// How many seeds, from the plan's own
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     seeds: u64,
@@ -42,9 +45,11 @@ pub(crate) struct ReportArgs {
 
 /// Runs plans over the values of a knob and over seeds.
 pub(crate) fn report(args: &ReportArgs, printer: &mut Printer) -> Result<ExitCode, CliError> {
-    let orders: Result<Vec<Order>, CliError> =
-        args.plans.iter().map(|path| order(path, args)).collect();
-    let reports: Vec<Report> = orders?.iter().map(measure).collect();
+    let mut orders = Vec::new();
+    for path in &args.plans {
+        orders.extend(variants(path, args)?);
+    }
+    let reports: Vec<Report> = orders.iter().map(measure).collect();
     for report in &reports {
         match args.format {
             Format::Text => printer.print(&report.text())?,
@@ -67,14 +72,20 @@ pub(crate) fn report(args: &ReportArgs, printer: &mut Printer) -> Result<ExitCod
     Ok(worst.min_by_key(|exit| exit.code()).unwrap_or(Exit::Passed).into())
 }
 
-fn order(path: &Path, args: &ReportArgs) -> Result<Order, CliError> {
+/// One order for a plan, or one for each of the numbers that it is to be run with.
+fn variants(path: &Path, args: &ReportArgs) -> Result<Vec<Order>, CliError> {
     let plan = drills::read_plan(path)?;
     let stem = path.file_stem().unwrap_or(path.as_os_str());
     let order = Order::new(stem.to_string_lossy().into_owned(), plan, args.seeds);
-    match &args.sweep {
-        Some(sweep) => order.sweep(sweep).map_err(CliError::Argument),
-        None => Ok(order),
-    }
+    let orders = match &args.with {
+        None => Ok(vec![order]),
+        Some(with) => order.variants(with),
+    };
+    let swept = orders.and_then(|orders| match &args.sweep {
+        None => Ok(orders),
+        Some(sweep) => orders.into_iter().map(|order| order.sweep(sweep)).collect(),
+    });
+    swept.map_err(CliError::Argument)
 }
 
 fn measure(order: &Order) -> Report {
@@ -112,7 +123,7 @@ fn write_page(path: &Path, reports: &[Report]) -> Result<(), CliError> {
     let name = pictures.file_name().unwrap_or_default().to_string_lossy().into_owned();
     make(&pictures)?;
     for report in reports {
-        write(&pictures.join(format!("{}.svg", report.name())), &report.svg())?;
+        write(&pictures.join(report.picture_name()), &report.svg())?;
     }
     write(path, &report::page(reports, &name))
 }

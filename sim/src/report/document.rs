@@ -10,6 +10,8 @@ struct Document<'a> {
     /// The version of this form; it changes when a field changes its meaning or goes.
     version: u32,
     plan: &'a str,
+    /// What was changed in the plan.
+    variant: Option<&'a str>,
     knob: Option<&'a str>,
     first_seed: u64,
     seeds: u64,
@@ -61,6 +63,7 @@ pub(super) fn json(report: &Report) -> String {
     let document = Document {
         version: 1,
         plan: &report.name,
+        variant: report.variant.as_deref(),
         knob: report.knob.as_deref(),
         first_seed: report.first_seed,
         seeds: report.seeds,

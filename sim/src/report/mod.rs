@@ -32,6 +32,8 @@ pub struct Order {
     pub name: String,
     /// The plan.
     pub plan: Plan,
+    /// How the plan differs from what it says, if it does.
+    variant: Option<String>,
     /// The knob that is turned, and the values that it takes in turn, each with what is run for it.
     sweep: Option<(String, Vec<(String, Trial)>)>,
     /// How many seeds are run for each value; the first is the plan's own.
@@ -54,6 +56,8 @@ pub struct Report {
     name: String,
     /// What the plan is for, if it says so.
     about: Option<String>,
+    /// How it was changed, if it was.
+    variant: Option<String>,
     /// The name of the knob, if one was turned.
     knob: Option<String>,
     first_seed: u64,
@@ -103,7 +107,22 @@ impl Order {
     /// A plan as it is, over so many seeds.
     #[must_use]
     pub const fn new(name: String, plan: Plan, seeds: u64) -> Self {
-        Self { name, plan, sweep: None, seeds }
+        Self { name, plan, variant: None, sweep: None, seeds }
+    }
+
+    /// One for each of these numbers at this place of the plan: `ops.keep=9,49`.
+    ///
+    /// # Errors
+    ///
+    /// One sentence about what is wrong with it, and what there is.
+    pub fn variants(&self, text: &str) -> Result<Vec<Self>, String> {
+        let (name, values) = knob_and_values(text)?;
+        let knob = Knob::of(&self.plan, name)?;
+        let variant = |value: &str| {
+            let plan = knob.set(&self.plan, value)?;
+            Ok(Self { plan, variant: Some(format!("{name}={value}")), ..self.clone() })
+        };
+        values.into_iter().map(variant).collect()
     }
 
     /// Sweeps a knob: `market.honest=10,20,40`; or the policies: `policy=original,plain`.
@@ -112,16 +131,13 @@ impl Order {
     ///
     /// One sentence about what is wrong with it, and what there is.
     pub fn sweep(mut self, text: &str) -> Result<Self, String> {
-        let Some((name, values)) = text.split_once('=') else {
-            return Err(format!("`{text}` is no sweep; write `KNOB=1,2,3`"));
-        };
-        let name = name.trim();
+        let (name, values) = knob_and_values(text)?;
         let knob = (name != POLICY).then(|| Knob::of(&self.plan, name)).transpose()?;
         let trial = |value: &str| match &knob {
             Some(knob) => Ok(Trial { plan: knob.set(&self.plan, value)?, policy: None }),
             None => Trial::of_policy(&self.plan, value),
         };
-        let values = values.split(',').map(str::trim);
+        let values = values.into_iter();
         let values: Result<Vec<_>, String> =
             values.map(|value| Ok((value.to_owned(), trial(value)?))).collect();
         self.sweep = Some((name.to_owned(), values?));
@@ -164,6 +180,7 @@ impl Order {
         Report {
             name: self.name.clone(),
             about: self.plan.about.clone(),
+            variant: self.variant.clone(),
             knob: self.sweep.as_ref().map(|(knob, _)| knob.clone()),
             first_seed: self.plan.seed,
             seeds: self.seeds,
@@ -192,6 +209,13 @@ impl Order {
     fn values(&self) -> u64 {
         self.sweep.as_ref().map_or(1, |(_, values)| values.len() as u64)
     }
+}
+
+fn knob_and_values(text: &str) -> Result<(&str, Vec<&str>), String> {
+    let Some((name, values)) = text.split_once('=') else {
+        return Err(format!("`{text}` is no sweep; write `KNOB=1,2,3`"));
+    };
+    Ok((name.trim(), values.split(',').map(str::trim).collect()))
 }
 
 impl Trial {
@@ -239,12 +263,31 @@ impl Report {
         *self.row(value)?.times.get(place)?
     }
 
-    /// A name for its picture: the plan's, and the knob's.
+    /// The most nodes that were wanted at once.
+    #[must_use]
+    pub fn wanted(&self) -> u32 {
+        self.levels.last().copied().unwrap_or(0)
+    }
+
+    /// A name for its picture: the plan's, what was changed in it, and the knob's.
     #[must_use]
     pub fn file_stem(&self) -> String {
-        match &self.knob {
+        let parts = [Some(&self.name), self.variant.as_ref(), self.knob.as_ref()];
+        let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+        parts.join("-")
+    }
+
+    /// A name for its picture on a page: the plan's, and how many nodes are wanted.
+    #[must_use]
+    pub fn picture_name(&self) -> String {
+        format!("{}-{}.svg", self.name, self.wanted())
+    }
+
+    /// Its name for people.
+    fn title(&self) -> String {
+        match &self.variant {
             None => self.name.clone(),
-            Some(knob) => format!("{}-{knob}", self.name),
+            Some(variant) => format!("{}, {variant}", self.name),
         }
     }
 

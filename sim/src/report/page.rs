@@ -13,14 +13,14 @@ const HEAD: &str = "\
 # Policies, measured
 
 Which providers are hired, and in which order, decides how soon a cluster is ready and what it costs. Here \
-a head and workers are wanted at once, for the half hour that the default cluster file expects, on several simulated \
-markets. All policies meet the same providers, and the same seeds. `make policy` writes this page; everything is virtual time, so that the numbers are the \
+a head and workers are wanted at once, ten nodes or fifty, for the half hour that the default cluster file expects, on \
+several simulated markets. All policies meet the same providers, and the same seeds. `make policy` writes this page; everything is virtual time, so that the numbers are the \
 same on every machine, and `tests/policy.rs` holds the page to them.
 
 | policy | is |
 | --- | --- |
-| `original` | the Python original's, re-implemented for this comparison (`sim/src/original` says from what, and where it \
-differs in the original's favour) |
+| `original` | the Python original's, re-implemented for this comparison: `sim/src/original` says from what, where it \
+differs in the original's favour, and how near it comes to the unmodified original on the same network |
 | `plain` | ours, one provider asked at a time for a node |
 | `hedged-2`, `hedged-3` | ours, two or three asked at once: the first approval wins, the rest is taken back before it \
 costs anything |
@@ -37,54 +37,64 @@ CPU threads |
 | agreements per node | agreements that were sent to providers, for each node that was ever ready |
 
 Read each row against the one of `original`, and against the one of `oracle`, which is about what choice can \
-gain at most. In pictures a bar is p50 and its whisker ends at p95; a cross is `never`. A policy that is ready late can look cheap: \
+gain at most. The first ten of fifty are the luckiest; how soon all of ten are ready says more about failures. In pictures a bar is p50 and its whisker ends at p95; a cross is `never`. A policy that is ready late can look cheap: \
 it paid for fewer nodes, and only for those that it found.
 ";
 
-/// The page of several reports, whose pictures are in this directory.
+/// The page of several reports, whose pictures are in this directory. Those of one plan follow each other.
 pub(super) fn page(reports: &[Report], pictures: &str) -> String {
-    let mut text = format!("{HEAD}\n{}", summary(reports));
-    for report in reports {
-        text.push('\n');
-        text.push_str(&section(report, &format!("{pictures}/{}.svg", report.name)));
+    let mut lines = vec![HEAD.to_owned(), "## In short".to_owned(), String::new()];
+    let mut sizes: Vec<u32> = reports.iter().map(Report::wanted).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    for size in sizes {
+        let of_size = reports.iter().filter(|report| report.wanted() == size);
+        lines.extend(summary(size, &of_size.collect::<Vec<_>>()));
     }
-    text
+    let mut last = None;
+    for report in reports {
+        if last.replace(&report.name) != Some(&report.name) {
+            lines.extend([format!("## {}", report.name), String::new()]);
+            lines.extend(report.about.iter().flat_map(|about| [about.clone(), String::new()]));
+        }
+        lines.extend(section(report, pictures));
+    }
+    lines.join("\n")
 }
 
-/// All in short: the time to ten nodes and the price, for each market and policy.
-fn summary(reports: &[Report]) -> String {
-    let values = |report: &Report| -> Vec<String> {
+/// All in short for clusters of one size: how soon ten nodes are ready, or all of them, and the price.
+fn summary(size: u32, reports: &[&Report]) -> Vec<String> {
+    let level = size.min(SHORT_LEVEL);
+    let values = |report: &&Report| -> Vec<String> {
         report.rows.iter().map(|row| row.value.clone().unwrap_or_default()).collect()
     };
-    let first = reports.first().map(values).unwrap_or_default();
-    let head: Vec<String> = ["market".to_owned()].into_iter().chain(first.clone()).collect();
+    let policies = reports.first().map(values).unwrap_or_default();
+    let columns = policies.len();
+    let head: Vec<String> = ["market".to_owned()].into_iter().chain(policies).collect();
     let mut lines = vec![
-        "## In short".to_owned(),
-        String::new(),
-        format!("Seconds to {SHORT_LEVEL} nodes (p50), and GLM per CPU-hour."),
+        format!("A cluster of {size}: seconds to {level} ready nodes (p50), and GLM per CPU-hour."),
         String::new(),
         line(&head),
-        format!("| --- |{}", " ---: |".repeat(first.len())),
+        format!("| --- |{}", " ---: |".repeat(columns)),
     ];
     for report in reports {
         let cell = |row: &Row| {
             let value = row.value.as_deref().unwrap_or_default();
-            let time = report.time(value, SHORT_LEVEL).and_then(|time| time.p50);
+            let time = report.time(value, level).and_then(|time| time.p50);
             let price = row.per_cpu_hour().map_or_else(|| "-".to_owned(), glm);
-            format!("{} s, {price}", seconds(time))
+            format!("{}, {price}", seconds(time))
         };
-        let name = [format!("[{0}](#{0})", report.name)];
-        lines.push(line(&name.into_iter().chain(report.rows.iter().map(cell)).collect::<Vec<_>>()));
+        let name = format!("[{0}](#{0})", report.name);
+        let cells: Vec<String> = [name].into_iter().chain(report.rows.iter().map(cell)).collect();
+        lines.push(line(&cells));
     }
     lines.push(String::new());
-    lines.join("\n")
+    lines
 }
 
-fn section(report: &Report, picture: &str) -> String {
-    let mut lines = vec![format!("## {}", report.name), String::new()];
-    if let Some(about) = &report.about {
-        lines.extend([about.clone(), String::new()]);
-    }
+fn section(report: &Report, pictures: &str) -> Vec<String> {
+    let mut lines = vec![format!("### {}: a cluster of {}", report.name, report.wanted())];
+    lines.push(String::new());
     let knob = report.knob.clone().unwrap_or_default();
     let levels = report.levels.iter().flat_map(|level| {
         let nodes = if *level == 1 { "1 node".to_owned() } else { format!("{level} nodes") };
@@ -95,8 +105,10 @@ fn section(report: &Report, picture: &str) -> String {
     lines.push(line(&head));
     lines.push(format!("| --- |{}", " ---: |".repeat(head.len() - 1)));
     lines.extend(report.rows.iter().map(|row| line(&cells(row))));
-    lines.extend([String::new(), format!("![{}]({picture})", report.name), String::new()]);
-    lines.join("\n")
+    let picture = report.picture_name();
+    let picture = format!("![{}, {} nodes]({pictures}/{picture})", report.name, report.wanted());
+    lines.extend([String::new(), picture, String::new()]);
+    lines
 }
 
 fn cells(row: &Row) -> Vec<String> {

@@ -73,8 +73,8 @@ pub(super) fn svg(report: &Report) -> String {
     );
     let seeds = if report.seeds == 1 { "1 seed" } else { &format!("{} seeds", report.seeds) };
     let title = match &report.knob {
-        None => format!("{}: {seeds}", report.name),
-        Some(knob) => format!("{} over {knob}: {seeds} for each value", report.name),
+        None => format!("{}: {seeds}", report.title()),
+        Some(knob) => format!("{} over {knob}: {seeds} for each value", report.title()),
     };
     put(&mut text, (24, 34), "head", "start", &title);
     for (chart, place) in charts(report).iter().zip([(0, 0), (1, 0), (0, 1), (1, 1)]) {

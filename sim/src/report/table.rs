@@ -10,7 +10,7 @@ pub(super) fn text(report: &Report) -> String {
     let seeds =
         if report.seeds == 1 { "1 seed".to_owned() } else { format!("{} seeds", report.seeds) };
     let each = report.knob.as_ref().map_or_else(String::new, |knob| format!(" for each {knob}"));
-    let mut text = format!("{}: {seeds}{each}, from {}\n\n", report.name, report.first_seed);
+    let mut text = format!("{}: {seeds}{each}, from {}\n\n", report.title(), report.first_seed);
     let mut lines = head(report);
     lines.extend(report.rows.iter().map(row));
     align(&mut text, &lines);
