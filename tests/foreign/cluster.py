@@ -64,20 +64,18 @@ def serve(plan, seed, home):
     command = [SIMULATOR, "serve", home / "scenario.yaml", "--port", "0", "--appkey", KEY, "--seed", str(seed)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     url = server.stdout.readline().split()[0].removeprefix("YAGNA_API_URL=")
-    os.environ.update(
-        YAGNA_API_URL=url, YAGNA_APPKEY=KEY, YAGNA_DATADIR=str(home), YAGNA_PATH=str(home / "yagna")
-    )
+    os.environ.update(YAGNA_API_URL=url, YAGNA_APPKEY=KEY, YAGNA_DATADIR=str(home), YAGNA_PATH=str(home / "yagna"))
     return server, url
 
 
 async def original(plan, seconds, home, url):
     """What the original makes of it, as Ray's autoscaler and its user would use it."""
+    import ray_on_golem.server.services  # noqa: F401  first, since services and clusters import each other
     from ray.autoscaler.tags import NODE_KIND_HEAD, NODE_KIND_WORKER, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
-    from ray_on_golem.server.services.golem.golem import GolemService  # before the cluster, which it imports
-
     from ray_on_golem.reputation.service import ReputationService
     from ray_on_golem.server.cluster.cluster import Cluster
     from ray_on_golem.server.models import NodeConfigData, NodeState, ProviderParametersData
+    from ray_on_golem.server.services.golem.golem import GolemService
 
     look_up = aiohttp.ClientSession.get
 
@@ -86,14 +84,10 @@ async def original(plan, seconds, home, url):
         return look_up(session, str(address).replace(OFFICIAL, f"{url}/registry"), **options)
 
     aiohttp.ClientSession.get = get
-    key = home / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
 
     def config(kind):
         priority = "heads" if kind == NODE_KIND_HEAD else None
-        return NodeConfigData(
-            subnet_tag="public", priority_subnet_tag=priority, demand=DEMAND, budget_control=LIMITS
-        )
+        return NodeConfigData(subnet_tag="public", priority_subnet_tag=priority, demand=DEMAND, budget_control=LIMITS)
 
     def tags(kind):
         return {TAG_RAY_NODE_KIND: kind, TAG_RAY_USER_NODE_TYPE: kind}
@@ -109,7 +103,7 @@ async def original(plan, seconds, home, url):
             payment_driver="erc20",
             total_budget=plan.get("budget", 5),
             node_config=config(NODE_KIND_HEAD),
-            ssh_private_key=key,
+            ssh_private_key=home / "key",
             ssh_user="root",
         )
         cluster = Cluster(service, 4578, "trial", parameters)
@@ -138,6 +132,7 @@ def main():
     plan = yaml.safe_load(path.read_text())
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / "key"], check=True)
         modelled, agreements, spent = model(plan, seed, seconds, home)
         server, url = serve(plan, seed, home)
         try:
