@@ -7,11 +7,13 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SEED = $(or $(shell git rev-parse HEAD 2>/dev/null),0)
 CLUSTER := fixtures/cluster/golem-cluster.yaml
 SCENARIO := fixtures/scenario/documentation-example.yaml
+MARKETS := rich scarce dear flaky deceitful newcomers
+POLICIES := original,plain,hedged-2,hedged-3,oracle
 
 headline = @printf '\n== %s\n' '$(1)'
 
 .NOTPARALLEL:
-.PHONY: help setup demo survey test lint check python wheel doc bench deny
+.PHONY: help setup demo survey policy test lint check python wheel doc bench deny
 
 help: ## lists the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -30,6 +32,11 @@ demo: ## a cluster of real Ray on a simulated network: no daemon, no wallet, no 
 survey: ## surveys a simulated market
 	$(CARGO) build --release --locked
 	$(TARGET)/release/ray-on-golem network-stats $(CLUSTER) --sim $(SCENARIO) --seed 1
+
+policy: ## measures policies on simulated markets, and writes docs/policy.md
+	$(CARGO) build --release --locked -p golem-sim
+	$(TARGET)/release/golem-sim report $(MARKETS:%=fixtures/market/%.yaml) --seeds 6 \
+		--with ops.keep=9,49 --sweep policy=$(POLICIES) --page docs/policy.md
 
 # In this order, and one after the other: the tests are last, so that their result is.
 test: setup lint doc check ## everything that must pass

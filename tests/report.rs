@@ -15,8 +15,7 @@ fn report(name: &str, sweep: Option<&str>, seeds: u64) -> Report {
         Some(sweep) => order.sweep(sweep).expect("a sweep"),
         None => order,
     };
-    let outcomes: Vec<Outcome> =
-        (0..order.runs()).map(|run| order.plan_of(run).measure()).collect();
+    let outcomes: Vec<Outcome> = (0..order.runs()).map(|run| order.trial(run).measure()).collect();
     order.report(&outcomes)
 }
 

@@ -12,10 +12,16 @@ pub mod checker;
 pub mod drill;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod fault;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod meter;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]
 pub mod nodes;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod original;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod plan;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod policy;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod provider;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -21,7 +21,7 @@ use crate::{
     fault::{Faults, Outage, OutageKind},
     provider,
     scenario::{
-        Behaviour, Conduct, Daemon, Distribution, Outbound, Population, Quirk, Scenario,
+        Behaviour, Conduct, Daemon, Distribution, Known, Outbound, Population, Quirk, Scenario,
         distribution::ONE,
     },
     world::{Run, Setup, World},
@@ -230,5 +230,6 @@ fn population(kind: u8, count: u8) -> Population {
         behaviour,
         quirk,
         conduct: Conduct::default(),
+        known: Known::default(),
     }
 }

@@ -118,7 +118,7 @@ fn a_picture_that_cannot_be_written_is_no_success() {
     let (code, _, told) = golem_sim(&["report", plan, "--seeds", "1", "--svg", &place]);
 
     assert_eq!(code, Some(2), "{told}");
-    assert!(told.starts_with("error: cannot write the picture "), "{told}");
+    assert!(told.starts_with("error: cannot write "), "{told}");
 }
 
 #[test]
@@ -130,4 +130,25 @@ fn a_report_for_programs_is_json() {
     let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(document["plan"], "script-fails");
     assert_eq!(document["rows"][0]["nodes_wanted"], 2);
+}
+
+#[test]
+fn a_page_has_all_plans_and_their_pictures_beside_it() {
+    let directory = scratch("page");
+    let page = directory.join("policies.md");
+    let place = page.display().to_string();
+    let plans = ["fixtures/plan/script-fails.yaml", "fixtures/plan/rich-market.yaml"];
+    let sweep = ["--seeds", "1", "--sweep", "policy=original,plain", "--page", &place];
+
+    let (code, _, told) = golem_sim(&[&["report"], &plans[..], &sweep[..]].concat());
+
+    assert_eq!((code, told), (Some(0), format!("page: {place}\n")));
+    let text = fs::read_to_string(&page).expect("the page is there");
+    for name in ["script-fails", "rich-market"] {
+        let size = if name == "script-fails" { 2 } else { 10 };
+        let picture = format!("policies/{name}-{size}.svg");
+        assert!(text.contains(&format!("\n![{name}, {size} nodes]({picture})\n")), "{text}");
+        let picture = fs::read_to_string(directory.join(picture));
+        assert!(picture.expect("it is there").contains(">original</text>"));
+    }
 }

@@ -15,7 +15,7 @@ use ray_on_golem::{
         cluster::plan::ClusterName,
         ids::{AgreementNo, ClusterId, NodeId, RequestId},
         market::choice::Party,
-        reputation::Reputation,
+        reputation::{Reputation, Standing},
     },
     units::{Glm, Span, Timestamp},
     yagna::{
@@ -464,6 +464,22 @@ impl Facts {
 
     fn of_name(&mut self, name: &ClusterName) -> impl Iterator<Item = &mut ClusterFacts> {
         self.clusters.values_mut().filter(move |cluster| cluster.name == *name)
+    }
+
+    /// Whether a provider was never asked for an agreement, also not before.
+    pub(super) fn is_new(&self, provider: &ProviderId) -> bool {
+        !self.tried.contains(provider)
+            && !self.is_told(provider, |standing| standing.experience.is_some())
+    }
+
+    /// Whether nothing but its offer speaks for a provider, or against it.
+    pub(super) fn is_unknown(&self, provider: &ProviderId) -> bool {
+        let is_rated = |standing: &Standing| standing.uptime.or(standing.success_rate).is_some();
+        self.is_new(provider) && !self.is_told(provider, is_rated)
+    }
+
+    fn is_told(&self, provider: &ProviderId, what: impl Fn(&Standing) -> bool) -> bool {
+        self.reputation.values().filter_map(|told| told.0.get(provider)).any(what)
     }
 
     /// Whether the cluster was told not to hire a provider: in its requests, by its name or by its

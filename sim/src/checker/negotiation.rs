@@ -224,14 +224,14 @@ impl Negotiation {
         }
         // Failures change the order in which offers come, and a crash forgets it.
         let is_calm = look.scene.life == 0 && !look.facts.has_failed;
-        // Whoever was hired before is judged by more than its price.
-        let is_new = !look.facts.tried.contains(&known.issuer);
-        if known.state == ProposalState::Initial && is_calm && is_new {
+        // Whoever is known is judged by more than its price.
+        let is_unknown = look.facts.is_unknown(&known.issuer);
+        if known.state == ProposalState::Initial && is_calm && is_unknown {
             let engaged: BTreeSet<&ProviderId> =
                 cluster.accounts.values().map(|account| &account.provider).collect();
             let is_free = |provider: &ProviderId| {
                 !engaged.contains(provider)
-                    && !look.facts.tried.contains(provider)
+                    && look.facts.is_unknown(provider)
                     && !look.facts.failures.contains_key(provider)
                     && !look.facts.is_blacklisted(cluster, provider, look.now())
             };
@@ -269,7 +269,7 @@ impl Negotiation {
         let drafts = self.by_demand.get(&chosen.subscription).into_iter().flatten();
         let rivals = drafts.filter(|id| self.proposals.get(*id).is_some_and(is_rival));
         let rivals: Vec<ProposalId> = rivals.cloned().collect();
-        let is_new = !look.facts.tried.contains(&chosen.issuer);
+        let is_new = look.facts.is_new(&chosen.issuer);
         let candidate = Candidate { is_new, share: share.unwrap_or(100) };
         let name = chosen.name.clone();
         if self.newcomers.on_asked(cluster, &candidate) {

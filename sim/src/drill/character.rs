@@ -3,8 +3,8 @@
 use ray_on_golem::units::Glm;
 
 use crate::scenario::{
-    Amounts, Approval, Behaviour, Conduct, Distribution, Invoices, Notes, Payee, Population, Quirk,
-    Ssh, distribution::ONE,
+    Amounts, Approval, Behaviour, Conduct, Distribution, Invoices, Known, Notes, Payee, Population,
+    Quirk, Ssh, distribution::ONE,
 };
 
 macro_rules! characters {
@@ -201,5 +201,6 @@ fn honest(name: &str, count: u32) -> Population {
         behaviour: Behaviour::Honest,
         quirk: Quirk::None,
         conduct: Conduct::default(),
+        known: Known::default(),
     }
 }

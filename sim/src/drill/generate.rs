@@ -38,9 +38,11 @@ impl Plan {
             1_000_000
         };
         Self {
+            about: None,
             invariant: None,
             seed: number,
             market: dice.market(),
+            populations: Vec::new(),
             budget,
             max_per_hour: has_limit.then(|| 200 + dice.below("limit of", 3_000)),
             idle_minutes: (dice.is_on("idle") && dice.below("idle at all", 4) == 0)

@@ -8,10 +8,13 @@ use ray_on_golem::{
         autostop::Autostop,
         cluster::{
             plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
-            state::{ClusterState, Network, NodeState},
+            state::{ClusterState, Network, Node, NodeState},
         },
         ids::NodeId,
-        market::choice::{Choice, Party},
+        market::{
+            choice::{Choice, Party},
+            spec::NodeSpec,
+        },
         payment::ledger,
         planted::Bug,
         reputation::Reputation,
@@ -26,14 +29,16 @@ pub mod generate;
 pub mod plan;
 pub mod shrink;
 
+pub(crate) mod known;
+
 mod disk;
 mod engine;
 mod measure;
 mod trace;
 
+pub(crate) use engine::PLATFORM;
 pub use engine::{BEGINNING, Engine, Setup, Told};
 pub use generate::Mode;
-pub use measure::Measures;
 pub use plan::{Choosing, Op, Plan};
 
 use character::Character;
@@ -42,7 +47,10 @@ use plan::milli;
 use crate::{
     checker::{Phase, Violation},
     fault::OutageKind,
-    plan as survey_plan, provider,
+    meter::Measures,
+    plan as survey_plan,
+    policy::Policy,
+    provider,
     scenario::{Daemon, Scenario},
 };
 
@@ -56,6 +64,8 @@ const GONE_WITHIN: Span = Span::mins(30);
 const TAIL: Span = Span::secs(90);
 /// Somebody who blacklists a provider does so for this time.
 const BLOCK: Span = Span::mins(10);
+/// Ray's autoscaler looks this often.
+pub(crate) const AUTOSCALER_TICK: Span = Span::secs(5);
 
 /// What a drill came to.
 #[derive(Clone, Debug, Default)]
@@ -82,8 +92,11 @@ pub struct Outcome {
 struct Drill<'a> {
     plan: &'a Plan,
     engine: Engine,
+    policy: Option<Policy>,
     /// Which of the two clusters requests are about.
     current: usize,
+    /// How many workers Ray's autoscaler keeps up, if it runs.
+    kept: Option<u32>,
     latest: Option<NodeRequest>,
     keys: u32,
     is_shut_down: bool,
@@ -93,7 +106,7 @@ impl Plan {
     /// Runs it; with a story if that is asked for.
     #[must_use]
     pub fn run(&self, bug: Option<Bug>, is_told: bool) -> Outcome {
-        let mut drill = self.begin(bug, is_told);
+        let mut drill = self.begin(None, bug, is_told);
         drill.engine.run_for(TAIL);
         drill.engine.heal();
         drill.demand_progress();
@@ -104,17 +117,28 @@ impl Plan {
     /// Runs it for its numbers: only what it asks for is done, and then everything ends.
     #[must_use]
     pub fn measure(&self) -> Outcome {
-        let mut drill = self.begin(None, false);
+        self.measure_as(None)
+    }
+
+    /// The same, where one of the machine's policies decides.
+    pub(crate) fn measure_with(&self, policy: Policy) -> Outcome {
+        self.measure_as(Some(policy))
+    }
+
+    fn measure_as(&self, policy: Option<Policy>) -> Outcome {
+        let mut drill = self.begin(policy, None, false);
         drill.engine.heal();
         drill.end_everything();
         drill.outcome()
     }
 
     /// Its operations.
-    fn begin(&self, bug: Option<Bug>, is_told: bool) -> Drill<'_> {
+    fn begin(&self, policy: Option<Policy>, bug: Option<Bug>, is_told: bool) -> Drill<'_> {
+        let (scenario, seed) = (self.scenario(), Seed::new(self.seed));
+        let knowledge = policy.map(|policy| policy.knowledge(&scenario, seed));
         let setup = Setup {
-            scenario: self.scenario(),
-            seed: Seed::new(self.seed),
+            scenario,
+            seed,
             is_wired: self.is_wired,
             bug,
             crash_chance: self.crash_chance,
@@ -123,20 +147,27 @@ impl Plan {
         let mut drill = Drill {
             plan: self,
             engine: Engine::new(setup),
+            policy,
             current: 0,
+            kept: None,
             latest: None,
             keys: 0,
             is_shut_down: false,
         };
+        if let Some(knowledge) = knowledge {
+            drill.engine.know(knowledge);
+        }
         for op in &self.ops {
             drill.perform(*op);
         }
         drill
     }
 
-    fn scenario(&self) -> Scenario {
-        let populations =
-            self.market.iter().map(|(character, count)| character.population(*count)).collect();
+    /// The network of the plan.
+    pub(crate) fn scenario(&self) -> Scenario {
+        let characters = self.market.iter().map(|(it, count)| it.population(*count));
+        let others = self.populations.iter().map(|it| it.population.clone());
+        let populations = characters.chain(others).collect();
         Scenario {
             about: "a plan".to_owned(),
             daemon: Daemon { wallet: self.wallet(), warm: 1_000_000, ..Daemon::default() },
@@ -155,6 +186,7 @@ impl Drill<'_> {
             Op::Head => self.request(NodeKind::Head, 1),
             Op::Request(count) => self.request(NodeKind::Worker, count),
             Op::Scale(count) => self.scale(count),
+            Op::Keep(count) => self.kept = Some(count),
             Op::Repeat => {
                 if let Some(request) = self.latest.clone() {
                     self.engine.command(Command::RequestNodes(Box::new(request)));
@@ -198,7 +230,7 @@ impl Drill<'_> {
             }
             Op::Switch => self.current = 1 - self.current,
             Op::Shutdown => self.shut_down(),
-            Op::Wait(secs) => self.engine.run_for(Span::secs(secs)),
+            Op::Wait(secs) => self.wait(Span::secs(secs)),
             Op::Crash(outputs) => self.engine.crash_in = Some(outputs),
             Op::Restart(secs) => {
                 self.engine.begin_outage(Span::secs(secs), OutageKind::Restart);
@@ -224,20 +256,42 @@ impl Drill<'_> {
         live.map(|(id, _)| *id).collect()
     }
 
+    /// Time passes, and Ray's autoscaler looks now and then.
+    fn wait(&mut self, span: Span) {
+        let until = self.engine.now.plus(span);
+        while let Some(workers) = self.kept
+            && self.engine.now < until
+            && !self.engine.is_broken()
+        {
+            self.keep(workers);
+            self.engine.run_for(AUTOSCALER_TICK.min(until.since(self.engine.now)));
+        }
+        self.engine.run_for(until.since(self.engine.now));
+    }
+
+    fn keep(&mut self, workers: u32) {
+        let mut nodes = self.state().into_iter().flat_map(|state| state.nodes.values());
+        let is_head = |node: &Node| node.kind == NodeKind::Head && node.state <= NodeState::Running;
+        if !nodes.any(is_head) {
+            self.request(NodeKind::Head, 1);
+        }
+        self.scale(workers);
+    }
+
     fn request(&mut self, kind: NodeKind, count: u32) {
         self.keys += 1;
-        let mut spec = survey_plan::spec();
-        if kind == NodeKind::Worker {
-            spec.priority_subnet_tag = None;
-        }
+        let mut spec = shape(kind);
         if let Some(choosing) = self.plan.choice {
             spec.choice = self.choice(choosing);
+        }
+        if let Some(policy) = self.policy {
+            spec.choice = policy.choice();
         }
         let request = NodeRequest {
             key: Some(format!("key {}", self.keys)),
             cluster: self.name(),
             plan: ClusterPlan {
-                platform: PlatformId::from(engine::PLATFORM),
+                platform: PlatformId::from(PLATFORM),
                 total_budget: milli(self.plan.budget),
                 max_glm_per_hour: self.plan.max_per_hour.map(milli),
                 autostop: self
@@ -421,9 +475,18 @@ impl Drill<'_> {
             steps: engine.steps,
             lives: engine.life,
             told: engine.told,
-            measures: engine.meter.read(engine.now, &engine.daemon),
+            measures: engine.follower.read(engine.now, &engine.daemon),
             ended: engine.now.since(BEGINNING),
         }
+    }
+}
+
+/// What a head or a worker is to be.
+pub(crate) fn shape(kind: NodeKind) -> NodeSpec {
+    let spec = survey_plan::spec();
+    match kind {
+        NodeKind::Head => spec,
+        NodeKind::Worker => NodeSpec { priority_subnet_tag: None, ..spec },
     }
 }
 

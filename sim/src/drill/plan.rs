@@ -10,19 +10,27 @@ use ray_on_golem::{
     core::market::choice::Choice,
     units::{Glm, Span, money::Rounding},
 };
+use serde_json::Value;
 
 use super::character::Character;
-use crate::fault::{Faults, Outage, OutageKind};
+use crate::{
+    fault::{Faults, Outage, OutageKind},
+    scenario::Population,
+};
 
 /// A cluster's life on a small network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// What it is for, in words.
+    pub about: Option<String>,
     /// The invariant that it broke once, if it is a regression.
     pub invariant: Option<String>,
     /// What all randomness of the run grows from.
     pub seed: u64,
     /// How many providers of each character there are.
     pub market: BTreeMap<Character, u32>,
+    /// Providers beside these, as scenarios have them.
+    pub populations: Vec<Written>,
     /// The budget of each cluster, in thousandths of a GLM.
     pub budget: u64,
     /// The limit of GLM per hour, in thousandths of a GLM.
@@ -56,6 +64,14 @@ pub struct Choosing {
     pub barred: u32,
 }
 
+/// A population, and how its file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The population.
+    pub population: Population,
+    text: String,
+}
+
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -65,6 +81,9 @@ pub enum Op {
     Request(u32),
     /// As many workers are asked for, or ended, as it takes to have so many.
     Scale(u32),
+    /// From here on Ray's autoscaler looks every five seconds, and asks for what is missing of so many
+    /// workers; and whoever is there for a head.
+    Keep(u32),
     /// The latest request is made again, as it was.
     Repeat,
     /// The latest key is used for another request.
@@ -102,10 +121,12 @@ pub(crate) const IDLE_MINUTES_MAX: u64 = 100_000;
 pub(crate) const CHANCE_MAX: u64 = 1_000_000;
 const HEDGE_MAX: u32 = 5;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
+    "about",
     "invariant",
     "seed",
     "market",
+    "populations",
     "budget",
     "max_per_hour",
     "idle_minutes",
@@ -143,6 +164,13 @@ impl Plan {
                 market.insert(character, count.whole(0..=PROVIDERS_MAX)?);
             }
         }
+        let mut populations = Vec::new();
+        if let Some(field) = section.optional("populations") {
+            for item in field.list()? {
+                let population = Population::read(&item.section()?)?;
+                populations.push(Written { population, text: item.node().to_json().to_string() });
+            }
+        }
         let mut ops = Vec::new();
         if let Some(field) = section.optional("ops") {
             for item in field.list()? {
@@ -150,11 +178,13 @@ impl Plan {
                 ops.push(op.map_err(|what: String| item.error(what))?);
             }
         }
-        let invariant = section.read("invariant", |field| Ok(field.text()?.to_owned()))?;
+        let words = |key: &str| section.read(key, |field| Ok(field.text()?.trim().to_owned()));
         Ok(Self {
-            invariant,
+            about: words("about")?,
+            invariant: words("invariant")?,
             seed: section.read("seed", |field| field.whole(0..=u64::MAX))?.unwrap_or(0),
             market,
+            populations,
             budget: section.read("budget", thousandths)?.unwrap_or(5_000),
             max_per_hour: section.read("max_per_hour", thousandths)?,
             idle_minutes: section
@@ -201,6 +231,9 @@ pub fn milli(thousandths: u64) -> Glm {
 impl fmt::Display for Plan {
     /// Writes the plan as its file has it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(about) = &self.about {
+            writeln!(f, "about: {}", Value::from(about.as_str()))?;
+        }
         if let Some(invariant) = &self.invariant {
             writeln!(f, "invariant: {invariant}")?;
         }
@@ -208,6 +241,12 @@ impl fmt::Display for Plan {
         let market: Vec<String> =
             self.market.iter().map(|(it, count)| format!("{}: {count}", it.name())).collect();
         writeln!(f, "market: {{{}}}", market.join(", "))?;
+        if !self.populations.is_empty() {
+            writeln!(f, "populations:")?;
+        }
+        for Written { text, .. } in &self.populations {
+            writeln!(f, "- {text}")?;
+        }
         writeln!(f, "budget: {}", milli(self.budget))?;
         if let Some(limit) = self.max_per_hour {
             writeln!(f, "max_per_hour: {}", milli(limit))?;
@@ -273,6 +312,7 @@ impl fmt::Display for Op {
             Self::Head => f.write_str("head"),
             Self::Request(count) => write!(f, "request {count}"),
             Self::Scale(count) => write!(f, "scale {count}"),
+            Self::Keep(count) => write!(f, "keep {count}"),
             Self::Repeat => f.write_str("repeat"),
             Self::Misuse => f.write_str("misuse"),
             Self::Terminate(place) => write!(f, "terminate {place}"),
@@ -302,6 +342,7 @@ impl FromStr for Op {
             "head" => Self::Head,
             "request" => Self::Request(small()?),
             "scale" => Self::Scale(small()?),
+            "keep" => Self::Keep(small()?),
             "repeat" => Self::Repeat,
             "misuse" => Self::Misuse,
             "terminate" => Self::Terminate(small()?),
@@ -322,9 +363,9 @@ impl FromStr for Op {
             "block" => Self::Block(small()?),
             _ => {
                 return Err(format!(
-                    "`{word}` is no operation; write one of head, request, scale, repeat, misuse, \
-                     terminate, terminate-unknown, tag, budget, down, switch, shutdown, wait, \
-                     crash, restart, suspend, block"
+                    "`{word}` is no operation; write one of head, request, scale, keep, repeat, \
+                     misuse, terminate, terminate-unknown, tag, budget, down, switch, shutdown, \
+                     wait, crash, restart, suspend, block"
                 ));
             }
         })

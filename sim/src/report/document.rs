@@ -10,6 +10,8 @@ struct Document<'a> {
     /// The version of this form; it changes when a field changes its meaning or goes.
     version: u32,
     plan: &'a str,
+    /// What was changed in the plan.
+    variant: Option<&'a str>,
     knob: Option<&'a str>,
     first_seed: u64,
     seeds: u64,
@@ -25,12 +27,15 @@ struct RowDocument<'a> {
     /// How long it took until so many nodes were up at once; null where they never were.
     ready: Vec<ReadyDocument>,
     node_micros: u64,
+    /// The same for each CPU thread.
+    cpu_micros: u64,
     nodes: u64,
     agreements: u64,
     spent_glm: String,
     wasted_glm: String,
     /// Rounded up to the last digit.
     glm_per_node_hour: Option<String>,
+    glm_per_cpu_hour: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -58,6 +63,7 @@ pub(super) fn json(report: &Report) -> String {
     let document = Document {
         version: 1,
         plan: &report.name,
+        variant: report.variant.as_deref(),
         knob: report.knob.as_deref(),
         first_seed: report.first_seed,
         seeds: report.seeds,
@@ -82,10 +88,12 @@ fn row<'a>(row: &'a Row, levels: &[u32]) -> RowDocument<'a> {
         nodes_wanted: row.sum.wanted,
         ready: ready.collect(),
         node_micros: row.sum.node_time.as_micros(),
+        cpu_micros: row.sum.cpu_time.as_micros(),
         nodes: row.sum.nodes,
         agreements: row.sum.agreements,
         spent_glm: row.sum.spent.to_string(),
         wasted_glm: row.sum.wasted.to_string(),
         glm_per_node_hour: row.per_node_hour().map(|glm| glm.to_string()),
+        glm_per_cpu_hour: row.per_cpu_hour().map(|glm| glm.to_string()),
     }
 }

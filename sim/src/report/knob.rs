@@ -16,6 +16,9 @@ use crate::{
     fault::Faults,
 };
 
+/// The knob that is no number of the plan: who decides in it.
+pub const POLICY: &str = "policy";
+
 /// One number of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knob {
@@ -96,7 +99,10 @@ impl Knob {
             Some(knob) => Ok(knob.clone()),
             None => {
                 let names: Vec<&str> = knobs.iter().map(|knob| knob.name.as_str()).collect();
-                Err(format!("`{name}` is no knob of this plan; it has {}", names.join(", ")))
+                Err(format!(
+                    "`{name}` is no knob of this plan; it has {POLICY}, {}",
+                    names.join(", ")
+                ))
             }
         }
     }

@@ -7,14 +7,20 @@ use ray_on_golem::units::{Glm, Span};
 
 pub mod knob;
 
+mod bars;
 mod document;
+mod page;
 mod picture;
 mod scale;
 mod table;
 
-use knob::Knob;
+use knob::{Knob, POLICY};
 
-use crate::drill::{Measures, Outcome, Plan};
+use crate::{
+    drill::{Outcome, Plan},
+    meter::Measures,
+    policy::Policy,
+};
 
 /// So many nodes are looked at, as far as so many are asked for.
 const LEVELS: [u32; 3] = [1, 10, 50];
@@ -26,10 +32,21 @@ pub struct Order {
     pub name: String,
     /// The plan.
     pub plan: Plan,
-    /// The knob that is turned, and the values that it takes in turn, each with the plan that it gives.
-    sweep: Option<(Knob, Vec<(String, Plan)>)>,
+    /// How the plan differs from what it says, if it does.
+    variant: Option<String>,
+    /// The knob that is turned, and the values that it takes in turn, each with what is run for it.
+    sweep: Option<(String, Vec<(String, Trial)>)>,
     /// How many seeds are run for each value; the first is the plan's own.
     seeds: u64,
+}
+
+/// A plan, and who decides in it what is hired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The plan.
+    pub plan: Plan,
+    /// Who decides; the machine as it is, if nobody is named.
+    pub policy: Option<Policy>,
 }
 
 /// What the runs came to.
@@ -37,6 +54,10 @@ pub struct Order {
 pub struct Report {
     /// The name of the plan.
     name: String,
+    /// What the plan is for, if it says so.
+    about: Option<String>,
+    /// How it was changed, if it was.
+    variant: Option<String>,
     /// The name of the knob, if one was turned.
     knob: Option<String>,
     first_seed: u64,
@@ -64,7 +85,7 @@ pub struct Failure {
 
 /// What the runs of one value came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
+pub struct Row {
     value: Option<String>,
     /// For each of the report's levels, if so many nodes were asked for.
     times: Vec<Option<Time>>,
@@ -75,36 +96,51 @@ struct Row {
 
 /// How long it took until so many nodes were up; none where they never were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Time {
-    p50: Option<Span>,
-    p95: Option<Span>,
+pub struct Time {
+    /// Half of the runs took no longer.
+    pub p50: Option<Span>,
+    /// All but one in twenty took no longer.
+    pub p95: Option<Span>,
 }
 
 impl Order {
     /// A plan as it is, over so many seeds.
     #[must_use]
     pub const fn new(name: String, plan: Plan, seeds: u64) -> Self {
-        Self { name, plan, sweep: None, seeds }
+        Self { name, plan, variant: None, sweep: None, seeds }
     }
 
-    /// Sweeps a knob: `market.honest=10,20,40`.
+    /// One for each of these numbers at this place of the plan: `ops.keep=9,49`.
+    ///
+    /// # Errors
+    ///
+    /// One sentence about what is wrong with it, and what there is.
+    pub fn variants(&self, text: &str) -> Result<Vec<Self>, String> {
+        let (name, values) = knob_and_values(text)?;
+        let knob = Knob::of(&self.plan, name)?;
+        let variant = |value: &str| {
+            let plan = knob.set(&self.plan, value)?;
+            Ok(Self { plan, variant: Some(format!("{name}={value}")), ..self.clone() })
+        };
+        values.into_iter().map(variant).collect()
+    }
+
+    /// Sweeps a knob: `market.honest=10,20,40`; or the policies: `policy=original,plain`.
     ///
     /// # Errors
     ///
     /// One sentence about what is wrong with it, and what there is.
     pub fn sweep(mut self, text: &str) -> Result<Self, String> {
-        let Some((name, values)) = text.split_once('=') else {
-            return Err(format!("`{text}` is no sweep; write `KNOB=1,2,3`"));
+        let (name, values) = knob_and_values(text)?;
+        let knob = (name != POLICY).then(|| Knob::of(&self.plan, name)).transpose()?;
+        let trial = |value: &str| match &knob {
+            Some(knob) => Ok(Trial { plan: knob.set(&self.plan, value)?, policy: None }),
+            None => Trial::of_policy(&self.plan, value),
         };
-        let knob = Knob::of(&self.plan, name.trim())?;
-        let values: Result<Vec<_>, String> = values
-            .split(',')
-            .map(|value| {
-                let value = value.trim();
-                Ok((value.to_owned(), knob.set(&self.plan, value)?))
-            })
-            .collect();
-        self.sweep = Some((knob, values?));
+        let values = values.into_iter();
+        let values: Result<Vec<_>, String> =
+            values.map(|value| Ok((value.to_owned(), trial(value)?))).collect();
+        self.sweep = Some((name.to_owned(), values?));
         Ok(self)
     }
 
@@ -114,14 +150,16 @@ impl Order {
         self.values() * self.seeds
     }
 
-    /// The plan of one of its runs, from 0.
+    /// One of its runs, from 0.
     #[must_use]
-    pub fn plan_of(&self, run: u64) -> Plan {
+    pub fn trial(&self, run: u64) -> Trial {
         let (value, nth) = (run / self.seeds.max(1), run % self.seeds.max(1));
         let place = usize::try_from(value).unwrap_or(usize::MAX);
         let turned = self.sweep.as_ref().and_then(|(_, values)| values.get(place));
-        let plan = turned.map_or(&self.plan, |(_, plan)| plan);
-        Plan { seed: plan.seed.wrapping_add(nth), ..plan.clone() }
+        let as_it_is = || Trial { plan: self.plan.clone(), policy: None };
+        let mut trial = turned.map_or_else(as_it_is, |(_, trial)| trial.clone());
+        trial.plan.seed = trial.plan.seed.wrapping_add(nth);
+        trial
     }
 
     /// Makes the report of the outcomes of all runs, in order.
@@ -141,7 +179,9 @@ impl Order {
         let failures = groups.iter().flat_map(|(value, outcomes)| self.failures(value, outcomes));
         Report {
             name: self.name.clone(),
-            knob: self.sweep.as_ref().map(|(knob, _)| knob.name().to_owned()),
+            about: self.plan.about.clone(),
+            variant: self.variant.clone(),
+            knob: self.sweep.as_ref().map(|(knob, _)| knob.clone()),
             first_seed: self.plan.seed,
             seeds: self.seeds,
             failures: failures.collect(),
@@ -171,19 +211,83 @@ impl Order {
     }
 }
 
+fn knob_and_values(text: &str) -> Result<(&str, Vec<&str>), String> {
+    let Some((name, values)) = text.split_once('=') else {
+        return Err(format!("`{text}` is no sweep; write `KNOB=1,2,3`"));
+    };
+    Ok((name.trim(), values.split(',').map(str::trim).collect()))
+}
+
+impl Trial {
+    fn of_policy(plan: &Plan, name: &str) -> Result<Self, String> {
+        let policy = Policy::from_name(name).ok_or_else(|| {
+            let names = Policy::ALL.map(Policy::name);
+            format!("`{name}` is no policy; write one of {}", names.join(", "))
+        })?;
+        policy.check(plan).map(|()| Self { plan: plan.clone(), policy: Some(policy) })
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub fn measure(&self) -> Outcome {
+        match self.policy {
+            Some(policy) => policy.measure(&self.plan),
+            None => self.plan.measure(),
+        }
+    }
+}
+
 impl Report {
+    /// The name of the plan.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs that broke an invariant.
     #[must_use]
     pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
 
-    /// A name for its picture: the plan's, and the knob's.
+    /// What the runs of one value of the knob came to.
+    #[must_use]
+    pub fn row(&self, value: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.value.as_deref() == Some(value))
+    }
+
+    /// How long it took until so many nodes were up, in the runs of one value of the knob.
+    #[must_use]
+    pub fn time(&self, value: &str, level: u32) -> Option<Time> {
+        let place = self.levels.iter().position(|it| *it == level)?;
+        *self.row(value)?.times.get(place)?
+    }
+
+    /// The most nodes that were wanted at once.
+    #[must_use]
+    pub fn wanted(&self) -> u32 {
+        self.levels.last().copied().unwrap_or(0)
+    }
+
+    /// A name for its picture: the plan's, what was changed in it, and the knob's.
     #[must_use]
     pub fn file_stem(&self) -> String {
-        match &self.knob {
+        let parts = [Some(&self.name), self.variant.as_ref(), self.knob.as_ref()];
+        let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+        parts.join("-")
+    }
+
+    /// A name for its picture on a page: the plan's, and how many nodes are wanted.
+    #[must_use]
+    pub fn picture_name(&self) -> String {
+        format!("{}-{}.svg", self.name, self.wanted())
+    }
+
+    /// Its name for people.
+    fn title(&self) -> String {
+        match &self.variant {
             None => self.name.clone(),
-            Some(knob) => format!("{}-{knob}", self.name),
+            Some(variant) => format!("{}, {variant}", self.name),
         }
     }
 
@@ -206,12 +310,19 @@ impl Report {
     }
 }
 
+/// Reports of policies as one page, in Markdown; their pictures are in this directory.
+#[must_use]
+pub fn page(reports: &[Report], pictures: &str) -> String {
+    page::page(reports, pictures)
+}
+
 impl Row {
     fn new(value: Option<String>, outcomes: &[Outcome], levels: &[u32]) -> Self {
         let mut sum = Measures::default();
         for Outcome { measures, .. } in outcomes {
             sum.wanted = sum.wanted.max(measures.wanted);
             sum.node_time = sum.node_time.plus(measures.node_time);
+            sum.cpu_time = sum.cpu_time.plus(measures.cpu_time);
             sum.nodes += measures.nodes;
             sum.agreements += measures.agreements;
             sum.spent = sum.spent.plus(measures.spent);
@@ -224,7 +335,17 @@ impl Row {
 
     /// What an hour of one node cost, all that is paid included; rounded up.
     fn per_node_hour(&self) -> Option<Glm> {
-        let micros = self.sum.node_time.as_micros();
+        self.per_hour_of(self.sum.node_time)
+    }
+
+    /// What an hour of one CPU thread of a ready node cost, all that is paid included; rounded up.
+    #[must_use]
+    pub fn per_cpu_hour(&self) -> Option<Glm> {
+        self.per_hour_of(self.sum.cpu_time)
+    }
+
+    fn per_hour_of(&self, time: Span) -> Option<Glm> {
+        let micros = time.as_micros();
         if micros == 0 {
             return None;
         }
@@ -265,7 +386,10 @@ mod tests {
     use ray_on_golem::units::{Glm, Span};
 
     use super::{Order, Row, Time};
-    use crate::drill::{Measures, Outcome, Plan};
+    use crate::{
+        drill::{Outcome, Plan},
+        meter::Measures,
+    };
 
     fn outcome(ready: &[u64]) -> Outcome {
         let ready = ready.iter().map(|secs| Span::secs(*secs)).collect();
@@ -317,7 +441,7 @@ mod tests {
             Order::new("a".to_owned(), plan, 2).sweep("market.honest=3, 4").expect("a sweep");
 
         let runs: Vec<String> =
-            (0..order.runs()).map(|run| order.plan_of(run).to_string()).collect();
+            (0..order.runs()).map(|run| order.trial(run).plan.to_string()).collect();
 
         let text = |honest, seed| {
             format!("seed: {seed}\nmarket: {{honest: {honest}}}\nbudget: 5\nops: [head]\n")

@@ -1,10 +1,11 @@
-//! The report as a picture: four charts over the values of the knob, for light and for dark pages.
+//! The report as a picture: four charts over the values of the knob, for light and for dark pages. Values
+//! that are numbers are joined by lines, policies stand as bars.
 
 use std::fmt::Write as _;
 
 use ray_on_golem::units::{Glm, Span};
 
-use super::{Report, Row, Time, scale::Scale};
+use super::{Report, Row, Time, bars, knob::POLICY, scale::Scale};
 
 const WIDTH: u32 = 960;
 const HEIGHT: u32 = 680;
@@ -14,7 +15,7 @@ const CHART: (u32, u32) = (480, 300);
 /// The plot in its chart.
 const LEFT: u32 = 72;
 const ABOVE: u32 = 48;
-const PLOT: (u32, u32) = (376, 188);
+pub(super) const PLOT: (u32, u32) = (376, 188);
 /// The sample of a line in the legend, and about what a small letter takes.
 const SAMPLE: u32 = 22;
 const LETTER: u32 = 6;
@@ -26,6 +27,7 @@ text{font:13px system-ui,sans-serif;fill:#24292f}\
 .head{font-size:17px;font-weight:600}.name{font-weight:600}.small{font-size:11px;fill:#57606a}\
 .page{fill:#fff}path{fill:none;stroke:currentColor;stroke-width:2}circle{fill:currentColor}\
 .grid{color:#d8dee4;stroke-width:1}.axis{color:#57606a;stroke-width:1}.late{stroke-dasharray:5 4}\
+.bar{stroke-width:12}\
 .a{color:#0072b2}.b{color:#d55e00}.c{color:#009e73}.d{color:#a45ca0}\
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.small{fill:#9198a1}.page{fill:#0d1117}\
 .grid{color:#2b3138}.axis{color:#9198a1}\
@@ -36,26 +38,26 @@ const COLOURS: [&str; 4] = ["a", "b", "c", "d"];
 const NEUTRAL: &str = "axis";
 
 /// One chart.
-struct Chart {
+pub(super) struct Chart {
     title: &'static str,
-    lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
     /// What lines of this colour are, where there are several; broken lines last.
     legend: Vec<(String, &'static str, bool)>,
     /// How a value is written.
-    write: fn(u128) -> String,
+    pub(super) write: fn(u128) -> String,
 }
 
 /// What one line of a chart goes through, from the first value of the knob to the last.
-struct Line {
+pub(super) struct Line {
     /// What it is, where a chart has several.
     name: Option<String>,
-    colour: &'static str,
-    is_late: bool,
-    points: Vec<Point>,
+    pub(super) colour: &'static str,
+    pub(super) is_late: bool,
+    pub(super) points: Vec<Point>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Point {
+pub(super) enum Point {
     At(u128),
     /// It never came to that.
     Never,
@@ -71,8 +73,8 @@ pub(super) fn svg(report: &Report) -> String {
     );
     let seeds = if report.seeds == 1 { "1 seed" } else { &format!("{} seeds", report.seeds) };
     let title = match &report.knob {
-        None => format!("{}: {seeds}", report.name),
-        Some(knob) => format!("{} over {knob}: {seeds} for each value", report.name),
+        None => format!("{}: {seeds}", report.title()),
+        Some(knob) => format!("{} over {knob}: {seeds} for each value", report.title()),
     };
     put(&mut text, (24, 34), "head", "start", &title);
     for (chart, place) in charts(report).iter().zip([(0, 0), (1, 0), (0, 1), (1, 1)]) {
@@ -90,14 +92,18 @@ fn charts(report: &Report) -> [Chart; 4] {
     };
     [
         Chart {
-            title: "time until so many nodes are up",
+            title: if has_bars(report) {
+                "time until so many nodes are up: p50, and above it p95"
+            } else {
+                "time until so many nodes are up"
+            },
             lines: times(report),
             legend: legend(report),
             write: |micros| Span::micros(u64::try_from(micros).unwrap_or(u64::MAX)).to_string(),
         },
         Chart {
-            title: "GLM per node-hour",
-            lines: line(|row| row.per_node_hour().map(Glm::as_atto)),
+            title: "GLM per CPU-hour of ready nodes",
+            lines: line(|row| row.per_cpu_hour().map(Glm::as_atto)),
             legend: Vec::new(),
             write: glm,
         },
@@ -117,11 +123,18 @@ fn charts(report: &Report) -> [Chart; 4] {
     ]
 }
 
+/// Policies are no numbers that lines could join.
+fn has_bars(report: &Report) -> bool {
+    report.knob.as_deref() == Some(POLICY)
+}
+
 fn legend(report: &Report) -> Vec<(String, &'static str, bool)> {
     let levels = report.levels.iter().zip(COLOURS);
     let levels = levels.map(|(level, colour)| (in_nodes(*level), colour, false));
-    let kinds = [("p50", false), ("p95", true)];
-    levels.chain(kinds.map(|(name, is_late)| (name.to_owned(), NEUTRAL, is_late))).collect()
+    let kinds: &[_] = if has_bars(report) { &[] } else { &[("p50", false), ("p95", true)] };
+    levels
+        .chain(kinds.iter().map(|(name, is_late)| ((*name).to_owned(), NEUTRAL, *is_late)))
+        .collect()
 }
 
 fn in_nodes(level: u32) -> String {
@@ -165,8 +178,12 @@ impl Chart {
             put(text, (left - 8, at + 4), "small", "end", &(self.write)(mark));
         }
         self.name_values(text, (left, bottom), report);
-        for line in &self.lines {
-            line.draw(text, (left, top), scale, self.write, report);
+        if has_bars(report) {
+            bars::draw(self, text, (left, top), scale, report);
+        } else {
+            for line in &self.lines {
+                line.draw(text, (left, top), scale, self.write, report);
+            }
         }
         self.explain(text, (left, y + 32));
     }
@@ -249,7 +266,7 @@ impl Line {
         text.push_str(&marks);
     }
 
-    fn tell(&self, row: &Row, value: &str) -> String {
+    pub(super) fn tell(&self, row: &Row, value: &str) -> String {
         let name = self.name.as_ref().map_or_else(String::new, |name| format!("{name}: "));
         let at = row.value.as_ref().map_or_else(String::new, |value| format!(" at {value}"));
         escape(&format!("{name}{value}{at}"))
@@ -260,13 +277,13 @@ fn class(colour: &str, is_late: bool) -> String {
     format!("{colour}{}", if is_late { " late" } else { "" })
 }
 
-fn cross(x: u32, y: u32) -> String {
+pub(super) fn cross(x: u32, y: u32) -> String {
     let (left, right, top, bottom) = (x - 4, x + 4, y - 4, y + 4);
     format!("M{left} {top}L{right} {bottom}M{left} {bottom}L{right} {top}")
 }
 
 /// Where the nth of so many values stands.
-fn column(nth: usize, count: usize) -> u32 {
+pub(super) fn column(nth: usize, count: usize) -> u32 {
     let (nth, count) = (u32::try_from(nth).unwrap_or(0), u32::try_from(count).unwrap_or(1));
     PLOT.0 * (2 * nth + 1) / (2 * count.max(1))
 }
@@ -285,7 +302,7 @@ fn put(text: &mut String, (x, y): (u32, u32), class: &str, anchor: &str, what: &
     );
 }
 
-fn push(text: &mut String, line: &str) {
+pub(super) fn push(text: &mut String, line: &str) {
     text.push_str(line);
     text.push('\n');
 }

@@ -10,7 +10,7 @@ pub(super) fn text(report: &Report) -> String {
     let seeds =
         if report.seeds == 1 { "1 seed".to_owned() } else { format!("{} seeds", report.seeds) };
     let each = report.knob.as_ref().map_or_else(String::new, |knob| format!(" for each {knob}"));
-    let mut text = format!("{}: {seeds}{each}, from {}\n\n", report.name, report.first_seed);
+    let mut text = format!("{}: {seeds}{each}, from {}\n\n", report.title(), report.first_seed);
     let mut lines = head(report);
     lines.extend(report.rows.iter().map(row));
     align(&mut text, &lines);
@@ -31,8 +31,8 @@ fn head(report: &Report) -> Vec<Vec<String>> {
         groups.extend([nodes, String::new()]);
         names.extend(["p50", "p95"].map(str::to_owned));
     }
-    groups.extend(["GLM per", "GLM", "agreements"].map(str::to_owned));
-    names.extend(["node-hour", "wasted", "per node"].map(str::to_owned));
+    groups.extend(["GLM per", "GLM per", "GLM", "agreements"].map(str::to_owned));
+    names.extend(["node-hour", "CPU-hour", "wasted", "per node"].map(str::to_owned));
     vec![groups, names]
 }
 
@@ -45,6 +45,7 @@ fn row(row: &Row) -> Vec<String> {
         });
     }
     cells.push(row.per_node_hour().map_or_else(|| "-".to_owned(), glm));
+    cells.push(row.per_cpu_hour().map_or_else(|| "-".to_owned(), glm));
     cells.push(glm(row.wasted_per_run()));
     cells.push(row.agreements_per_node().map_or_else(|| "-".to_owned(), thousandths));
     cells
@@ -70,7 +71,7 @@ fn align(text: &mut String, lines: &[Vec<String>]) {
 }
 
 /// Seconds with one decimal, rounded up: a node is not up before it is.
-fn seconds(span: Option<Span>) -> String {
+pub(super) fn seconds(span: Option<Span>) -> String {
     span.map_or_else(
         || "never".to_owned(),
         |span| {
@@ -81,11 +82,11 @@ fn seconds(span: Option<Span>) -> String {
 }
 
 /// Four decimals, rounded up.
-fn glm(amount: Glm) -> String {
+pub(super) fn glm(amount: Glm) -> String {
     let tenthousandths = amount.as_atto().div_ceil(100_000_000_000_000);
     format!("{}.{:04}", tenthousandths / 10_000, tenthousandths % 10_000)
 }
 
-fn thousandths(value: u64) -> String {
+pub(super) fn thousandths(value: u64) -> String {
     format!("{}.{:03}", value / 1_000, value % 1_000)
 }

@@ -7,7 +7,7 @@ use super::{Distribution, distribution::ONE};
 
 /// How a provider behaves once an agreement is proposed to it. The default is the honest provider
 /// agent on a sound machine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conduct {
     /// What it says to an agreement.
     pub approval: Approval,
@@ -81,7 +81,7 @@ pub enum Approval {
 }
 
 /// How an ssh server behaves once it was started.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ssh {
     /// Answers after so many seconds.
     Up(Distribution),
@@ -96,7 +96,7 @@ pub enum Ssh {
 }
 
 /// What a provider writes on its bills.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Amounts {
     /// What the use has cost.
     Honest,

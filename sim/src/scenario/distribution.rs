@@ -14,14 +14,14 @@ pub const ONE: u64 = 1_000_000_000;
 const DECIMALS: usize = 9;
 
 /// A spread of values, in billionths.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distribution {
     shape: Shape,
     min: u64,
     max: u64,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Shape {
     Fixed(u64),
     /// Values and their weights.
@@ -124,6 +124,18 @@ impl Distribution {
         };
         let max = if self.max == u64::MAX { u64::MAX } else { over(&self.max) };
         Self { shape, min: over(&self.min), max }
+    }
+
+    /// No draw is below it.
+    #[must_use]
+    pub fn least(&self) -> u64 {
+        let least = match &self.shape {
+            Shape::Fixed(value) => *value,
+            Shape::Choice(choices) => choices.iter().map(|(value, _)| *value).min().unwrap_or(0),
+            Shape::Uniform(from, _) => *from,
+            Shape::Normal { .. } | Shape::LogNormal { .. } => 0,
+        };
+        least.clamp(self.min, self.max)
     }
 
     /// The value of the draw named by `label` and two ordinals, in billionths.

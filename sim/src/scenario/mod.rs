@@ -11,7 +11,7 @@ mod population;
 
 pub use conduct::{Amounts, Approval, Conduct, Invoices, Notes, Payee, Ssh};
 pub use distribution::Distribution;
-pub use population::{Behaviour, Outbound, Population, Quirk};
+pub use population::{Behaviour, Known, Outbound, Population, Quirk};
 
 use crate::fault::Faults;
 

@@ -5,7 +5,7 @@ use ray_on_golem::config::yaml::{Field, Section, YamlError};
 use super::{Conduct, Distribution, distribution::ONE};
 
 /// Providers that are drawn from the same spreads and behave alike.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Population {
     /// The beginning of its providers' names.
     pub name: String,
@@ -43,10 +43,25 @@ pub struct Population {
     pub quirk: Quirk,
     /// How it behaves after signing.
     pub conduct: Conduct,
+    /// What is known of its providers beforehand.
+    pub known: Known,
+}
+
+/// What is known of providers before they are met; shares are in billionths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// What the reputation service says of the time that they were reachable.
+    pub uptime: Option<Distribution>,
+    /// What the reputation service says of the tasks that succeeded.
+    pub success_rate: Option<Distribution>,
+    /// How often clusters of before started a node there.
+    pub starts: u64,
+    /// How many of these nodes came up.
+    pub came_up: u64,
 }
 
 /// How a provider behaves.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// As the provider agent does.
     Honest,
@@ -111,7 +126,7 @@ pub enum Quirk {
     NoTerms,
 }
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "name",
     "count",
     "offers",
@@ -130,6 +145,7 @@ const KEYS: [&str; 18] = [
     "behaviour",
     "quirk",
     "conduct",
+    "known",
 ];
 
 impl Population {
@@ -151,7 +167,7 @@ impl Population {
         }
     }
 
-    pub(super) fn read(section: &Section<'_>) -> Result<Self, YamlError> {
+    pub(crate) fn read(section: &Section<'_>) -> Result<Self, YamlError> {
         section.deny_unknown(&KEYS)?;
         let spread = |key: &str, default: Distribution| {
             Ok(section.read(key, Distribution::read)?.unwrap_or(default))
@@ -180,6 +196,23 @@ impl Population {
             behaviour: section.read("behaviour", Behaviour::read)?.unwrap_or(Behaviour::Honest),
             quirk: section.read("quirk", Quirk::read)?.unwrap_or(Quirk::None),
             conduct: section.read("conduct", Conduct::read)?.unwrap_or_default(),
+            known: section.read("known", Known::read)?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Known {
+    fn read(field: &Field<'_>) -> Result<Self, YamlError> {
+        const STARTS_MAX: u64 = 1_000;
+        let section = field.section()?;
+        section.deny_unknown(&["uptime", "success_rate", "starts", "came_up"])?;
+        let starts = section.read("starts", |field| field.whole(0..=STARTS_MAX))?.unwrap_or(0);
+        let came_up = section.read("came_up", |field| field.whole(0..=starts))?;
+        Ok(Self {
+            uptime: section.read("uptime", Distribution::read)?,
+            success_rate: section.read("success_rate", Distribution::read)?,
+            starts,
+            came_up: came_up.unwrap_or(starts),
         })
     }
 }

@@ -284,7 +284,7 @@ impl SimYagna {
             Due::CommandEnds { activity, batch, index } => {
                 self.on_command_ended(now, activity, batch, index);
             }
-            Due::Hangs(activity) => self.on_hung(activity),
+            Due::Hangs(activity) => self.on_hung(now, activity),
             Due::TimesOut(request) => {
                 self.activities.cancel(request);
                 self.answer(request, Err(refuse(408, "Timeout")));
@@ -341,6 +341,7 @@ impl SimYagna {
             agreement: book.id.clone(),
             created: now,
             ended: None,
+            hung: None,
             is_ready: false,
             batches: Vec::new(),
             bootstraps: 0,

@@ -63,6 +63,8 @@ pub struct ActivityBook {
     pub created: Timestamp,
     /// When it ended at the provider, and stopped costing.
     pub ended: Option<Timestamp>,
+    /// Since when it hangs, if it does: it does nothing, and costs.
+    pub hung: Option<Timestamp>,
     /// Whether commands can run in it now.
     pub is_ready: bool,
     /// Batches that it was given, in order.
@@ -78,6 +80,12 @@ pub struct ActivityBook {
 }
 
 impl ActivityBook {
+    /// Since when nothing works in it any more.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Timestamp> {
+        self.ended.into_iter().chain(self.hung).min()
+    }
+
     /// What it has really cost until `now`, or until it ended, at the agreed prices, start included.
     #[must_use]
     pub fn cost(&self, now: Timestamp) -> Glm {

@@ -264,9 +264,10 @@ impl SimYagna {
         self.begin_command(now, activity);
     }
 
-    pub(super) fn on_hung(&mut self, activity: usize) {
+    pub(super) fn on_hung(&mut self, now: Timestamp, activity: usize) {
         if self.activities.books[activity].ended.is_none() {
             self.activities.units[activity].phase = ActivityPhase::Unresponsive;
+            self.activities.books[activity].hung = Some(now);
             self.activities.books[activity].is_ready = false;
             self.ask_host(activity, Task::Stall);
         }

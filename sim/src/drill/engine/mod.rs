@@ -22,7 +22,7 @@ use ray_on_golem::{
     },
 };
 
-use super::{disk::Disk, measure::Meter};
+use super::{disk::Disk, measure::Follower};
 use crate::{
     checker::{Checker, Checkers, Findings, Phase, Scene, Violation},
     fault::{Fate, Faults, OutageKind},
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Where all clusters of drills pay.
-pub(super) const PLATFORM: &str = "erc20-hoodi-tglm";
+pub(crate) const PLATFORM: &str = "erc20-hoodi-tglm";
 /// When virtual time begins: 2026-01-01T00:00:00Z.
 pub const BEGINNING: Timestamp = crate::world::BEGINNING;
 /// A crashed process is started again after this time.
@@ -95,7 +95,7 @@ pub struct Engine {
     /// Die at the nth output from now.
     pub(super) crash_in: Option<u64>,
     outage: Option<(Timestamp, OutageKind)>,
-    pub(super) meter: Meter,
+    pub(super) follower: Follower,
     /// What the store knows of providers; it outlives the process.
     known: Reputation,
     at_instant: (Timestamp, u32),
@@ -146,7 +146,7 @@ impl Engine {
             outputs: 0,
             crash_in: None,
             outage: None,
-            meter: Meter::default(),
+            follower: Follower::default(),
             known: Reputation::default(),
             at_instant: (BEGINNING, 0),
             setup,
@@ -173,6 +173,12 @@ impl Engine {
     /// Blacklists a provider until then.
     pub fn block(&mut self, provider: ProviderId, until: Timestamp) {
         self.known.0.entry(provider).or_default().blacklisted_until = Some(until);
+        self.inform();
+    }
+
+    /// The store knows this of providers from now on.
+    pub(super) fn know(&mut self, reputation: Reputation) {
+        self.known = reputation;
         self.inform();
     }
 
@@ -371,7 +377,7 @@ impl Engine {
                             }
                         }
                     }
-                    self.meter.on_records(self.now, &records);
+                    self.follower.on_records(self.now, &records);
                     self.disk.append(self.now, journal, &records);
                 }
                 Output::Answer { id, answer } => {
