@@ -315,7 +315,7 @@ impl Cluster {
             return;
         }
         let took = self.works.get(&number).map(|work| work.at_step_for(fx.now));
-        let took = took.filter(|took| *took > Span::ZERO).unwrap_or(step.rule().patience);
+        let took = took.filter(|took| *took > Span::ZERO).unwrap_or_else(|| step.rule().patience);
         let why = format!("not done within {} seconds", took.as_secs());
         self.fail(fx, number, step, FailureKind::Late, &why);
     }
