@@ -14,4 +14,5 @@ mod life;
 #[expect(dead_code, reason = "its daemon is asked, not looked at")]
 #[path = "../port/mod.rs"]
 mod port;
+mod rough;
 mod survey;
