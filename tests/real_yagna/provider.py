@@ -242,9 +242,16 @@ class Runner(Follower):
             self.billing.begin(activity, agreement)
         if self.terms["activities"] == "ignore":
             return
-        unit = ExeUnit(activity, self.terms, self._set_state)
+        began = time.monotonic()
+
+        def tell(state):
+            # In this order: whoever knows the state asks for the usage.
+            self._set_usage(activity, time.monotonic() - began)
+            self._set_state(activity, state)
+
+        unit = ExeUnit(self.terms, tell)
         self.bus.register(f"/public/exeunit/{activity}", unit.answer)
-        self._set_state(activity, "Initialized")
+        tell("Initialized")
 
     def _destroy(self, activity: str):
         if self.terms["activities"] == "start":
@@ -257,6 +264,12 @@ class Runner(Follower):
         body = {"state": [state, None], "reason": None, "errorMessage": None}
         answer = self.identity.call("PUT", f"/activity-api/v1/activity/{activity}/state", body)
         log(self.identity.name, activity, state, *answer)
+
+    def _set_usage(self, activity: str, seconds: float):
+        """The seconds of the processor, and of the clock; the bus is the only way to tell them."""
+        usage = {"currentUsage": [seconds / 2, seconds], "timestamp": int(time.time())}
+        report = {"activityId": activity, "usage": usage, "timeout": None}
+        self.bus.report("/local/activity/SetActivityUsage", report)
 
 
 class Closer(Follower):
