@@ -242,16 +242,11 @@ class Runner(Follower):
             self.billing.begin(activity, agreement)
         if self.terms["activities"] == "ignore":
             return
-        began = time.monotonic()
-
-        def tell(state):
-            # In this order: whoever knows the state asks for the usage.
-            self._set_usage(activity, time.monotonic() - began)
-            self._set_state(activity, state)
-
-        unit = ExeUnit(self.terms, tell)
+        # In this order: whoever knows the state asks for the usage.
+        self._set_usage(activity)
+        unit = ExeUnit(self.terms, lambda state: self._set_state(activity, state))
         self.bus.register(f"/public/exeunit/{activity}", unit.answer)
-        tell("Initialized")
+        self._set_state(activity, "Initialized")
 
     def _destroy(self, activity: str):
         if self.terms["activities"] == "start":
@@ -265,9 +260,9 @@ class Runner(Follower):
         answer = self.identity.call("PUT", f"/activity-api/v1/activity/{activity}/state", body)
         log(self.identity.name, activity, state, *answer)
 
-    def _set_usage(self, activity: str, seconds: float):
-        """The seconds of the processor, and of the clock; the bus is the only way to tell them."""
-        usage = {"currentUsage": [seconds / 2, seconds], "timestamp": int(time.time())}
+    def _set_usage(self, activity: str):
+        """Nothing was used yet, and nothing ever is; the bus is the only way to tell it."""
+        usage = {"currentUsage": [0.0, 0.0], "timestamp": int(time.time())}
         report = {"activityId": activity, "usage": usage, "timeout": None}
         self.bus.report("/local/activity/SetActivityUsage", report)
 
