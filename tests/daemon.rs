@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -86,7 +86,7 @@ async fn survives(daemon: Result<Daemon, DaemonError>, data: &Path) {
     let mut daemon = daemon.expect("it starts");
     let client = Client::new(daemon.endpoints.clone(), daemon.key.clone()).expect("a client");
     let killed = pid(data);
-    assert!(Command::new("kill").args(["-9", &killed]).status().expect("kill runs").success());
+    signal("-KILL", &killed);
 
     let back = async {
         while pid(data) == killed || client.call(Request::WhoAmI, Span::secs(5)).await.is_err() {
@@ -100,7 +100,31 @@ async fn survives(daemon: Result<Daemon, DaemonError>, data: &Path) {
 
     let again = pid(data);
     daemon.end().await;
-    assert!(!Path::new("/proc").join(again).join("exe").exists(), "the second one is ended, too");
+    assert!(!is_alive(&again), "the second one is ended, too");
+}
+
+/// A program that stands where the daemon's would.
+fn program(data: &Path, script: &str) -> PathBuf {
+    let path = data.join("program");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("writable");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+    path
+}
+
+fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([name, pid]).status().expect("kill runs").success());
+}
+
+fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Until a daemon of ours is known by its pid.
+async fn marked(data: &Path) {
+    while fs::read(data.join("yagna.pid")).map_or(0, |mark| mark.len()) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// The pid in the mark of a daemon of ours.
@@ -114,13 +138,7 @@ fn pid(data: &Path) -> String {
 async fn a_daemon_that_somebody_else_started_is_never_ended() {
     let data = tempfile::tempdir().expect("a directory");
     let plan = plan(data.path(), stand_in());
-    let mut theirs = Command::new(stand_in())
-        .args(["service", "run"])
-        .env("YAGNA_API_URL", plan.endpoints.base.as_str())
-        .env_remove("YAGNA_AUTOCONF_APPKEY")
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("it starts");
+    let mut theirs = somebody_s(&plan, None);
     let address = plan.endpoints.base.socket_addrs(|| None).expect("an address");
     while std::net::TcpStream::connect(&*address).is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -136,15 +154,116 @@ async fn a_daemon_that_somebody_else_started_is_never_ended() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_somebody_starts_in_the_place_of_ours_is_taken_and_never_ended() {
+    let data = tempfile::tempdir().expect("a directory");
+    let log = data.path().join("log");
+    let plan = plan(data.path(), stand_in());
+    let to_file = Log::to_file(&log).expect("a writable directory");
+    let mut daemon = Daemon::ready(plan.clone(), to_file).await.expect("it starts");
+    let ours = pid(data.path());
+    signal("-KILL", &ours);
+    while is_alive(&ours) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut theirs = somebody_s(&plan, Some(daemon.key.as_str()));
+
+    let taken = async {
+        while !fs::read_to_string(&log).is_ok_and(|log| log.contains("it is not ours to end")) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        () = daemon.keep() => panic!("it never returns"),
+        taken = tokio::time::timeout(Duration::from_secs(60), taken) => taken.expect("in a minute"),
+    }
+    assert!(answers(&daemon).await);
+    daemon.end().await;
+
+    assert_eq!(theirs.try_wait().expect("a child"), None, "it still runs");
+    theirs.kill().expect("it runs");
+    theirs.wait().expect("it ends");
+}
+
+/// A daemon that somebody else starts.
+fn somebody_s(plan: &DaemonPlan, key: Option<&str>) -> Child {
+    let mut command = Command::new(stand_in());
+    command
+        .args(["service", "run"])
+        .env("YAGNA_API_URL", plan.endpoints.base.as_str())
+        .env_remove("YAGNA_AUTOCONF_APPKEY")
+        .stdout(Stdio::null());
+    if let Some(key) = key {
+        command.env("YAGNA_AUTOCONF_APPKEY", key);
+    }
+    command.spawn().expect("it starts")
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_not_waited_for_is_ended() {
+    let data = tempfile::tempdir().expect("a directory");
+    let silent = program(data.path(), "exec sleep 600");
+    let plan = plan(data.path(), silent);
+
+    tokio::select! {
+        _ = Daemon::ready(plan, Log::silent()) => panic!("it never answers"),
+        () = marked(data.path()) => {}
+    }
+
+    let pid = pid(data.path());
+    while is_alive(&pid) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_misses_the_first_word_is_asked_again() {
+    let data = tempfile::tempdir().expect("a directory");
+    let script = format!(
+        "asked=0\ntrap 'asked=$((asked + 1)); if [ $asked -gt 1 ]; then kill $child; exit; fi' TERM\n\
+         {} \"$@\" & child=$!\nwhile :; do wait $child; done",
+        stand_in().display()
+    );
+    let deaf = program(data.path(), &script);
+    let daemon = Daemon::ready(plan(data.path(), deaf), Log::silent()).await.expect("it starts");
+    let pid = pid(data.path());
+
+    let asked = std::time::Instant::now();
+    daemon.end().await;
+
+    assert!(!is_alive(&pid));
+    assert!(asked.elapsed() < Duration::from_secs(20), "it was not made to end");
+}
+
+#[tokio::test]
+async fn a_daemon_of_ours_that_is_only_just_starting_is_waited_for() {
+    let data = tempfile::tempdir().expect("a directory");
+    let slow = program(data.path(), &format!("sleep 2\nexec {} \"$@\"", stand_in().display()));
+    let plan = plan(data.path(), slow);
+    let mut first = Box::pin(Daemon::ready(plan.clone(), Log::silent()));
+    tokio::select! {
+        _ = &mut first => panic!("it takes two seconds"),
+        () = marked(data.path()) => {}
+    }
+    let started = pid(data.path());
+    // As after `kill -9`: nobody ends it.
+    std::mem::forget(first);
+
+    let second = Daemon::ready(plan, Log::silent()).await.expect("it comes to answer");
+
+    assert!(answers(&second).await);
+    assert_eq!(pid(data.path()), started, "it was adopted");
+    second.end().await;
+    assert!(!is_alive(&started));
+}
+
+#[tokio::test]
 async fn a_daemon_that_does_not_start_is_told_with_its_last_words() {
     let data = tempfile::tempdir().expect("a directory");
     let missing = Daemon::ready(plan(data.path(), "/no/yagna".into()), Log::silent()).await;
     let error = missing.expect_err("no program").to_string();
     assert_eq!(error, "cannot start `/no/yagna`");
 
-    let script = data.path().join("broken");
-    fs::write(&script, "#!/bin/sh\necho 'there is no room' >&2\nexit 1\n").expect("writable");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("ours");
+    let script = program(data.path(), "echo 'there is no room' >&2\nexit 1");
     let broken = Daemon::ready(plan(data.path(), script), Log::silent()).await;
     let error = broken.expect_err("it ends at once").to_string();
     assert!(error.starts_with("the daemon that was started "), "{error}");

@@ -1,6 +1,6 @@
 //! `golem-sim serve`: the simulated daemon until somebody ends it.
 
-use std::path::PathBuf;
+use std::{panic::resume_unwind, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use golem_sim::{
@@ -83,11 +83,12 @@ pub(crate) fn run(
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
-        let server = Server::start(options).await.map_err(environment)?;
+        let mut server = Server::start(options).await.map_err(environment)?;
         ready(&server)?;
         tokio::select! {
             _ = interrupted.recv() => {}
             _ = terminated.recv() => {}
+            died = server.died() => resume_unwind(died.into_panic()),
         }
         server.end().await;
         Ok(())

@@ -1,8 +1,9 @@
 //! The daemon: found where it runs, started where it does not, and ended only if we started it.
 //!
 //! A daemon that we start gets its key by `YAGNA_AUTOCONF_APPKEY` and keeps its own data where it always
-//! does. It outlives a crash of ours: `DATA/yagna.pid` says that it is ours, `DATA/yagna.appkey` which
-//! key opens it, so that the next start adopts it with the right to end it.
+//! does; what it says goes to `DATA/yagna.log`. Once it answers it outlives a crash of ours: `DATA/yagna.pid`
+//! says that it is ours, `DATA/yagna.appkey` which key opens it, so that the next start adopts it with the
+//! right to end it. One that does not come to answer, or is not waited for any more, is ended.
 
 use std::{
     ffi::OsString,
@@ -38,10 +39,14 @@ use crate::{
 const READY_PATIENCE: Duration = Duration::from_secs(2 * 60);
 /// A daemon that was asked to end has this time before it is made to.
 const END_PATIENCE: Duration = Duration::from_secs(30);
+/// It is asked this often: a daemon that has just started misses the first time.
+const ASK_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const PROBE_PATIENCE: Span = Span::secs(10);
-/// From the end of our daemon to its next start.
+/// From the end of our daemon to its next start, and after starts that failed.
 const RESTART_AFTER: Duration = Duration::from_secs(5);
+const RESTART_AFTER_MAX: Duration = Duration::from_secs(60);
+const LOG_FILE: &str = "yagna.log";
 const LOG_LINES: usize = 50;
 const WHO: &str = "daemon";
 
@@ -90,6 +95,9 @@ struct Owned {
     /// None if an earlier life of ours started it.
     child: Option<Child>,
 }
+
+/// A daemon that is being started; it does not outlive the attempt, unless that comes to a good end.
+struct Starting(Option<Child>);
 
 /// By what a daemon of ours is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,11 +156,12 @@ impl Daemon {
             (Some(_), Some(mark)) => Endpoints::from(mark.url.clone()),
             (Some(_), None) | (None, _) => plan.endpoints.clone(),
         };
-        let is_there = (plan.sim.is_none() || mark.is_some()) && answers(&endpoints).await?;
-        if !is_there {
+        let may_be_there = plan.sim.is_none() || mark.is_some();
+        let mark = mark.filter(|mark| mark.url == endpoints.base);
+        let is_there = may_be_there && answers(&endpoints).await?;
+        if !is_there && !awakes(mark.as_ref(), &endpoints, &plan, &log).await {
             return Self::start(plan, 0, log).await;
         }
-        let mark = mark.filter(|mark| mark.url == endpoints.base);
         let key = match (&plan.key.given, saved_key(&plan.data).filter(|_| mark.is_some())) {
             (None, Some(saved)) => saved,
             (Some(_), _) | (None, None) => plan.key.find().await?,
@@ -179,24 +188,41 @@ impl Daemon {
     /// Watches over a daemon of ours, and starts it again, at the same address, when it ends by itself.
     /// A simulated one has forgotten everything then. Never returns.
     pub async fn keep(&mut self) {
+        let mut pause = RESTART_AFTER;
         loop {
             sleep(LOOK_EVERY * 4).await;
             let Some(owned) = &mut self.owned else { continue };
-            let has_ended = match &mut owned.child {
-                Some(child) => child.try_wait().is_ok_and(|status| status.is_some()),
-                None => !owned.mark.is_alive(),
-            };
-            if !has_ended {
+            if !owned.has_ended() {
+                // A log that cannot be cut only grows.
+                let _ = log::cut(&self.plan.data.join(LOG_FILE));
                 continue;
             }
             self.log.error(WHO, "The daemon has ended; it is started again");
-            sleep(RESTART_AFTER).await;
+            sleep(pause).await;
+            if self.plan.sim.is_none() && self.answers_to_us().await {
+                self.log.info(WHO, "Somebody else has started a daemon; it is not ours to end");
+                self.owned = None;
+                continue;
+            }
             let port = self.endpoints.base.port().unwrap_or(0);
             match Self::start(self.plan.clone(), port, self.log.clone()).await {
-                Ok(again) => *self = again,
-                Err(error) => self.log.error(WHO, &error.to_string()),
+                Ok(again) => {
+                    *self = again;
+                    pause = RESTART_AFTER;
+                }
+                Err(error) => {
+                    self.log.error(WHO, &error.to_string());
+                    pause = (pause * 2).min(RESTART_AFTER_MAX);
+                }
             }
         }
+    }
+
+    /// Whether a daemon knows our key.
+    async fn answers_to_us(&self) -> bool {
+        let client = Client::new(self.endpoints.clone(), self.key.clone());
+        let Ok(client) = client else { return false };
+        client.call(Request::WhoAmI, PROBE_PATIENCE).await.is_ok()
     }
 
     /// Ends the daemon if it is ours.
@@ -207,9 +233,15 @@ impl Daemon {
             owned = Owned { mark, child: None };
         }
         self.log.info(WHO, "Stopping the daemon...");
-        owned.signal(Signal::TERM);
-        let ended = timeout(END_PATIENCE, owned.ended()).await;
-        if ended.is_err() {
+        let asking = async {
+            loop {
+                owned.signal(Signal::TERM);
+                if timeout(ASK_EVERY, owned.ended()).await.is_ok() {
+                    break;
+                }
+            }
+        };
+        if timeout(END_PATIENCE, asking).await.is_err() {
             self.log.warn(WHO, "The daemon does not end by itself, and is ended");
             owned.signal(Signal::KILL);
             drop(timeout(END_PATIENCE, owned.ended()).await);
@@ -225,7 +257,7 @@ impl Daemon {
             Some(given) => AppKey::new(given).map_err(AppKeyError::Given)?,
             None => made_key(&plan.data)?,
         };
-        let log_path = plan.data.join("yagna.log");
+        let log_path = plan.data.join(LOG_FILE);
         if fs::metadata(&log_path).is_ok_and(|file| file.len() > 0) {
             log::rotate(&log_path)?;
         }
@@ -242,35 +274,61 @@ impl Daemon {
             None => command.stdout(said),
         };
         log.info(WHO, &format!("Starting `{}`...", program.display()));
-        let mut child = command
+        let child = command
             .spawn()
             .map_err(|source| DaemonError::NotStarted { program: program.clone(), source })?;
+        let mut starting = Starting(Some(child));
         let failed = |why: &str| DaemonError::Failed {
             why: why.to_owned(),
             log: log_path.clone(),
             lines: log::last_lines(&log_path, LOG_LINES),
         };
         let endpoints = match plan.sim {
-            Some(_) => Endpoints::from(
-                announced(&mut child)
-                    .await
-                    .ok_or_else(|| failed("did not say where it listens"))?,
-            ),
+            Some(_) => {
+                let url = announced(starting.child()).await;
+                Endpoints::from(url.ok_or_else(|| failed("did not say where it listens"))?)
+            }
             None => plan.endpoints.clone(),
         };
-        if let Some(mark) = Mark::of(&child, &endpoints.base) {
-            mark.save(&plan.data)?;
-            until_ready(&mut child, &endpoints, &key).await.map_err(failed)?;
-            log.info(WHO, &format!("The daemon answers at {}", endpoints.base));
-            let cli = cli(&plan, &endpoints, &key)?;
-            let owned = Some(Owned { mark, child: Some(child) });
-            return Ok(Self { endpoints, key, cli, plan, owned, log });
+        let mark = Mark::of(starting.child(), &endpoints.base);
+        let mark = mark.ok_or_else(|| failed("ended at once"))?;
+        mark.save(&plan.data)?;
+        let has_ended = || starting.child().try_wait().is_ok_and(|status| status.is_some());
+        until_ready(has_ended, &endpoints, &key).await.map_err(failed)?;
+        log.info(WHO, &format!("The daemon answers at {}", endpoints.base));
+        let cli = cli(&plan, &endpoints, &key)?;
+        let owned = Some(Owned { mark, child: Some(starting.keep()) });
+        Ok(Self { endpoints, key, cli, plan, owned, log })
+    }
+}
+
+impl Starting {
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it is there until it is kept")
+    }
+
+    fn keep(mut self) -> Child {
+        self.0.take().expect("it is kept once")
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // It may have ended by itself.
+            let _ = child.start_kill();
         }
-        Err(failed("ended at once"))
     }
 }
 
 impl Owned {
+    fn has_ended(&mut self) -> bool {
+        match &mut self.child {
+            Some(child) => child.try_wait().is_ok_and(|status| status.is_some()),
+            None => !self.mark.is_alive(),
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         if self.mark.is_alive()
             && let Some(pid) = Pid::from_raw(self.mark.pid)
@@ -396,15 +454,30 @@ async fn announced(child: &mut Child) -> Option<Url> {
     Url::parse(url).ok()
 }
 
+/// Whether a daemon of ours that does not answer is only just starting. One that never comes to answer
+/// is ended, since it stands in the way of the next.
+async fn awakes(mark: Option<&Mark>, endpoints: &Endpoints, plan: &DaemonPlan, log: &Log) -> bool {
+    let (Some(mark), Some(key)) = (mark, saved_key(&plan.data)) else { return false };
+    log.info(WHO, "A daemon of ours does not answer yet");
+    let is_ready = until_ready(|| !mark.is_alive(), endpoints, &key).await;
+    let Err(why) = is_ready else { return true };
+    log.warn(WHO, &format!("It {why}, and is ended"));
+    let mut owned = Owned { mark: mark.clone(), child: None };
+    owned.signal(Signal::KILL);
+    drop(timeout(END_PATIENCE, owned.ended()).await);
+    false
+}
+
+/// Waits until the daemon knows its key, or why it does not.
 async fn until_ready(
-    child: &mut Child,
+    mut has_ended: impl FnMut() -> bool,
     endpoints: &Endpoints,
     key: &AppKey,
 ) -> Result<(), &'static str> {
     let client = Client::new(endpoints.clone(), key.clone()).map_err(|_| "cannot be asked")?;
     let started = Instant::now();
     while started.elapsed() < READY_PATIENCE {
-        if child.try_wait().is_ok_and(|status| status.is_some()) {
+        if has_ended() {
             return Err("has ended");
         }
         if client.call(Request::WhoAmI, PROBE_PATIENCE).await.is_ok() {
@@ -412,7 +485,5 @@ async fn until_ready(
         }
         sleep(LOOK_EVERY).await;
     }
-    // It would go on without anybody who knows of it.
-    let _ = child.start_kill();
     Err("did not answer within two minutes")
 }

@@ -152,21 +152,40 @@ impl Rotated {
 ///
 /// If the disk fails.
 pub fn rotate(path: &Path) -> io::Result<()> {
-    let backup = |nth: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{nth}"));
-        PathBuf::from(name)
-    };
-    let mut chain: Vec<PathBuf> = (1..=BACKUPS).map(backup).collect();
-    chain.insert(0, path.to_owned());
-    for pair in chain.windows(2).rev() {
-        if let [from, to] = pair
-            && from.exists()
-        {
-            fs::rename(from, to)?;
+    make_room(path)?;
+    fs::rename(path, backup(path, 1))
+}
+
+/// Cuts a log that has grown long and that another program goes on writing at its end: what was said until
+/// then is copied to `X.1`. What is said in the meantime may be lost.
+///
+/// # Errors
+///
+/// If the disk fails.
+pub fn cut(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.len() <= LENGTH_MAX {
+        return Ok(());
+    }
+    make_room(path)?;
+    fs::copy(path, backup(path, 1))?;
+    File::options().write(true).open(path)?.set_len(0)
+}
+
+/// Moves `X.1` to `X.2`, and so on; the oldest goes.
+fn make_room(path: &Path) -> io::Result<()> {
+    for nth in (1..BACKUPS).rev() {
+        let from = backup(path, nth);
+        if from.exists() {
+            fs::rename(from, backup(path, nth + 1))?;
         }
     }
     Ok(())
+}
+
+fn backup(path: &Path, nth: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{nth}"));
+    PathBuf::from(name)
 }
 
 /// The last `count` lines of a file; none if it cannot be read.
@@ -181,9 +200,9 @@ pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, io::Write as _};
 
-    use super::{BACKUPS, Rotated, last_lines};
+    use super::{BACKUPS, LENGTH_MAX, Rotated, cut, last_lines};
 
     #[test]
     fn a_log_that_has_grown_long_makes_room_and_the_oldest_goes() {
@@ -199,6 +218,25 @@ mod tests {
         assert_eq!(fs::read_to_string(oldest).expect("a backup"), "line 30\n");
         let files = fs::read_dir(directory.path()).expect("the directory").count();
         assert_eq!(files, 1 + usize::try_from(BACKUPS).expect("a small number"));
+    }
+
+    #[test]
+    fn a_log_of_another_program_is_cut_under_its_pen() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.log");
+        let open = || fs::File::options().append(true).create(true).open(&path);
+        let mut theirs = open().expect("a writable directory");
+        theirs.write_all(b"first\n").expect("a writable directory");
+        cut(&path).expect("a readable directory");
+        assert_eq!(fs::read_to_string(&path).expect("the log"), "first\n", "it is short");
+
+        theirs.set_len(LENGTH_MAX + 1).expect("a sparse file");
+        cut(&path).expect("a writable directory");
+        theirs.write_all(b"last\n").expect("a writable directory");
+
+        assert_eq!(fs::read_to_string(&path).expect("the log"), "last\n");
+        let backup = fs::metadata(directory.path().join("a.log.1")).expect("a backup");
+        assert_eq!(backup.len(), LENGTH_MAX + 1);
     }
 
     #[test]

@@ -21,15 +21,16 @@ use std::{
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::{AbortHandle, JoinError, JoinSet, spawn_blocking},
+    task::{JoinError, JoinSet, spawn_blocking},
     time::timeout,
 };
 
 use super::{
     Recorder,
     board::{Board, ClusterBoard, LoadBoard},
+    calls::{Calls, GRACE},
     chronicle,
-    clock::{nap_until, now},
+    clock::{Clock, nap},
     journal::{Journals, JournalsError, Recovered},
     log::Log,
     probe::{Prober, Target},
@@ -39,21 +40,19 @@ use crate::{
     core::{
         Answer, Command, Machine, Output, Record,
         cluster::record::{AgreementFact, ClusterRecord},
-        ids::{CallId, ClusterId, ProbeId, RequestId},
+        ids::{ClusterId, ProbeId, RequestId},
         record::JournalId,
         rng::Seed,
     },
-    recording::{Event, Exchange},
+    recording::Event,
     units::{Span, Timestamp},
-    yagna::{CallError, Doubt, Request, Yagna},
+    yagna::Yagna,
 };
 
 /// Requests that wait for the machine; whoever brings more waits until it may.
 const REQUESTS_MAX: usize = 64;
 /// The board is not published more often than this, unless somebody waits for an answer.
 const PUBLISH_EVERY: Span = Span::millis(50);
-/// What is left to a call or a probe that should have given up by itself.
-const GRACE: Duration = Duration::from_secs(2);
 const WHO: &str = "manager";
 
 /// A request and where its answer goes.
@@ -98,9 +97,9 @@ pub enum ManagerError {
 /// One loop around one machine.
 pub struct Manager<Y, P> {
     machine: Machine,
+    clock: Clock,
     /// None only while they are written.
     journals: Option<Journals>,
-    yagna: Y,
     prober: Arc<P>,
     log: Log,
     sightings: Option<mpsc::Sender<Seen>>,
@@ -108,8 +107,7 @@ pub struct Manager<Y, P> {
     board: watch::Sender<Arc<Board>>,
     answers: BTreeMap<RequestId, oneshot::Sender<Answer>>,
     next_request: u64,
-    calls: JoinSet<Exchange>,
-    by_call: BTreeMap<CallId, AbortHandle>,
+    calls: Calls<Y>,
     probes: JoinSet<(ProbeId, Result<(), String>)>,
     /// What has changed since the board was published.
     changed: BTreeSet<JournalId>,
@@ -159,7 +157,8 @@ where
         if clusters > 0 {
             log.info(WHO, &format!("Going on with {clusters} clusters of the journal"));
         }
-        let started = now();
+        let mut clock = Clock::default();
+        let started = clock.now();
         let seed = Seed::new(started.as_unix_micros());
         recorder.begin(seed, started, &recovered.durable);
         let machine = Machine::recover(seed, recovered.durable, started);
@@ -167,8 +166,8 @@ where
         let (board, board_out) = watch::channel(Arc::new(Board::default()));
         let mut manager = Self {
             machine,
+            clock,
             journals: Some(journals),
-            yagna,
             prober: Arc::new(prober),
             log,
             sightings: None,
@@ -176,8 +175,7 @@ where
             board,
             answers: BTreeMap::new(),
             next_request: 0,
-            calls: JoinSet::new(),
-            by_call: BTreeMap::new(),
+            calls: Calls::new(yagna),
             probes: JoinSet::new(),
             changed: BTreeSet::new(),
             published: Timestamp::EPOCH,
@@ -210,7 +208,7 @@ where
                 return Ok(());
             }
             if let Some(event) = self.next_event().await? {
-                let at = now();
+                let at = self.clock.now();
                 self.recorder.hear(at, &event);
                 self.machine.handle(at, event.into_input());
             }
@@ -235,13 +233,9 @@ where
                 }
                 Output::Call { call, request, patience } => {
                     self.persist(&mut batches).await?;
-                    self.call(call, request, patience);
+                    self.calls.start(call, request, patience);
                 }
-                Output::Abandon { call } => {
-                    if let Some(task) = self.by_call.remove(&call) {
-                        task.abort();
-                    }
-                }
+                Output::Abandon { call } => self.calls.abandon(call),
                 Output::Probe { probe, what, patience } => {
                     self.persist(&mut batches).await?;
                     let target = Target::of(what, self.machine.view().durable());
@@ -249,9 +243,10 @@ where
                 }
                 Output::Notify(notice) => self.log.warn(WHO, &notice.to_string()),
                 Output::Saw(sighting) => {
+                    let at = self.clock.now();
                     if let Some(sightings) = &self.sightings {
                         // Whoever keeps them is overrun, or gone: nothing depends on it.
-                        let _ = sightings.try_send((now(), sighting));
+                        let _ = sightings.try_send((at, sighting));
                     }
                 }
             }
@@ -260,7 +255,7 @@ where
         if let Err(error) = self.recorder.finish(self.machine.poll_timeout().map(|(at, _)| at)) {
             self.log.warn(WHO, &error.to_string());
         }
-        if now().since(self.published) >= PUBLISH_EVERY {
+        if self.clock.now().since(self.published) >= PUBLISH_EVERY {
             self.publish();
         }
         Ok(())
@@ -275,7 +270,7 @@ where
             return Ok(());
         }
         let batches = std::mem::take(batches);
-        let at = now();
+        let at = self.clock.now();
         let written = self
             .with_journals(move |journals| {
                 for (journal, records) in &batches {
@@ -304,7 +299,7 @@ where
             self.journals.iter().flat_map(|journals| journals.due().collect::<Vec<_>>()).collect();
         for journal in due {
             if let Some(snapshot) = self.machine.view().durable().snapshot(journal) {
-                let at = now();
+                let at = self.clock.now();
                 self.with_journals(move |journals| journals.compact(at, &snapshot)).await?;
             }
         }
@@ -326,17 +321,6 @@ where
         Ok(done?)
     }
 
-    fn call(&mut self, call: CallId, request: Request, patience: Span) {
-        let yagna = self.yagna.clone();
-        let limit = Duration::from_micros(patience.as_micros()) + GRACE;
-        let task = self.calls.spawn(async move {
-            let reply = timeout(limit, yagna.exchange(&request, patience)).await;
-            let reply = reply.unwrap_or(Err(CallError::Unknown(Doubt::TimedOut)));
-            Exchange { call, request, reply }
-        });
-        self.by_call.insert(call, task);
-    }
-
     fn probe(&mut self, probe: ProbeId, target: Target, patience: Span) {
         let prober = Arc::clone(&self.prober);
         let limit = Duration::from_micros(patience.as_micros()) + GRACE;
@@ -350,7 +334,8 @@ where
     async fn next_event(&mut self) -> Result<Option<Event>, ManagerError> {
         let deadline = self.machine.poll_timeout().map_or(Timestamp::NEVER, |(at, _)| at);
         // The clock is asked, not the timer: a busy channel must not starve a deadline.
-        if deadline <= now() {
+        let at = self.clock.now();
+        if deadline <= at {
             return Ok(Some(Event::Elapsed));
         }
         let publishing = match self.changed.is_empty() {
@@ -358,15 +343,9 @@ where
             false => self.published.plus(PUBLISH_EVERY),
         };
         tokio::select! {
-            Some(joined) = self.calls.join_next(), if !self.calls.is_empty() => match joined {
-                Ok(exchange) => {
-                    self.by_call.remove(&exchange.call);
-                    Ok(Some(Event::Replied(exchange)))
-                }
-                // An abandoned call has no reply.
-                Err(error) if error.is_cancelled() => Ok(None),
-                Err(error) => Err(error.into()),
-            },
+            replied = self.calls.next(), if !self.calls.is_empty() => {
+                Ok(replied?.map(Event::Replied))
+            }
             Some(joined) = self.probes.join_next(), if !self.probes.is_empty() => {
                 let (probe, outcome) = joined?;
                 Ok(Some(Event::Probed { probe, outcome }))
@@ -377,8 +356,8 @@ where
                 self.answers.insert(id, reply);
                 Ok(Some(Event::Requested { id, command }))
             }
-            () = nap_until(deadline) => Ok(Some(Event::Elapsed)),
-            () = nap_until(publishing), if publishing < Timestamp::NEVER => Ok(None),
+            () = nap(at, deadline) => Ok(Some(Event::Elapsed)),
+            () = nap(at, publishing), if publishing < Timestamp::NEVER => Ok(None),
         }
     }
 
@@ -389,7 +368,7 @@ where
         if self.changed.is_empty() && self.board.borrow().is_shutting_down == is_shutting_down {
             return;
         }
-        let at = now();
+        let at = self.clock.now();
         let mut board = Board::clone(&self.board.borrow());
         for journal in std::mem::take(&mut self.changed) {
             match journal {

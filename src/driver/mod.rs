@@ -4,22 +4,18 @@
 //! time-out, a demand after an hour), so `Persist` has nothing to protect.
 
 use std::{
-    collections::BTreeMap,
     io::{self, IsTerminal},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use thiserror::Error;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
-    task::AbortHandle,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub mod alerts;
 pub mod appkey;
 pub mod board;
+mod calls;
 mod chronicle;
 pub mod clock;
 pub mod daemon;
@@ -36,18 +32,19 @@ pub mod wallet;
 
 pub use recorder::{Recorder, RecorderError};
 
-use clock::{nap_until, now};
+use calls::Calls;
+use clock::{Clock, nap};
 
 use crate::{
     core::{
         Answer, Command, Durable, Machine, Notice, Output,
-        ids::{CallId, RequestId},
+        ids::RequestId,
         rng::Seed,
         survey::{SurveyError, SurveyPlan, SurveyProgress, SurveyReport},
     },
-    recording::{Event, Exchange},
-    units::{Span, Timestamp},
-    yagna::{Client, Request, Yagna},
+    recording::Event,
+    units::Timestamp,
+    yagna::Client,
 };
 
 const SURVEY: RequestId = RequestId(1);
@@ -97,26 +94,27 @@ pub async fn survey(
     mut recorder: Recorder,
     speak: &mut dyn FnMut(Remark<'_>),
 ) -> Result<Box<SurveyReport>, DriverError> {
-    let started = now();
+    let mut clock = Clock::default();
+    let started = clock.now();
     let seed = Seed::new(started.as_unix_micros());
     let mut machine = Machine::new(seed, started);
     recorder.begin(seed, started, &Durable::default());
     if let Err(error) = recorder.finish(None) {
         speak(Remark::NotRecorded(&error));
     }
-    let mut shell = Shell::new(client.clone());
+    let mut calls = Calls::new(client.clone());
     let display = Display::new();
     let mut is_ending = false;
     let command = Command::Survey(Box::new(plan));
     let mut event = Event::Requested { id: SURVEY, command };
     loop {
-        let at = now();
+        let at = clock.now();
         recorder.hear(at, &event);
         machine.handle(at, event.into_input());
         let mut report = None;
         while let Some(output) = machine.poll_output() {
             recorder.add(&output);
-            match shell.execute(output) {
+            match execute(output, &mut calls) {
                 Some(Told::Report(result)) => report = Some(result),
                 Some(Told::Notice(notice)) => display.aside(|| speak(Remark::Notice(&notice))),
                 None => {}
@@ -128,14 +126,18 @@ pub async fn survey(
         if let Some(result) = report {
             return Ok(result?);
         }
-        display.show(machine.view().survey());
+        let at = clock.now();
+        display.show(at, machine.view().survey());
         let deadline = machine.poll_timeout().map_or(Timestamp::NEVER, |(at, _)| at);
         // The clock is asked, not the timer: a busy channel must not starve a deadline.
-        event = if deadline <= now() {
+        event = if deadline <= at {
             Event::Elapsed
         } else {
             tokio::select! {
-                reply = shell.next_reply() => reply,
+                replied = calls.next(), if !calls.is_empty() => match replied {
+                    Ok(exchange) => exchange.map_or(Event::Elapsed, Event::Replied),
+                    Err(died) => std::panic::resume_unwind(died.into_panic()),
+                },
                 Some(()) = interrupts.recv() => {
                     if is_ending {
                         return Err(DriverError::Interrupted);
@@ -144,7 +146,7 @@ pub async fn survey(
                     display.aside(|| speak(Remark::Interrupted));
                     Event::Requested { id: END_SURVEY, command: Command::EndSurvey }
                 }
-                () = nap_until(deadline) => Event::Elapsed,
+                () = nap(at, deadline) => Event::Elapsed,
             }
         };
     }
@@ -156,70 +158,24 @@ enum Told {
     Notice(Notice),
 }
 
-/// Executes outputs; a call runs beside all others and sends its one reply to a channel.
-struct Shell {
-    client: Client,
-    calls: BTreeMap<CallId, AbortHandle>,
-    sender: mpsc::UnboundedSender<Exchange>,
-    receiver: mpsc::UnboundedReceiver<Exchange>,
-}
-
-impl Shell {
-    fn new(client: Client) -> Self {
-        // The machine bounds its calls, and each sends once.
-        let (sender, receiver) = mpsc::unbounded_channel();
-        Self { client, calls: BTreeMap::new(), sender, receiver }
-    }
-
-    fn execute(&mut self, output: Output) -> Option<Told> {
-        match output {
-            Output::Persist { .. }
-            | Output::Probe { .. }
-            | Output::Saw(_)
-            | Output::Answer { answer: Answer::Ending(_), .. } => None,
-            Output::Answer { answer: Answer::Surveyed(result), .. } => Some(Told::Report(result)),
-            Output::Answer { .. } => None,
-            Output::Call { call, request, patience } => {
-                self.start(call, request, patience);
-                None
-            }
-            Output::Abandon { call } => {
-                if let Some(task) = self.calls.remove(&call) {
-                    task.abort();
-                }
-                None
-            }
-            Output::Notify(notice) => Some(Told::Notice(notice)),
+/// Executes an output; a call runs beside all others.
+fn execute(output: Output, calls: &mut Calls<Client>) -> Option<Told> {
+    match output {
+        Output::Persist { .. }
+        | Output::Probe { .. }
+        | Output::Saw(_)
+        | Output::Answer { answer: Answer::Ending(_), .. } => None,
+        Output::Answer { answer: Answer::Surveyed(result), .. } => Some(Told::Report(result)),
+        Output::Answer { .. } => None,
+        Output::Call { call, request, patience } => {
+            calls.start(call, request, patience);
+            None
         }
-    }
-
-    fn start(&mut self, call: CallId, request: Request, patience: Span) {
-        let (client, sender) = (self.client.clone(), self.sender.clone());
-        let task = tokio::spawn(async move {
-            let reply = client.exchange(&request, patience).await;
-            // The receiver is gone only when the survey is over.
-            let _ = sender.send(Exchange { call, request, reply });
-        });
-        self.calls.insert(call, task.abort_handle());
-    }
-
-    async fn next_reply(&mut self) -> Event {
-        match self.receiver.recv().await {
-            Some(exchange) => {
-                self.calls.remove(&exchange.call);
-                Event::Replied(exchange)
-            }
-            // Cannot be: the shell itself holds a sender. Waiting is harmless all the same.
-            None => std::future::pending().await,
+        Output::Abandon { call } => {
+            calls.abandon(call);
+            None
         }
-    }
-}
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        for task in self.calls.values() {
-            task.abort();
-        }
+        Output::Notify(notice) => Some(Told::Notice(notice)),
     }
 }
 
@@ -240,9 +196,9 @@ impl Display {
         Self { bar }
     }
 
-    fn show(&self, progress: Option<SurveyProgress>) {
+    fn show(&self, now: Timestamp, progress: Option<SurveyProgress>) {
         let (Some(bar), Some(progress)) = (&self.bar, progress) else { return };
-        let left = progress.until.since(now()).as_secs();
+        let left = progress.until.since(now).as_secs();
         let time = if progress.is_ending {
             "cleaning up".to_owned()
         } else {

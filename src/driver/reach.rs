@@ -203,12 +203,18 @@ impl Reach {
     /// Whether every tunnel that should be there is kept.
     async fn follow_tunnels(&self, board: &Board, tunnels: &mut BTreeMap<Wanted, Tunnel>) -> bool {
         let wanted = self.wanted(board);
+        let is_over =
+            |(key, tunnel): &(&Wanted, &Tunnel)| !wanted.contains_key(*key) || tunnel.is_dead();
         let over: Vec<Wanted> =
-            tunnels.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
+            tunnels.iter().filter(is_over).map(|(key, _)| key.clone()).collect();
         for key in over {
-            if let Some(tunnel) = tunnels.remove(&key) {
-                tunnel.end().await;
+            let Some(tunnel) = tunnels.remove(&key) else { continue };
+            if tunnel.is_dead() {
+                self.0
+                    .log
+                    .error(WHO, &format!("the tunnel of port {} died; this is a bug", key.port));
             }
+            tunnel.end().await;
         }
         let mut is_complete = true;
         for (key, target) in wanted {

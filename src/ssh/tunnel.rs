@@ -157,6 +157,12 @@ impl Tunnel {
         self.local
     }
 
+    /// Whether nobody keeps it any more: it died of a bug.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.keeper.is_finished()
+    }
+
     /// Ends it, and with it what it carries.
     pub async fn end(self) {
         drop(self.stop);
@@ -342,4 +348,24 @@ async fn convey(session: &Session, mut socket: TcpStream, from: SocketAddr, to: 
 /// Waits until nobody wants the tunnel any more.
 async fn gone(stopped: &mut watch::Receiver<()>) {
     while stopped.changed().await.is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{sync::watch, task::yield_now};
+
+    use super::{Tunnel, TunnelState};
+
+    #[tokio::test]
+    async fn a_tunnel_whose_keeper_dies_is_dead() {
+        let (_reporter, state) = watch::channel(TunnelState::default());
+        let (stop, _stopped) = watch::channel(());
+        let keeper = tokio::spawn(async { panic!("a bug of the keeper") });
+
+        let tunnel = Tunnel { state, stop, keeper, local: None };
+
+        while !tunnel.is_dead() {
+            yield_now().await;
+        }
+    }
 }

@@ -412,7 +412,8 @@ fn refusal(error: tungstenite::Error, network: &NetworkId, ip: Ipv4Addr, port: u
     };
     match response.status() {
         StatusCode::UNAUTHORIZED => VpnError::BadAppKey,
-        StatusCode::NOT_FOUND => VpnError::NoNetwork(network.clone()),
+        // The published interface says 404; the daemon says 403, of networks of others, too.
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => VpnError::NoNetwork(network.clone()),
         StatusCode::GATEWAY_TIMEOUT => VpnError::NoNode { ip, port },
         status => {
             let body = response.body().as_deref().unwrap_or_default();

@@ -39,9 +39,14 @@ pub(crate) fn real() -> Lab {
 
 /// The simulated daemon behind a socket, in the market.
 pub(crate) async fn served() -> (Server, AppKey) {
+    served_in(SCENARIO).await
+}
+
+/// The simulated daemon behind a socket, in another market.
+pub(crate) async fn served_in(scenario: &str) -> (Server, AppKey) {
     let keys = Keys::random();
     let options = Options {
-        scenario: Scenario::parse(SCENARIO.as_bytes()).expect("a scenario"),
+        scenario: Scenario::parse(scenario.as_bytes()).expect("a scenario"),
         seed: Seed::new(1),
         haste: 1,
         port: 0,

@@ -200,7 +200,7 @@ fn a_cluster_outlives_a_daemon_that_is_killed() {
     assert!(said.contains("Stopping `c` cluster done"), "{said}");
 }
 
-async fn ask(handle: &Handle, kind: NodeKind, count: u32) -> Answer {
+pub(crate) async fn ask(handle: &Handle, kind: NodeKind, count: u32) -> Answer {
     let request = NodeRequest {
         key: None,
         cluster: "c".into(),
@@ -224,11 +224,11 @@ async fn ask(handle: &Handle, kind: NodeKind, count: u32) -> Answer {
     tell(handle, Command::RequestNodes(Box::new(request))).await
 }
 
-async fn tell(handle: &Handle, command: Command) -> Answer {
+pub(crate) async fn tell(handle: &Handle, command: Command) -> Answer {
     handle.ask(command).await.expect("it runs")
 }
 
-async fn until(handle: &Handle, what: &str, is_so: impl Fn(&Board) -> bool) -> Board {
+pub(crate) async fn until(handle: &Handle, what: &str, is_so: impl Fn(&Board) -> bool) -> Board {
     let mut changes = handle.changes();
     match timeout(LIFE_MAX, changes.wait_for(|board| is_so(board))).await {
         Ok(board) => Board::clone(&board.expect("it runs")),
@@ -254,7 +254,7 @@ async fn settled(daemon: &(impl Yagna + Sync)) -> (Vec<Invoice>, Vec<DebitNote>)
     .await
 }
 
-async fn invoices(daemon: &(impl Yagna + Sync)) -> Vec<Invoice> {
+pub(crate) async fn invoices(daemon: &(impl Yagna + Sync)) -> Vec<Invoice> {
     match daemon.call(Request::ListInvoices { after: Timestamp::EPOCH }, PATIENCE).await {
         Ok(Response::Invoices(invoices)) => invoices,
         other => panic!("{other:?}"),
@@ -281,7 +281,10 @@ async fn poll<T>(ask: impl AsyncFn() -> Option<T>) -> T {
     timeout(LIFE_MAX, asked).await.expect("in time")
 }
 
-async fn agreements(daemon: &(impl Yagna + Sync), invoices: &[Invoice]) -> Vec<AgreementState> {
+pub(crate) async fn agreements(
+    daemon: &(impl Yagna + Sync),
+    invoices: &[Invoice],
+) -> Vec<AgreementState> {
     let mut states = Vec::new();
     for invoice in invoices {
         let agreement = invoice.agreement.clone();
@@ -305,7 +308,7 @@ async fn activities(daemon: &(impl Yagna + Sync), invoices: &[Invoice]) -> Vec<A
     phases
 }
 
-async fn count(daemon: &(impl Yagna + Sync), list: Request) -> usize {
+pub(crate) async fn count(daemon: &(impl Yagna + Sync), list: Request) -> usize {
     match daemon.call(list, PATIENCE).await {
         Ok(Response::Allocations(list)) => list.len(),
         Ok(Response::Demands(list)) => list.len(),

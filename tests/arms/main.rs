@@ -11,7 +11,8 @@ mod daemons;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod life;
-#[expect(dead_code, reason = "its daemon is asked, not looked at")]
+#[expect(dead_code, reason = "nobody asks which nodes were looked at")]
 #[path = "../port/mod.rs"]
 mod port;
+mod rough;
 mod survey;

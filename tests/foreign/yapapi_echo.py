@@ -1,6 +1,6 @@
 """yapapi rents a node, runs `echo`, and accepts the bill.
 
-    yapapi_echo.py IMAGE_HASH IMAGE_URL [stream]
+    yapapi_echo.py IMAGE_HASH IMAGE_URL
 
 File transfer is replaced: it would start a program that comes with the daemon.
 """
@@ -15,7 +15,7 @@ import yapapi.storage.gftp
 from yapapi import Golem, Task
 from yapapi.payload import vm
 
-IMAGE_HASH, IMAGE_URL, *MODE = sys.argv[1:]
+IMAGE_HASH, IMAGE_URL = sys.argv[1:]
 
 
 @asynccontextmanager
@@ -37,7 +37,7 @@ async def worker(context, tasks):
 async def main():
     package = await vm.repo(image_hash=IMAGE_HASH, image_url=IMAGE_URL)
     options = {"budget": 1.0, "subnet_tag": "public", "payment_network": "hoodi"}
-    async with Golem(**options, stream_output="stream" in MODE) as golem:
+    async with Golem(**options) as golem:
         done = golem.execute_tasks(
             worker,
             [Task(data="hello")],

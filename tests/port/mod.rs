@@ -14,7 +14,7 @@ use golem_sim::{
 use ray_on_golem::{
     core::rng::Seed,
     driver::{
-        clock::{nap_until, now},
+        clock::{nap, now},
         probe::{Prober, Target},
     },
     units::{Span, Timestamp},
@@ -64,7 +64,7 @@ impl SimPort {
                 state.daemon.poll_timeout().unwrap_or(Timestamp::NEVER)
             };
             tokio::select! {
-                () = nap_until(next) => {}
+                () = nap(now(), next) => {}
                 () = self.0.wake.notified() => {}
             }
         }

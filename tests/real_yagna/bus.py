@@ -1,4 +1,4 @@
-"""The daemon's bus, as much as a service on it needs: register a name, answer calls.
+"""The daemon's bus, as much as a service on it needs: register a name, answer calls, report.
 
 The bus is a socket. Each packet is its length in four bytes and a protobuf message with one field,
 whose number tells the kind of packet and whose value is the message of that kind. All fields of
@@ -23,6 +23,8 @@ CALL, REPLY = 6, 7
 PING, PONG = 14, 15
 
 PAUSE_SECONDS = 0.2
+# A daemon that is away hears nothing.
+REPORT_SECONDS = 2.0
 # A reply's code when the service could not answer.
 FAILURE = 500
 
@@ -34,6 +36,7 @@ class Bus:
     def __init__(self, path: str):
         self.path = path
         self.services = {}
+        self.reports = {}  # What is told whenever one was heard, by the number of the call.
         self.lock = threading.Lock()
         self.socket = socket.socket(socket.AF_UNIX)
         threading.Thread(target=self._run, daemon=True).start()
@@ -49,6 +52,15 @@ class Bus:
         with self.lock:
             if self.services.pop(name, None):
                 self._send(UNREGISTER, {1: name})
+
+    def report(self, name: str, content: dict):
+        """Tells the service `name` something, and waits until it has heard; it says nothing."""
+        call, heard = secrets.token_hex(8), threading.Event()
+        self.reports[call] = heard
+        with self.lock:
+            self._send(CALL, {1: "stand-in", 2: name, 3: call, 4: packed(content)})
+        heard.wait(REPORT_SECONDS)
+        del self.reports[call]
 
     def _run(self):
         while True:
@@ -77,6 +89,10 @@ class Bus:
                     call = threading.Thread(target=self._answer, args=[fields(content)])
                     call.daemon = True
                     call.start()
+                elif kind == REPLY:
+                    heard = self.reports.get(fields(content)[1].decode())
+                    if heard:
+                        heard.set()
                 elif kind == PING:
                     with self.lock:
                         self._send(PONG, {})
@@ -89,7 +105,7 @@ class Bus:
         reply = {1: call[3]}
         try:
             answer = self.services[name](message, flexbuffers.Loads(zlib.decompress(call[4])))
-            reply[4] = zlib.compress(flexbuffers.Dumps(answer))
+            reply[4] = packed(answer)
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             reply.update({2: FAILURE, 4: f"{message}: {error!r}"})
         with self.lock:
@@ -102,6 +118,11 @@ class Bus:
             self.socket.sendall(len(packet).to_bytes(4, "big") + packet)
         except OSError:
             pass
+
+
+def packed(content) -> bytes:
+    """What is said on the bus, in its form."""
+    return zlib.compress(flexbuffers.Dumps(content))
 
 
 def encoded(message: dict) -> bytes:

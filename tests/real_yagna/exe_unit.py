@@ -1,8 +1,8 @@
 """A stand-in for what runs an activity: it takes batches of commands and tells what became of them.
 
 Nothing is executed. Each command takes its time and succeeds where the activity's state allows it,
-but for the one that the terms let fail and for `/bin/false`. What is told, and when, is what the
-daemon's own execution units tell.
+but for the one that the terms let fail and for `/bin/false`; `/bin/echo` says what it is told to.
+What is told, and when, is what the daemon's own execution units tell.
 """
 
 import json
@@ -16,17 +16,14 @@ COURSE = {
     "start": ("Deployed", "Ready"),
     "run": ("Ready", "Ready"),
 }
-OUTPUT = {
-    "deploy": json.dumps({"startMode": "blocking", "valid": {"Ok": ""}, "vols": []}),
-    "run": "stand-in\n",
-}
+DEPLOYED = json.dumps({"startMode": "blocking", "valid": {"Ok": ""}, "vols": []})
 
 
 class ExeUnit:
     """One activity's."""
 
-    def __init__(self, activity: str, terms: dict, set_state):
-        self.activity, self.terms, self.set_state = activity, terms, set_state
+    def __init__(self, terms: dict, set_state):
+        self.terms, self.set_state = terms, set_state
         self.state = "Initialized"
         self.scripts, self.results = {}, {}  # By batch.
         self.executed = 0  # Commands of all batches so far.
@@ -61,7 +58,7 @@ class ExeUnit:
                     "index": index,
                     "eventDate": datetime.now(timezone.utc).isoformat(),
                     "result": "Ok" if failure is None else "Error",
-                    "stdout": OUTPUT.get(name) if failure is None else None,
+                    "stdout": output(name, details) if failure is None else None,
                     "stderr": None,
                     "message": failure,
                 }
@@ -87,7 +84,7 @@ class ExeUnit:
     def _become(self, state: str):
         if self.state != state:
             self.state = state
-            self.set_state(self.activity, state)
+            self.set_state(state)
 
     def _collect(self, content: dict) -> dict:
         """The results so far, once the command asked for is done or time is up."""
@@ -109,6 +106,15 @@ class ExeUnit:
         is_last = result["index"] == last or result["result"] == "Error"
         shown = {**result, "isBatchFinished": is_last}
         return shown if asked in (None, result["index"]) else {**shown, "stdout": None}
+
+
+def output(name: str, details):
+    """What a command that succeeds has to say."""
+    if name == "deploy":
+        return DEPLOYED
+    if name == "run" and details["entry_point"] == "/bin/echo":
+        return " ".join(details["args"]) + "\n"
+    return "stand-in\n" if name == "run" else None
 
 
 def command(entry) -> tuple:

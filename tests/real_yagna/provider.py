@@ -242,7 +242,9 @@ class Runner(Follower):
             self.billing.begin(activity, agreement)
         if self.terms["activities"] == "ignore":
             return
-        unit = ExeUnit(activity, self.terms, self._set_state)
+        # In this order: whoever knows the state asks for the usage.
+        self._set_usage(activity)
+        unit = ExeUnit(self.terms, lambda state: self._set_state(activity, state))
         self.bus.register(f"/public/exeunit/{activity}", unit.answer)
         self._set_state(activity, "Initialized")
 
@@ -257,6 +259,12 @@ class Runner(Follower):
         body = {"state": [state, None], "reason": None, "errorMessage": None}
         answer = self.identity.call("PUT", f"/activity-api/v1/activity/{activity}/state", body)
         log(self.identity.name, activity, state, *answer)
+
+    def _set_usage(self, activity: str):
+        """Nothing was used yet, and nothing ever is; the bus is the only way to tell it."""
+        usage = {"currentUsage": [0.0, 0.0], "timestamp": int(time.time())}
+        report = {"activityId": activity, "usage": usage, "timeout": None}
+        self.bus.report("/local/activity/SetActivityUsage", report)
 
 
 class Closer(Follower):

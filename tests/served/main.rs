@@ -3,4 +3,6 @@
 
 mod foreign;
 mod lab;
+#[path = "../lab/mod.rs"]
+mod real;
 mod survey;

@@ -163,7 +163,7 @@ fn check(request: &Request, response: Response) -> Result<Response, ErrorRespons
     }
     match request.uri().path() == format!("/net-api/v2/vpn/net/{NETWORK}/tcp/192.168.0.3/22") {
         true => Ok(response),
-        false => refuse(StatusCode::NOT_FOUND),
+        false => refuse(StatusCode::FORBIDDEN),
     }
 }
 

@@ -1,18 +1,12 @@
 //! The activity API beyond our vocabulary: ids without an object, scripts that are none, results
 //! without an index, results as they come, and what an activity has used.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderValue, Method, Response, header},
+    http::{Method, Response, header},
 };
-use hyper::body::{Body as HttpBody, Frame};
 use ray_on_golem::{
     units::Span,
     yagna::{
@@ -26,14 +20,16 @@ use tokio::sync::mpsc;
 use super::{
     State,
     api::{self, Ask, plain},
-    daemon::Answer,
+    daemon::{Answer, Lost},
     document, reply,
 };
 use crate::fault::Fate;
 
-/// A stream without news says so this often.
+/// The daemon never ends a stream; after the last event it says this often that it is there.
 const PINGS_EVERY: Duration = Duration::from_secs(15);
-const PING: &[u8] = b":ping\n\n";
+const PING: &[u8] = b":ping\n";
+/// A result is waited for in pieces.
+const WAITS: Span = Span::secs(30);
 /// Whoever reads more slowly is waited for.
 const FRAMES_MAX: usize = 64;
 
@@ -78,7 +74,7 @@ pub(super) async fn answer(state: Arc<State>, ask: &Ask, path: &[&str]) -> Respo
             let inner = state.daemon.look();
             match inner.yagna.agreement_of(&(*id).into()) {
                 Some(agreement) => reply::json(200, &json!(agreement)),
-                None => reply::message(404, &format!("Not found: {id}")),
+                None => unknown(id),
             }
         }
         (Method::GET, ["activity", id, "usage"]) => {
@@ -177,12 +173,13 @@ async fn results(state: &State, ask: &Ask, batch: &BatchId) -> Response<Body> {
     api::respond(outcome, |_| {}).await
 }
 
+/// Whether a stream is asked for, and nothing else.
 fn is_stream(ask: &Ask) -> bool {
-    let accepts = ask.headers.get_all(header::ACCEPT).into_iter();
-    accepts.filter_map(|value| value.to_str().ok()).any(|kind| kind.contains("text/event-stream"))
+    ask.headers.get(header::ACCEPT).is_some_and(|kind| kind == reply::EVENT_STREAM)
 }
 
-/// The results of a batch as they come.
+/// The results of a batch as they come. Whoever comes late is told all of them; the daemon tells what
+/// happens from then on.
 fn stream(state: Arc<State>, activity: ActivityId, batch: BatchId) -> Response<Body> {
     let script = {
         let inner = state.daemon.look();
@@ -197,15 +194,10 @@ fn stream(state: Arc<State>, activity: ActivityId, batch: BatchId) -> Response<B
     let (frames, news) = mpsc::channel(FRAMES_MAX);
     tokio::spawn(async move {
         let batch = Streamed { state: &state, activity, batch, frames, sent: 0 };
-        // It ends early when nobody reads any more.
+        // It ends when nobody reads any more.
         let _ = batch.tell(&script).await;
     });
-    let mut response = reply::empty(200);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    *response.body_mut() = Body::new(Feed(news));
-    response
+    reply::stream(news)
 }
 
 /// A batch whose results are told as they come.
@@ -217,12 +209,11 @@ struct Streamed<'a> {
     sent: u64,
 }
 
-/// Nobody reads any more, or there is nothing more to tell.
+/// Nobody reads any more, or nothing more is known.
 struct Ended;
 
 impl Streamed<'_> {
     async fn tell(mut self, script: &[ExeCommand]) -> Result<(), Ended> {
-        self.send(Bytes::from_static(PING)).await?;
         for (index, command) in script.iter().enumerate() {
             let index = u32::try_from(index).map_err(|_| Ended)?;
             let written = wire::command(command);
@@ -240,31 +231,38 @@ impl Streamed<'_> {
                 break;
             }
         }
-        Ok(())
+        loop {
+            self.send(Bytes::from_static(PING)).await?;
+            tokio::select! {
+                () = tokio::time::sleep(PINGS_EVERY) => {}
+                () = self.frames.closed() => return Err(Ended),
+            }
+        }
     }
 
     /// Waits for the result of a command.
-    async fn result(&mut self, command: u32) -> Result<CommandResult, Ended> {
+    async fn result(&self, command: u32) -> Result<CommandResult, Ended> {
         let request = Request::CollectResults {
             activity: self.activity.clone(),
             batch: self.batch.clone(),
             command,
-            timeout: Span::micros(PINGS_EVERY.as_micros() as u64),
+            timeout: WAITS,
         };
         loop {
             let answer = tokio::select! {
-                answer = self.state.daemon.call(&request) => answer.map_err(|_| Ended)?,
+                answer = self.state.daemon.call(&request) => answer,
                 () = self.frames.closed() => return Err(Ended),
             };
-            match answer.reply {
+            if answer.as_ref().is_err_and(|lost| *lost == Lost::Silent) {
+                self.frames.closed().await;
+            }
+            match answer.map_err(|_| Ended)?.reply {
                 Ok(Told::Results(results)) => {
                     let found = results.into_iter().find(|result| result.index == command);
                     return found.ok_or(Ended);
                 }
                 Ok(_) => return Err(Ended),
-                Err(refusal) if refusal.status == Status::TIMEOUT => {
-                    self.send(Bytes::from_static(PING)).await?;
-                }
+                Err(refusal) if refusal.status == Status::TIMEOUT => {}
                 Err(_) => return Err(Ended),
             }
         }
@@ -276,27 +274,12 @@ impl Streamed<'_> {
         let at = at.as_str().unwrap_or_default().trim_end_matches('Z').to_owned();
         let event =
             json!({ "batch_id": self.batch, "index": index, "timestamp": at, "kind": kind });
-        let frame = format!("event: runtime\nid: {}\ndata: {event}\n\n", self.sent);
+        let frame = format!("event: runtime\ndata: {event}\nid: {}\n\n", self.sent);
         self.sent += 1;
         self.send(frame.into()).await
     }
 
     async fn send(&self, frame: Bytes) -> Result<(), Ended> {
         self.frames.send(frame).await.map_err(|_| Ended)
-    }
-}
-
-/// A body that comes bit by bit.
-struct Feed(mpsc::Receiver<Bytes>);
-
-impl HttpBody for Feed {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.0.poll_recv(context).map(|news| news.map(|frame| Ok(Frame::data(frame))))
     }
 }

@@ -20,7 +20,7 @@ use super::{
     daemon::{Answer, Lost},
     document, market, net, payment, registry, reply, world,
 };
-use crate::fault::Fate;
+use crate::fault::{Fate, OutageKind};
 
 /// The daemon's limit on JSON.
 const BODY_MAX: usize = 2 << 20;
@@ -62,11 +62,11 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Body>) -> Respons
             Err(refusal) => refusal,
         };
     }
-    match path.as_str() {
-        "/version/get" => return reply::json(200, &world::version(&state)),
-        "/metrics-api/v1/expose" => return reply::text(200, &world::metrics(&state)),
-        "/dashboard" => return reply::text(404, "404 Not Found"),
-        _ => {}
+    if state.daemon.look().outage() == Some(OutageKind::Hang) {
+        return reply::silent().await;
+    }
+    if let Some(response) = open_to_all(&state, &parts) {
+        return response;
     }
     if let Err(refusal) = authorize(&state, &parts) {
         return refusal;
@@ -77,6 +77,23 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Body>) -> Respons
     match read(&state, &parts, body).await {
         Ok(ask) => dispatch(state, ask).await,
         Err(refusal) => refusal,
+    }
+}
+
+/// What the daemon tells to everybody.
+fn open_to_all(state: &State, parts: &Parts) -> Option<Response<Body>> {
+    let path = parts.uri.path();
+    if let Some(rest) = path.strip_prefix("/metrics-api") {
+        let is_there = matches!(rest, "/v1/expose" | "/v1/sorted") && parts.method == Method::GET;
+        return Some(match is_there {
+            true => reply::text(200, &world::metrics(state)),
+            false => reply::empty(404),
+        });
+    }
+    match path {
+        "/version/get" => Some(reply::json(200, &world::version(state))),
+        "/dashboard" => Some(reply::text(404, "404 Not Found")),
+        _ => None,
     }
 }
 
@@ -144,12 +161,19 @@ impl Ask {
 }
 
 async fn dispatch(state: Arc<State>, ask: Ask) -> Response<Body> {
-    if let Some(refusal) = check_content_type(&ask) {
+    let path = ask.path();
+    if let ["market-api", "v1", rest @ ..] = path.as_slice()
+        && let Some(refusal) = market::check_path(&ask.method, rest)
+    {
         return refusal;
     }
-    let path = ask.path();
+    if has_document(&ask.method, &path)
+        && let Some(refusal) = check_content_type(&ask)
+    {
+        return refusal;
+    }
     match path.as_slice() {
-        ["market-api", "v1", rest @ ..] => market::answer(&state, &ask, rest).await,
+        ["market-api", "v1", rest @ ..] => market::answer(state.clone(), &ask, rest).await,
         ["activity-api", "v1", rest @ ..] => activity::answer(state.clone(), &ask, rest).await,
         ["payment-api", "v1", rest @ ..] => payment::answer(&state, &ask, rest).await,
         ["net-api", "v2", "vpn", rest @ ..] | ["net-api", "v1", rest @ ..] => {
@@ -182,9 +206,10 @@ async fn me(state: &State, ask: &Ask) -> Response<Body> {
 }
 
 fn authorize(state: &State, parts: &Parts) -> Result<(), Response<Body>> {
-    let query = parts.uri.query().unwrap_or_default();
-    let token = query.split('&').find_map(|pair| pair.strip_prefix("authToken="));
-    match key_of(&parts.headers, token) {
+    let target = parts.uri.path_and_query().and_then(|target| wire::take_apart(target.as_str()));
+    let mut query = target.into_iter().flat_map(|(_, query)| query);
+    let token = query.find_map(|(name, value)| (name == "authToken").then_some(value));
+    match key_of(&parts.headers, token.as_deref()) {
         None => Err(reply::text(401, "Missing application key")),
         Some(key) if state.keys.name_of(&key).is_none() => {
             Err(reply::text(401, "Invalid application key"))
@@ -199,13 +224,27 @@ fn key_of(headers: &HeaderMap, token: Option<&str>) -> Option<String> {
     bearer.or(token).map(ToOwned::to_owned)
 }
 
-/// A JSON body must say that it is one.
+/// Whether a request has a body that is read.
+fn has_document(method: &Method, path: &[&str]) -> bool {
+    matches!(
+        (method.as_str(), path),
+        ("POST", ["market-api", "v1", "demands" | "agreements" | "scan"])
+            | ("POST", ["market-api", "v1", "demands", _, "proposals", _])
+            | ("POST", ["market-api", "v1", "demands", _, "proposals", _, "reject"])
+            | ("POST", ["market-api", "v1", "agreements", _, "cancel" | "terminate"])
+            | ("POST", ["activity-api", "v1", "activity"])
+            | ("POST", ["activity-api", "v1", "activity", _, "exec"])
+            | ("POST", ["payment-api", "v1", "allocations" | "batchCycle"])
+            | ("PUT", ["payment-api", "v1", "allocations", _])
+            | ("POST", ["payment-api", "v1", "debitNotes" | "invoices", _, "accept" | "reject"])
+            | ("POST", ["net-api", "v2", "vpn", "net"] | ["net-api", "v1", "net"])
+            | ("POST", ["net-api", "v2", "vpn", "net", _, "nodes" | "addresses"])
+            | ("POST", ["net-api", "v1", "net", _, "nodes" | "addresses"])
+    )
+}
+
+/// Refuses a body that does not say that it is JSON.
 fn check_content_type(ask: &Ask) -> Option<Response<Body>> {
-    const BODILESS: [&str; 3] = ["confirm", "wait", "now"];
-    let has_none = ask.segments.last().is_some_and(|last| BODILESS.contains(&last.as_str()));
-    if has_none || !(ask.method == Method::POST || ask.method == Method::PUT) {
-        return None;
-    }
     let kind = ask.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
     if kind == "application/json" || kind.ends_with("+json") {

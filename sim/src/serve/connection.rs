@@ -68,7 +68,11 @@ pub(super) async fn accept(first: BlockingListener, address: SocketAddr, state: 
                     break;
                 }
             }
-            _ = connections.join_next(), if !connections.is_empty() => {}
+            Some(Err(error)) = connections.join_next(), if !connections.is_empty() => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
             taken = take(open, &room) => {
                 let Some((stream, place)) = taken else { continue };
                 let serving = serve(stream, Arc::clone(&state), life.clone(), now);

@@ -5,19 +5,23 @@
 //! sleeps until the daemon has something to do, and is woken when that becomes earlier.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use ray_on_golem::{
     core::rng::Seed,
+    driver::clock::Clock,
     units::{Span, Timestamp},
-    yagna::{Endpoint, Request, Status},
+    yagna::{Endpoint, PlatformId, Request, Status},
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::document::{self, Patches};
+use super::{
+    document::{self, Patches},
+    scan::Scans,
+};
 use crate::{
     fault::{Fate, Faults, Outage, OutageKind},
     scenario::Scenario,
@@ -28,6 +32,9 @@ use crate::{
 const TRACE_LENGTH: usize = 1_000;
 /// Nothing is slept through for longer, whatever the clock of the machine does.
 const NAP_MAX: Duration = Duration::from_secs(1);
+/// There are nine networks.
+const PLATFORMS_MAX: usize = 32;
+const PLATFORM_LENGTH_MAX: usize = 64;
 
 /// Whether the API is there. A new number means that all connections of before are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +88,12 @@ pub(super) struct Inner {
     pub(super) faults: Faults,
     pub(super) trace: VecDeque<Traced>,
     pub(super) started: Timestamp,
+    pub(super) scans: Scans,
+    /// Platforms whose wallet was opened by hand since the daemon started.
+    opened: BTreeSet<PlatformId>,
+    /// How many allocations there were when it started.
+    allocated_before: usize,
+    clock: Clock,
     now: Timestamp,
     seed: Seed,
     next: u64,
@@ -92,7 +105,8 @@ pub(super) struct Inner {
     outage: Option<OutageKind>,
     lives: u64,
     is_over: bool,
-    /// Whoever carries out what activities ask for.
+    /// Whoever carries out what activities ask for takes all of it at once; an activity asks for one
+    /// thing at a time, so that the channel needs no bound.
     host: mpsc::UnboundedSender<Errand>,
 }
 
@@ -112,7 +126,8 @@ struct Ticket<'a> {
 impl Daemon {
     /// A daemon, and what its activities ask for.
     pub(super) fn new(scenario: &Scenario, seed: Seed) -> (Self, mpsc::UnboundedReceiver<Errand>) {
-        let now = clock();
+        let mut clock = Clock::default();
+        let now = clock.now();
         let (host, errands) = mpsc::unbounded_channel();
         let mut yagna = SimYagna::new(scenario, seed, now);
         yagna.host_outside();
@@ -122,6 +137,10 @@ impl Daemon {
             faults: scenario.faults.clone(),
             trace: VecDeque::new(),
             started: now,
+            scans: Scans::default(),
+            opened: BTreeSet::new(),
+            allocated_before: 0,
+            clock,
             now,
             seed,
             next: 0,
@@ -173,8 +192,7 @@ impl Daemon {
     /// The daemon at the present instant.
     pub(super) fn look(&self) -> MutexGuard<'_, Inner> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        // The clock of a machine may be set back, that of the daemon never is.
-        inner.now = inner.now.max(clock());
+        inner.now = inner.clock.now();
         inner
     }
 
@@ -203,17 +221,27 @@ impl Daemon {
         self.life.subscribe()
     }
 
-    /// Adds an outage that begins now.
-    pub(super) fn go_away(&self, kind: OutageKind, lasts: Span) {
+    /// Changes what disturbs the way to the daemon, and lets an outage begin.
+    ///
+    /// # Errors
+    ///
+    /// If `change` refuses; then nothing is changed.
+    pub(super) fn disturb<E>(
+        &self,
+        change: impl FnOnce(&Faults) -> Result<(Faults, Option<(OutageKind, Span)>), E>,
+    ) -> Result<(), E> {
         {
             let mut inner = self.look();
+            let (faults, begins) = change(&inner.faults)?;
+            inner.faults = faults;
             let at = inner.now.since(inner.started);
-            inner.faults.outages.push(Outage { at, lasts, kind });
+            inner.faults.outages.extend(begins.map(|(kind, lasts)| Outage { at, lasts, kind }));
             inner.advance();
             let life = inner.life();
             self.life.send_if_modified(|now| std::mem::replace(now, life) != life);
         }
         self.wake.notify_one();
+        Ok(())
     }
 
     /// A command of an activity was carried out.
@@ -251,6 +279,21 @@ impl Inner {
         self.waiters.len()
     }
 
+    /// The platforms whose wallet was used since the daemon started.
+    pub(super) fn accounts(&self) -> BTreeSet<PlatformId> {
+        let since = &self.yagna.allocations()[self.allocated_before..];
+        let used = since.iter().map(|book| book.allocation.platform.clone());
+        self.opened.iter().cloned().chain(used).collect()
+    }
+
+    /// Opens the wallet on a platform, if there is one.
+    pub(super) fn open_account(&mut self, platform: PlatformId) {
+        let has_room = self.opened.len() < PLATFORMS_MAX;
+        if has_room && platform.as_str().len() <= PLATFORM_LENGTH_MAX {
+            self.opened.insert(platform);
+        }
+    }
+
     fn handle(&mut self, request: &Request, to: oneshot::Sender<(Reply, Patches)>) -> RequestNo {
         let number = RequestNo(self.next);
         self.next += 1;
@@ -279,6 +322,9 @@ impl Inner {
             Some(OutageKind::Restart) => {
                 self.yagna.restart(self.now);
                 self.waiters.clear();
+                self.scans.forget();
+                self.opened.clear();
+                self.allocated_before = self.yagna.allocations().len();
                 self.lives += 1;
             }
             Some(OutageKind::Down) => {
@@ -362,10 +408,4 @@ impl Drop for Ticket<'_> {
             inner.yagna.cancel(self.number);
         }
     }
-}
-
-/// The machine's clock.
-fn clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

@@ -1,11 +1,14 @@
 //! Nodes: what activities ask for is carried out, and its outcome goes back to the daemon.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, net::Ipv4Addr, panic::resume_unwind, sync::Arc};
 
 use ray_on_golem::yagna::ActivityId;
 use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, JoinSet},
+    sync::{
+        mpsc,
+        oneshot::{self, error::TryRecvError},
+    },
+    task::{JoinError, JoinSet},
 };
 
 use super::daemon::Daemon;
@@ -42,22 +45,29 @@ pub(super) async fn carry_out(
     mut errands: mpsc::UnboundedReceiver<Errand>,
 ) {
     let mut tasks = JoinSet::new();
-    // A node that is stopped while it starts is stopped when it has started.
-    let mut starting: BTreeMap<ActivityId, JoinHandle<()>> = BTreeMap::new();
+    // A node that is stopped while it starts is stopped when it has started: its sender is dropped then.
+    let mut starting: BTreeMap<ActivityId, oneshot::Receiver<()>> = BTreeMap::new();
     loop {
         let errand = tokio::select! {
             errand = errands.recv() => errand,
-            Some(_) = tasks.join_next() => continue,
+            Some(ended) = tasks.join_next() => {
+                if let Err(panic) = ended.map_err(JoinError::into_panic) {
+                    resume_unwind(panic);
+                }
+                continue;
+            }
         };
         let Some(Errand { activity, task }) = errand else { break };
-        starting.retain(|_, start| !start.is_finished());
+        starting.retain(|_, start| start.try_recv() == Err(TryRecvError::Empty));
         let (daemon, host) = (Arc::clone(&daemon), host.clone());
         match task {
             Task::Start { command, node } => {
                 let spec = spec(&activity, &node);
-                let start = tokio::spawn(async move {
+                let (started, start) = oneshot::channel();
+                tasks.spawn(async move {
                     let outcome = host.start(spec).await;
-                    daemon.errand_done(&command, outcome_of(outcome.map(|()| Finished::default())));
+                    finish(&daemon, &command, outcome.map(|()| Finished::default()));
+                    drop(started);
                 });
                 starting.insert(activity, start);
             }

@@ -1,11 +1,7 @@
 //! The market API beyond our vocabulary: nested properties, single proposals, filters of lists, and
-//! a look at the market without a demand.
+//! the order in which the daemon looks at what is wrong.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use axum::{
     body::{Body, Bytes},
@@ -20,34 +16,19 @@ use serde_json::{Map, Value, json};
 use super::{
     State,
     api::{self, Ask, plain},
-    reply,
+    reply, scan,
 };
-use crate::{provider::Draft, yagna::constraint::Constraint};
 
 const STATES: [&str; 7] =
     ["Proposal", "Pending", "Cancelled", "Rejected", "Approved", "Expired", "Terminated"];
-/// More looks at the market than this end the oldest one.
-const SCANS_MAX: usize = 100;
-/// Whoever waits for offers is told of them this often.
-const SCANS_EVERY: Duration = Duration::from_millis(500);
-const EVENTS_TIMEOUT: Span = Span::secs(5);
 const EVENTS_MAX: usize = 100;
 
-/// Looks at the market, by their ids.
-#[derive(Debug, Default)]
-pub(super) struct Scans(Mutex<BTreeMap<u64, Scan>>);
-
-#[derive(Debug)]
-struct Scan {
-    filter: Constraint,
-    seen: BTreeSet<String>,
-}
-
 /// Answers a request to the market API.
-pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<Body> {
-    if let Some(refusal) = check_ids(ask, path) {
-        return refusal;
-    }
+pub(super) async fn answer(state: Arc<State>, ask: &Ask, path: &[&str]) -> Response<Body> {
+    let state = match path {
+        ["scan", rest @ ..] => return scan::answer(state, ask, rest).await,
+        _ => state.as_ref(),
+    };
     match (ask.method.clone(), path) {
         (Method::POST, ["demands"] | ["demands", _, "proposals", _]) => {
             plain(state, &flattened(ask)).await
@@ -62,10 +43,10 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<
         (Method::GET, ["agreements"]) => list(state, ask).await,
         (Method::GET, ["agreements", id, "terminate", "reason"]) => reason(state, id),
         (Method::GET, ["agreementEvents"]) => events(state, ask).await,
-        (Method::POST, ["scan"]) => begin_scan(state, ask),
-        (Method::GET, ["scan", id, "events"]) => scanned(state, ask, id).await,
-        (Method::DELETE, ["scan", id]) => end_scan(state, id),
-        _ => plain(state, ask).await,
+        _ => match check_agreement(ask, path) {
+            Some(refusal) => refusal,
+            None => plain(state, ask).await,
+        },
     }
 }
 
@@ -115,6 +96,10 @@ fn date(ask: &Ask, key: &str) -> Result<Option<Timestamp>, Response<Body>> {
 }
 
 fn reason(state: &State, id: &str) -> Response<Body> {
+    if let Some(why) = no_agreement(id) {
+        let text = format!("Failed to get Agreement [{id}]. Error: Invalid Agreement id: {why}.");
+        return reply::message(500, &text);
+    }
     let inner = state.daemon.look();
     match inner.yagna.termination(&id.into()) {
         Some(event) => reply::json(200, &wire::agreement_event(&event)),
@@ -160,78 +145,6 @@ pub(super) fn without_empty_session(ask: &Ask) -> Ask {
     ask
 }
 
-fn begin_scan(state: &State, ask: &Ask) -> Response<Body> {
-    let document: Value = match serde_json::from_slice(&ask.body) {
-        Ok(document) => document,
-        Err(error) => return reply::message(400, &format!("Json deserialize error: {error}")),
-    };
-    let Some("offer") = document.get("type").and_then(Value::as_str) else {
-        return reply::message(400, "Json deserialize error: missing field `type`");
-    };
-    let text = document.get("constraints").and_then(Value::as_str).unwrap_or("()");
-    let scan = Scan { filter: Constraint::parse(text), seen: BTreeSet::new() };
-    let mut scans = state.scans.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let id = scans.last_key_value().map_or(0, |(last, _)| last + 1);
-    scans.insert(id, scan);
-    if scans.len() > SCANS_MAX {
-        scans.pop_first();
-    }
-    reply::json(201, &json!(format!("{id:032x}")))
-}
-
-async fn scanned(state: &State, ask: &Ask, id: &str) -> Response<Body> {
-    let Ok(id) = u64::from_str_radix(id, 16) else { return reply::message(404, "Scan not found") };
-    let most = ask.value("maxEvents").and_then(|text| text.parse().ok()).unwrap_or(EVENTS_MAX);
-    let timeout = ask.value("timeout").map_or(Some(EVENTS_TIMEOUT), seconds);
-    let Some(timeout) = timeout else {
-        return reply::text(400, "Query deserialize error: invalid float literal");
-    };
-    let peer = ask.value("peerId");
-    let deadline = tokio::time::Instant::now() + Duration::from_micros(timeout.as_micros());
-    loop {
-        let Some(offers) = new_offers(state, id, peer, most) else {
-            return reply::message(404, "Scan not found");
-        };
-        if !offers.is_empty() || tokio::time::Instant::now() >= deadline {
-            return reply::json(200, &Value::Array(offers));
-        }
-        let next = tokio::time::Instant::now() + SCANS_EVERY;
-        tokio::time::sleep_until(next.min(deadline)).await;
-    }
-}
-
-/// Offers that a look has not shown yet; nothing if there is no such look.
-fn new_offers(state: &State, id: u64, peer: Option<&str>, most: usize) -> Option<Vec<Value>> {
-    let mut scans = state.scans.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let Scan { filter, seen } = scans.get_mut(&id)?;
-    let inner = state.daemon.look();
-    let mut offers = Vec::new();
-    for (offer_id, offer) in inner.yagna.known_offers() {
-        let is_wanted = peer.is_none_or(|peer| offer.provider.as_str() == peer);
-        if offers.len() >= most {
-            break;
-        }
-        if is_wanted && filter.accepts(offer) && seen.insert(offer_id.as_str().to_owned()) {
-            offers.push(json!({
-                "properties": offer.properties(&Draft::default()),
-                "constraints": offer.constraints(),
-                "offerId": offer_id,
-                "providerId": offer.provider,
-                "timestamp": wire::instant(inner.started),
-            }));
-        }
-    }
-    Some(offers)
-}
-
-fn end_scan(state: &State, id: &str) -> Response<Body> {
-    let mut scans = state.scans.0.lock().unwrap_or_else(PoisonError::into_inner);
-    match u64::from_str_radix(id, 16).ok().and_then(|id| scans.remove(&id)) {
-        Some(_) => reply::empty(204),
-        None => reply::message(404, "Scan not found"),
-    }
-}
-
 /// Seconds with decimals.
 pub(super) fn seconds(text: &str) -> Option<Span> {
     let micros = parse_scaled(text, 6, Rounding::Down).ok()?;
@@ -268,26 +181,39 @@ fn flatten(prefix: &str, properties: &Map<String, Value>, flat: &mut Map<String,
     }
 }
 
-/// Ids that cannot be any are refused before they are looked for.
-fn check_ids(ask: &Ask, path: &[&str]) -> Option<Response<Body>> {
-    let in_path = |what: String| {
-        let text = json!({ "message": format!("Path deserialize error: {what}") }).to_string();
-        Some(reply::text(400, &text))
+/// Refuses ids in a path that cannot be any, before anything else of the request is looked at.
+pub(super) fn check_path(method: &Method, path: &[&str]) -> Option<Response<Body>> {
+    let (demand, proposal) = match (method.as_str(), path) {
+        ("DELETE", ["demands", demand]) | ("GET", ["demands", demand, "events"]) => (demand, None),
+        ("GET" | "POST", ["demands", demand, "proposals", proposal])
+        | ("POST", ["demands", demand, "proposals", proposal, "reject"]) => {
+            (demand, Some(proposal))
+        }
+        _ => return None,
     };
+    let what = match proposal {
+        _ if !is_subscription(demand) => {
+            format!("Subscription id [{demand}] has invalid format.")
+        }
+        Some(id) if !is_proposal(id) => format!("Id [{id}] has invalid format."),
+        Some(_) | None => return None,
+    };
+    let text = json!({ "message": format!("Path deserialize error: {what}") }).to_string();
+    Some(reply::text(400, &text))
+}
+
+/// Refuses ids of agreements and proposals that cannot be any, where the rest can be read.
+fn check_agreement(ask: &Ask, path: &[&str]) -> Option<Response<Body>> {
+    if path.first() == Some(&"agreements")
+        && let Err(refusal) = api::decode(ask)
+    {
+        return Some(refusal);
+    }
     match path {
-        ["demands", demand, ..] if !is_subscription(demand) => {
-            in_path(format!("Subscription id [{demand}] has invalid format."))
-        }
-        ["demands", _, "proposals", proposal, ..] if !is_proposal(proposal) => {
-            in_path(format!("Id [{proposal}] has invalid format."))
-        }
-        ["agreements", id, ..] if !is_hex(id, 64) => {
-            let why = if id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                "has invalid format"
-            } else {
-                "contains non hexadecimal characters"
-            };
-            Some(reply::message(400, &format!("Invalid Agreement id. Id [{id}] {why}.")))
+        ["agreements", id, rest @ ..] => {
+            let word = if rest == ["wait"] { "agreement" } else { "Agreement" };
+            let why = no_agreement(id)?;
+            Some(reply::message(400, &format!("Invalid {word} id. {why}.")))
         }
         ["agreements"] if ask.method == Method::POST => {
             let document: Value = serde_json::from_slice(&ask.body).ok()?;
@@ -299,6 +225,17 @@ fn check_ids(ask: &Ask, path: &[&str]) -> Option<Response<Body>> {
     }
 }
 
+/// Why this is no id of an agreement.
+fn no_agreement(id: &str) -> Option<String> {
+    if is_hex(id, 64) {
+        return None;
+    }
+    let is_hexadecimal = id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let why =
+        if is_hexadecimal { "has invalid format" } else { "contains non hexadecimal characters" };
+    Some(format!("Id [{id}] {why}"))
+}
+
 fn is_subscription(id: &str) -> bool {
     id.split_once('-').is_some_and(|(random, hash)| is_hex(random, 32) && is_hex(hash, 64))
 }
@@ -308,7 +245,7 @@ fn is_proposal(id: &str) -> bool {
     hash.is_some_and(|hash| is_hex(hash, 64))
 }
 
-fn is_hex(text: &str, length: usize) -> bool {
+pub(super) fn is_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

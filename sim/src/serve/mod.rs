@@ -6,6 +6,8 @@
 //!
 //! Kernel scheduling decides about the order of what arrives at the same time, so a served
 //! simulation is not deterministic; its providers still are what scenario and seed make them.
+//!
+//! A panic anywhere ends the server ([`Server::died`]): what it would tell from then on is worth nothing.
 
 mod activity;
 mod api;
@@ -19,20 +21,20 @@ mod net;
 mod payment;
 mod registry;
 mod reply;
+mod scan;
 mod settlement;
 mod world;
 
 use std::{
-    collections::BTreeSet,
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use ray_on_golem::{core::rng::Seed, yagna::PlatformId};
+use ray_on_golem::core::rng::Seed;
 use thiserror::Error;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 pub use keys::Keys;
 
@@ -45,9 +47,6 @@ use host::Substance;
 
 /// Open connections get this long to finish what they do, at the end.
 const GRACE: Duration = Duration::from_secs(2);
-/// There are nine networks.
-const PLATFORMS_MAX: usize = 32;
-const PLATFORM_LENGTH_MAX: usize = 64;
 
 /// What to serve.
 #[derive(Clone, Debug)]
@@ -75,11 +74,14 @@ pub struct Patience {
     pub head: Duration,
     /// A body must be there within this time.
     pub body: Duration,
+    /// On a websocket something must be heard within this time; pings are sent twice as often.
+    pub silence: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: Duration::from_secs(60), body: Duration::from_secs(20) }
+        let seconds = Duration::from_secs;
+        Self { head: seconds(60), body: seconds(20), silence: seconds(10) }
     }
 }
 
@@ -133,25 +135,6 @@ struct State {
     host: NodeHost,
     keys: Keys,
     patience: Patience,
-    scans: market::Scans,
-    /// Platforms whose wallet was opened by hand.
-    opened: Mutex<BTreeSet<PlatformId>>,
-}
-
-impl State {
-    fn accounts(&self) -> BTreeSet<PlatformId> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Opens the wallet on a platform, if there is one.
-    fn open_account(&self, platform: PlatformId) {
-        if platform.as_str().len() <= PLATFORM_LENGTH_MAX {
-            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-            if opened.len() < PLATFORMS_MAX {
-                opened.insert(platform);
-            }
-        }
-    }
 }
 
 impl Server {
@@ -182,14 +165,7 @@ impl Server {
         let hosting = host::carry_out(Arc::clone(&daemon), host.clone(), substance, errands);
         let hosting = tokio::spawn(hosting);
         let clock = tokio::spawn(Arc::clone(&daemon).keep_time());
-        let state = Arc::new(State {
-            daemon,
-            host: host.clone(),
-            keys,
-            patience,
-            scans: market::Scans::default(),
-            opened: Mutex::default(),
-        });
+        let state = Arc::new(State { daemon, host: host.clone(), keys, patience });
         let doors = tokio::spawn(connection::accept(listener, address, Arc::clone(&state)));
         Ok(Self { address, state, host, clock, hosting, doors })
     }
@@ -204,6 +180,20 @@ impl Server {
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.state.keys
+    }
+
+    /// Waits until a part of the server has died, which is a bug.
+    pub async fn died(&mut self) -> JoinError {
+        let ended = tokio::select! {
+            ended = &mut self.clock => ended,
+            ended = &mut self.hosting => ended,
+            ended = &mut self.doors => ended,
+        };
+        match ended {
+            Err(error) => error,
+            // What ends as it should leaves nothing to wait for.
+            Ok(()) => std::future::pending().await,
+        }
     }
 
     /// Takes no more requests, and lets those under way come to their end for a moment.
@@ -233,4 +223,28 @@ fn listen(port: u16) -> Result<TcpListener, ServeError> {
     })?;
     listener.set_nonblocking(true).map_err(|source| ServeError::Listen { port, source })?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Keys, Nodes, Options, Patience, Server};
+    use crate::scenario::Scenario;
+
+    #[tokio::test]
+    async fn a_part_that_dies_is_noticed() {
+        let options = Options {
+            scenario: Scenario::parse(b"populations: []").expect("a scenario"),
+            seed: ray_on_golem::core::rng::Seed::new(1),
+            haste: 1,
+            port: 0,
+            keys: Keys::new("key"),
+            nodes: Nodes::Virtual,
+            patience: Patience::default(),
+        };
+        let mut server = Server::start(options).await.expect("a free port");
+
+        server.clock.abort();
+
+        assert!(server.died().await.is_cancelled());
+    }
 }

@@ -30,13 +30,12 @@ use super::{
     daemon::Life,
     reply,
 };
-use crate::{fault::OutageKind, nodes::Wire};
+use crate::nodes::Wire;
 
 /// A place that does not answer is given up after this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const PING_EVERY: Duration = Duration::from_secs(5);
-/// A client that sends nothing, not even what answers a ping, is dropped after this time.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Whether a network is still there is looked at this often.
+const LOOKS_EVERY: Duration = Duration::from_secs(5);
 /// The most that is sent in one frame.
 const FRAME_LENGTH: usize = 16 << 10;
 /// The most that is taken in one message.
@@ -46,8 +45,17 @@ const MESSAGE_MAX: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     network: String,
-    ip: Ipv4Addr,
-    port: u16,
+    ip: String,
+    port: String,
+}
+
+/// Whether a client is listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hearing {
+    /// It has just said something.
+    Heard,
+    /// What it said is still on its way to the node.
+    Deaf,
 }
 
 /// Answers a request to the API of private networks.
@@ -100,21 +108,24 @@ pub(super) fn socket_place(parts: &Parts) -> Option<Place> {
     if parts.method != Method::GET {
         return None;
     }
-    Some(Place { network: (*network).to_owned(), ip: ip.parse().ok()?, port: port.parse().ok()? })
+    let [network, ip, port] = [network, ip, port].map(|part| (*part).to_owned());
+    Some(Place { network, ip, port })
 }
 
 /// Connects to a node, and passes on what is sent to it and what comes from it.
 pub(super) async fn connect(state: Arc<State>, parts: &mut Parts, place: Place) -> Response<Body> {
     let Place { network, ip, port } = place;
-    let (is_there, is_silent) = {
-        let inner = state.daemon.look();
-        (inner.yagna.network(&network).is_some(), inner.outage() == Some(OutageKind::Hang))
+    let Ok(port) = port.parse::<u16>() else {
+        return reply::text(404, &format!("can not parse \"{port}\" to a u16"));
     };
-    if is_silent {
-        return reply::silent().await;
-    }
-    if !is_there {
+    if state.daemon.look().yagna.network(&network).is_none() {
         return reply::empty(403);
+    }
+    let Ok(ip) = ip.parse::<Ipv4Addr>() else {
+        return reply::message(400, "Invalid IP address: invalid IP address syntax");
+    };
+    if port == 0 {
+        return reply::message(400, "Connection error: unaddressable destination");
     }
     let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
     let connecting = state.host.connect(&network, ip, port);
@@ -147,11 +158,11 @@ async fn pass(
 ) {
     let (to_client, from_client) = socket.split();
     let (from_node, to_node) = tokio::io::split(wire);
-    let (alive, heard) = watch::channel(());
+    let (alive, heard) = watch::channel(Hearing::Heard);
     let present = *life.borrow();
     let gone = async {
         loop {
-            let nap = tokio::time::sleep(PING_EVERY);
+            let nap = tokio::time::sleep(LOOKS_EVERY);
             tokio::select! {
                 changed = life.changed() => {
                     if changed.is_err() || *life.borrow() != present {
@@ -168,7 +179,7 @@ async fn pass(
     };
     tokio::select! {
         () = upstream(from_client, to_node, alive) => {}
-        () = downstream(from_node, to_client, heard) => {}
+        () = downstream(from_node, to_client, heard, state.patience.silence) => {}
         () = gone => {}
     }
 }
@@ -177,20 +188,24 @@ async fn pass(
 async fn upstream(
     mut client: SplitStream<WebSocket>,
     mut node: WriteHalf<Box<dyn Wire>>,
-    alive: watch::Sender<()>,
+    alive: watch::Sender<Hearing>,
 ) {
     while let Some(Ok(message)) = client.next().await {
-        // Whoever sends anything is there.
-        let _ = alive.send(());
-        let written = match message {
-            Message::Binary(bytes) => node.write_all(&bytes).await,
-            Message::Text(text) => node.write_all(text.as_bytes()).await,
-            Message::Ping(_) | Message::Pong(_) => Ok(()),
+        let bytes = match message {
+            Message::Binary(bytes) => bytes,
+            Message::Text(text) => text.into(),
+            Message::Ping(_) | Message::Pong(_) => {
+                alive.send_replace(Hearing::Heard);
+                continue;
+            }
             Message::Close(_) => return,
         };
-        if written.is_err() || node.flush().await.is_err() {
+        // A node that is slow is waited for, and the client with it.
+        alive.send_replace(Hearing::Deaf);
+        if node.write_all(&bytes).await.is_err() || node.flush().await.is_err() {
             return;
         }
+        alive.send_replace(Hearing::Heard);
     }
 }
 
@@ -198,10 +213,11 @@ async fn upstream(
 async fn downstream(
     mut node: ReadHalf<Box<dyn Wire>>,
     mut client: SplitSink<WebSocket, Message>,
-    mut heard: watch::Receiver<()>,
+    mut heard: watch::Receiver<Hearing>,
+    silence: Duration,
 ) {
     let mut buffer = BytesMut::with_capacity(FRAME_LENGTH);
-    let mut pings = tokio::time::interval(PING_EVERY);
+    let mut pings = tokio::time::interval(silence / 2);
     pings.tick().await;
     let mut last_heard = tokio::time::Instant::now();
     loop {
@@ -223,13 +239,16 @@ async fn downstream(
                 continue;
             }
             _ = pings.tick() => {
-                if last_heard.elapsed() > SILENCE_MAX {
+                let is_listened_to = *heard.borrow() == Hearing::Heard;
+                if is_listened_to && last_heard.elapsed() > silence {
                     return;
                 }
                 Message::Ping(Bytes::new())
             }
         };
-        if client.send(message).await.is_err() {
+        // A client that takes nothing is silent, too.
+        let sent = tokio::time::timeout(silence, client.send(message)).await;
+        if !matches!(sent, Ok(Ok(()))) {
             return;
         }
     }

@@ -1,7 +1,7 @@
 //! The payment API beyond our vocabulary: accounts, single allocations, what became of them, and
 //! filters of events. What was ordered and paid is told by `settlement`.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -23,6 +23,15 @@ use crate::fault::Fate;
 
 /// The time-out of an allocation that names none.
 const ALLOCATION_LASTS: Span = Span::days(3_650);
+/// The platforms that a daemon pays on from its start.
+const PLATFORMS: [&str; 6] = [
+    "erc20-amoy-tglm",
+    "erc20-holesky-tglm",
+    "erc20-hoodi-tglm",
+    "erc20-mainnet-glm",
+    "erc20-polygon-glm",
+    "erc20-sepolia-tglm",
+];
 /// A page of events of the simulated daemon; a full one may be followed by more.
 const PAGE: usize = 100;
 /// The extra time of a payment cycle that names none.
@@ -73,9 +82,7 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<
 fn accounts(state: &State) -> Response<Body> {
     let inner = state.daemon.look();
     let address = inner.yagna.identity();
-    let mut platforms = state.accounts();
-    platforms.extend(inner.yagna.allocations().iter().map(|it| it.allocation.platform.clone()));
-    let accounts = platforms.iter().map(|platform| {
+    let accounts = inner.accounts().into_iter().map(|platform| {
         let mut parts = platform.as_str().splitn(3, '-');
         let (driver, network, token) = (parts.next(), parts.next(), parts.next());
         json!({
@@ -348,8 +355,10 @@ async fn cycle_set(state: &State, platform: &str) -> Value {
     } })
 }
 
+/// The cycles of the platforms that the daemon begins with, and of those that somebody named since.
 async fn cycles(state: &State) -> Response<Body> {
-    let platforms = state.daemon.look().yagna.cycles();
+    let mut platforms = BTreeSet::from(PLATFORMS.map(PlatformId::from));
+    platforms.extend(state.daemon.look().yagna.cycles());
     let mut documents = Vec::new();
     for platform in platforms {
         let outcome = api::call(state, &Request::GetBatchCycle { platform }).await;

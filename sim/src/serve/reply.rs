@@ -12,6 +12,10 @@ use axum::{
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use ray_on_golem::yagna::wire::HttpResponse;
 use serde_json::Value;
+use tokio::sync::mpsc;
+
+/// The type of a stream of events, and what asks for one.
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
 /// Marks a response in whose place the connection is closed.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +56,16 @@ pub(super) fn empty(status: u16) -> Response<Body> {
     response
 }
 
+/// Events as they come, until there are no more or nobody reads them.
+pub(super) fn stream(events: mpsc::Receiver<Bytes>) -> Response<Body> {
+    let mut response = empty(200);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    *response.body_mut() = Body::new(Feed(events));
+    response
+}
+
 /// No response: the connection is closed.
 pub(super) fn severed() -> Response<Body> {
     let mut response = empty(500);
@@ -83,6 +97,21 @@ fn typed(status: u16, kind: &'static str, body: String) -> Response<Body> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     *response.body_mut() = Body::from(body);
     response
+}
+
+/// A body that comes bit by bit.
+struct Feed(mpsc::Receiver<Bytes>);
+
+impl HttpBody for Feed {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(context).map(|news| news.map(|frame| Ok(Frame::data(frame))))
+    }
 }
 
 /// A body that breaks off.

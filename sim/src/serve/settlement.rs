@@ -54,7 +54,7 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Option<Re
             let inner = state.daemon.look();
             let mut orders = inner.yagna.orders();
             let book = orders.find(|(own, _)| own == id);
-            found(book.map(|(id, book)| order(&inner.yagna, &id, book)))
+            reply::json(200, &json!(book.map(|(id, book)| order(&inner.yagna, &id, book))))
         }
         ["batchOrders", id, "items"] => list(state, |yagna| items(yagna, id, None)),
         ["batchOrders", id, "items", payee, "details"] => {
@@ -67,7 +67,7 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Option<Re
         ["payAgreements", id] => {
             let inner = state.daemon.look();
             let view = inner.yagna.agreement(&(*id).into());
-            found(view.map(|view| agreement(&inner.yagna, view.book)))
+            reply::json(200, &json!(view.map(|view| agreement(&inner.yagna, view.book))))
         }
         ["payAgreements", id, "activities"] => list(state, |yagna| {
             let id = AgreementId::from(*id);
@@ -76,7 +76,7 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Option<Re
         }),
         ["payAgreements", id, "orders"] => list(state, |yagna| details(yagna, |item| item == *id)),
         ["payActivities"] => list(state, |yagna| {
-            yagna.activities().iter().map(|book| activity(yagna, book)).collect()
+            yagna.activities().iter().map(|book| activity_and_peer(yagna, book)).collect()
         }),
         ["payActivities", id, rest @ ..] => of_activity(state, id, rest)?,
         _ => return None,
@@ -282,9 +282,16 @@ fn of_activity(state: &State, id: &str, rest: &[&str]) -> Option<Response<Body>>
     let inner = state.daemon.look();
     let yagna = &inner.yagna;
     let book = yagna.activities().iter().find(|book| book.id.as_str() == id);
-    let Some(book) = book else { return Some(found(None)) };
+    let Some(book) = book else {
+        return match rest {
+            [] => Some(reply::json(200, &Value::Null)),
+            ["invoice" | "debitNotes"] => Some(reply::message(500, "Activity not found")),
+            ["orders"] => Some(reply::json(200, &json!([]))),
+            _ => None,
+        };
+    };
     Some(match rest {
-        [] => found(Some(activity(yagna, book))),
+        [] => reply::json(200, &activity_and_peer(yagna, book)),
         ["invoice"] => {
             let invoice = yagna.invoices().iter().find(|it| it.invoice.agreement == book.agreement);
             let told = invoice.map(|it| Told::Invoice(Box::new(it.invoice.clone())));
@@ -332,7 +339,6 @@ fn activity(yagna: &SimYagna, book: &ActivityBook) -> Value {
         let amounts = wanted.filter_map(|it| it.note.total_due.glm().ok());
         amounts.max().unwrap_or(Glm::ZERO).to_string()
     };
-    let provider = yagna.agreement(&book.agreement).map(|view| view.book.provider.clone());
     let created = naive(book.created);
     let settled = most(|state| state == DocumentState::Settled);
     json!({
@@ -347,10 +353,17 @@ fn activity(yagna: &SimYagna, book: &ActivityBook) -> Value {
         "totalAmountPaid": settled,
         "createdTs": created,
         "updatedTs": created,
-        "peerId": provider,
-        "payeeAddr": provider,
-        "payerAddr": yagna.identity(),
     })
+}
+
+/// An activity that stands for itself, and so must say whom it is paid to.
+fn activity_and_peer(yagna: &SimYagna, book: &ActivityBook) -> Value {
+    let provider = yagna.agreement(&book.agreement).map(|view| view.book.provider.clone());
+    let mut document = activity(yagna, book);
+    document["peerId"] = json!(provider);
+    document["payeeAddr"] = json!(provider);
+    document["payerAddr"] = json!(yagna.identity());
+    document
 }
 
 /// What an agreement costs, as far as it is known.

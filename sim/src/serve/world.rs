@@ -42,7 +42,7 @@ pub(super) async fn answer(state: &State, ask: &Ask) -> Response<Body> {
         (Method::POST, ["sim", "nodes", activity]) => spoil_node(state, ask, activity).await,
         (Method::POST, ["sim", "accounts"]) => match serde_json::from_slice::<Value>(&ask.body) {
             Ok(Value::String(platform)) => {
-                state.open_account(PlatformId::from(platform));
+                state.daemon.look().open_account(PlatformId::from(platform));
                 reply::json(200, &Value::Null)
             }
             Ok(_) | Err(_) => reply::message(400, "send a platform as a JSON string"),
@@ -267,10 +267,10 @@ fn listed<T>(books: &[T], last: usize, row: impl Fn(&T) -> Value) -> Value {
 /// Who offers, as far as our daemon knows.
 fn providers(inner: &Inner) -> Value {
     let mut providers: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    for (id, offer) in inner.yagna.known_offers() {
+    for (number, offer) in inner.yagna.known_offers() {
         let properties = offer.properties(&Draft::default());
         let row = json!({
-            "offer": id,
+            "offer": inner.yagna.offer_id(number),
             "name": offer.name(),
             "threads": properties.get("golem.inf.cpu.threads"),
             "coefficients": properties.get("golem.com.pricing.model.linear.coeffs"),
@@ -328,16 +328,8 @@ fn change_faults(state: &State, ask: &Ask) -> Response<Body> {
         Ok(_) => return reply::message(400, "send a JSON object"),
         Err(error) => return reply::message(400, &format!("send a JSON object: {error}")),
     };
-    let mut inner = state.daemon.look();
-    match changed(&inner.faults, &document) {
-        Ok((faults, outage)) => {
-            inner.faults = faults;
-            drop(inner);
-            if let Some((kind, lasts)) = outage {
-                state.daemon.go_away(kind, lasts);
-            }
-            reply::json(200, &self::faults(&state.daemon.look()))
-        }
+    match state.daemon.disturb(|faults| changed(faults, &document)) {
+        Ok(()) => reply::json(200, &faults(&state.daemon.look())),
         Err(why) => reply::message(400, &why),
     }
 }

@@ -84,9 +84,15 @@ impl SimYagna {
         }
     }
 
-    /// Offers that our daemon knows now, and their ids.
-    pub fn known_offers(&self) -> impl Iterator<Item = (SubscriptionId, &Offer)> {
-        self.market.numbered_offers().map(|(number, offer)| (self.ids.offer(number), offer))
+    /// Offers that our daemon knows now, and their numbers.
+    pub fn known_offers(&self) -> impl Iterator<Item = (usize, &Offer)> {
+        self.market.numbered_offers()
+    }
+
+    /// The id of the offer with a number.
+    #[must_use]
+    pub fn offer_id(&self, number: usize) -> SubscriptionId {
+        self.ids.offer(number)
     }
 
     /// An allocation there ever was.

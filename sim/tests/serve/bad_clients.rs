@@ -97,7 +97,8 @@ async fn garbage_and_large_bodies_hurt_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_slow_is_not_waited_for() {
-    let patience = Patience { head: Duration::from_millis(300), body: Duration::from_millis(300) };
+    let short = Duration::from_millis(300);
+    let patience = Patience { head: short, body: short, ..Patience::default() };
     let lab = Lab::with(HONEST, patience).await;
     let mut slow = Vec::new();
     for _ in 0..100 {

@@ -14,6 +14,9 @@ async fn a_restart_forgets_what_the_daemon_keeps_in_memory() {
     let lab = Lab::start(HONEST).await;
     let allocation = lab.allocate().await.id;
     lab.subscribe().await;
+    let (status, _) = lab.ask("POST", "/market-api/v1/scan", r#"{"type":"offer"}"#).await;
+    assert_eq!(status, 201);
+    assert_eq!(accounts(&lab).await, 1);
     let poll = {
         let client = lab.client.clone();
         let subscription = lab.subscribe().await;
@@ -38,6 +41,23 @@ async fn a_restart_forgets_what_the_daemon_keeps_in_memory() {
     }
     assert_eq!(lab.call(Request::ListDemands).await, Ok(Response::Demands(Vec::new())));
     assert_eq!(lab.allocations().await, [allocation], "what is on disk stays");
+    assert_eq!(accounts(&lab).await, 0, "an account is opened by an allocation");
+    let (status, _) = lab.ask("GET", "/market-api/v1/scan/0/events", "").await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_hangs_answers_nothing() {
+    let lab = Lab::start(HONEST).await;
+
+    change(&lab, r#"{"outage":{"kind":"hang","for":600}}"#).await;
+
+    for path in ["/me", "/version/get", "/healthcheck", "/net-api/v2/net/status", "/nonsense"] {
+        let asked = tokio::time::timeout(Duration::from_millis(200), lab.ask("GET", path, ""));
+        assert!(asked.await.is_err(), "{path} is answered");
+    }
+    change(&lab, r#"{"outage":null}"#).await;
+    assert!(lab.call(Request::WhoAmI).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,6 +114,12 @@ async fn whoever_goes_away_waits_no_longer() {
     waits(&lab, 0).await;
     let trace = lab.get("/sim/trace?last=1").await;
     assert_eq!(trace["last"][0]["call"], "collect-events", "{trace}");
+}
+
+/// How many accounts can pay.
+async fn accounts(lab: &Lab) -> usize {
+    let accounts = lab.get("/payment-api/v1/requestorAccounts").await;
+    accounts.as_array().expect("a list").len()
 }
 
 async fn change(lab: &Lab, faults: &str) {

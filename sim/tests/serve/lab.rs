@@ -81,6 +81,23 @@ impl Lab {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
+    /// The bytes that come back for these bytes, until these words are among them.
+    pub(crate) async fn raw_until(&self, request: &[u8], words: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request).await.expect("the server reads");
+        let mut answer = String::new();
+        let read = async {
+            let mut bytes = vec![0; 16 << 10];
+            while !answer.contains(words) {
+                let length = stream.read(&mut bytes).await.expect("the server writes");
+                assert!(length > 0, "it ended: {answer}");
+                answer.push_str(std::str::from_utf8(&bytes[..length]).expect("text"));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), read).await.expect("within half a minute");
+        answer
+    }
+
     /// A connection of its own.
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address()).await.expect("the server listens")

@@ -1,17 +1,19 @@
 //! The private network: a websocket leads to the ssh server of a node.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
+use golem_sim::serve::Patience;
 use ray_on_golem::{
     units::Span,
-    yagna::{Deployment, ExeCommand, Network, Request, Response, SessionId},
+    yagna::{ActivityId, Deployment, ExeCommand, Network, Request, Response, SessionId},
 };
 use tokio_tungstenite::tungstenite::{Error, Message, client::IntoClientRequest};
 
 use crate::lab::{HONEST, KEY, Lab};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 2);
+const SILENCE: Duration = Duration::from_millis(400);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_leads_to_the_ssh_server_of_a_node() {
@@ -56,6 +58,53 @@ async fn a_place_where_nobody_is_gives_504() {
     assert_eq!(status(&refused), 403, "{refused:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_says_nothing_is_dropped() {
+    let lab = Lab::with(HONEST, Patience { silence: SILENCE, ..Patience::default() }).await;
+    let network = create(&lab).await;
+    node_in(&lab, &network).await;
+    let id = &network.id;
+    let upgrade = format!(
+        "GET /net-api/v2/vpn/net/{id}/tcp/{NODE}/22?authToken={KEY} HTTP/1.1\r\nHost: x\r\nConnection: \
+         Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+         dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+
+    // A client that takes part in no websocket answers no ping.
+    let heard = lab.raw(upgrade.as_bytes()).await;
+
+    assert!(heard.starts_with("HTTP/1.1 101"), "{heard}");
+    assert!(heard.contains("SSH-2.0-"), "{heard}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_takes_nothing_holds_its_client_up_and_does_not_lose_it() {
+    let lab = Lab::with(HONEST, Patience { silence: SILENCE, ..Patience::default() }).await;
+    let network = create(&lab).await;
+    let activity = node_in(&lab, &network).await;
+    let (mut sink, mut source) =
+        open(&lab, &network, NODE).await.expect("the node answers").split();
+    let path = format!("/sim/nodes/{activity}");
+    assert_eq!(lab.ask("POST", &path, r#"{"stall_ssh":true}"#).await.0, 200);
+    let listening = tokio::spawn(async move {
+        let mut pings = 0;
+        while let Some(Ok(message)) = source.next().await {
+            pings += u64::from(message.is_ping());
+            if pings == 20 {
+                return true;
+            }
+        }
+        false
+    });
+
+    let frame = Message::Binary(vec![7; 32 << 10].into());
+    while let Ok(sent) = tokio::time::timeout(SILENCE, sink.send(frame.clone())).await {
+        sent.expect("it is not lost");
+    }
+
+    assert!(listening.await.expect("no panic"), "a client that cannot be heard was dropped");
+}
+
 fn status(error: &Error) -> u16 {
     if let Error::Http(response) = error { response.status().as_u16() } else { 0 }
 }
@@ -79,7 +128,7 @@ async fn create(lab: &Lab) -> Network {
 }
 
 /// Rents a node, lets it join, and starts its ssh server.
-async fn node_in(lab: &Lab, network: &Network) {
+async fn node_in(lab: &Lab, network: &Network) -> ActivityId {
     let agreement = lab.sign(&SessionId::from("s")).await;
     let view = lab.call(Request::GetAgreement { agreement: agreement.clone() }).await;
     let Ok(Response::Agreement(view)) = view else { panic!("{view:?}") };
@@ -108,7 +157,10 @@ async fn node_in(lab: &Lab, network: &Network) {
     let started = lab.call(Request::Execute { activity: activity.clone(), script, timeout }).await;
     let Ok(Response::BatchStarted(batch)) = started else { panic!("{started:?}") };
     let timeout = Span::secs(30);
-    let results = lab.call(Request::CollectResults { activity, batch, command: 2, timeout }).await;
+    let collect =
+        Request::CollectResults { activity: activity.clone(), batch, command: 2, timeout };
+    let results = lab.call(collect).await;
     let Ok(Response::Results(results)) = results else { panic!("{results:?}") };
     assert!(results.iter().all(|result| result.is_ok), "{results:?}");
+    activity
 }

@@ -23,8 +23,7 @@ pub(super) struct NewAgreement {
 /// The body of a request that says why, unless it is `null`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Reason {
-    #[serde(default)]
-    pub(super) message: Option<String>,
+    pub(super) message: String,
 }
 
 /// The document of an [`Agreement`].

@@ -276,7 +276,7 @@ fn body(request: &Request) -> Option<Vec<u8>> {
             Some(write(body.as_ref()))
         }
         Request::RejectProposal { reason, .. } | Request::TerminateAgreement { reason, .. } => {
-            Some(write(&Reason { message: Some(reason.clone()) }))
+            Some(write(&Reason { message: reason.clone() }))
         }
         // The daemon wants a reason here too, but takes none for one.
         Request::CancelAgreement { .. } => Some(write(&None::<Reason>)),

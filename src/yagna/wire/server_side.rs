@@ -334,7 +334,7 @@ fn decode_agreements(
             let reason: Option<Reason> = document(request)?;
             Ok(Request::TerminateAgreement {
                 agreement: (*id).into(),
-                reason: reason.and_then(|reason| reason.message).unwrap_or_default(),
+                reason: reason.map(|reason| reason.message).unwrap_or_default(),
             })
         }
         (Method::Get, ["agreementEvents"]) => {
@@ -471,7 +471,7 @@ fn decode_market(
             Ok(Request::RejectProposal {
                 subscription: (*subscription).into(),
                 proposal: (*proposal).into(),
-                reason: reason.and_then(|reason| reason.message).unwrap_or_default(),
+                reason: reason.map(|reason| reason.message).unwrap_or_default(),
             })
         }
         (Method::Get | Method::Post | Method::Put | Method::Delete, _) => Err(not_found()),
