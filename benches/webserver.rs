@@ -25,6 +25,7 @@ use ray_on_golem::{
     },
     driver::{
         Recorder,
+        commands::Commands,
         journal::Journals,
         log::Log,
         manager::{Kept, Manager},
@@ -98,6 +99,7 @@ async fn start(data: &std::path::Path) -> (SocketAddr, String) {
         images: Images::new("http://127.0.0.1:1".parse().expect("a literal")),
         providers: Default::default(),
         wallet: Wallet::new(String::new(), cli, log.clone()),
+        commands: Commands::new(Silent),
         heads: HeadTokens::new(data),
         alerts: Alerts::default(),
         stop: Stop::default(),

@@ -24,6 +24,7 @@ use crate::{
     core::Command,
     driver::{
         alerts,
+        commands::Commands,
         daemon::{Daemon, DaemonPlan, SimPlan},
         journal::{Journals, JournalsError, Recovered},
         log::Log,
@@ -271,6 +272,7 @@ impl Webserver {
         });
         let recorder = surroundings::recorder(self.served.record.as_deref(), &daemon.key)?;
         let kept = Kept { journals, recovered, recorder };
+        let commands = Commands::new(client.clone());
         let (manager, handle) = Manager::new(kept, client, reach.clone(), log.clone());
         let (sightings, seen) = providers::sightings();
         let manager = manager.telling(sightings);
@@ -293,6 +295,7 @@ impl Webserver {
             },
             images: Images::new(self.registry(daemon)?),
             wallet: Wallet::new(address, daemon.cli.clone(), log.clone()),
+            commands,
             heads,
             alerts: Alerts::default(),
             stop: Stop::default(),

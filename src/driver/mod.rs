@@ -22,6 +22,7 @@ pub mod appkey;
 pub mod board;
 mod chronicle;
 pub mod clock;
+pub mod commands;
 pub mod daemon;
 pub mod journal;
 pub mod log;

@@ -15,8 +15,8 @@ use super::{
     App,
     auth::Caller,
     document::{
-        ClusterDataDocument, ClusterDocument, ClusterSummary, KeyDocument, NodeData,
-        OverviewDocument, WalletDocument,
+        ClusterDataDocument, ClusterDocument, ClusterSummary, CommandDocument, KeyDocument,
+        NodeData, OverviewDocument, WalletDocument,
     },
     error::{ApiError, json_response},
     events, metrics, openapi, purchase,
@@ -27,7 +27,7 @@ use crate::{
     core::{
         Answer, Command,
         cluster::{
-            plan::{ClusterName, Tags, matches},
+            plan::{ClusterName, NodeKind, Tags, matches},
             state::NodeState,
         },
         ids::NodeId,
@@ -35,7 +35,7 @@ use crate::{
     },
     driver::board::{Board, ClusterBoard, NodeBoard, listing},
     ssh::KeyPair,
-    units::{Glm, Rounding},
+    units::{Glm, Rounding, Span},
 };
 
 /// The longest body that is read.
@@ -44,6 +44,9 @@ const BODY_MAX: usize = 1 << 20;
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// A request to end a node waits so long for it to be ended; it ends all the same.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a command may run that does not say, and the longest that it may say, in seconds.
+pub(super) const COMMAND_SECONDS: u64 = 300;
+pub(super) const COMMAND_SECONDS_MAX: u64 = 3_600;
 /// The longest delay of a shutdown.
 const DELAY_MAX: u64 = 24 * 60 * 60;
 
@@ -84,6 +87,7 @@ pub(super) async fn answer(
         Route::Shutdown => shutdown(app, &fields),
         Route::SetBudget => set_budget(app, &fields).await,
         Route::EndCluster => end_cluster(app, &fields).await,
+        Route::RunCommand => run_command(app, &fields).await,
         Route::Overview => done(&overview(app)),
         Route::Metrics => Ok(metrics::response(&app.handle.board())),
         Route::OpenApi => done(&openapi::document()),
@@ -362,6 +366,40 @@ async fn end_cluster(app: &App, fields: &Fields) -> Result<Response, ApiError> {
     };
     ending?;
     done(&json!({}))
+}
+
+async fn run_command(app: &App, fields: &Fields) -> Result<Response, ApiError> {
+    let name = fields.cluster()?;
+    let line = fields.with(|body| body.required("command")?.text().map(str::to_owned))?;
+    let seconds = fields
+        .with(|body| body.read("seconds", |seconds| seconds.whole(1..=COMMAND_SECONDS_MAX)))?
+        .unwrap_or(COMMAND_SECONDS);
+    let (id, activity) = {
+        let board = app.handle.board();
+        let id = match fields.with(|body| Ok(body.optional("node_id").is_some()))? {
+            true => fields.node_id()?,
+            false => head_of(&board, &name)?,
+        };
+        let (_, node) = board.node(&name, id)?;
+        let is_up = node.state == NodeState::Running;
+        let activity = node.activity.clone().filter(|_| is_up);
+        (id, activity.ok_or_else(|| ApiError::Refused(format!("{id} does not run")))?)
+    };
+    let ran = app.commands.run(&activity, &line, Span::secs(seconds)).await;
+    let ran = ran.map_err(|error| ApiError::Refused(format!("{id}: {error}")))?;
+    done(&CommandDocument {
+        node_id: id.to_string(),
+        exit_code: ran.code,
+        stdout: ran.stdout,
+        stderr: ran.stderr,
+    })
+}
+
+/// The head of the newest cluster of a name.
+fn head_of(board: &Board, name: &str) -> Result<NodeId, ApiError> {
+    let cluster = board.named(name).next().ok_or(RequestError::UnknownCluster)?;
+    let mut heads = cluster.nodes.iter().filter(|(_, node)| node.kind == NodeKind::Head);
+    Ok(heads.next_back().map(|(id, _)| *id).ok_or(RequestError::UnknownNode)?)
 }
 
 /// The machine answers each command in kind; anything else is a bug, and no reason to fall over.

@@ -44,7 +44,9 @@ pub use listen::{Listening, serve};
 pub use openapi::document as openapi_document;
 pub use purchase::Images;
 
-use crate::driver::{log::Log, manager::Handle, providers::Refresh, wallet::Wallet};
+use crate::driver::{
+    commands::Commands, log::Log, manager::Handle, providers::Refresh, wallet::Wallet,
+};
 use auth::{Caller, Guard, HeadTokens};
 use document::{RootDocument, Way};
 use route::{Route, Verb};
@@ -61,6 +63,8 @@ pub struct App {
     pub providers: Refresh,
     /// The wallet.
     pub wallet: Wallet,
+    /// The way to run commands on nodes.
+    pub commands: Commands,
     /// The tokens of heads.
     pub heads: HeadTokens,
     /// Problems that are not of one cluster, such as missing gas.

@@ -41,5 +41,6 @@ mod tunnel;
 pub use access::{Access, AccessError, NodeAccess, proxy_command};
 pub use host_keys::{HostKeys, HostKeysError};
 pub use keys::{KeyError, KeyPair};
+pub(crate) use quote::quoted;
 pub use session::{Finished, Login, Session, SshError, Upload, probe};
 pub use tunnel::{Forward, Pace, Tunnel, TunnelError, TunnelState};

@@ -169,24 +169,28 @@ class Life(unittest.TestCase):
         warning = wait_until("a warning", 150, self.warning_of_the_lost_network)
 
         self.assertIn("running nodes go on, but they cannot be reached over ssh", warning)
+        self.assertIn("`ray exec` still runs commands on them", warning)
         self.assertEqual(self.running(), before)
-        with self.assertRaisesRegex(Failed, "they cannot be reached over ssh"):
-            self.cluster.ray("exec", self.file, "true", "--no-config-cache")
+        self.assertEqual([node["node_id"] for node in self.cluster.nodes() if node["is_reached_by_ssh"]], [])
+        for lost in (["attach"], ["rsync-down"]):
+            with self.assertRaisesRegex(Failed, "needs ssh, which does not reach node0 any more"):
+                self.cluster.ray(lost[0], self.file, *(["x", "y"] if lost[0] == "rsync-down" else []))
 
     def finishes_the_job(self) -> None:
-        (head,) = [node for node in self.cluster.nodes() if node["kind"] == "head"]
-        activity = self.cluster.activity(head)
-        self.assertIn("is currently running", self.cluster.run_on(activity, "ray job status patient"))
+        said = self.cluster.ray("exec", self.file, "ray job status patient", "--no-config-cache")
+        self.assertIn("is currently running", said)
 
-        self.cluster.run_on(activity, f"touch {ENOUGH}")
+        self.cluster.golem("exec", f"touch {ENOUGH}")
         wait_until(
             "the end of the job",
             120,
-            lambda: "succeeded" in self.cluster.run_on(activity, "ray job status patient"),
+            lambda: "succeeded" in self.cluster.golem("exec", "ray job status patient"),
         )
 
-        said = self.cluster.run_on(activity, "ray job logs patient")
+        said = self.cluster.golem("exec", "--timeout", "60", "ray job logs patient")
         self.assertRegex(said, r"\d+ tasks are done, on [45] nodes")
+        with self.assertRaisesRegex(Failed, "failed with 7"):
+            self.cluster.golem("exec", "--node", self.worker(), "exit 7")
 
     def ends_and_pays(self) -> None:
         self.cluster.ray("down", self.file, "--yes")
@@ -204,6 +208,10 @@ class Life(unittest.TestCase):
         signed = [it["agreement"] for it in ledger["activities"]]
         self.assertEqual(len(signed), len(set(signed)))
         self.assertEqual(len(signed), len([node for node in books["nodes"] if node["provider_id"]]))
+
+    def worker(self) -> str:
+        """One of the workers that run."""
+        return next(node["node_id"] for node in self.cluster.nodes() if node["kind"] == "worker")
 
     def running(self) -> set[str]:
         """The nodes that run."""

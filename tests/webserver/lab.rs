@@ -6,6 +6,7 @@ use axum::{Router, routing::get};
 use ray_on_golem::{
     driver::{
         Recorder,
+        commands::Commands,
         journal::{Journals, JournalsError, Recovered},
         log::Log,
         manager::{Handle, Kept, Manager, ManagerError},
@@ -79,6 +80,7 @@ impl Web {
         let log = Log::silent();
         let prober = AllWell::default();
         let kept = Kept { journals, recovered, recorder: Recorder::none() };
+        let commands = Commands::new(daemon.clone());
         let (manager, handle) = Manager::new(kept, daemon, prober.clone(), log.clone());
         let token = Token::of(data).expect("a writable directory");
         let app = Arc::new(App {
@@ -93,6 +95,7 @@ impl Web {
             images: Images::new(registry.parse().expect("an address")),
             providers: Default::default(),
             wallet: Wallet::new("0xabc".to_owned(), cli(), log.clone()),
+            commands,
             heads: HeadTokens::new(data),
             alerts: Alerts::default(),
             stop: Stop::default(),
