@@ -94,6 +94,16 @@ impl Web {
         self.with_token(Method::Post, path, Some(body), patience)
     }
 
+    /// The address of the page for browsers. A browser sends nobody what stands behind the `#`.
+    pub(super) fn page(&self) -> Result<String, CliError> {
+        let token = self.token().filter(|_| self.root().is_some());
+        let token = token.ok_or_else(|| CliError::Environment {
+            what: format!("there is no webserver at {}, or its token cannot be read", self.url()),
+            hint: "`ray-on-golem start` starts it".to_owned(),
+        })?;
+        Ok(format!("{}/#token={token}", self.url()))
+    }
+
     /// Waits a little.
     pub(super) fn sleep(&self, time: Duration) {
         // A timer is made inside of the runtime that it belongs to.

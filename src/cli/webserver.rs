@@ -25,9 +25,9 @@ use crate::{
     driver::{
         alerts,
         commands::Commands,
-        daemon::{Daemon, DaemonPlan, SimPlan},
+        daemon::{Daemon, DaemonPlan, SimPlan, YAGNA_LOG},
         journal::{Journals, JournalsError, Recovered},
-        log::Log,
+        log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
         providers::{self, Providers},
         reach::{Reach, ReachPlan},
@@ -47,6 +47,8 @@ pub(super) const DEFAULT_PORT: u16 = 4578;
 pub(super) const PID_FILE: &str = "ray_on_golem.pid";
 /// What the webserver logs, in the data directory.
 pub(super) const LOG_FILE: &str = "webserver.log";
+/// What the process says that `start`, or Ray, has put into the background, in the data directory.
+pub(super) const DEBUG_LOG: &str = "webserver_debug.log";
 const ANONYMOUS_VARIABLE: &str = "RAY_ON_GOLEM_ALLOW_ANONYMOUS";
 /// Calls from one web client at a time keep this many threads busy enough.
 const THREADS: usize = 2;
@@ -226,10 +228,12 @@ impl Webserver {
             Ok(built) => {
                 let app = Arc::clone(&built.app);
                 let parts = Parts::start(built, &daemon)?;
+                let said = [DEBUG_LOG, YAGNA_LOG].map(|name| data.join(name));
                 tokio::select! {
                     ended = parts.run(&app, &mut signals) => ended,
-                    // It never ends.
+                    // They never end.
                     () = daemon.keep() => Ok(()),
+                    () = log::keep_short(said.into(), log.clone()) => Ok(()),
                 }
             }
             Err(error) => {

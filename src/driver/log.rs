@@ -11,7 +11,10 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::clock;
 
@@ -19,6 +22,9 @@ use super::clock;
 const LENGTH_MAX: u64 = 16 << 20;
 /// So many files are kept beside the current one: `X.log.1` is the youngest.
 const BACKUPS: u32 = 9;
+/// How often the length of files is looked at that others write.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+const WHO: &str = "log";
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,21 +158,52 @@ impl Rotated {
 ///
 /// If the disk fails.
 pub fn rotate(path: &Path) -> io::Result<()> {
-    let backup = |nth: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{nth}"));
-        PathBuf::from(name)
-    };
-    let mut chain: Vec<PathBuf> = (1..=BACKUPS).map(backup).collect();
-    chain.insert(0, path.to_owned());
-    for pair in chain.windows(2).rev() {
-        if let [from, to] = pair
-            && from.exists()
-        {
-            fs::rename(from, to)?;
+    age(path)?;
+    match path.exists() {
+        true => fs::rename(path, backup(path, 1)),
+        false => Ok(()),
+    }
+}
+
+/// Keeps files short that other processes append to, or our standard error: they hold them open, so the
+/// files stay where they are and are emptied. Never returns.
+pub async fn keep_short(paths: Vec<PathBuf>, log: Log) {
+    loop {
+        sleep(LOOK_EVERY).await;
+        for path in paths.clone() {
+            let shortened = spawn_blocking(move || shorten(&path, LENGTH_MAX)).await;
+            if let Ok(Err(error)) = shortened {
+                log.warn(WHO, &format!("a log has grown long, and stays so: {error}"));
+            }
+        }
+    }
+}
+
+/// Moves what is in a file that has grown long to `X.1`; what is written meanwhile may be lost.
+fn shorten(path: &Path, length_max: u64) -> io::Result<()> {
+    if fs::metadata(path).map_or(0, |file| file.len()) <= length_max {
+        return Ok(());
+    }
+    age(path)?;
+    fs::copy(path, backup(path, 1))?;
+    File::options().write(true).open(path)?.set_len(0)
+}
+
+/// Moves `X.1` to `X.2`, and so on; the oldest goes.
+fn age(path: &Path) -> io::Result<()> {
+    for nth in (1..BACKUPS).rev() {
+        let from = backup(path, nth);
+        if from.exists() {
+            fs::rename(from, backup(path, nth + 1))?;
         }
     }
     Ok(())
+}
+
+fn backup(path: &Path, nth: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{nth}"));
+    name.into()
 }
 
 /// The last `count` lines of a file; none if it cannot be read.
@@ -181,9 +218,9 @@ pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, fs::File, io::Write};
 
-    use super::{BACKUPS, Rotated, last_lines};
+    use super::{BACKUPS, Rotated, last_lines, shorten};
 
     #[test]
     fn a_log_that_has_grown_long_makes_room_and_the_oldest_goes() {
@@ -199,6 +236,28 @@ mod tests {
         assert_eq!(fs::read_to_string(oldest).expect("a backup"), "line 30\n");
         let files = fs::read_dir(directory.path()).expect("the directory").count();
         assert_eq!(files, 1 + usize::try_from(BACKUPS).expect("a small number"));
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_appends_to_is_emptied_where_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.log");
+        let mut other = File::options().append(true).create(true).open(&path).expect("a file");
+        let mut write = |text: &str| other.write_all(text.as_bytes()).expect("it is open");
+        let read = |name: &str| fs::read_to_string(directory.path().join(name));
+
+        write("short\n");
+        shorten(&path, 8).expect("nothing to do");
+        write("and long\n");
+        shorten(&path, 8).expect("a writable directory");
+        write("a new line\n");
+        shorten(&path, 8).expect("a writable directory");
+        write("end\n");
+
+        assert_eq!(read("a.log").expect("the log"), "end\n");
+        assert_eq!(read("a.log.1").expect("a backup"), "a new line\n");
+        assert_eq!(read("a.log.2").expect("a backup"), "short\nand long\n");
+        shorten(&directory.path().join("none"), 8).expect("nothing to do");
     }
 
     #[test]

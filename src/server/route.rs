@@ -172,7 +172,7 @@ impl Route {
     #[must_use]
     pub const fn summary(self) -> &'static str {
         match self {
-            Self::Root => "The webserver itself; needs no token",
+            Self::Root => "The webserver itself; needs no token. A browser gets the page",
             Self::GetWalletStatus => {
                 "The wallet; on a testnet with a faucet it is funded once if it is low"
             }
