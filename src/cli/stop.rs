@@ -102,11 +102,20 @@ impl Stop {
             return printer.line("Shutdown completed.");
         }
         printer.line("Webserver process stop timeout of 0:03:00 reached.")?;
-        if !self.kill && !confirm("Terminate the webserver process?", printer)? {
+        // Where nobody can be asked, it is left to end by itself.
+        let mut may_be_killed = || match io::stdin().is_terminal() {
+            true => confirm("Terminate the webserver process?", printer),
+            false => Ok(false),
+        };
+        if !self.kill && !may_be_killed()? {
             printer.line("The webserver is still running...")?;
             return Err(CliError::Environment {
                 what: format!("the webserver still runs under pid {}", process.pid),
-                hint: format!("`{}` says what it waits for", data.join("webserver.log").display()),
+                hint: format!(
+                    "it ends by itself when the last bills are settled, and `{}` says what it waits for; \
+                     with `--kill` it ends now, and the next one goes on where it was",
+                    data.join("webserver.log").display()
+                ),
             });
         }
         process.signal(Signal::TERM);
@@ -129,10 +138,26 @@ fn wait_for_server(web: &Web, printer: &mut Printer) -> Result<(), CliError> {
         return Ok(());
     }
     printer.line("Webserver is still shutting down, waiting up to 60 seconds ...")?;
+    tell_what_is_left(web, printer)?;
     match wait(SHUTDOWN_PATIENCE, || web.root().is_none()) {
         true => printer.line("Webserver shutdown completed."),
         false => printer.line("Shutdown timeout of 0:01:00 reached."),
     }
+}
+
+/// Says whose end is waited for.
+fn tell_what_is_left(web: &Web, printer: &mut Printer) -> Result<(), CliError> {
+    // Whoever has just ended has nothing to say any more.
+    let Ok(status) = web.get("/status") else { return Ok(()) };
+    let clusters = status["clusters"].as_array().map_or(&[][..], Vec::as_slice);
+    for cluster in clusters.iter().filter(|cluster| cluster["state"] != "closed") {
+        let name = cluster["cluster_name"].as_str().unwrap_or("-");
+        let agreements = cluster["open_agreements"].as_u64().unwrap_or(0);
+        printer.line(&format!(
+            "   `{name}` waits for last bills (agreements: {agreements}); providers have some minutes for them"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Waits until something is so; whether it came to be.
