@@ -121,6 +121,7 @@ fn request() -> NodeRequest {
     NodeRequest {
         key: None,
         cluster: "bench".into(),
+        only_for: None,
         plan: ClusterPlan {
             platform: "erc20-hoodi-tglm".into(),
             total_budget: Glm::from_whole(1_000),

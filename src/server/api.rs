@@ -61,7 +61,7 @@ pub(super) async fn answer(
         Verb::Post => Fields::read(body).await?,
         Verb::Any | Verb::Get => Fields(yaml::Node::from_json(&Value::Null)),
     };
-    check_scope(caller, &fields)?;
+    check_scope(app, caller, &fields)?;
     match route {
         Route::Root => done(&root(app, caller)),
         Route::GetWalletStatus => wallet_status(app, &fields).await,
@@ -161,13 +161,14 @@ pub(super) fn done(document: &impl Serialize) -> Result<Response, ApiError> {
     Ok(json_response(StatusCode::OK, body))
 }
 
-/// A head asks about its own cluster, or about nothing.
-fn check_scope(caller: &Caller, fields: &Fields) -> Result<(), ApiError> {
-    let Caller::Head { name, .. } = caller else { return Ok(()) };
+/// A head asks about its own cluster, or about nothing; not about a newer one of the same name either.
+fn check_scope(app: &App, caller: &Caller, fields: &Fields) -> Result<(), ApiError> {
+    let Caller::Head { cluster, name } = caller else { return Ok(()) };
     let Ok(section) = yaml::Section::new(fields.node(), "") else { return Ok(()) };
     let Some(asked) = section.optional("cluster_name") else { return Ok(()) };
+    let newest = app.handle.board().named(name.as_str()).next().map(|newest| newest.id);
     match asked.text() {
-        Ok(asked) if asked == name.as_str() => Ok(()),
+        Ok(asked) if asked == name.as_str() && newest == Some(*cluster) => Ok(()),
         Ok(_) | Err(_) => Err(ApiError::Forbidden("this token is for another cluster")),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use axum::{Router, routing::get};
+use axum::{Router, http::Uri, routing::get};
 use ray_on_golem::{
     driver::{
         Recorder,
@@ -20,7 +20,11 @@ use ray_on_golem::{
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 use crate::port::{AllWell, SimPort};
 
@@ -33,8 +37,13 @@ pub(crate) struct Lab {
     pub(crate) data: TempDir,
     pub(crate) web: Web,
     registry: String,
+    pub(crate) slow: Slow,
     tasks: Vec<JoinHandle<()>>,
 }
+
+/// An image whose name has `slow` in it, as the registry looks it up.
+#[derive(Clone, Default)]
+pub(crate) struct Slow(Arc<(Notify, Notify)>);
 
 /// One life of a webserver.
 pub(crate) struct Web {
@@ -54,15 +63,28 @@ impl Lab {
         drop(rustls::crypto::ring::default_provider().install_default());
         let data = tempfile::tempdir().expect("a directory");
         let (daemon, moving) = SimPort::start(scenario);
-        let (registry, registering) = registry().await;
+        let slow = Slow::default();
+        let (registry, registering) = registry(slow.clone()).await;
         let web = Web::start(data.path(), &registry, daemon.clone()).await;
-        Self { daemon, data, web, registry, tasks: vec![moving, registering] }
+        Self { daemon, data, web, registry, slow, tasks: vec![moving, registering] }
     }
 
     /// Ends the webserver as `kill -9` does, and starts it again.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.web.kill().await;
         self.web = Web::start(self.data.path(), &self.registry, self.daemon.clone()).await;
+    }
+}
+
+impl Slow {
+    /// Waits until it is asked for.
+    pub(crate) async fn asked(&self) {
+        self.0.0.notified().await;
+    }
+
+    /// Lets it be found.
+    pub(crate) fn found(&self) {
+        self.0.1.notify_one();
     }
 }
 
@@ -216,14 +238,21 @@ fn cli() -> DaemonCli {
     DaemonCli { binary, environment: Vec::new() }
 }
 
-/// A registry that knows one image.
-async fn registry() -> (String, JoinHandle<()>) {
+/// A registry that knows one image, by any name.
+async fn registry(slow: Slow) -> (String, JoinHandle<()>) {
     let image = json!({
         "http": "http://registry.example/image.gvmi",
         "sha3": "d646d7b93083d817846c2ae5c62c72ca0507782385a2e29291a3d376",
     })
     .to_string();
-    let router = Router::new().route("/v1/image/info", get(move || async move { image }));
+    let look_up = move |uri: Uri| async move {
+        if uri.query().is_some_and(|query| query.contains("slow")) {
+            slow.0.0.notify_one();
+            slow.0.1.notified().await;
+        }
+        image
+    };
+    let router = Router::new().route("/v1/image/info", get(look_up));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let serving = tokio::spawn(async move {
