@@ -35,6 +35,7 @@ use ray_on_golem::{
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
+        bills::Bills,
     },
     units::{Glm, Span},
     yagna::{CallError, Request, Yagna, wire::HttpResponse},
@@ -101,6 +102,7 @@ async fn start(data: &std::path::Path) -> (SocketAddr, String) {
         wallet: Wallet::new(String::new(), cli, log.clone()),
         commands: Commands::new(Silent),
         heads: HeadTokens::new(data),
+        bills: Bills::open(data).expect("an empty directory"),
         alerts: Alerts::default(),
         stop: Stop::default(),
         log,

@@ -307,7 +307,9 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     let (code, said) = lab.run(&["stop", "--force"]);
     let begin = "Requesting webserver shutdown...\nForce-shutdown requested, will stop soon.\n";
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.starts_with(begin) && said.ends_with("Shutdown completed.\n"), "{said}");
+    assert!(said.starts_with(begin), "{said}");
+    let (_, bill) = said.split_once("Shutdown completed.\n").expect("it is over");
+    assert!(bill.starts_with("`c` cost 0.") && bill.ends_with(" GLM.\n"), "{bill}");
     assert!(!is_alive(&pid));
     assert!(!lab.data.path().join("yagna.pid").exists(), "the simulated daemon was ended, too");
     let log = fs::read_to_string(lab.data.path().join("webserver.log")).expect("the log");
@@ -322,6 +324,16 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
         assert!(replayed.steps > 20, "{name}: {replayed:#?}");
         assert_eq!((replayed.differences, replayed.is_cut), (vec![], false), "{name}");
     }
+
+    // The next one knows what it has cost.
+    assert_eq!(lab.start().0, Some(0));
+    let closed = lab.status()["clusters"][0].take();
+    assert_eq!(closed["state"], "closed");
+    let spent = closed["spent_glm"].as_str().expect("an amount");
+    assert_eq!(bill, format!("`c` cost {spent} GLM.\n"));
+    assert_eq!(closed["nodes"].as_array().map(Vec::len), Some(3));
+    let (code, said) = lab.run(&["stop"]);
+    assert!(code == Some(0) && said.ends_with("Shutdown completed.\n"), "{said}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::{
     web::{Process, Web},
     webserver::Common,
 };
+use crate::server::bills::Bills;
 
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
 const PROCESS_PATIENCE: Duration = Duration::from_secs(180);
@@ -43,6 +44,7 @@ impl Stop {
         let root = web.root();
         let data = root.as_ref().map_or(data, |root| root.datadir.clone());
         let process = Process::of(&data);
+        let before = bills(&data);
         match root {
             None => printer.line(&format!("No webserver found on: {}.", web.url()))?,
             Some(root) if root.shutting_down => {
@@ -55,7 +57,12 @@ impl Stop {
             }
         }
         wait_for_server(&web, printer)?;
-        self.end(process, &data, printer)
+        self.end(process, &data, printer)?;
+        for bill in bills(&data).iter().filter(|bill| !before.contains(bill)) {
+            let text = |key: &str| bill[key].as_str().unwrap_or("-");
+            printer.line(&format!("`{}` cost {} GLM.", text("cluster_name"), text("spent_glm")))?;
+        }
+        Ok(())
     }
 
     /// Asks the webserver to end; whether it does.
@@ -124,6 +131,11 @@ impl Stop {
         }
         printer.line("Process terminated.")
     }
+}
+
+/// The last bills; a file that cannot be read has none.
+fn bills(data: &Path) -> Vec<Value> {
+    Bills::open(data).map_or_else(|_| Vec::new(), |bills| bills.last())
 }
 
 fn shut_down(web: &Web, is_forced: bool) -> Result<String, CliError> {

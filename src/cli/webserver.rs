@@ -25,7 +25,7 @@ use crate::{
     driver::{
         alerts,
         commands::Commands,
-        daemon::{Daemon, DaemonPlan, SimPlan, YAGNA_LOG},
+        daemon::{Daemon, DaemonPlan, SimPlan},
         journal::{Journals, JournalsError, Recovered},
         log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
@@ -37,6 +37,7 @@ use crate::{
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
+        bills::Bills,
     },
     yagna::{Client, Vpn},
 };
@@ -228,12 +229,11 @@ impl Webserver {
             Ok(built) => {
                 let app = Arc::clone(&built.app);
                 let parts = Parts::start(built, &daemon)?;
-                let said = [DEBUG_LOG, YAGNA_LOG].map(|name| data.join(name));
                 tokio::select! {
                     ended = parts.run(&app, &mut signals) => ended,
                     // They never end.
                     () = daemon.keep() => Ok(()),
-                    () = log::keep_short(said.into(), log.clone()) => Ok(()),
+                    () = log::keep_short(data.join(DEBUG_LOG), log.clone()) => Ok(()),
                 }
             }
             Err(error) => {
@@ -301,6 +301,7 @@ impl Webserver {
             wallet: Wallet::new(address, daemon.cli.clone(), log.clone()),
             commands,
             heads,
+            bills: Bills::open(data)?,
             alerts: Alerts::default(),
             stop: Stop::default(),
             log: log.clone(),
@@ -373,6 +374,7 @@ enum Part {
     Server,
     Reach,
     Providers,
+    Bills,
     Alerts,
     Shutdown,
 }
@@ -393,6 +395,11 @@ impl Parts {
                 Ok(()) => Part::Providers,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
+        });
+        let bills = app.bills.clone().keep(app.handle.changes(), app.log.clone());
+        tasks.spawn(async move {
+            bills.await;
+            Part::Bills
         });
         tasks.spawn(async move {
             reach.keep(board).await;
@@ -426,8 +433,8 @@ impl Parts {
                     Some(Ok(Part::Shutdown)) => {}
                     // The tunnels end with the manager.
                     Some(Ok(Part::Reach)) if is_ordered => {}
-                    // It ends with the manager, whose own end says why.
-                    Some(Ok(Part::Providers)) => {}
+                    // They end with the manager, whose own end says why.
+                    Some(Ok(Part::Providers | Part::Bills)) => {}
                     Some(Ok(Part::Reach | Part::Server | Part::Alerts)) | None => {
                         return Err(bug("a part of the server has ended"));
                     }

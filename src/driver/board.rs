@@ -37,7 +37,7 @@ pub struct Board {
 }
 
 /// So many closed clusters are remembered.
-const CLOSED_MAX: usize = 8;
+pub const CLOSED_MAX: usize = 8;
 
 /// How busy the manager is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -42,8 +42,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const PROBE_PATIENCE: Span = Span::secs(10);
 /// From the end of our daemon to its next start.
 const RESTART_AFTER: Duration = Duration::from_secs(5);
-/// What a daemon of ours says, in the data directory.
-pub const YAGNA_LOG: &str = "yagna.log";
 const LOG_LINES: usize = 50;
 const WHO: &str = "daemon";
 
@@ -227,7 +225,7 @@ impl Daemon {
             Some(given) => AppKey::new(given).map_err(AppKeyError::Given)?,
             None => made_key(&plan.data)?,
         };
-        let log_path = plan.data.join(YAGNA_LOG);
+        let log_path = plan.data.join("yagna.log");
         if fs::metadata(&log_path).is_ok_and(|file| file.len() > 0) {
             log::rotate(&log_path)?;
         }

@@ -22,7 +22,7 @@ use super::clock;
 const LENGTH_MAX: u64 = 16 << 20;
 /// So many files are kept beside the current one: `X.log.1` is the youngest.
 const BACKUPS: u32 = 9;
-/// How often the length of files is looked at that others write.
+/// How often the length of a log is looked at that we do not write by ourselves.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const WHO: &str = "log";
 
@@ -158,39 +158,27 @@ impl Rotated {
 ///
 /// If the disk fails.
 pub fn rotate(path: &Path) -> io::Result<()> {
-    age(path)?;
-    match path.exists() {
-        true => fs::rename(path, backup(path, 1)),
-        false => Ok(()),
-    }
+    make_room(path)?;
+    fs::rename(path, backup(path, 1))
 }
 
-/// Keeps files short that other processes append to, or our standard error: they hold them open, so the
-/// files stay where they are and are emptied. Never returns.
-pub async fn keep_short(paths: Vec<PathBuf>, log: Log) {
-    loop {
-        sleep(LOOK_EVERY).await;
-        for path in paths.clone() {
-            let shortened = spawn_blocking(move || shorten(&path, LENGTH_MAX)).await;
-            if let Ok(Err(error)) = shortened {
-                log.warn(WHO, &format!("a log has grown long, and stays so: {error}"));
-            }
-        }
-    }
-}
-
-/// Moves what is in a file that has grown long to `X.1`; what is written meanwhile may be lost.
-fn shorten(path: &Path, length_max: u64) -> io::Result<()> {
-    if fs::metadata(path).map_or(0, |file| file.len()) <= length_max {
+/// Cuts a log that has grown long and that another program goes on writing at its end: what was said until
+/// then is copied to `X.1`. What is said in the meantime may be lost.
+///
+/// # Errors
+///
+/// If the disk fails.
+pub fn cut(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.len() <= LENGTH_MAX {
         return Ok(());
     }
-    age(path)?;
+    make_room(path)?;
     fs::copy(path, backup(path, 1))?;
     File::options().write(true).open(path)?.set_len(0)
 }
 
 /// Moves `X.1` to `X.2`, and so on; the oldest goes.
-fn age(path: &Path) -> io::Result<()> {
+fn make_room(path: &Path) -> io::Result<()> {
     for nth in (1..BACKUPS).rev() {
         let from = backup(path, nth);
         if from.exists() {
@@ -203,7 +191,22 @@ fn age(path: &Path) -> io::Result<()> {
 fn backup(path: &Path, nth: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{nth}"));
-    name.into()
+    PathBuf::from(name)
+}
+
+/// Keeps a log short that goes on growing, as our standard error does where it leads to a file. Never returns.
+pub async fn keep_short(path: PathBuf, log: Log) {
+    loop {
+        sleep(LOOK_EVERY).await;
+        let log_path = path.clone();
+        let done = spawn_blocking(move || cut(&log_path)).await;
+        // Where nobody has put it there is none.
+        if let Ok(Err(error)) = done
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            log.warn(WHO, &format!("`{}` has grown long, and stays so: {error}", path.display()));
+        }
+    }
 }
 
 /// The last `count` lines of a file; none if it cannot be read.
@@ -218,9 +221,9 @@ pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, fs::File, io::Write};
+    use std::{fs, io::Write as _};
 
-    use super::{BACKUPS, Rotated, last_lines, shorten};
+    use super::{BACKUPS, LENGTH_MAX, Rotated, cut, last_lines};
 
     #[test]
     fn a_log_that_has_grown_long_makes_room_and_the_oldest_goes() {
@@ -239,25 +242,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_somebody_else_appends_to_is_emptied_where_it_is() {
+    fn a_log_of_another_program_is_cut_under_its_pen() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a.log");
-        let mut other = File::options().append(true).create(true).open(&path).expect("a file");
-        let mut write = |text: &str| other.write_all(text.as_bytes()).expect("it is open");
-        let read = |name: &str| fs::read_to_string(directory.path().join(name));
+        let open = || fs::File::options().append(true).create(true).open(&path);
+        let mut theirs = open().expect("a writable directory");
+        theirs.write_all(b"first\n").expect("a writable directory");
+        cut(&path).expect("a readable directory");
+        assert_eq!(fs::read_to_string(&path).expect("the log"), "first\n", "it is short");
 
-        write("short\n");
-        shorten(&path, 8).expect("nothing to do");
-        write("and long\n");
-        shorten(&path, 8).expect("a writable directory");
-        write("a new line\n");
-        shorten(&path, 8).expect("a writable directory");
-        write("end\n");
+        theirs.set_len(LENGTH_MAX + 1).expect("a sparse file");
+        cut(&path).expect("a writable directory");
+        theirs.write_all(b"last\n").expect("a writable directory");
 
-        assert_eq!(read("a.log").expect("the log"), "end\n");
-        assert_eq!(read("a.log.1").expect("a backup"), "a new line\n");
-        assert_eq!(read("a.log.2").expect("a backup"), "short\nand long\n");
-        shorten(&directory.path().join("none"), 8).expect("nothing to do");
+        assert_eq!(fs::read_to_string(&path).expect("the log"), "last\n");
+        let backup = fs::metadata(directory.path().join("a.log.1")).expect("a backup");
+        assert_eq!(backup.len(), LENGTH_MAX + 1);
     }
 
     #[test]

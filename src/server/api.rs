@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::{
     App,
     auth::Caller,
+    bills,
     document::{
         ClusterDataDocument, ClusterDocument, ClusterSummary, CommandDocument, KeyDocument,
         NodeData, OverviewDocument, WalletDocument,
@@ -88,7 +89,7 @@ pub(super) async fn answer(
         Route::SetBudget => set_budget(app, &fields).await,
         Route::EndCluster => end_cluster(app, &fields).await,
         Route::RunCommand => run_command(app, &fields).await,
-        Route::Overview => done(&overview(app)),
+        Route::Overview => overview(app),
         Route::Metrics => Ok(metrics::response(&app.handle.board())),
         Route::OpenApi => done(&openapi::document()),
         Route::Events => Ok(events::response(app.handle.changes())),
@@ -239,19 +240,26 @@ fn cluster_data(app: &App, caller: &Caller, fields: &Fields) -> Result<Response,
     })
 }
 
-fn overview(app: &App) -> OverviewDocument {
+fn overview(app: &App) -> Result<Response, ApiError> {
     let board = app.handle.board();
-    let document = |cluster: &ClusterBoard, is_closed| ClusterDocument {
-        summary: ClusterSummary::of(cluster, is_closed),
-        nodes: cluster
-            .nodes
-            .iter()
-            .map(|(id, node)| NodeData::of(cluster, *id, node, Some(app.way())))
-            .collect(),
+    let open = board.clusters.values();
+    let closed: Vec<ClusterDocument> =
+        board.closed.iter().map(|cluster| ClusterDocument::of(cluster, true, None)).collect();
+    let document = OverviewDocument {
+        version: 1,
+        webserver: app.root(),
+        clusters: open.map(|it| ClusterDocument::of(it, false, Some(app.way()))).collect(),
     };
-    let open = board.clusters.values().map(|cluster| document(cluster, false));
-    let closed = board.closed.iter().map(|cluster| document(cluster, true));
-    OverviewDocument { version: 1, webserver: app.root(), clusters: open.chain(closed).collect() }
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    if let Some(clusters) = document["clusters"].as_array_mut() {
+        // Those that an earlier process has closed are known by their bills only.
+        let is_ours = |bill: &Value| {
+            closed.iter().any(|it| bills::number(bill) == Some(u64::from(it.summary.number)))
+        };
+        clusters.extend(app.bills.last().into_iter().filter(|bill| !is_ours(bill)));
+        clusters.extend(closed.iter().filter_map(|it| serde_json::to_value(it).ok()));
+    }
+    done(&document)
 }
 
 async fn set_tags(app: &App, fields: &Fields) -> Result<Response, ApiError> {

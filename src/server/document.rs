@@ -125,7 +125,7 @@ pub struct OverviewDocument {
     pub version: u32,
     /// The webserver.
     pub webserver: RootDocument,
-    /// The clusters, also those that end, and behind them those that were closed last.
+    /// The clusters, also those that end, and behind them those that were closed last, the last one last.
     pub clusters: Vec<ClusterDocument>,
 }
 
@@ -202,6 +202,15 @@ impl NodeData {
             spent_glm: node.spent.to_string(),
             requested_at: written(node.asked),
         }
+    }
+}
+
+impl ClusterDocument {
+    /// A cluster with its nodes; without a way no command leads to them.
+    #[must_use]
+    pub fn of(cluster: &ClusterBoard, is_closed: bool, way: Option<Way<'_>>) -> Self {
+        let nodes = cluster.nodes.iter().map(|(id, node)| NodeData::of(cluster, *id, node, way));
+        Self { summary: ClusterSummary::of(cluster, is_closed), nodes: nodes.collect() }
     }
 }
 

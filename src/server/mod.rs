@@ -11,6 +11,7 @@
 
 mod api;
 pub mod auth;
+pub mod bills;
 pub mod document;
 mod error;
 mod events;
@@ -49,6 +50,7 @@ use crate::driver::{
     commands::Commands, log::Log, manager::Handle, providers::Refresh, wallet::Wallet,
 };
 use auth::{Caller, Guard, HeadTokens};
+use bills::Bills;
 use document::{RootDocument, Way};
 use route::{Route, Verb};
 
@@ -68,6 +70,8 @@ pub struct App {
     pub commands: Commands,
     /// The tokens of heads.
     pub heads: HeadTokens,
+    /// What closed clusters have cost.
+    pub bills: Bills,
     /// Problems that are not of one cluster, such as missing gas.
     pub alerts: Alerts,
     /// The way to stop.

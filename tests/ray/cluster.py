@@ -54,11 +54,12 @@ def wait_until(what: str, seconds: float, look: Callable[[], Any]) -> Any:
 class Cluster:
     """A webserver with a simulated network of its own, and the cluster file of `demo.yaml` for it."""
 
-    def __init__(self, venv: str = "python/ray-2.60") -> None:
-        """Lays out files; nothing runs yet. The virtual environment is one below `target`."""
+    def __init__(self, venv: str = "python/ray-2.60", nodes: str | None = None) -> None:
+        """Lays out files; nothing runs yet. Virtual environments are below `target`: the user's, and that of the nodes."""
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="ray-on-golem-"))
         self.data = self.home / "data"
         self.venv = TARGET / venv
+        self.nodes_venv = TARGET / (nodes or venv)
         self.port = free_port()
         self.file = self.home / "cluster.yaml"
         text = CLUSTER_FILE.read_text()
@@ -79,9 +80,8 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         """Starts the network and the webserver."""
-        self.golem(
-            "start", "--no-registry-stats", "--sim", "--sim-nodes=local", f"--sim-haste={HASTE}", f"--sim-venv={self.venv}"
-        )
+        sim = ("--sim", "--sim-nodes=local", f"--sim-haste={HASTE}", f"--sim-venv={self.nodes_venv}")
+        self.golem("start", "--no-registry-stats", *sim)
         return self
 
     def __exit__(self, *_error: object) -> None:

@@ -43,6 +43,7 @@ class Life(unittest.TestCase):
                 self.shows_the_dashboard,
                 self.copies_files_both_ways,
                 self.listens_on_loopback_only,
+                self.shows_no_secret_to_others,
                 self.starts_a_long_job,
                 self.replaces_a_worker_that_dies,
                 self.survives_the_death_of_the_webserver,
@@ -129,6 +130,28 @@ class Life(unittest.TestCase):
 
         self.assertIn(f"127.0.0.1:{self.cluster.port}", ports)
         self.assertEqual([it for it in ports if not it.startswith("127.0.0.1:")], [])
+
+    def shows_no_secret_to_others(self) -> None:
+        # A connection of ssh, its proxy, and what it runs are there meanwhile.
+        sleeping = subprocess.Popen(
+            [str(self.cluster.venv / "bin" / "ray"), "exec", self.file, "sleep 3", "--no-config-cache"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.cluster.home,
+            env=self.cluster.environment,
+        )
+        seen = ""
+        while sleeping.poll() is None:
+            seen += traces.command_lines(self.cluster.family() | self.cluster.commands())
+            time.sleep(0.1)
+
+        data = self.cluster.data
+        secrets = [data / "webserver.token", data / "yagna.appkey", *data.glob("heads/*.token")]
+        self.assertEqual(len(secrets), 3)
+        self.assertIn("ray-on-golem ssh-proxy --cluster", seen)
+        for secret in secrets:
+            self.assertNotIn(secret.read_text().strip(), seen)
+            self.assertEqual(secret.stat().st_mode & 0o777, 0o600)
 
     def starts_a_long_job(self) -> None:
         self.cluster.ray("rsync-up", self.file, str(HERE / "patient_job.py"), "patient_job.py")
@@ -223,21 +246,32 @@ class Life(unittest.TestCase):
         return next((it for it in warnings if "lost the private network" in it), None)
 
 
+@unittest.skipUnless((TARGET / "python" / "ray-2.9" / "made").exists(), "no Python for Ray 2.9 on this machine")
 class OldLife(unittest.TestCase):
-    """A short life with the Ray of the original, whose autoscaler is another one."""
+    """Short lives with the Ray of the original, whose autoscaler is another one."""
 
-    @unittest.skipUnless((TARGET / "python" / "ray-2.9" / "made").exists(), "no Python for Ray 2.9 on this machine")
     def test_ray_2_9_brings_a_cluster_up_and_down(self) -> None:
         with Cluster("python/ray-2.9") as cluster:
-            file = str(cluster.file)
-            cluster.ray("up", file, "--yes", "--no-config-cache")
-            cluster.wait_for_nodes(2, 120)
+            said = self.live(cluster, "ray status")
 
-            said = cluster.ray("exec", file, "ray status", "--no-config-cache")
-            cluster.ray("down", file, "--yes")
+        self.assertIn("ray.head.default", said)
 
-            self.assertIn("ray.head.default", said)
-            self.assertGreater(Decimal(cluster.last_books(120)["spent_glm"]), 0)
+    def test_a_newer_ray_brings_up_nodes_with_ray_2_9(self) -> None:
+        """As users do whose image is older than their own machine."""
+        with Cluster("python/ray-2.60", nodes="python/ray-2.9") as cluster:
+            said = self.live(cluster, "ray --version")
+
+        self.assertIn("version 2.9.3", said)
+
+    def live(self, cluster: Cluster, command: str) -> str:
+        """Up, until the autoscaler has started a worker, and down again; what a command says meanwhile."""
+        file = str(cluster.file)
+        cluster.ray("up", file, "--yes", "--no-config-cache")
+        cluster.wait_for_nodes(2, 120)
+        said = cluster.ray("exec", file, command, "--no-config-cache")
+        cluster.ray("down", file, "--yes")
+        self.assertGreater(Decimal(cluster.last_books(120)["spent_glm"]), 0)
+        return said
 
 
 def fetched(url: str) -> str | None:

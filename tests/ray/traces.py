@@ -51,6 +51,17 @@ def alive(processes: Iterable[Process]) -> list[Process]:
     return [process for process in processes if (_status(process.pid) or (0, None))[1] == process]
 
 
+def command_lines(processes: Iterable[Process]) -> str:
+    """What everybody on this machine may read of how processes were started."""
+    lines = []
+    for process in processes:
+        try:
+            lines.append((PROC / str(process.pid) / "cmdline").read_bytes().replace(b"\0", b" "))
+        except OSError:
+            continue
+    return b"\n".join(lines).decode(errors="replace")
+
+
 def listeners(processes: Iterable[Process]) -> list[str]:
     """Where processes take connections from this machine's network: `ADDRESS:PORT` each."""
     held = set()

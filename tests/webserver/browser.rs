@@ -73,10 +73,11 @@ impl Browser {
         browser
     }
 
-    /// Goes to an address.
+    /// Goes to an address, and waits until its page is there.
     pub(crate) async fn open(&mut self, url: &str) {
         let gone = self.tell("Page.navigate", json!({"url": url})).await;
         assert_eq!(gone.get("errorText"), None, "{url}");
+        self.until("location.protocol !== 'about:' && document.readyState === 'complete'").await;
     }
 
     /// What an expression is in the page.

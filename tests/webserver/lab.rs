@@ -15,6 +15,7 @@ use ray_on_golem::{
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
+        bills::Bills,
     },
 };
 use reqwest::{Client, StatusCode};
@@ -119,6 +120,7 @@ impl Web {
             wallet: Wallet::new("0xabc".to_owned(), cli(), log.clone()),
             commands,
             heads: HeadTokens::new(data),
+            bills: Bills::open(data).expect("a readable directory"),
             alerts: Alerts::default(),
             stop: Stop::default(),
             log,
