@@ -129,6 +129,7 @@ impl Bench {
         let request = NodeRequest {
             key: None,
             cluster: ClusterName::from("bench"),
+            only_for: None,
             plan: ClusterPlan {
                 platform: PlatformId::from("erc20-hoodi-tglm"),
                 total_budget: Glm::from_whole(100_000),

@@ -25,6 +25,7 @@ use ray_on_golem::{
     },
     driver::{
         Recorder,
+        commands::Commands,
         journal::Journals,
         log::Log,
         manager::{Kept, Manager},
@@ -34,6 +35,7 @@ use ray_on_golem::{
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
+        bills::Bills,
     },
     units::{Glm, Span},
     yagna::{CallError, Request, Yagna, wire::HttpResponse},
@@ -98,7 +100,9 @@ async fn start(data: &std::path::Path) -> (SocketAddr, String) {
         images: Images::new("http://127.0.0.1:1".parse().expect("a literal")),
         providers: Default::default(),
         wallet: Wallet::new(String::new(), cli, log.clone()),
+        commands: Commands::new(Silent),
         heads: HeadTokens::new(data),
+        bills: Bills::open(data).expect("an empty directory"),
         alerts: Alerts::default(),
         stop: Stop::default(),
         log,
@@ -119,6 +123,7 @@ fn request() -> NodeRequest {
     NodeRequest {
         key: None,
         cluster: "bench".into(),
+        only_for: None,
         plan: ClusterPlan {
             platform: "erc20-hoodi-tglm".into(),
             total_budget: Glm::from_whole(1_000),

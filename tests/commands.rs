@@ -41,10 +41,11 @@ impl Lab {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ray-on-golem"));
+        let (name, rest) = arguments.split_first().expect("the name of a command");
         command
-            .args(arguments)
-            .args(["--port", &self.port.to_string(), "--datadir"])
+            .args([name, "--port", &self.port.to_string(), "--datadir"])
             .arg(self.data.path())
+            .args(rest)
             .env("GOLEM_REGISTRY_URL", &self.registry)
             .env_remove("YAGNA_APPKEY")
             .env_remove("RAY_ON_GOLEM_TOKEN_FILE")
@@ -231,6 +232,11 @@ fn without_a_webserver_the_commands_say_so() {
         (Some(0), "No webserver found on: http://127.0.0.1:PORT.\nShutdown completed.\n".into())
     );
     assert_eq!(lab.status()["webserver"], Value::Null);
+    for command in [&["status", "--page"][..], &["exec", "--cluster", "c", "true"]] {
+        let (code, said) = lab.run(command);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("hint: `ray-on-golem start` starts it"), "{said}");
+    }
 }
 
 #[test]
@@ -264,6 +270,9 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
             "Starting webserver on http://127.0.0.1:PORT...\nStarting webserver done\n".into()
         )
     );
+    let token = fs::read_to_string(lab.path("webserver.token")).expect("a token");
+    let page = format!("http://127.0.0.1:PORT/#token={token}");
+    assert_eq!(lab.run(&["status", "--page"]), (Some(0), page));
     let again = "Not starting the webserver, as it's already running\n";
     assert_eq!(lab.run(&["start"]), (Some(0), again.into()));
     let (code, said) = second_manager(&lab);
@@ -298,7 +307,9 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     let (code, said) = lab.run(&["stop", "--force"]);
     let begin = "Requesting webserver shutdown...\nForce-shutdown requested, will stop soon.\n";
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.starts_with(begin) && said.ends_with("Shutdown completed.\n"), "{said}");
+    assert!(said.starts_with(begin), "{said}");
+    let (_, bill) = said.split_once("Shutdown completed.\n").expect("it is over");
+    assert!(bill.starts_with("`c` cost 0.") && bill.ends_with(" GLM.\n"), "{bill}");
     assert!(!is_alive(&pid));
     assert!(!lab.data.path().join("yagna.pid").exists(), "the simulated daemon was ended, too");
     let log = fs::read_to_string(lab.data.path().join("webserver.log")).expect("the log");
@@ -313,6 +324,16 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
         assert!(replayed.steps > 20, "{name}: {replayed:#?}");
         assert_eq!((replayed.differences, replayed.is_cut), (vec![], false), "{name}");
     }
+
+    // The next one knows what it has cost.
+    assert_eq!(lab.start().0, Some(0));
+    let closed = lab.status()["clusters"][0].take();
+    assert_eq!(closed["state"], "closed");
+    let spent = closed["spent_glm"].as_str().expect("an amount");
+    assert_eq!(bill, format!("`c` cost {spent} GLM.\n"));
+    assert_eq!(closed["nodes"].as_array().map(Vec::len), Some(3));
+    let (code, said) = lab.run(&["stop"]);
+    assert!(code == Some(0) && said.ends_with("Shutdown completed.\n"), "{said}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ class Node:
     state_log: tuple[str, ...]
     internal_ip: str | None
     ssh_proxy_command: str | None
+    is_reached_by_ssh: bool = True
 
     @classmethod
     def parse(cls, node_id: str, data: Mapping[str, Any]) -> Node:
@@ -33,6 +34,7 @@ class Node:
             state_log=tuple(str(line) for line in data.get("state_log") or ()),
             internal_ip=data.get("internal_ip"),
             ssh_proxy_command=data.get("ssh_proxy_command"),
+            is_reached_by_ssh=bool(data.get("is_reached_by_ssh", True)),
         )
 
     @property

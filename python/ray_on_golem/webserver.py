@@ -59,7 +59,7 @@ def version_mismatch(info: WebserverInfo) -> str | None:
 
 def command(parameters: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> list[str]:
     """The command line that starts the webserver."""
-    arguments = [_program(environment), "webserver", "-p", str(parameters["webserver_port"])]
+    arguments = [program(environment), "webserver", "-p", str(parameters["webserver_port"])]
     arguments.append("--registry-stats" if parameters["enable_registry_stats"] else "--no-registry-stats")
     arguments.append("--self-shutdown")
     if parameters["webserver_datadir"]:
@@ -67,7 +67,7 @@ def command(parameters: Mapping[str, Any], environment: Mapping[str, str] = os.e
     return arguments
 
 
-def _program(environment: Mapping[str, str]) -> str:
+def program(environment: Mapping[str, str] = os.environ) -> str:
     """The program that is named, or on the path, or installed beside this Python."""
     named = environment.get(PROGRAM_VARIABLE)
     if named:

@@ -135,6 +135,7 @@ class StandIn:
                 "state_log": STEPS[:1],
                 "internal_ip": None,
                 "ssh_proxy_command": None,
+                "is_reached_by_ssh": True,
             }
         self.answered[body["idempotency_key"]] = {"requested_nodes": added}
         return {"requested_nodes": added}

@@ -458,6 +458,30 @@ class CommandRunnerTest(RayTestCase):
         with self.assertRaisesRegex(Exception, r"node0 is terminated, ssh does not reach it: \[9/9\]"), printed():
             self.runner(provider).run("uptime")
 
+    def test_provider_runs_what_ssh_does_not_reach(self) -> None:
+        import click
+
+        provider = self.provider_of({})
+        self.standin.clusters["demo"]["node0"]["is_reached_by_ssh"] = False
+        runner = self.runner(provider)
+        with printed() as lines:
+            runner.run("ray status", environment_variables={"A": 1})
+
+        (command,) = self.commands()
+        self.assertEqual(command[1:4], ["exec", "--port", str(self.standin.port)])
+        self.assertEqual(command[6:-1], ["--cluster", "demo", "--node", "node0", "--"])
+        self.assertTrue(command[-1].endswith("PYTHONWARNINGS=ignore && (export A=1;ray status)"), command)
+        self.assertIn("ssh does not reach node0 any more; its provider runs the command", lines)
+        for what in (
+            lambda: runner.run("$SHELL"),
+            lambda: runner.run(None, port_forward=[(1, 1)]),
+            lambda: runner.run_rsync_up("/here", "/there"),
+        ):
+            with printed() as lines, self.assertRaises(click.ClickException):
+                what()
+            self.assertIn("which does not reach node0 any more", "".join(lines))
+        self.assertEqual(len(self.commands()), 1)
+
     def test_shared_connections_are_of_one_node(self) -> None:
         provider = self.provider_of({})
         first, second = (self.runner(provider, node_id).ssh_control_path for node_id in ("node0", "node1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -42,6 +43,17 @@ class SurroundingsTest(unittest.TestCase):
             self.assertIsNone(surroundings.read_token(file))
             file.write_bytes(b"\xff")
             self.assertIsNone(surroundings.read_token(file))
+
+    def test_file_of_host_keys_has_the_name_that_the_webserver_gives_it(self) -> None:
+        # The webserver's side of it is `src/ssh/file.rs`.
+        digest = hashlib.md5(b"x" * 300, usedforsecurity=False).hexdigest()
+        for cluster, name in (
+            ("golem-cluster_1", "golem-cluster_1"),
+            ("../a b", "%2E%2E%2Fa%20b"),
+            ("x" * 300, f"%{digest}"),
+        ):
+            with self.subTest(name):
+                self.assertEqual(surroundings.known_hosts(Path("/d"), cluster), Path("/d/known_hosts") / name)
 
     def test_host_key_of_a_node_is_pinned_once_it_is_known(self) -> None:
         with tempfile.TemporaryDirectory() as directory:

@@ -180,9 +180,9 @@ class WebserverTest(unittest.TestCase):
         program.touch(0o755)
 
         with mock.patch.object(sys, "executable", str(beside / "python3")):
-            self.assertEqual(webserver._program({"PATH": "/nowhere"}), str(program))
-        self.assertEqual(webserver._program({"PATH": str(beside)}), str(program))
-        self.assertEqual(webserver._program({"PATH": "/nowhere"}), "ray-on-golem")
+            self.assertEqual(webserver.program({"PATH": "/nowhere"}), str(program))
+        self.assertEqual(webserver.program({"PATH": str(beside)}), str(program))
+        self.assertEqual(webserver.program({"PATH": "/nowhere"}), "ray-on-golem")
 
 
 def parameters(**said: Any) -> dict[str, Any]:

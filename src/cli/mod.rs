@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 pub mod document;
 pub mod error;
+mod exec;
 pub mod exit;
 pub mod explain;
 pub mod network_stats;
@@ -20,6 +21,7 @@ mod web;
 mod webserver;
 
 use error::CliError;
+use exec::Exec;
 use exit::Exit;
 use explain::Explain;
 use network_stats::NetworkStats;
@@ -47,6 +49,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs a command on a node through its provider, also where ssh does not reach it.
+    Exec(Exec),
     /// Says for each offer on the market why it would be hired, or why not.
     Explain(Explain),
     /// Shows what the Golem market offers for a cluster.
@@ -73,6 +77,7 @@ enum Command {
 #[must_use]
 pub fn run(cli: Cli, printer: &mut Printer) -> Exit {
     let result = match cli.command {
+        Command::Exec(command) => command.run(printer),
         Command::Explain(command) => command.run(printer),
         Command::NetworkStats(command) => command.run(printer),
         Command::Reputation(command) => command.run(printer),

@@ -46,6 +46,12 @@ impl Printer {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 
+    /// Hands on what a program said beside its data.
+    pub fn quote(&mut self, text: &str) {
+        // Nobody is left to tell that nobody can be told.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
     /// Tells the user what may be wrong.
     pub fn warn(&mut self, text: &str) {
         self.tell(&format!("warning: {text}"));

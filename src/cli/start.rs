@@ -14,12 +14,10 @@ use super::{
     error::CliError,
     printer::Printer,
     web::Web,
-    webserver::{Common, Served},
+    webserver::{Common, DEBUG_LOG, Served},
 };
 use crate::driver::log;
 
-/// What the process says, in the data directory.
-const DEBUG_LOG: &str = "webserver_debug.log";
 const LOG_LINES: usize = 50;
 const START_PATIENCE: Duration = Duration::from_secs(5 * 60);
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);

@@ -25,12 +25,18 @@ pub(super) struct Status {
     /// Print everything as JSON, for programs
     #[arg(long)]
     json: bool,
+    /// Print the address of the page for browsers, with the token in it: who has it may do everything
+    #[arg(long, conflicts_with = "json")]
+    page: bool,
 }
 
 impl Status {
     pub(super) fn run(self, printer: &mut Printer) -> Result<(), CliError> {
         let data = self.common.data()?;
         let web = Web::new(self.common.port, &data)?;
+        if self.page {
+            return printer.line(&web.page()?);
+        }
         let root = web.root();
         if self.json {
             let mut document = match &root {

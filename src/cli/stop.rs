@@ -16,6 +16,7 @@ use super::{
     web::{Process, Web},
     webserver::Common,
 };
+use crate::server::bills::Bills;
 
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
 const PROCESS_PATIENCE: Duration = Duration::from_secs(180);
@@ -43,6 +44,7 @@ impl Stop {
         let root = web.root();
         let data = root.as_ref().map_or(data, |root| root.datadir.clone());
         let process = Process::of(&data);
+        let before = bills(&data);
         match root {
             None => printer.line(&format!("No webserver found on: {}.", web.url()))?,
             Some(root) if root.shutting_down => {
@@ -55,7 +57,12 @@ impl Stop {
             }
         }
         wait_for_server(&web, printer)?;
-        self.end(process, &data, printer)
+        self.end(process, &data, printer)?;
+        for bill in bills(&data).iter().filter(|bill| !before.contains(bill)) {
+            let text = |key: &str| bill[key].as_str().unwrap_or("-");
+            printer.line(&format!("`{}` cost {} GLM.", text("cluster_name"), text("spent_glm")))?;
+        }
+        Ok(())
     }
 
     /// Asks the webserver to end; whether it does.
@@ -102,11 +109,20 @@ impl Stop {
             return printer.line("Shutdown completed.");
         }
         printer.line("Webserver process stop timeout of 0:03:00 reached.")?;
-        if !self.kill && !confirm("Terminate the webserver process?", printer)? {
+        // Where nobody can be asked, it is left to end by itself.
+        let mut may_be_killed = || match io::stdin().is_terminal() {
+            true => confirm("Terminate the webserver process?", printer),
+            false => Ok(false),
+        };
+        if !self.kill && !may_be_killed()? {
             printer.line("The webserver is still running...")?;
             return Err(CliError::Environment {
                 what: format!("the webserver still runs under pid {}", process.pid),
-                hint: format!("`{}` says what it waits for", data.join("webserver.log").display()),
+                hint: format!(
+                    "it ends by itself when the last bills are settled, and `{}` says what it waits for; \
+                     with `--kill` it ends now, and the next one goes on where it was",
+                    data.join("webserver.log").display()
+                ),
             });
         }
         process.signal(Signal::TERM);
@@ -115,6 +131,11 @@ impl Stop {
         }
         printer.line("Process terminated.")
     }
+}
+
+/// The last bills; a file that cannot be read has none.
+fn bills(data: &Path) -> Vec<Value> {
+    Bills::open(data).map_or_else(|_| Vec::new(), |bills| bills.last())
 }
 
 fn shut_down(web: &Web, is_forced: bool) -> Result<String, CliError> {
@@ -129,10 +150,26 @@ fn wait_for_server(web: &Web, printer: &mut Printer) -> Result<(), CliError> {
         return Ok(());
     }
     printer.line("Webserver is still shutting down, waiting up to 60 seconds ...")?;
+    tell_what_is_left(web, printer)?;
     match wait(SHUTDOWN_PATIENCE, || web.root().is_none()) {
         true => printer.line("Webserver shutdown completed."),
         false => printer.line("Shutdown timeout of 0:01:00 reached."),
     }
+}
+
+/// Says whose end is waited for.
+fn tell_what_is_left(web: &Web, printer: &mut Printer) -> Result<(), CliError> {
+    // Whoever has just ended has nothing to say any more.
+    let Ok(status) = web.get("/status") else { return Ok(()) };
+    let clusters = status["clusters"].as_array().map_or(&[][..], Vec::as_slice);
+    for cluster in clusters.iter().filter(|cluster| cluster["state"] != "closed") {
+        let name = cluster["cluster_name"].as_str().unwrap_or("-");
+        let agreements = cluster["open_agreements"].as_u64().unwrap_or(0);
+        printer.line(&format!(
+            "   `{name}` waits for last bills (agreements: {agreements}); providers have some minutes for them"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Waits until something is so; whether it came to be.

@@ -17,7 +17,7 @@ use crate::{
     http::{Outgoing, Transport},
     server::auth::TOKEN_FILE,
     units::Span,
-    yagna::{CallError, wire::Method},
+    yagna::{CallError, Status, wire::Method},
 };
 
 const PATIENCE: Span = Span::secs(10);
@@ -62,7 +62,7 @@ impl Web {
 
     /// What it says about itself; none if nobody listens.
     pub(super) fn root(&self) -> Option<Root> {
-        let body = self.send(Method::Get, "/", None, None).ok()?;
+        let body = self.send(Method::Get, "/", None, None, PATIENCE).ok()?;
         let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
         let warnings = body.get("server_warnings").and_then(Value::as_array);
         let warnings = warnings.into_iter().flatten().filter_map(Value::as_str);
@@ -76,12 +76,32 @@ impl Web {
 
     /// Asks for a document with the token.
     pub(super) fn get(&self, path: &str) -> Result<Value, CliError> {
-        self.with_token(Method::Get, path, None)
+        self.with_token(Method::Get, path, None, PATIENCE)
     }
 
     /// Asks for something to be done.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, CliError> {
-        self.with_token(Method::Post, path, Some(body))
+        self.post_patiently(path, body, PATIENCE)
+    }
+
+    /// Asks for something that takes its time.
+    pub(super) fn post_patiently(
+        &self,
+        path: &str,
+        body: &Value,
+        patience: Span,
+    ) -> Result<Value, CliError> {
+        self.with_token(Method::Post, path, Some(body), patience)
+    }
+
+    /// The address of the page for browsers. A browser sends nobody what stands behind the `#`.
+    pub(super) fn page(&self) -> Result<String, CliError> {
+        let token = self.token().filter(|_| self.root().is_some());
+        let token = token.ok_or_else(|| CliError::Environment {
+            what: format!("there is no webserver at {}, or its token cannot be read", self.url()),
+            hint: "`ray-on-golem start` starts it".to_owned(),
+        })?;
+        Ok(format!("{}/#token={token}", self.url()))
     }
 
     /// Waits a little.
@@ -95,15 +115,33 @@ impl Web {
         verb: Method,
         path: &str,
         body: Option<&Value>,
+        patience: Span,
     ) -> Result<Value, CliError> {
         let token = self.token();
-        self.send(verb, path, body, token.as_deref()).map_err(|error| CliError::Environment {
-            what: format!("the webserver at {} does not do it: {error}", self.url()),
-            hint: format!(
-                "name its data directory with `--datadir`, or the file of its token in \
-                 `{TOKEN_VARIABLE}`"
+        let sent = self.send(verb, path, body, token.as_deref(), patience);
+        sent.map_err(|error| self.refused(&error))
+    }
+
+    /// What the webserver says against it, and what may help.
+    fn refused(&self, error: &CallError) -> CliError {
+        let url = self.url();
+        let (what, hint) = match error {
+            CallError::Rejected { status, body } if *status != Status::UNAUTHORIZED => {
+                (said(body), "`ray-on-golem status` shows clusters and nodes".to_owned())
+            }
+            CallError::Rejected { body, .. } => (
+                format!("the webserver at {url} refuses: {}", said(body)),
+                format!(
+                    "name its data directory with `--datadir`, or the file of its token in \
+                     `{TOKEN_VARIABLE}`"
+                ),
             ),
-        })
+            CallError::NotSent { .. } | CallError::Unknown(_) => (
+                format!("the webserver at {url} does not answer: {error}"),
+                "`ray-on-golem start` starts it".to_owned(),
+            ),
+        };
+        CliError::Environment { what, hint }
     }
 
     /// The token of the data directory that the webserver uses, or of ours.
@@ -121,12 +159,13 @@ impl Web {
         path: &str,
         body: Option<&Value>,
         token: Option<&str>,
+        patience: Span,
     ) -> Result<Value, CallError> {
         let mut url = self.base.clone();
         url.set_path(path);
         let body = body.map(|body| body.to_string().into_bytes());
         let outgoing = Outgoing { method, url, bearer: token, headers: &[], body };
-        let response = self.runtime.block_on(self.transport.send(outgoing, PATIENCE))?;
+        let response = self.runtime.block_on(self.transport.send(outgoing, patience))?;
         let body = String::from_utf8_lossy(&response.body).into_owned();
         match response.status.0 {
             200 => serde_json::from_str(&body)
@@ -134,6 +173,13 @@ impl Web {
             _ => Err(CallError::Rejected { status: response.status, body }),
         }
     }
+}
+
+/// The sentence in the body of an error.
+fn said(body: &str) -> String {
+    let document: Option<Value> = serde_json::from_str(body).ok();
+    let sentence = document.as_ref().and_then(|document| document["error"].as_str());
+    sentence.unwrap_or(body).to_owned()
 }
 
 /// The process of the webserver, by its pid file.

@@ -24,9 +24,10 @@ use crate::{
     core::Command,
     driver::{
         alerts,
+        commands::Commands,
         daemon::{Daemon, DaemonPlan, SimPlan},
         journal::{Journals, JournalsError, Recovered},
-        log::Log,
+        log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
         providers::{self, Providers},
         reach::{Reach, ReachPlan},
@@ -36,6 +37,7 @@ use crate::{
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
+        bills::Bills,
     },
     yagna::{Client, Vpn},
 };
@@ -46,6 +48,8 @@ pub(super) const DEFAULT_PORT: u16 = 4578;
 pub(super) const PID_FILE: &str = "ray_on_golem.pid";
 /// What the webserver logs, in the data directory.
 pub(super) const LOG_FILE: &str = "webserver.log";
+/// What the process says that `start`, or Ray, has put into the background, in the data directory.
+pub(super) const DEBUG_LOG: &str = "webserver_debug.log";
 const ANONYMOUS_VARIABLE: &str = "RAY_ON_GOLEM_ALLOW_ANONYMOUS";
 /// Calls from one web client at a time keep this many threads busy enough.
 const THREADS: usize = 2;
@@ -227,8 +231,9 @@ impl Webserver {
                 let parts = Parts::start(built, &daemon)?;
                 tokio::select! {
                     ended = parts.run(&app, &mut signals) => ended,
-                    // It never ends.
+                    // They never end.
                     () = daemon.keep() => Ok(()),
+                    () = log::keep_short(data.join(DEBUG_LOG), log.clone()) => Ok(()),
                 }
             }
             Err(error) => {
@@ -271,6 +276,7 @@ impl Webserver {
         });
         let recorder = surroundings::recorder(self.served.record.as_deref(), &daemon.key)?;
         let kept = Kept { journals, recovered, recorder };
+        let commands = Commands::new(client.clone());
         let (manager, handle) = Manager::new(kept, client, reach.clone(), log.clone());
         let (sightings, seen) = providers::sightings();
         let manager = manager.telling(sightings);
@@ -293,7 +299,9 @@ impl Webserver {
             },
             images: Images::new(self.registry(daemon)?),
             wallet: Wallet::new(address, daemon.cli.clone(), log.clone()),
+            commands,
             heads,
+            bills: Bills::open(data)?,
             alerts: Alerts::default(),
             stop: Stop::default(),
             log: log.clone(),
@@ -366,6 +374,7 @@ enum Part {
     Server,
     Reach,
     Providers,
+    Bills,
     Alerts,
     Shutdown,
 }
@@ -386,6 +395,11 @@ impl Parts {
                 Ok(()) => Part::Providers,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
+        });
+        let bills = app.bills.clone().keep(app.handle.changes(), app.log.clone());
+        tasks.spawn(async move {
+            bills.await;
+            Part::Bills
         });
         tasks.spawn(async move {
             reach.keep(board).await;
@@ -419,8 +433,8 @@ impl Parts {
                     Some(Ok(Part::Shutdown)) => {}
                     // The tunnels end with the manager.
                     Some(Ok(Part::Reach)) if is_ordered => {}
-                    // It ends with the manager, whose own end says why.
-                    Some(Ok(Part::Providers)) => {}
+                    // They end with the manager, whose own end says why.
+                    Some(Ok(Part::Providers | Part::Bills)) => {}
                     Some(Ok(Part::Reach | Part::Server | Part::Alerts)) | None => {
                         return Err(bug("a part of the server has ended"));
                     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cluster::plan::{ClusterName, ClusterPlan, NodeOrder, Tags},
-    ids::{CallId, NodeId, ProbeId, RequestId},
+    ids::{CallId, ClusterId, NodeId, ProbeId, RequestId},
     reputation::Reputation,
     survey::SurveyPlan,
 };
@@ -100,6 +100,9 @@ pub struct NodeRequest {
     pub key: Option<String>,
     /// The cluster; the first request for a node begins it.
     pub cluster: ClusterName,
+    /// Which one of that name, from whoever may begin none: it may have ended on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_for: Option<ClusterId>,
     /// What holds for the cluster as a whole; heard only by a request that begins it.
     pub plan: ClusterPlan,
     /// What is asked for.

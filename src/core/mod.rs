@@ -259,9 +259,13 @@ impl Machine {
                 answer_unknown(&Command::RequestNodes(request), RequestError::ShuttingDown)
             }
             Command::RequestNodes(request) => {
-                let id = self.cluster_for(&request);
+                let current = self.current(&request.cluster);
+                let id = match request.only_for {
+                    Some(id) => current.filter(|current| *current == id),
+                    None => Some(self.cluster_for(&request)),
+                };
                 let fx = &mut self.fx;
-                let cluster = self.clusters.get_mut(&id);
+                let cluster = id.and_then(|id| self.clusters.get_mut(&id));
                 let nodes = cluster.map(|cluster| cluster.request_nodes(fx, &request));
                 Answer::NodesRequested(nodes.unwrap_or(Err(RequestError::UnknownCluster)))
             }

@@ -163,11 +163,11 @@ fn shown(binary: &Path, arguments: &[&str]) -> String {
     format!("{} {}", binary.display(), arguments.join(" "))
 }
 
-/// The last line of the complaint, or the exit status if there is none.
-fn last_words(output: &Output) -> String {
+/// What the daemon's command line complained of: the last line that says so, which a stack may follow, or else the
+/// last one; the exit status if there is none.
+pub(super) fn last_words(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
-    match text.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => line.trim().trim_start_matches("Error: ").to_owned(),
-        None => output.status.to_string(),
-    }
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).rev();
+    let complaint = lines.clone().find_map(|line| line.strip_prefix("Error: "));
+    complaint.or_else(|| lines.next()).map_or_else(|| output.status.to_string(), str::to_owned)
 }

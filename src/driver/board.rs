@@ -18,7 +18,7 @@ use crate::{
         payment::ledger::{self, Ledger},
     },
     units::{Glm, Timestamp},
-    yagna::{NetworkId, ProviderId},
+    yagna::{ActivityId, NetworkId, ProviderId},
 };
 
 /// All clusters at one instant.
@@ -37,7 +37,7 @@ pub struct Board {
 }
 
 /// So many closed clusters are remembered.
-const CLOSED_MAX: usize = 8;
+pub const CLOSED_MAX: usize = 8;
 
 /// How busy the manager is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +96,8 @@ pub struct NodeBoard {
     pub ip: Option<Ipv4Addr>,
     /// Who runs it, and under which name.
     pub provider: Option<(ProviderId, String)>,
+    /// What it is to its provider.
+    pub activity: Option<ActivityId>,
     /// The most that it costs in an hour, start excluded.
     pub rate_per_hour: Option<Glm>,
     /// What was paid for it so far.
@@ -209,6 +211,7 @@ impl NodeBoard {
             ip: account.map(|account| account.ip),
             provider: account
                 .map(|account| (account.terms.provider.clone(), account.terms.name.clone())),
+            activity: account.and_then(|account| account.activity.clone()),
             rate_per_hour: account.map(|account| account.terms.rate_per_hour()),
             spent: money.by_node.get(&id).copied().unwrap_or(Glm::ZERO),
         }

@@ -11,7 +11,10 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::clock;
 
@@ -19,6 +22,9 @@ use super::clock;
 const LENGTH_MAX: u64 = 16 << 20;
 /// So many files are kept beside the current one: `X.log.1` is the youngest.
 const BACKUPS: u32 = 9;
+/// How often the length of a log is looked at that we do not write by ourselves.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+const WHO: &str = "log";
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,6 +192,21 @@ fn backup(path: &Path, nth: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{nth}"));
     PathBuf::from(name)
+}
+
+/// Keeps a log short that goes on growing, as our standard error does where it leads to a file. Never returns.
+pub async fn keep_short(path: PathBuf, log: Log) {
+    loop {
+        sleep(LOOK_EVERY).await;
+        let log_path = path.clone();
+        let done = spawn_blocking(move || cut(&log_path)).await;
+        // Where nobody has put it there is none.
+        if let Ok(Err(error)) = done
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            log.warn(WHO, &format!("`{}` has grown long, and stays so: {error}", path.display()));
+        }
+    }
 }
 
 /// The last `count` lines of a file; none if it cannot be read.

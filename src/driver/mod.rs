@@ -18,6 +18,7 @@ pub mod board;
 mod calls;
 mod chronicle;
 pub mod clock;
+pub mod commands;
 pub mod daemon;
 pub mod journal;
 pub mod log;

@@ -1,7 +1,7 @@
 //! What the shell must remember of a cluster, beside the journal: how to log in to its nodes, and which
 //! local ports lead to its head. Nothing that the machine decides by.
 //!
-//! `DATA/clusters/NAME.json`, with the cluster's name escaped.
+//! `DATA/clusters/NAME.json`, its name as `ssh::file_of_cluster` makes it of the cluster's.
 
 use std::{
     fs, io,
@@ -10,9 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{config::NodesRequest, core::cluster::plan::ClusterName};
+use crate::{config::NodesRequest, core::cluster::plan::ClusterName, ssh};
 
 const DIRECTORY: &str = "clusters";
+const EXTENSION: &str = ".json";
 
 /// How to reach a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +46,8 @@ impl ClusterSettings {
     ///
     /// If the disk fails.
     pub fn save(&self, data: &Path, name: &ClusterName) -> io::Result<()> {
-        let path = path(data, name);
-        fs::create_dir_all(data.join(DIRECTORY))?;
-        let new = path.with_extension("new");
-        fs::write(&new, serde_json::to_vec_pretty(self).map_err(io::Error::other)?)?;
-        fs::rename(new, path)
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        ssh::replace_file(&path(data, name), &text, 0o600)
     }
 
     /// Reads the file.
@@ -64,15 +62,7 @@ impl ClusterSettings {
 }
 
 fn path(data: &Path, name: &ClusterName) -> PathBuf {
-    let escaped: String = name
-        .as_str()
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
-            other => format!("%{other:02x}"),
-        })
-        .collect();
-    data.join(DIRECTORY).join(format!("{escaped}.json"))
+    ssh::file_of_cluster(&data.join(DIRECTORY), name, EXTENSION)
 }
 
 #[cfg(test)]
@@ -88,7 +78,7 @@ mod tests {
             ray_gcs_expose_port: None,
             webserver_port: 4578,
         };
-        for name in ["golem-cluster", "../up", "a b/ü"] {
+        for name in ["golem-cluster", "../up", "a b/ü", &"long".repeat(99)] {
             settings.save(data.path(), &name.into()).expect("a writable directory");
 
             let loaded = ClusterSettings::load(data.path(), &name.into());

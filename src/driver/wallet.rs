@@ -1,17 +1,12 @@
 //! The wallet, by the daemon's command line: how much is in it, and tokens from the faucet of a testnet.
 
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    process::{Output, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, process::Stdio, time::Duration};
 
 use serde_json::Value;
 use thiserror::Error;
 use tokio::{process::Command, sync::Mutex, time::sleep, time::timeout};
 
-use super::log::Log;
+use super::{appkey::last_words, log::Log};
 use crate::{
     config::PaymentNetwork,
     units::{Glm, Rounding},
@@ -186,12 +181,4 @@ fn amount(document: &Value) -> Glm {
         .get("amount")
         .map(|amount| amount.as_str().map_or_else(|| amount.to_string(), str::to_owned));
     text.and_then(|text| Glm::parse(&text, Rounding::Down).ok()).unwrap_or(Glm::ZERO)
-}
-
-fn last_words(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    match text.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => line.trim().trim_start_matches("Error: ").to_owned(),
-        None => output.status.to_string(),
-    }
 }

@@ -14,9 +14,10 @@ use tokio::time::timeout;
 use super::{
     App,
     auth::Caller,
+    bills,
     document::{
-        ClusterDataDocument, ClusterDocument, ClusterSummary, KeyDocument, NodeData,
-        OverviewDocument, WalletDocument,
+        ClusterDataDocument, ClusterDocument, ClusterSummary, CommandDocument, KeyDocument,
+        NodeData, OverviewDocument, WalletDocument,
     },
     error::{ApiError, json_response},
     events, metrics, openapi, purchase,
@@ -27,7 +28,7 @@ use crate::{
     core::{
         Answer, Command,
         cluster::{
-            plan::{ClusterName, Tags, matches},
+            plan::{ClusterName, NodeKind, Tags, matches},
             state::NodeState,
         },
         ids::NodeId,
@@ -35,7 +36,7 @@ use crate::{
     },
     driver::board::{Board, ClusterBoard, NodeBoard, listing},
     ssh::KeyPair,
-    units::{Glm, Rounding},
+    units::{Glm, Rounding, Span},
 };
 
 /// The longest body that is read.
@@ -44,6 +45,9 @@ const BODY_MAX: usize = 1 << 20;
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// A request to end a node waits so long for it to be ended; it ends all the same.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a command may run that does not say, and the longest that it may say, in seconds.
+pub(super) const COMMAND_SECONDS: u64 = 300;
+pub(super) const COMMAND_SECONDS_MAX: u64 = 3_600;
 /// The longest delay of a shutdown.
 const DELAY_MAX: u64 = 24 * 60 * 60;
 
@@ -58,7 +62,7 @@ pub(super) async fn answer(
         Verb::Post => Fields::read(body).await?,
         Verb::Any | Verb::Get => Fields(yaml::Node::from_json(&Value::Null)),
     };
-    check_scope(caller, &fields)?;
+    check_scope(app, caller, &fields)?;
     match route {
         Route::Root => done(&root(app, caller)),
         Route::GetWalletStatus => wallet_status(app, &fields).await,
@@ -84,7 +88,8 @@ pub(super) async fn answer(
         Route::Shutdown => shutdown(app, &fields),
         Route::SetBudget => set_budget(app, &fields).await,
         Route::EndCluster => end_cluster(app, &fields).await,
-        Route::Overview => done(&overview(app)),
+        Route::RunCommand => run_command(app, &fields).await,
+        Route::Overview => overview(app),
         Route::Metrics => Ok(metrics::response(&app.handle.board())),
         Route::OpenApi => done(&openapi::document()),
         Route::Events => Ok(events::response(app.handle.changes())),
@@ -157,13 +162,14 @@ pub(super) fn done(document: &impl Serialize) -> Result<Response, ApiError> {
     Ok(json_response(StatusCode::OK, body))
 }
 
-/// A head asks about its own cluster, or about nothing.
-fn check_scope(caller: &Caller, fields: &Fields) -> Result<(), ApiError> {
-    let Caller::Head { name, .. } = caller else { return Ok(()) };
+/// A head asks about its own cluster, or about nothing; not about a newer one of the same name either.
+fn check_scope(app: &App, caller: &Caller, fields: &Fields) -> Result<(), ApiError> {
+    let Caller::Head { cluster, name } = caller else { return Ok(()) };
     let Ok(section) = yaml::Section::new(fields.node(), "") else { return Ok(()) };
     let Some(asked) = section.optional("cluster_name") else { return Ok(()) };
+    let newest = app.handle.board().named(name.as_str()).next().map(|newest| newest.id);
     match asked.text() {
-        Ok(asked) if asked == name.as_str() => Ok(()),
+        Ok(asked) if asked == name.as_str() && newest == Some(*cluster) => Ok(()),
         Ok(_) | Err(_) => Err(ApiError::Forbidden("this token is for another cluster")),
     }
 }
@@ -234,19 +240,26 @@ fn cluster_data(app: &App, caller: &Caller, fields: &Fields) -> Result<Response,
     })
 }
 
-fn overview(app: &App) -> OverviewDocument {
+fn overview(app: &App) -> Result<Response, ApiError> {
     let board = app.handle.board();
-    let document = |cluster: &ClusterBoard, is_closed| ClusterDocument {
-        summary: ClusterSummary::of(cluster, is_closed),
-        nodes: cluster
-            .nodes
-            .iter()
-            .map(|(id, node)| NodeData::of(cluster, *id, node, Some(app.way())))
-            .collect(),
+    let open = board.clusters.values();
+    let closed: Vec<ClusterDocument> =
+        board.closed.iter().map(|cluster| ClusterDocument::of(cluster, true, None)).collect();
+    let document = OverviewDocument {
+        version: 1,
+        webserver: app.root(),
+        clusters: open.map(|it| ClusterDocument::of(it, false, Some(app.way()))).collect(),
     };
-    let open = board.clusters.values().map(|cluster| document(cluster, false));
-    let closed = board.closed.iter().map(|cluster| document(cluster, true));
-    OverviewDocument { version: 1, webserver: app.root(), clusters: open.chain(closed).collect() }
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    if let Some(clusters) = document["clusters"].as_array_mut() {
+        // Those that an earlier process has closed are known by their bills only.
+        let is_ours = |bill: &Value| {
+            closed.iter().any(|it| bills::number(bill) == Some(u64::from(it.summary.number)))
+        };
+        clusters.extend(app.bills.last().into_iter().filter(|bill| !is_ours(bill)));
+        clusters.extend(closed.iter().filter_map(|it| serde_json::to_value(it).ok()));
+    }
+    done(&document)
 }
 
 async fn set_tags(app: &App, fields: &Fields) -> Result<Response, ApiError> {
@@ -362,6 +375,40 @@ async fn end_cluster(app: &App, fields: &Fields) -> Result<Response, ApiError> {
     };
     ending?;
     done(&json!({}))
+}
+
+async fn run_command(app: &App, fields: &Fields) -> Result<Response, ApiError> {
+    let name = fields.cluster()?;
+    let line = fields.with(|body| body.required("command")?.text().map(str::to_owned))?;
+    let seconds = fields
+        .with(|body| body.read("seconds", |seconds| seconds.whole(1..=COMMAND_SECONDS_MAX)))?
+        .unwrap_or(COMMAND_SECONDS);
+    let (id, activity) = {
+        let board = app.handle.board();
+        let id = match fields.with(|body| Ok(body.optional("node_id").is_some()))? {
+            true => fields.node_id()?,
+            false => head_of(&board, &name)?,
+        };
+        let (_, node) = board.node(&name, id)?;
+        let is_up = node.state == NodeState::Running;
+        let activity = node.activity.clone().filter(|_| is_up);
+        (id, activity.ok_or_else(|| ApiError::Refused(format!("{id} does not run")))?)
+    };
+    let ran = app.commands.run(&activity, &line, Span::secs(seconds)).await;
+    let ran = ran.map_err(|error| ApiError::Refused(format!("{id}: {error}")))?;
+    done(&CommandDocument {
+        node_id: id.to_string(),
+        exit_code: ran.code,
+        stdout: ran.stdout,
+        stderr: ran.stderr,
+    })
+}
+
+/// The head of the newest cluster of a name.
+fn head_of(board: &Board, name: &str) -> Result<NodeId, ApiError> {
+    let cluster = board.named(name).next().ok_or(RequestError::UnknownCluster)?;
+    let mut heads = cluster.nodes.iter().filter(|(_, node)| node.kind == NodeKind::Head);
+    Ok(heads.next_back().map(|(id, _)| *id).ok_or(RequestError::UnknownNode)?)
 }
 
 /// The machine answers each command in kind; anything else is a bug, and no reason to fall over.

@@ -54,6 +54,8 @@ pub struct NodeData {
     pub internal_ip: Option<String>,
     /// The command that leads ssh to it.
     pub ssh_proxy_command: Option<String>,
+    /// Whether ssh can reach it; if not, `/run_command` still does once it runs.
+    pub is_reached_by_ssh: bool,
     /// `head` or `worker`.
     pub kind: &'static str,
     /// Who runs it.
@@ -123,7 +125,7 @@ pub struct OverviewDocument {
     pub version: u32,
     /// The webserver.
     pub webserver: RootDocument,
-    /// The clusters, also those that end, and behind them those that were closed last.
+    /// The clusters, also those that end, and behind them those that were closed last, the last one last.
     pub clusters: Vec<ClusterDocument>,
 }
 
@@ -156,6 +158,19 @@ pub struct KeyDocument {
     pub ssh_public_key_base64: String,
 }
 
+/// How a command ended.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct CommandDocument {
+    /// The node that it ran on.
+    pub node_id: String,
+    /// Its exit code; 124 if its time was over.
+    pub exit_code: u8,
+    /// What it wrote to its standard output.
+    pub stdout: String,
+    /// What it wrote to its standard error.
+    pub stderr: String,
+}
+
 /// What leads ssh to nodes: this program, and where its files are.
 #[derive(Clone, Copy, Debug)]
 pub struct Way<'a> {
@@ -176,6 +191,7 @@ impl NodeData {
             state_log: node.log.clone(),
             internal_ip: node.ip.map(|ip| ip.to_string()),
             ssh_proxy_command: way.and_then(|way| way.command(cluster, id, node)),
+            is_reached_by_ssh: node.ip.is_some() && cluster.network.is_some(),
             kind: match node.kind {
                 NodeKind::Head => "head",
                 NodeKind::Worker => "worker",
@@ -186,6 +202,15 @@ impl NodeData {
             spent_glm: node.spent.to_string(),
             requested_at: written(node.asked),
         }
+    }
+}
+
+impl ClusterDocument {
+    /// A cluster with its nodes; without a way no command leads to them.
+    #[must_use]
+    pub fn of(cluster: &ClusterBoard, is_closed: bool, way: Option<Way<'_>>) -> Self {
+        let nodes = cluster.nodes.iter().map(|(id, node)| NodeData::of(cluster, *id, node, way));
+        Self { summary: ClusterSummary::of(cluster, is_closed), nodes: nodes.collect() }
     }
 }
 

@@ -86,6 +86,7 @@ impl From<Gone> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
+        let is_unread = matches!(self, Self::TooLarge | Self::TooSlow);
         let body = match self {
             Self::ShuttingDown => {
                 let mut response =
@@ -108,7 +109,12 @@ impl IntoResponse for ApiError {
             Self::TooLarge => json!({ "error": "the body is too long" }),
             Self::TooSlow => json!({ "error": "the body did not come in time" }),
         };
-        json_response(status, body.to_string())
+        let mut response = json_response(status, body.to_string());
+        if is_unread {
+            // What is left of it must not be taken for the next request.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 

@@ -86,7 +86,8 @@ fn nodes(before: Option<&ClusterBoard>, cluster: &ClusterBoard) -> Vec<Event> {
     changed
         .filter_map(|(id, node)| {
             let data = NodeData::of(cluster, *id, node, None);
-            event("node", &json!({ "cluster_name": cluster.name.as_str(), "node": data }))
+            let (name, number) = (cluster.name.as_str(), cluster.id.0);
+            event("node", &json!({ "cluster_name": name, "number": number, "node": data }))
         })
         .collect()
 }

@@ -11,12 +11,14 @@
 
 mod api;
 pub mod auth;
+pub mod bills;
 pub mod document;
 mod error;
 mod events;
 mod listen;
 mod metrics;
 mod openapi;
+mod page;
 mod purchase;
 pub mod route;
 
@@ -31,9 +33,9 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::Request,
-    http::header,
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
     routing::{MethodFilter, any, on},
 };
@@ -44,8 +46,11 @@ pub use listen::{Listening, serve};
 pub use openapi::document as openapi_document;
 pub use purchase::Images;
 
-use crate::driver::{log::Log, manager::Handle, providers::Refresh, wallet::Wallet};
+use crate::driver::{
+    commands::Commands, log::Log, manager::Handle, providers::Refresh, wallet::Wallet,
+};
 use auth::{Caller, Guard, HeadTokens};
+use bills::Bills;
 use document::{RootDocument, Way};
 use route::{Route, Verb};
 
@@ -61,8 +66,12 @@ pub struct App {
     pub providers: Refresh,
     /// The wallet.
     pub wallet: Wallet,
+    /// The way to run commands on nodes.
+    pub commands: Commands,
     /// The tokens of heads.
     pub heads: HeadTokens,
+    /// What closed clusters have cost.
+    pub bills: Bills,
     /// Problems that are not of one cluster, such as missing gas.
     pub alerts: Alerts,
     /// The way to stop.
@@ -197,7 +206,7 @@ fn router(app: &Arc<App>, is_there: fn(Route) -> bool, admit: Admit) -> Router {
         let app = Arc::clone(app);
         move |request: Request| {
             let refused = admit(&app, None, &request).map_or_else(|refusal| refusal, |_| error);
-            async move { refused.into_response() }
+            async move { unread(&request, refused.into_response()) }
         }
     };
     router
@@ -205,27 +214,53 @@ fn router(app: &Arc<App>, is_there: fn(Route) -> bool, admit: Admit) -> Router {
         .fallback(refuse(app, ApiError::NotFound))
 }
 
-async fn answer(app: &App, route: Route, admit: Admit, request: Request) -> Response<Body> {
+async fn answer(app: &App, route: Route, admit: Admit, mut request: Request) -> Response<Body> {
     let caller = match admit(app, Some(route), &request) {
         Ok(caller) => caller,
-        Err(error) => return error.into_response(),
+        Err(error) => return unread(&request, error.into_response()),
     };
-    match api::answer(app, &caller, route, request.into_body()).await {
-        Ok(response) => response,
-        Err(error) => error.into_response(),
+    if route == Route::Root && caller == Caller::User && page::is_wanted(request.headers()) {
+        return page::response().unwrap_or_else(IntoResponse::into_response);
     }
+    let body = match route.verb() {
+        Verb::Post => std::mem::take(request.body_mut()),
+        Verb::Any | Verb::Get => Body::empty(),
+    };
+    let answered = api::answer(app, &caller, route, body).await;
+    unread(&request, answered.unwrap_or_else(IntoResponse::into_response))
+}
+
+/// Whoever sends what is not read must not send another request behind it: the connection ends.
+fn unread(request: &Request, mut response: Response<Body>) -> Response<Body> {
+    if !request.body().is_end_stream() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn admit_user(app: &App, route: Option<Route>, request: &Request) -> Result<Caller, ApiError> {
-    if route == Some(Route::Root) || app.settings.guard.admits(authorization(request)) {
-        // A page in a browser can send to this port as well; without tokens only this tells it apart.
-        let is_page = request.headers().contains_key(header::ORIGIN);
-        return match (&app.settings.guard, is_page) {
-            (Guard::Anyone, true) => Err(ApiError::Forbidden("web pages may not ask this server")),
-            (Guard::Anyone, false) | (Guard::Token(_), _) => Ok(Caller::User),
-        };
+    let guard = &app.settings.guard;
+    let is_anonymous = matches!(guard, Guard::Anyone);
+    if !is_anonymous && guard.admits(authorization(request)) {
+        return Ok(Caller::User);
     }
-    Err(ApiError::Unauthorized)
+    if !is_anonymous && route != Some(Route::Root) {
+        return Err(ApiError::Unauthorized);
+    }
+    match is_from_elsewhere(request.headers()) {
+        true => Err(ApiError::Forbidden("pages of other servers may not ask this one")),
+        false => Ok(Caller::User),
+    }
+}
+
+/// Whether a page of somebody else has a browser ask. Any page can send to this port, and one whose name
+/// was made to lead to this machine can read the answer, too. Only the token tells them apart for certain;
+/// without it these headers do, which no page can set.
+fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let is_ours = ["127.0.0.1", "localhost"].contains(&name);
+    !is_ours || headers.contains_key(header::ORIGIN)
 }
 
 fn admit_head(app: &App, route: Option<Route>, request: &Request) -> Result<Caller, ApiError> {
@@ -244,4 +279,28 @@ fn admit_head(app: &App, route: Option<Route>, request: &Request) -> Result<Call
 
 fn authorization(request: &Request) -> Option<&str> {
     request.headers().get(header::AUTHORIZATION)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderValue, header};
+
+    use super::is_from_elsewhere;
+
+    #[test]
+    fn pages_of_others_are_known_by_their_headers() {
+        let headers = |host: &'static str, origin: Option<&'static str>| {
+            let host = (header::HOST, HeaderValue::from_static(host));
+            let origin = origin.map(|it| (header::ORIGIN, HeaderValue::from_static(it)));
+            HeaderMap::from_iter([host].into_iter().chain(origin))
+        };
+
+        for ours in ["127.0.0.1:4578", "localhost:4578", "localhost"] {
+            assert!(!is_from_elsewhere(&headers(ours, None)), "{ours}");
+        }
+        assert!(!is_from_elsewhere(&HeaderMap::new()), "no browser is so old");
+        assert!(is_from_elsewhere(&headers("127.0.0.1:4578", Some("https://evil.example"))));
+        assert!(is_from_elsewhere(&headers("evil.example:4578", None)));
+        assert!(is_from_elsewhere(&headers("127.0.0.1.evil.example", None)));
+    }
 }

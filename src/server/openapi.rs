@@ -4,7 +4,11 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    document::{ClusterDataDocument, KeyDocument, OverviewDocument, RootDocument, WalletDocument},
+    api,
+    document::{
+        ClusterDataDocument, CommandDocument, KeyDocument, OverviewDocument, RootDocument,
+        WalletDocument,
+    },
     route::{Route, Verb},
 };
 
@@ -90,6 +94,7 @@ fn content(route: Route, generator: &mut SchemaGenerator) -> Value {
         | Route::Shutdown
         | Route::SetBudget
         | Route::EndCluster
+        | Route::RunCommand
         | Route::Overview
         | Route::OpenApi => "application/json",
     };
@@ -103,6 +108,7 @@ fn response(route: Route, generator: &mut SchemaGenerator) -> Value {
         Route::GetWalletStatus => schema::<WalletDocument>(generator),
         Route::ClusterData => schema::<ClusterDataDocument>(generator),
         Route::DefaultSshKey => schema::<KeyDocument>(generator),
+        Route::RunCommand => schema::<CommandDocument>(generator),
         Route::Overview => schema::<OverviewDocument>(generator),
         Route::NonTerminatedNodes => object(&[("nodes_ids", texts())]),
         Route::IsRunning => object(&[("is_running", json!({ "type": "boolean" }))]),
@@ -156,6 +162,19 @@ fn request(route: Route) -> Value {
                 "ignore_self_shutdown": flag,
                 "force_shutdown": flag,
                 "shutdown_delay": { "type": "integer", "minimum": 0, "default": 0 },
+            },
+        }),
+        Route::RunCommand => json!({
+            "type": "object",
+            "required": ["cluster_name", "command"],
+            "properties": {
+                "cluster_name": text(),
+                "node_id": { "type": "string", "description": "the head, if it is left out" },
+                "command": { "type": "string", "description": "a line for a login shell" },
+                "seconds": {
+                    "type": "integer", "minimum": 1, "maximum": api::COMMAND_SECONDS_MAX,
+                    "default": api::COMMAND_SECONDS, "description": "it is ended after this time",
+                },
             },
         }),
         Route::SetBudget => {

@@ -23,6 +23,7 @@ use crate::{
         Answer, Command, NodeRequest,
         cluster::plan::{ClusterName, ClusterPlan, NodeOrder},
         market::spec::{Image, ImageRef},
+        output::RequestError,
         reputation::Reputation,
     },
     driver::{clock::now, settings::ClusterSettings},
@@ -95,12 +96,13 @@ pub(super) async fn request_nodes(
         app.log.warn("server", &format!("[{}] {warning}", request.cluster_name));
     }
     let name = ClusterName::from(request.cluster_name.as_str());
-    let plan = match (known_plan(app, caller, &name)?, caller) {
-        (Some(plan), _) => plan,
+    let known = app.handle.board().current(name.as_str()).cloned();
+    let plan = match (&known, caller) {
+        // The first request of a cluster decided it.
+        (Some(cluster), _) => ClusterPlan::clone(&cluster.plan),
         (None, Caller::User) => new_plan(app, &name, &request).await?,
-        // A head asks for workers of its own cluster; it begins none.
         (None, Caller::Head { .. } | Caller::Nobody) => {
-            return Err(ApiError::Forbidden("the cluster of this token has ended"));
+            return Err(RequestError::UnknownCluster.into());
         }
     };
     let counts = app.settings.registry_stats && request.parameters.enable_registry_stats;
@@ -112,7 +114,12 @@ pub(super) async fn request_nodes(
         count: request.count,
         tags: request.tags,
     };
-    let asked = NodeRequest { key: request.key, cluster: name, plan, order };
+    // A head asks for workers of its own cluster, which may end while the image is looked up; it begins none.
+    let only_for = match caller {
+        Caller::Head { cluster, .. } => Some(*cluster),
+        Caller::User | Caller::Nobody => None,
+    };
+    let asked = NodeRequest { key: request.key, cluster: name, only_for, plan, order };
     // Who was blocked a moment ago is not hired.
     app.providers.now().await;
     let command = Command::RequestNodes(Box::new(asked));
@@ -121,22 +128,6 @@ pub(super) async fn request_nodes(
     };
     let nodes: Vec<String> = nodes?.iter().map(ToString::to_string).collect();
     done(&json!({ "requested_nodes": nodes }))
-}
-
-/// The plan of a cluster that runs: the first request decided it.
-fn known_plan(
-    app: &App,
-    caller: &Caller,
-    name: &ClusterName,
-) -> Result<Option<ClusterPlan>, ApiError> {
-    let board = app.handle.board();
-    let current = board.current(name.as_str());
-    if let (Caller::Head { cluster, .. }, Some(current)) = (caller, current)
-        && *cluster != current.id
-    {
-        return Err(ApiError::Forbidden("the cluster of this token has ended"));
-    }
-    Ok(current.map(|cluster| ClusterPlan::clone(&cluster.plan)))
 }
 
 /// The plan of a cluster that begins, with its key.

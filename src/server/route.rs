@@ -35,6 +35,8 @@ pub enum Route {
     SetBudget,
     /// Ends a cluster.
     EndCluster,
+    /// Runs a command on a node.
+    RunCommand,
     /// Everything at once, for people and programs.
     Overview,
     /// Numbers for Prometheus.
@@ -58,7 +60,7 @@ pub enum Verb {
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Root,
         Self::GetWalletStatus,
         Self::NonTerminatedNodes,
@@ -75,6 +77,7 @@ impl Route {
         Self::Shutdown,
         Self::SetBudget,
         Self::EndCluster,
+        Self::RunCommand,
         Self::Overview,
         Self::Metrics,
         Self::OpenApi,
@@ -104,6 +107,7 @@ impl Route {
             Self::Shutdown => &["/shutdown"],
             Self::SetBudget => &["/set_budget"],
             Self::EndCluster => &["/end_cluster"],
+            Self::RunCommand => &["/run_command"],
             Self::Overview => &["/status"],
             Self::Metrics => &["/metrics"],
             Self::OpenApi => &["/openapi.json"],
@@ -131,7 +135,8 @@ impl Route {
             | Self::DefaultSshKey
             | Self::Shutdown
             | Self::SetBudget
-            | Self::EndCluster => Verb::Post,
+            | Self::EndCluster
+            | Self::RunCommand => Verb::Post,
         }
     }
 
@@ -155,6 +160,7 @@ impl Route {
             | Self::Shutdown
             | Self::SetBudget
             | Self::EndCluster
+            | Self::RunCommand
             | Self::Overview
             | Self::Metrics
             | Self::OpenApi
@@ -166,7 +172,7 @@ impl Route {
     #[must_use]
     pub const fn summary(self) -> &'static str {
         match self {
-            Self::Root => "The webserver itself; needs no token",
+            Self::Root => "The webserver itself; needs no token. A browser gets the page",
             Self::GetWalletStatus => {
                 "The wallet; on a testnet with a faucet it is funded once if it is low"
             }
@@ -184,6 +190,9 @@ impl Route {
             Self::Shutdown => "Stops the webserver, and with force all clusters",
             Self::SetBudget => "Changes the budget of a running cluster",
             Self::EndCluster => "Ends a cluster: its nodes at once, its bills as they come",
+            Self::RunCommand => {
+                "Runs a command on a node through its provider, also where ssh does not reach it"
+            }
             Self::Overview => "Everything at once",
             Self::Metrics => "Numbers for Prometheus",
             Self::OpenApi => "This API",

@@ -14,7 +14,7 @@ const NAME_LENGTH_MAX: usize = 120;
 
 /// Puts `bytes` at `path` in one step: who reads sees the old file or the new one. Its directory is
 /// made if need be.
-pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let parent = path.parent().unwrap_or_else(|| Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -38,7 +38,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 
 /// The file of a cluster in `directory`. Names that could mean something to a file system are written
 /// with `%` and hexadecimal digits, long ones as a digest.
-pub(super) fn of_cluster(directory: &Path, cluster: &ClusterName, extension: &str) -> PathBuf {
+pub(crate) fn of_cluster(directory: &Path, cluster: &ClusterName, extension: &str) -> PathBuf {
     let mut name = String::new();
     for byte in cluster.as_str().bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {

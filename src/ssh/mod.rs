@@ -24,8 +24,9 @@
 //!    way back, and Ray's port here.
 //! 6. When a node is over: [`Tunnel::end`] and [`HostKeys::forget`].
 //!
-//! No bootstrap output names a host key, so the key that is seen at the first login that succeeds is
-//! the node's from then on; [`HostKeys::supply`] takes one that is known before.
+//! A node tells its host key when its ssh service is started, and [`HostKeys::supply`] takes it before the
+//! first login. Where an image tells none, the key that is seen at the first login that succeeds is the
+//! node's from then on.
 //!
 //! [`Vpn::new`]: crate::yagna::vpn::Vpn::new
 
@@ -39,7 +40,9 @@ mod session;
 mod tunnel;
 
 pub use access::{Access, AccessError, NodeAccess, proxy_command};
+pub(crate) use file::{of_cluster as file_of_cluster, replace as replace_file};
 pub use host_keys::{HostKeys, HostKeysError};
 pub use keys::{KeyError, KeyPair};
+pub(crate) use quote::quoted;
 pub use session::{Finished, Login, Session, SshError, Upload, probe};
 pub use tunnel::{Forward, Pace, Tunnel, TunnelError, TunnelState};

@@ -204,6 +204,7 @@ pub(crate) async fn ask(handle: &Handle, kind: NodeKind, count: u32) -> Answer {
     let request = NodeRequest {
         key: None,
         cluster: "c".into(),
+        only_for: None,
         plan: ClusterPlan {
             platform: PLATFORM.into(),
             total_budget: Glm::from_whole(5),

@@ -54,11 +54,12 @@ def wait_until(what: str, seconds: float, look: Callable[[], Any]) -> Any:
 class Cluster:
     """A webserver with a simulated network of its own, and the cluster file of `demo.yaml` for it."""
 
-    def __init__(self, venv: str = "python/ray-2.60") -> None:
-        """Lays out files; nothing runs yet. The virtual environment is one below `target`."""
+    def __init__(self, venv: str = "python/ray-2.60", nodes: str | None = None) -> None:
+        """Lays out files; nothing runs yet. Virtual environments are below `target`: the user's, and that of the nodes."""
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="ray-on-golem-"))
         self.data = self.home / "data"
         self.venv = TARGET / venv
+        self.nodes_venv = TARGET / (nodes or venv)
         self.port = free_port()
         self.file = self.home / "cluster.yaml"
         text = CLUSTER_FILE.read_text()
@@ -73,13 +74,14 @@ class Cluster:
             "RAY_ON_GOLEM_DATADIR": str(self.data),
             "RAY_USAGE_STATS_ENABLED": "0",
             "TERM": os.environ.get("TERM", "xterm"),
+            # What Ray says itself comes before what the commands say that it runs later.
+            "PYTHONUNBUFFERED": "1",
         }
 
     def __enter__(self) -> Cluster:
         """Starts the network and the webserver."""
-        self.golem(
-            "start", "--no-registry-stats", "--sim", "--sim-nodes=local", f"--sim-haste={HASTE}", f"--sim-venv={self.venv}"
-        )
+        sim = ("--sim", "--sim-nodes=local", f"--sim-haste={HASTE}", f"--sim-venv={self.nodes_venv}")
+        self.golem("start", "--no-registry-stats", *sim)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -87,7 +89,9 @@ class Cluster:
         family = self.family()
         try:
             self.end()
-            wait_until("the end of all processes of the cluster", 10, lambda: not traces.alive(family))
+            wait_until("the end of all processes of the cluster", 20, lambda: not traces.alive(family))
+            # Shared connections of ssh outlive the command that began them for some seconds.
+            wait_until("the end of all that Ray has started", 20, lambda: not self.commands())
             mounts = traces.mounts_below(self.home)
             if mounts:
                 raise Failed(f"still mounted: {mounts}")
@@ -102,6 +106,10 @@ class Cluster:
         """The webserver, the network, and everything that they started, the nodes' programs included."""
         pid = self.data / "ray_on_golem.pid"
         return traces.family([self.daemon()["pid"], *([int(pid.read_text())] if pid.exists() else [])])
+
+    def commands(self) -> set[traces.Process]:
+        """What runs of commands of ours and of Ray's on this machine, and of what they have started."""
+        return traces.started_with("RAY_ON_GOLEM_DATADIR", str(self.data))
 
     def daemon(self) -> dict[str, Any]:
         """The pid and the address of the simulated network."""
@@ -182,21 +190,10 @@ class Cluster:
         (live,) = [it["id"] for it in books["activities"] if it["agreement"] in agreements and it["ended"] is None]
         return live
 
-    def run_on(self, activity: str, command: str, seconds: float = 60) -> str:
-        """Runs a command by its activity, as whoever has lost ssh must, and returns what it printed."""
-        run = {"run": {"entry_point": "/bin/bash", "args": ["-lc", command]}}
-        script = f"activity-api/v1/activity/{activity}/exec"
-        key = (self.data / "yagna.appkey").read_text().strip()
-        batch = self.network("POST", script, {"text": json.dumps([run])}, key)
-        results = wait_until(command, seconds, lambda: self.network("GET", f"{script}/{batch}?timeout=5", key=key))
-        if results[0]["result"] != "Ok":
-            raise Failed(f"{command}: {results[0]}")
-        return results[0]["stdout"] or ""
-
-    def network(self, method: str, path: str, document: Any = None, key: str = "") -> Any:
-        """Asks the simulated network: as a world, or with the key as a daemon."""
-        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    def network(self, method: str, path: str, document: Any = None) -> Any:
+        """Asks the simulated network, as its world."""
         body = None if document is None else json.dumps(document).encode()
+        headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.daemon()["url"] + path, method=method, data=body, headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)

@@ -33,8 +33,9 @@ def show(text: str, first: str) -> None:
 def bill(books: dict[str, Any]) -> None:
     """Prints what each node cost, and the whole."""
     for node in books["nodes"]:
-        print(f"    {node['node_id']:8}{node['kind']:8}{node['provider_name'] or '-':14}{Decimal(node['spent_glm']):.6f} GLM")
-    print(f"    in all                        {Decimal(books['spent_glm']):.6f} GLM of a budget of {books['budget_glm']}")
+        who = f"{node['node_id']:8}{node['kind']:8}{node['provider_name'] or '-'}"
+        print(f"    {who:40}{Decimal(node['spent_glm']):.6f} GLM")
+    print(f"    {'in all':40}{Decimal(books['spent_glm']):.6f} GLM of a budget of {books['budget_glm']}")
 
 
 def main() -> int:

@@ -43,6 +43,7 @@ class Life(unittest.TestCase):
                 self.shows_the_dashboard,
                 self.copies_files_both_ways,
                 self.listens_on_loopback_only,
+                self.shows_no_secret_to_others,
                 self.starts_a_long_job,
                 self.replaces_a_worker_that_dies,
                 self.survives_the_death_of_the_webserver,
@@ -130,6 +131,28 @@ class Life(unittest.TestCase):
         self.assertIn(f"127.0.0.1:{self.cluster.port}", ports)
         self.assertEqual([it for it in ports if not it.startswith("127.0.0.1:")], [])
 
+    def shows_no_secret_to_others(self) -> None:
+        # A connection of ssh, its proxy, and what it runs are there meanwhile.
+        sleeping = subprocess.Popen(
+            [str(self.cluster.venv / "bin" / "ray"), "exec", self.file, "sleep 3", "--no-config-cache"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.cluster.home,
+            env=self.cluster.environment,
+        )
+        seen = ""
+        while sleeping.poll() is None:
+            seen += traces.command_lines(self.cluster.family() | self.cluster.commands())
+            time.sleep(0.1)
+
+        data = self.cluster.data
+        secrets = [data / "webserver.token", data / "yagna.appkey", *data.glob("heads/*.token")]
+        self.assertEqual(len(secrets), 3)
+        self.assertIn("ray-on-golem ssh-proxy --cluster", seen)
+        for secret in secrets:
+            self.assertNotIn(secret.read_text().strip(), seen)
+            self.assertEqual(secret.stat().st_mode & 0o777, 0o600)
+
     def starts_a_long_job(self) -> None:
         self.cluster.ray("rsync-up", self.file, str(HERE / "patient_job.py"), "patient_job.py")
         submit = f"ray job submit --no-wait --submission-id patient -- python3 $HOME/patient_job.py {ENOUGH}"
@@ -169,24 +192,28 @@ class Life(unittest.TestCase):
         warning = wait_until("a warning", 150, self.warning_of_the_lost_network)
 
         self.assertIn("running nodes go on, but they cannot be reached over ssh", warning)
+        self.assertIn("`ray exec` still runs commands on them", warning)
         self.assertEqual(self.running(), before)
-        with self.assertRaisesRegex(Failed, "they cannot be reached over ssh"):
-            self.cluster.ray("exec", self.file, "true", "--no-config-cache")
+        self.assertEqual([node["node_id"] for node in self.cluster.nodes() if node["is_reached_by_ssh"]], [])
+        for lost in (["attach"], ["rsync-down"]):
+            with self.assertRaisesRegex(Failed, "needs ssh, which does not reach node0 any more"):
+                self.cluster.ray(lost[0], self.file, *(["x", "y"] if lost[0] == "rsync-down" else []))
 
     def finishes_the_job(self) -> None:
-        (head,) = [node for node in self.cluster.nodes() if node["kind"] == "head"]
-        activity = self.cluster.activity(head)
-        self.assertIn("is currently running", self.cluster.run_on(activity, "ray job status patient"))
+        said = self.cluster.ray("exec", self.file, "ray job status patient", "--no-config-cache")
+        self.assertIn("is currently running", said)
 
-        self.cluster.run_on(activity, f"touch {ENOUGH}")
+        self.cluster.golem("exec", f"touch {ENOUGH}")
         wait_until(
             "the end of the job",
             120,
-            lambda: "succeeded" in self.cluster.run_on(activity, "ray job status patient"),
+            lambda: "succeeded" in self.cluster.golem("exec", "ray job status patient"),
         )
 
-        said = self.cluster.run_on(activity, "ray job logs patient")
+        said = self.cluster.golem("exec", "--timeout", "60", "ray job logs patient")
         self.assertRegex(said, r"\d+ tasks are done, on [45] nodes")
+        with self.assertRaisesRegex(Failed, "failed with 7"):
+            self.cluster.golem("exec", "--node", self.worker(), "exit 7")
 
     def ends_and_pays(self) -> None:
         self.cluster.ray("down", self.file, "--yes")
@@ -205,6 +232,10 @@ class Life(unittest.TestCase):
         self.assertEqual(len(signed), len(set(signed)))
         self.assertEqual(len(signed), len([node for node in books["nodes"] if node["provider_id"]]))
 
+    def worker(self) -> str:
+        """One of the workers that run."""
+        return next(node["node_id"] for node in self.cluster.nodes() if node["kind"] == "worker")
+
     def running(self) -> set[str]:
         """The nodes that run."""
         return {node["node_id"] for node in self.cluster.nodes()}
@@ -215,21 +246,32 @@ class Life(unittest.TestCase):
         return next((it for it in warnings if "lost the private network" in it), None)
 
 
+@unittest.skipUnless((TARGET / "python" / "ray-2.9" / "made").exists(), "no Python for Ray 2.9 on this machine")
 class OldLife(unittest.TestCase):
-    """A short life with the Ray of the original, whose autoscaler is another one."""
+    """Short lives with the Ray of the original, whose autoscaler is another one."""
 
-    @unittest.skipUnless((TARGET / "python" / "ray-2.9" / "made").exists(), "no Python for Ray 2.9 on this machine")
     def test_ray_2_9_brings_a_cluster_up_and_down(self) -> None:
         with Cluster("python/ray-2.9") as cluster:
-            file = str(cluster.file)
-            cluster.ray("up", file, "--yes", "--no-config-cache")
-            cluster.wait_for_nodes(2, 120)
+            said = self.live(cluster, "ray status")
 
-            said = cluster.ray("exec", file, "ray status", "--no-config-cache")
-            cluster.ray("down", file, "--yes")
+        self.assertIn("ray.head.default", said)
 
-            self.assertIn("ray.head.default", said)
-            self.assertGreater(Decimal(cluster.last_books(120)["spent_glm"]), 0)
+    def test_a_newer_ray_brings_up_nodes_with_ray_2_9(self) -> None:
+        """As users do whose image is older than their own machine."""
+        with Cluster("python/ray-2.60", nodes="python/ray-2.9") as cluster:
+            said = self.live(cluster, "ray --version")
+
+        self.assertIn("version 2.9.3", said)
+
+    def live(self, cluster: Cluster, command: str) -> str:
+        """Up, until the autoscaler has started a worker, and down again; what a command says meanwhile."""
+        file = str(cluster.file)
+        cluster.ray("up", file, "--yes", "--no-config-cache")
+        cluster.wait_for_nodes(2, 120)
+        said = cluster.ray("exec", file, command, "--no-config-cache")
+        cluster.ray("down", file, "--yes")
+        self.assertGreater(Decimal(cluster.last_books(120)["spent_glm"]), 0)
+        return said
 
 
 def fetched(url: str) -> str | None:

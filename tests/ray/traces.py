@@ -33,9 +33,33 @@ def family(roots: Iterable[int]) -> set[Process]:
     return set(found)
 
 
+def started_with(variable: str, value: str) -> set[Process]:
+    """The processes whose environment says so from their start, as far as this user may look."""
+    wanted, found = f"{variable}={value}".encode(), set()
+    for entry in PROC.glob("[0-9]*"):
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        status = _status(int(entry.name)) if wanted in environment else None
+        found |= {status[1]} if status else set()
+    return found
+
+
 def alive(processes: Iterable[Process]) -> list[Process]:
     """Those that still run."""
     return [process for process in processes if (_status(process.pid) or (0, None))[1] == process]
+
+
+def command_lines(processes: Iterable[Process]) -> str:
+    """What everybody on this machine may read of how processes were started."""
+    lines = []
+    for process in processes:
+        try:
+            lines.append((PROC / str(process.pid) / "cmdline").read_bytes().replace(b"\0", b" "))
+        except OSError:
+            continue
+    return b"\n".join(lines).decode(errors="replace")
 
 
 def listeners(processes: Iterable[Process]) -> list[str]:

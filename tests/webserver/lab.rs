@@ -2,10 +2,11 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use axum::{Router, routing::get};
+use axum::{Router, http::Uri, routing::get};
 use ray_on_golem::{
     driver::{
         Recorder,
+        commands::Commands,
         journal::{Journals, JournalsError, Recovered},
         log::Log,
         manager::{Handle, Kept, Manager, ManagerError},
@@ -14,12 +15,17 @@ use ray_on_golem::{
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
+        bills::Bills,
     },
 };
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 use crate::port::{AllWell, SimPort};
 
@@ -32,8 +38,13 @@ pub(crate) struct Lab {
     pub(crate) data: TempDir,
     pub(crate) web: Web,
     registry: String,
+    pub(crate) slow: Slow,
     tasks: Vec<JoinHandle<()>>,
 }
+
+/// An image whose name has `slow` in it, as the registry looks it up.
+#[derive(Clone, Default)]
+pub(crate) struct Slow(Arc<(Notify, Notify)>);
 
 /// One life of a webserver.
 pub(crate) struct Web {
@@ -53,15 +64,28 @@ impl Lab {
         drop(rustls::crypto::ring::default_provider().install_default());
         let data = tempfile::tempdir().expect("a directory");
         let (daemon, moving) = SimPort::start(scenario);
-        let (registry, registering) = registry().await;
+        let slow = Slow::default();
+        let (registry, registering) = registry(slow.clone()).await;
         let web = Web::start(data.path(), &registry, daemon.clone()).await;
-        Self { daemon, data, web, registry, tasks: vec![moving, registering] }
+        Self { daemon, data, web, registry, slow, tasks: vec![moving, registering] }
     }
 
     /// Ends the webserver as `kill -9` does, and starts it again.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.web.kill().await;
         self.web = Web::start(self.data.path(), &self.registry, self.daemon.clone()).await;
+    }
+}
+
+impl Slow {
+    /// Waits until it is asked for.
+    pub(crate) async fn asked(&self) {
+        self.0.0.notified().await;
+    }
+
+    /// Lets it be found.
+    pub(crate) fn found(&self) {
+        self.0.1.notify_one();
     }
 }
 
@@ -79,6 +103,7 @@ impl Web {
         let log = Log::silent();
         let prober = AllWell::default();
         let kept = Kept { journals, recovered, recorder: Recorder::none() };
+        let commands = Commands::new(daemon.clone());
         let (manager, handle) = Manager::new(kept, daemon, prober.clone(), log.clone());
         let token = Token::of(data).expect("a writable directory");
         let app = Arc::new(App {
@@ -93,7 +118,9 @@ impl Web {
             images: Images::new(registry.parse().expect("an address")),
             providers: Default::default(),
             wallet: Wallet::new("0xabc".to_owned(), cli(), log.clone()),
+            commands,
             heads: HeadTokens::new(data),
+            bills: Bills::open(data).expect("a readable directory"),
             alerts: Alerts::default(),
             stop: Stop::default(),
             log,
@@ -213,14 +240,21 @@ fn cli() -> DaemonCli {
     DaemonCli { binary, environment: Vec::new() }
 }
 
-/// A registry that knows one image.
-async fn registry() -> (String, JoinHandle<()>) {
+/// A registry that knows one image, by any name.
+async fn registry(slow: Slow) -> (String, JoinHandle<()>) {
     let image = json!({
         "http": "http://registry.example/image.gvmi",
         "sha3": "d646d7b93083d817846c2ae5c62c72ca0507782385a2e29291a3d376",
     })
     .to_string();
-    let router = Router::new().route("/v1/image/info", get(move || async move { image }));
+    let look_up = move |uri: Uri| async move {
+        if uri.query().is_some_and(|query| query.contains("slow")) {
+            slow.0.0.notify_one();
+            slow.0.1.notified().await;
+        }
+        image
+    };
+    let router = Router::new().route("/v1/image/info", get(look_up));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let serving = tokio::spawn(async move {

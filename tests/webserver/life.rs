@@ -137,6 +137,30 @@ async fn a_killed_webserver_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_command_runs_on_a_node_through_its_provider() {
+    let lab = Lab::start(QUICK).await;
+    let web = &lab.web;
+    up(web).await;
+    let run = async |node: Value| {
+        let body = json!({"cluster_name": "c", "node_id": node, "command": "true", "seconds": 9});
+        let (status, text) = web.send(&web.url, "/run_command", &body, Some(&web.token)).await;
+        (status.as_u16(), serde_json::from_str::<Value>(&text).expect("JSON"))
+    };
+    let early = run(json!("node1")).await;
+    web.until("three nodes run", |board| running(board, 3)).await;
+
+    let on_worker = run(json!("node1")).await;
+    let on_head = run(Value::Null).await;
+    let unknown = run(json!("node9")).await;
+
+    let done = |node: &str| json!({"node_id": node, "exit_code": 0, "stdout": "", "stderr": ""});
+    assert_eq!(early, (400, json!({"error": "node1 does not run"})));
+    assert_eq!(on_worker, (200, done("node1")));
+    assert_eq!(on_head, (200, done("node0")));
+    assert_eq!(unknown, (400, json!({"error": "Node with given id not found"})));
+}
+
+#[tokio::test]
 async fn a_budget_is_raised_and_never_below_what_is_promised() {
     let lab = Lab::start(QUICK).await;
     let web = &lab.web;

@@ -1,9 +1,11 @@
 //! The webserver over a simulated daemon: what Ray sees, what is paid, what is refused.
 #![expect(clippy::disallowed_types, reason = "talks over sockets in real time")]
 
+mod browser;
 mod hostile;
 mod lab;
 mod life;
+mod page;
 #[path = "../port/mod.rs"]
 mod port;
 mod refusals;

@@ -3,7 +3,10 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use ray_on_golem::server::route::{Route, Verb};
+use ray_on_golem::{
+    core::cluster::state::NodeState,
+    server::route::{Route, Verb},
+};
 
 use crate::lab::{Lab, QUICK, nodes};
 
@@ -147,4 +150,59 @@ async fn a_head_reaches_its_own_cluster_and_nothing_else() {
     assert_eq!(status, StatusCode::UNAUTHORIZED, "the users' port knows no head");
     let (_, data) = send("/cluster_data", json!({"cluster_name": "mine"})).await;
     assert!(!data.contains("/bin/rog") && data.contains("node1"), "{data}");
+}
+
+#[tokio::test]
+async fn the_token_of_a_cluster_that_ends_opens_no_newer_one_of_its_name() {
+    // The first one waits for its last bill.
+    let lab = Lab::start(&QUICK.replace("invoice_after: 0.1", "invoice_after: 600")).await;
+    let web = &lab.web;
+    web.post("/request_nodes", nodes("c", "head", 1)).await;
+    web.until("a head runs", |board| {
+        let mut nodes = board.clusters.values().flat_map(|cluster| cluster.nodes.values());
+        nodes.any(|node| node.state == NodeState::Running)
+    })
+    .await;
+    let board = web.handle().board();
+    let first = board.current("c").expect("it is there");
+    let token = web.app.heads.of(first.id, &first.name).expect("a writable directory");
+    web.post("/end_cluster", json!({"cluster_name": "c"})).await;
+    let second = web.post("/request_nodes", nodes("c", "head", 1)).await;
+    assert_eq!(second, json!({"requested_nodes": ["node1"]}));
+    assert_eq!(web.handle().board().clusters.len(), 2);
+
+    for (path, body) in [
+        ("/cluster_data", json!({"cluster_name": "c"})),
+        ("/non_terminated_nodes", json!({"cluster_name": "c", "tags": {}})),
+        ("/tags", json!({"cluster_name": "c", "node_id": "node1"})),
+        ("/terminate", json!({"cluster_name": "c", "node_id": "node1"})),
+        ("/request_nodes", nodes("c", "worker", 1)),
+    ] {
+        let (status, text) = web.send(&web.heads_url, path, &body, Some(token.as_str())).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_whose_cluster_ends_while_it_asks_begins_no_other_one() {
+    let lab = Lab::start(QUICK).await;
+    let web = &lab.web;
+    web.post("/request_nodes", nodes("c", "head", 1)).await;
+    let board = web.handle().board();
+    let cluster = board.current("c").expect("it is there");
+    let token = web.app.heads.of(cluster.id, &cluster.name).expect("a writable directory");
+    let mut body = nodes("c", "worker", 1);
+    body["node_config"]["demand"]["image_tag"] = json!("golem/slow:1");
+
+    let asking = web.send(&web.heads_url, "/request_nodes", &body, Some(token.as_str()));
+    let ending = async {
+        lab.slow.asked().await;
+        web.post("/end_cluster", json!({"cluster_name": "c"})).await;
+        lab.slow.found();
+    };
+    let ((status, text), ()) = tokio::join!(asking, ending);
+
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{text}");
+    assert_eq!(text, r#"{"error":"Cluster with given name not found"}"#);
+    web.until("everything has ended", |board| board.clusters.is_empty()).await;
 }

@@ -1,7 +1,8 @@
 """Runs commands on nodes by ssh.
 
 From the user's machine a node is reached through the daemon's private network, by the proxy command that the webserver
-names. Nodes reach each other directly.
+names. Nodes reach each other directly. A daemon that was started anew has lost the private network: then a node's provider
+can still be told to run a command, without input, terminal, or files.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ray.autoscaler._private.cli_logger import cf, cli_logger
-from ray.autoscaler._private.command_runner import SSHCommandRunner, SSHOptions, is_rsync_silent
+from ray.autoscaler._private.command_runner import (
+    SSHCommandRunner,
+    SSHOptions,
+    _with_environment_variables,
+    is_rsync_silent,
+)
 
 # Networks between private homes pause now and then. After five silent minutes the link is taken for dead.
 ALIVE_SECONDS = 30
@@ -28,13 +34,22 @@ RSYNC_FLAGS = ["-avz", "--no-o", "--no-g", "-v", "--stats", "--progress"]
 
 RESOURCES_VARIABLE = "RAY_OVERRIDE_RESOURCES"
 
+# What Ray sets up before each command over ssh, too.
+PREPARATION = "source ~/.bashrc; export OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore"
+# What `ray attach` runs.
+ATTACHED = ("$SHELL", "screen -", "tmux attach", "tmux new")
+
 
 @dataclass(frozen=True)
 class Way:
-    """How a node is reached: through which command, and with which host keys if its own is known."""
+    """How a node is reached: through which command, and with which host keys if its own is known.
+
+    A detour is there where ssh is lost: a command that has the node's provider run what stands behind it.
+    """
 
     proxy_command: str
     known_hosts: Path | None
+    detour: tuple[str, ...] = ()
 
 
 class GolemCommandRunner(SSHCommandRunner):
@@ -53,6 +68,7 @@ class GolemCommandRunner(SSHCommandRunner):
         super().__init__(**common)
         self._find = find_way
         self._planned_only = planned_only
+        self._detour: tuple[str, ...] = ()
         self.ssh_proxy_command = None
         self.ssh_control_path = _control_path(self.ssh_control_path, self.node_id)
         self._set_options()
@@ -71,6 +87,12 @@ class GolemCommandRunner(SSHCommandRunner):
     ) -> str:
         """Runs a command; see Ray's `CommandRunnerInterface`."""
         self._find_way()
+        environment_variables = self._without_planned(environment_variables)
+        if self._detour:
+            is_seen = bool(port_forward) or not cmd or cmd.startswith(ATTACHED)
+            if is_seen:
+                self._refuse("A terminal or a forwarded port")
+            return self._run_by_provider(cmd, environment_variables, with_output, exit_on_fail, more)
         # Ray names the key that is in use anyway, and would then use options without our keepalives.
         if ssh_options_override_ssh_key == self.ssh_private_key:
             ssh_options_override_ssh_key = ""
@@ -80,7 +102,7 @@ class GolemCommandRunner(SSHCommandRunner):
             exit_on_fail=exit_on_fail,
             port_forward=port_forward,
             with_output=with_output,
-            environment_variables=self._without_planned(environment_variables),
+            environment_variables=environment_variables,
             run_env=run_env,
             ssh_options_override_ssh_key=ssh_options_override_ssh_key,
             **more,
@@ -107,8 +129,31 @@ class GolemCommandRunner(SSHCommandRunner):
         cli_logger.verbose("Running `{}`", cf.bold(" ".join(command)))
         self._run_helper(command, silent=is_rsync_silent())
 
+    def _run_by_provider(
+        self,
+        cmd: str,
+        environment_variables: dict[str, object] | None,
+        with_output: bool,
+        exit_on_fail: bool,
+        more: Mapping[str, Any],
+    ) -> str:
+        cli_logger.warning("ssh does not reach {} any more; its provider runs the command", self.node_id)
+        line = _with_environment_variables(cmd, environment_variables) if environment_variables else cmd
+        command = [*self._detour, f"{PREPARATION} && ({line})"]
+        return self._run_helper(command, with_output, exit_on_fail, silent=more.get("silent", False))
+
+    def _refuse(self, what: str) -> None:
+        cli_logger.abort(
+            "{} needs ssh, which does not reach {} any more: the daemon was started anew and has lost the private network. "
+            "Commands still run there, by `ray exec`",
+            what,
+            self.node_id,
+        )
+
     def _login(self) -> str:
         self._find_way()
+        if self._detour:
+            self._refuse("The copy of a file, or a shell,")
         self._set_ssh_ip_if_required()
         os.makedirs(self.ssh_control_path, mode=0o700, exist_ok=True)
         return f"{self.ssh_user}@{self.ssh_ip}"
@@ -117,6 +162,7 @@ class GolemCommandRunner(SSHCommandRunner):
         if self._find is not None:
             way = self._find()
             self.ssh_proxy_command = way.proxy_command
+            self._detour = way.detour
             self._set_options(way.known_hosts)
 
     def _set_options(self, known_hosts: Path | None = None) -> None:

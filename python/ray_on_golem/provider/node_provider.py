@@ -255,7 +255,13 @@ class GolemNodeProvider(NodeProvider):
         if proxy is None:
             raise RayOnGolemError(f"{node_id} is {node.state}, ssh does not reach it: {node.last_words}")
         known_hosts = surroundings.known_hosts(self._datadir, self.cluster_name)
-        return Way(proxy, known_hosts if surroundings.is_pinned(known_hosts, node_id, node.internal_ip) else None)
+        is_pinned = surroundings.is_pinned(known_hosts, node_id, node.internal_ip)
+        detour = () if node.is_reached_by_ssh else self._detour(node_id)
+        return Way(proxy, known_hosts if is_pinned else None, detour)
+
+    def _detour(self, node_id: str) -> tuple[str, ...]:
+        place = ("--port", str(cluster_file.port(self._parameters)), "--datadir", str(self._datadir))
+        return (webserver.program(), "exec", *place, "--cluster", self.cluster_name, "--node", node_id, "--")
 
     def _planned_only(self, node_id: str) -> list[str]:
         node_type = self._node(node_id).tags.get(TAG_RAY_USER_NODE_TYPE, "")

@@ -290,6 +290,7 @@ impl Drill<'_> {
         let request = NodeRequest {
             key: Some(format!("key {}", self.keys)),
             cluster: self.name(),
+            only_for: None,
             plan: ClusterPlan {
                 platform: PlatformId::from(PLATFORM),
                 total_budget: milli(self.plan.budget),

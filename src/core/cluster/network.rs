@@ -219,8 +219,8 @@ impl Cluster {
             self.warn(
                 fx,
                 "The daemon restarted and lost the private network: running nodes go on, but they \
-                 cannot be reached over ssh, and new ones cannot join them; end the cluster when \
-                 its work is done"
+                 cannot be reached over ssh, and new ones cannot join them; `ray exec` still runs \
+                 commands on them; end the cluster when its work is done"
                     .to_owned(),
             );
         }
