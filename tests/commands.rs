@@ -325,7 +325,11 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
         assert_eq!((replayed.differences, replayed.is_cut), (vec![], false), "{name}");
     }
 
-    // The next one knows what it has cost.
+    assert_remembers(&lab, bill);
+}
+
+/// The next webserver knows what the cluster has cost.
+fn assert_remembers(lab: &Lab, bill: &str) {
     assert_eq!(lab.start().0, Some(0));
     let closed = lab.status()["clusters"][0].take();
     assert_eq!(closed["state"], "closed");

@@ -4,7 +4,7 @@ use super::rng::Seed;
 use crate::units::Span;
 
 /// Pauses that double from `first` to `longest`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Backoff {
     first: Span,
     longest: Span,

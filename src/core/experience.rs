@@ -10,13 +10,14 @@ use crate::{
     yagna::{PlatformId, ProviderId},
 };
 
-/// What is known of a provider that was never tried, in millionths.
+/// The prospect of a provider of whom nobody knows anything, in millionths.
 pub const PROSPECT_UNKNOWN: u32 = 500_000;
 
 /// One node that came up or did not, in the unit of [`FailureKind::weight`].
 const ONE: u64 = 4;
-/// What is assumed before anything is known: one node that came up, and one that did not.
-const PRIOR: u64 = ONE;
+/// What is expected of a provider counts as much as two nodes that were seen.
+const PRIOR: u64 = 2 * ONE;
+const MILLION: u64 = 1_000_000;
 /// A failure counts half as much after this time.
 const HEALS_IN: Span = Span::hours(24);
 /// More failures than this say nothing new.
@@ -193,27 +194,29 @@ impl Experience {
         (self.came_up, self.came_up.saturating_add(failed))
     }
 
-    /// How likely the next node of this provider comes up and stays, in millionths, as far as our own
-    /// experience tells: one half for a provider that was never tried.
+    /// How likely the next node of this provider comes up and stays, in millionths: what was `expected`
+    /// of it before it was ever tried, corrected by what we have seen.
     ///
     /// A failure counts by its kind, and half as much after each day.
     #[must_use]
-    pub fn prospect(&self, now: Timestamp) -> u32 {
-        let good = PRIOR.saturating_add(self.came_up.saturating_mul(ONE));
+    pub fn prospect(&self, expected: u32, now: Timestamp) -> u32 {
+        let expected = u64::from(expected).min(MILLION);
+        let good = self.came_up.saturating_mul(ONE);
         let bad = self.failures.iter().map(|((_, kind), failures)| {
             let days = now.since(failures.latest).as_secs() / HEALS_IN.as_secs();
             let weight = failures.count.min(FAILURES_MAX).saturating_mul(kind.weight());
             weight.checked_shr(u32::try_from(days).unwrap_or(u32::MAX)).unwrap_or(0)
         });
-        let bad = bad.fold(PRIOR, u64::saturating_add);
-        let share = u128::from(good) * 1_000_000 / (u128::from(good) + u128::from(bad));
-        u32::try_from(share).unwrap_or(1_000_000)
+        let bad = bad.fold(0, u64::saturating_add);
+        let sum = u128::from(good) * u128::from(MILLION) + u128::from(PRIOR * expected);
+        let share = sum / (u128::from(good) + u128::from(bad) + u128::from(PRIOR));
+        u32::try_from(share).unwrap_or(u32::MAX)
     }
 
     /// Whether the provider has brought nodes up for us, and more of them than it has failed.
     #[must_use]
     pub fn is_proven(&self, now: Timestamp) -> bool {
-        self.came_up > 0 && self.prospect(now) > PROSPECT_UNKNOWN
+        self.came_up > 0 && self.prospect(PROSPECT_UNKNOWN, now) > PROSPECT_UNKNOWN
     }
 }
 
@@ -301,7 +304,7 @@ mod tests {
         let prospect = |story: &[Observation], now| {
             let mut experience = Experience::default();
             story.iter().for_each(|what| experience.add(what, at(0)));
-            experience.prospect(now)
+            experience.prospect(PROSPECT_UNKNOWN, now)
         };
         let (up, broke) = (Observation::CameUp, failed(FailureKind::Broke));
 
@@ -313,5 +316,20 @@ mod tests {
         assert_eq!(prospect(&[failed(FailureKind::Refused)], at(0)), 444_444);
         assert_eq!(prospect(&[failed(FailureKind::Blameless)], at(0)), PROSPECT_UNKNOWN);
         assert!(prospect(&vec![up; 50], at(0)) > 980_000);
+    }
+
+    #[test]
+    fn what_is_expected_is_corrected_by_what_is_seen() {
+        let prospect = |story: &[Observation]| {
+            let mut experience = Experience::default();
+            story.iter().for_each(|what| experience.add(what, Timestamp::EPOCH));
+            experience.prospect(900_000, Timestamp::EPOCH)
+        };
+        let broke = Observation::Failed { step: Step::Deploy, kind: FailureKind::Broke };
+
+        assert_eq!(prospect(&[]), 900_000);
+        assert_eq!(prospect(&[Observation::CameUp]), 933_333);
+        assert_eq!(prospect(from_ref(&broke)), 600_000);
+        assert!(prospect(&vec![broke; 50]) < 40_000);
     }
 }

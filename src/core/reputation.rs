@@ -31,7 +31,8 @@ pub struct Reputation(pub BTreeMap<ProviderId, Standing>);
 pub struct Known {
     /// What others say of it, in millionths, if they do.
     pub reputation: Option<u32>,
-    /// How likely its next node comes up, by our own experience, in millionths.
+    /// How likely its next node comes up, in millionths: what we have seen ourselves, and where that is
+    /// little, what others say.
     pub prospect: u32,
     /// Whether it is known to be good, to us or to others.
     pub is_proven: bool,
@@ -39,7 +40,7 @@ pub struct Known {
 
 /// Others call a provider good from here on.
 const GOOD_NAME: u32 = 500_000;
-/// Whose prospect is worse than this is not proven, whatever others say.
+/// Whose prospect by our own experience is worse than this is not proven, whatever others say.
 const PROSPECT_MIN: u32 = 400_000;
 
 impl Known {
@@ -55,11 +56,12 @@ impl Reputation {
     pub fn known(&self, provider: &ProviderId, own: Option<&Experience>, now: Timestamp) -> Known {
         let told = self.0.get(provider).and_then(|standing| standing.experience.as_deref());
         let (reputation, own) = (self.score(provider), own.or(told));
-        let prospect = own.map_or(PROSPECT_UNKNOWN, |own| own.prospect(now));
+        let expected = reputation.unwrap_or(PROSPECT_UNKNOWN);
+        let prospect = |expected| own.map_or(expected, |own| own.prospect(expected, now));
         let has_good_name = reputation.is_some_and(|it| it >= GOOD_NAME);
         let is_proven = own.is_some_and(|own| own.is_proven(now))
-            || (has_good_name && prospect >= PROSPECT_MIN);
-        Known { reputation, prospect, is_proven }
+            || (has_good_name && prospect(PROSPECT_UNKNOWN) >= PROSPECT_MIN);
+        Known { reputation, prospect: prospect(expected), is_proven }
     }
 
     /// Whether `provider` must not be hired at `now`.

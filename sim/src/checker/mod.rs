@@ -195,6 +195,7 @@ pub struct Checkers {
     situations: situations::Situations,
     steps: u32,
     rounded: Option<Timestamp>,
+    is_down: bool,
 }
 
 impl Checkers {
@@ -253,17 +254,22 @@ impl Checker for Checkers {
     }
 
     fn on_crash(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
+        self.is_down = true;
         self.facts.on_crash();
         self.each(scene, |family, look| family.on_crash(look, findings));
     }
 
     fn on_recovery(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
+        self.is_down = false;
         self.each(scene, |family, look| family.on_recovery(look, findings));
     }
 
     fn on_phase(&mut self, scene: &Scene<'_>, findings: &mut Findings) {
         self.facts.on_phase(scene);
-        self.round(scene, findings);
+        // A process that died in the middle of a step is no longer what is on its disk.
+        if !self.is_down {
+            self.round(scene, findings);
+        }
     }
 
     fn at_end(&mut self, scene: &Scene<'_>, findings: &mut Findings) {

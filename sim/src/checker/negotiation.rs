@@ -122,8 +122,10 @@ impl Family for Negotiation {
         // Who is taken or sent away in the same step was nobody's rival.
         for (name, rivals) in std::mem::take(&mut self.out_of_turn) {
             let waits = |id: &ProposalId| self.proposals.get(id).is_some_and(|it| !it.is_answered);
-            if rivals.iter().any(waits) {
-                let what = format!("{name} is new, and asked out of turn");
+            if let Some(rival) =
+                rivals.iter().find(|id| waits(id)).and_then(|id| self.proposals.get(id))
+            {
+                let what = format!("{name} is new, and asked while {} waited", rival.name);
                 findings.violate("K7", look.now(), what);
             }
         }
@@ -260,6 +262,8 @@ impl Negotiation {
                 && known.matched_at < look.now()
                 && is_cheaper
                 && look.facts.has_proven_itself(&known.issuer)
+                && !look.facts.failures.contains_key(&known.issuer)
+                && !self.troubled.contains(&known.issuer)
                 && facts.is_some_and(|it| {
                     let mut engaged = it.accounts.values().filter(|it| it.over.is_none());
                     !engaged.any(|account| account.provider == known.issuer)

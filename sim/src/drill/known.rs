@@ -16,8 +16,8 @@ use crate::{
     drill::BEGINNING,
     provider::identity,
     scenario::{
-        Amounts, Approval, Behaviour, Conduct, Distribution, Invoices, Known, Notes, Payee,
-        Population, Quirk, Scenario, Ssh, distribution::ONE,
+        Amounts, Approval, Behaviour, Conduct, Distribution, Invoices, Notes, Payee, Population,
+        Quirk, Scenario, Ssh, distribution::ONE,
     },
 };
 
@@ -41,7 +41,7 @@ pub(crate) fn public(scenario: &Scenario, seed: Seed) -> Reputation {
 /// The same, and what clusters of before have seen.
 pub(crate) fn own(scenario: &Scenario, seed: Seed) -> Reputation {
     standings(scenario, seed, |population, member| Standing {
-        experience: experience(&population.known).map(Arc::new),
+        experience: experience(population, member, seed).map(Arc::new),
         ..rated(population, member, seed)
     })
 }
@@ -50,7 +50,7 @@ pub(crate) fn own(scenario: &Scenario, seed: Seed) -> Reputation {
 pub(crate) fn all(scenario: &Scenario, seed: Seed) -> Reputation {
     standings(scenario, seed, |population, member| Standing {
         blacklisted_until: (!is_sound(population)).then_some(Timestamp::NEVER),
-        experience: experience(&population.known).map(Arc::new),
+        experience: experience(population, member, seed).map(Arc::new),
         ..rated(population, member, seed)
     })
 }
@@ -87,7 +87,9 @@ fn rated(population: &Population, member: u64, seed: Seed) -> Standing {
     }
 }
 
-fn experience(known: &Known) -> Option<Experience> {
+fn experience(population: &Population, member: u64, seed: Seed) -> Option<Experience> {
+    let Population { name, known, .. } = population;
+    let was_met = seed.below(100, &format!("{name}/met"), member, 0) < u64::from(known.met);
     let mut experience = Experience::default();
     let at = BEGINNING.minus(BEFORE);
     for nth in 0..known.starts {
@@ -101,7 +103,7 @@ fn experience(known: &Known) -> Option<Experience> {
             experience.add(what, at);
         }
     }
-    (known.starts > 0).then_some(experience)
+    (known.starts > 0 && was_met).then_some(experience)
 }
 
 /// Whether its providers give nodes that last, and bill what is due.

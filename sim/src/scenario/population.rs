@@ -54,7 +54,9 @@ pub struct Known {
     pub uptime: Option<Distribution>,
     /// What the reputation service says of the tasks that succeeded.
     pub success_rate: Option<Distribution>,
-    /// How often clusters of before started a node there.
+    /// Of a hundred so many have met clusters of before.
+    pub met: u8,
+    /// How often these clusters started a node there.
     pub starts: u64,
     /// How many of these nodes came up.
     pub came_up: u64,
@@ -205,12 +207,13 @@ impl Known {
     fn read(field: &Field<'_>) -> Result<Self, YamlError> {
         const STARTS_MAX: u64 = 1_000;
         let section = field.section()?;
-        section.deny_unknown(&["uptime", "success_rate", "starts", "came_up"])?;
+        section.deny_unknown(&["uptime", "success_rate", "met", "starts", "came_up"])?;
         let starts = section.read("starts", |field| field.whole(0..=STARTS_MAX))?.unwrap_or(0);
         let came_up = section.read("came_up", |field| field.whole(0..=starts))?;
         Ok(Self {
             uptime: section.read("uptime", Distribution::read)?,
             success_rate: section.read("success_rate", Distribution::read)?,
+            met: section.read("met", |field| field.whole(0..=100_u8))?.unwrap_or(100),
             starts,
             came_up: came_up.unwrap_or(starts),
         })

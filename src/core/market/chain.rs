@@ -224,20 +224,25 @@ impl Market {
         self.chains.get(&number).is_some_and(|chain| chain.id == id)
     }
 
-    /// The daemon is away. Nothing happened, so nothing is lost: the same answer waits for its
-    /// return.
+    /// The daemon is away. Nothing happened, so nothing is lost: an offer waits for its turn again, and
+    /// a draft for the daemon's return.
     fn on_counter_not_sent(&mut self, fx: &mut Effects, number: OfferNo) {
-        if let Some(chain) = self.chains.get_mut(&number) {
-            chain.rounds = chain.rounds.saturating_sub(1);
-        }
         if self.paused_until <= fx.now {
             self.pauses += 1;
             let pause =
                 Backoff::DAEMON.pause(self.pauses, fx.seed, "counter", u64::from(self.id.0));
             self.paused_until = fx.now.plus(pause);
         }
-        self.wake(fx, MarketTimer::Chain(number), self.paused_until);
         self.wake(fx, MarketTimer::Dispatch, self.paused_until);
+        let Some(chain) = self.chains.get_mut(&number) else { return };
+        chain.rounds = chain.rounds.saturating_sub(1);
+        if chain.rounds == 0 && self.open {
+            self.forget_chain(fx, number);
+            self.pool.put(number, Place::Ready);
+            self.settle_fate(number, || Fate::Waiting);
+        } else {
+            self.wake(fx, MarketTimer::Chain(number), self.paused_until);
+        }
     }
 
     /// The chain has waited long enough: for the daemon, for the provider, or for another try.
@@ -252,7 +257,11 @@ impl Market {
             Stage::Countering { .. } if !self.open => {}
             Stage::Countering { answering } => {
                 let (answering, stated) = (answering.clone(), chain.stated);
-                self.counter(fx, number, answering, stated);
+                let provider = self.pool.get(number).map(|entry| &entry.offer.provider);
+                match provider.and_then(|provider| self.rest_until(fx, provider)) {
+                    Some(_) => self.reject(fx, number, answering, NOT_NEEDED),
+                    None => self.counter(fx, number, answering, stated),
+                }
             }
             Stage::Awaiting { .. } => {
                 self.blame(fx, number);

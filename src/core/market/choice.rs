@@ -57,7 +57,7 @@ impl Choice {
     #[must_use]
     pub fn recommended() -> Self {
         Self {
-            weights: Weights { price: 100, reputation: 100, experience: 200, chance: 1 },
+            weights: Weights { price: 200, reputation: 100, experience: 200, chance: 1 },
             newcomers: 20,
             hedge: 2,
             ..Self::original()

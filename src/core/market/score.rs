@@ -33,7 +33,7 @@ pub struct Parts {
     pub price: u32,
     /// What others say of the provider, if they do.
     pub reputation: Option<u32>,
-    /// How likely its node comes up, by our own experience; ½ if there is none.
+    /// How likely its node comes up: by our own experience, and where that is little by what others say.
     pub experience: u32,
     /// Spreads equal offers.
     pub chance: u32,

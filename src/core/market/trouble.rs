@@ -1,5 +1,5 @@
-//! Providers that are left alone for a while: longer after each failure, and as before once they have
-//! done well.
+//! Providers that are left alone for a while: longer after each failure of a kind, and as before once they
+//! have done well.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ const KNOWN_MAX: usize = 10_000;
 /// Half of the failures are forgiven after this time.
 const HEALS_IN: Span = Span::hours(1);
 
-/// Trouble by provider.
+/// Trouble by provider, and by how it is paused for: who is busy for long is not broken.
 #[derive(Debug, Default)]
-pub(in crate::core) struct Troubles(BTreeMap<ProviderId, Trouble>);
+pub(in crate::core) struct Troubles(BTreeMap<ProviderId, BTreeMap<Backoff, Trouble>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Trouble {
@@ -40,13 +40,14 @@ impl Troubles {
     ) {
         if self.0.len() >= KNOWN_MAX
             && let Some(first) =
-                self.0.iter().min_by_key(|(_, trouble)| trouble.until).map(|(id, _)| id.clone())
+                self.0.iter().min_by_key(|(_, of_one)| until(of_one)).map(|(id, _)| id.clone())
         {
             self.0.remove(&first);
         }
         let name = fingerprint(provider.as_str().as_bytes());
         let fresh = Trouble { failures: 0, latest: now, until: now };
-        let trouble = self.0.entry(provider.clone()).or_insert(fresh);
+        let of_one = self.0.entry(provider.clone()).or_default();
+        let trouble = of_one.entry(pauses).or_insert(fresh);
         let halvings = now.since(trouble.latest).as_secs() / HEALS_IN.as_secs();
         let forgiven = u32::try_from(halvings).unwrap_or(u32::MAX);
         let failures = trouble.failures.checked_shr(forgiven).unwrap_or(0).saturating_add(1);
@@ -65,8 +66,12 @@ impl Troubles {
         provider: &ProviderId,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        self.0.get(provider).map(|trouble| trouble.until).filter(|until| *until > now)
+        self.0.get(provider).and_then(until).filter(|until| *until > now)
     }
+}
+
+fn until(of_one: &BTreeMap<Backoff, Trouble>) -> Option<Timestamp> {
+    of_one.values().map(|trouble| trouble.until).max()
 }
 
 #[cfg(test)]
@@ -87,6 +92,18 @@ mod tests {
             troubles.add(&provider, Backoff::BROKEN_PROVIDER, Seed::new(1), now);
         }
         troubles.until(&provider, now).map_or(Span::ZERO, |until| until.since(now))
+    }
+
+    #[test]
+    fn who_was_busy_often_is_not_broken_for_longer() {
+        let (mut troubles, provider) = (Troubles::default(), ProviderId::from("0x1"));
+        for _ in 0..5 {
+            troubles.add(&provider, Backoff::BUSY_PROVIDER, Seed::new(1), Timestamp::EPOCH);
+        }
+        let later = Timestamp::EPOCH.plus(Span::mins(15));
+        troubles.add(&provider, Backoff::BROKEN_PROVIDER, Seed::new(1), later);
+
+        assert!(troubles.until(&provider, later) <= Some(later.plus(Span::mins(2))));
     }
 
     #[test]
