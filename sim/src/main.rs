@@ -163,6 +163,7 @@ fn stats(
     printer: &mut Printer,
 ) -> Result<(), CliError> {
     let order = Order::read(survey, printer)?;
+    let scenario = read(scenario)?;
     order.print_start(printer)?;
     let report = survey_simulated(&order, Reputation::default(), false, scenario, seed, printer)?;
     order.print_report(&report, true, printer)
@@ -177,7 +178,7 @@ fn explain(
     let order = args.order(printer)?;
     let reputation = args.known_of_simulated(&order, printer)?;
     args.begin(printer);
-    let known = reputation.clone();
+    let (known, scenario) = (reputation.clone(), read(scenario)?);
     let report = survey_simulated(&order, known, true, scenario, seed, printer)?;
     args.print(&order, &report, &reputation, printer)
 }
@@ -186,12 +187,12 @@ fn survey_simulated(
     order: &Order,
     reputation: Reputation,
     explains: bool,
-    scenario: Option<PathBuf>,
+    scenario: Scenario,
     seed: u64,
     printer: &mut Printer,
 ) -> Result<Box<SurveyReport>, CliError> {
     let setup = Setup {
-        scenario: read(scenario)?,
+        scenario,
         seed: Seed::new(seed),
         is_audited: false,
         is_wired: false,
