@@ -39,6 +39,13 @@ NODE_CONFIG: Keys = {
         "max_env_per_hour_price": None,
         "payment_interval_hours": {"minimal": None, "optimal": None},
     },
+    "provider_choice": {
+        "weights": {"price": None, "reputation": None, "experience": None, "chance": None},
+        "newcomers_percent": None,
+        "ask_at_once": None,
+        "whitelist": None,
+        "blacklist": None,
+    },
 }
 
 PARAMETERS: Keys = {

@@ -65,7 +65,8 @@ class CheckTest(unittest.TestCase):
     def test_key_like_no_other_is_answered_with_all(self) -> None:
         sentence = self.refuse(config(worker={"node_config": {"zzz": 1}}))
 
-        self.assertTrue(sentence.endswith("known are `budget_control`, `demand`, `priority_subnet_tag`, `subnet_tag`"))
+        known = "known are `budget_control`, `demand`, `priority_subnet_tag`, `provider_choice`, `subnet_tag`"
+        self.assertTrue(sentence.endswith(known))
 
     def test_list_in_place_of_a_map_is_refused(self) -> None:
         self.assertEqual(
