@@ -51,6 +51,8 @@ pub(super) struct Negotiation {
     answered: BTreeSet<(ProviderId, String)>,
     ended_demands: BTreeSet<SubscriptionId>,
     newcomers: Newcomers,
+    /// A call about proposals came to an unknown end: what waits for whom is not certain any more.
+    is_in_doubt: bool,
     /// Newcomers that were asked in this step, and drafts that could have been taken in their place.
     out_of_turn: Vec<(String, Vec<ProposalId>)>,
 }
@@ -94,6 +96,9 @@ impl Family for Negotiation {
         result: &Result<Response, CallError>,
         _findings: &mut Findings,
     ) {
+        let is_of_proposals =
+            matches!(request, Request::CounterProposal { .. } | Request::RejectProposal { .. });
+        self.is_in_doubt |= is_of_proposals && matches!(result, Err(CallError::Unknown(_)));
         match (request, result) {
             (Request::CollectEvents { subscription, .. }, Ok(Response::Events(events))) => {
                 for event in events {
@@ -276,7 +281,7 @@ impl Negotiation {
         let is_new = look.facts.is_new(&chosen.issuer);
         let candidate = Candidate { is_new, share: share.unwrap_or(100) };
         let name = chosen.name.clone();
-        if self.newcomers.on_asked(cluster, &candidate) {
+        if self.newcomers.on_asked(cluster, &candidate) && !self.is_in_doubt {
             self.out_of_turn.push((name, rivals));
         }
     }
