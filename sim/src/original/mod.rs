@@ -68,24 +68,42 @@ struct User<'a> {
     kept: Option<u32>,
 }
 
+/// What a user does to a cluster that grows; the original is compared on nothing else.
+enum Deed {
+    Request(NodeKind, u32),
+    Scale(u32),
+    Keep(u32),
+    Wait(Span),
+}
+
+impl Deed {
+    fn of(op: Op) -> Option<Self> {
+        match op {
+            Op::Head => Some(Self::Request(NodeKind::Head, 1)),
+            Op::Request(count) => Some(Self::Request(NodeKind::Worker, count)),
+            Op::Scale(count) => Some(Self::Scale(count)),
+            Op::Keep(count) => Some(Self::Keep(count)),
+            Op::Wait(secs) => Some(Self::Wait(Span::secs(secs))),
+            Op::Repeat
+            | Op::Misuse
+            | Op::Terminate(_)
+            | Op::TerminateUnknown
+            | Op::Tag(_)
+            | Op::Budget(_)
+            | Op::Down
+            | Op::Switch
+            | Op::Shutdown
+            | Op::Crash(_)
+            | Op::Restart(_)
+            | Op::Suspend(_)
+            | Op::Block(_) => None,
+        }
+    }
+}
+
 /// Whether the original is compared on plans with this operation.
 pub(crate) fn knows(op: Op) -> bool {
-    match op {
-        Op::Head | Op::Request(_) | Op::Scale(_) | Op::Keep(_) | Op::Wait(_) => true,
-        Op::Repeat
-        | Op::Misuse
-        | Op::Terminate(_)
-        | Op::TerminateUnknown
-        | Op::Tag(_)
-        | Op::Budget(_)
-        | Op::Down
-        | Op::Switch
-        | Op::Shutdown
-        | Op::Crash(_)
-        | Op::Restart(_)
-        | Op::Suspend(_)
-        | Op::Block(_) => false,
-    }
+    Deed::of(op).is_some()
 }
 
 /// What a plan comes to in numbers if the original's policy decides.
@@ -116,8 +134,8 @@ impl<'a> User<'a> {
     /// Does all that the plan asks for, from the first call to the last bill.
     fn live(&mut self) {
         self.open();
-        for op in &self.plan.ops {
-            self.perform(*op);
+        for deed in self.plan.ops.iter().filter_map(|op| Deed::of(*op)) {
+            self.perform(deed);
         }
         self.end();
     }
@@ -137,26 +155,12 @@ impl<'a> User<'a> {
         self.run_for(Span::secs(1));
     }
 
-    fn perform(&mut self, op: Op) {
-        match op {
-            Op::Head => self.request(NodeKind::Head, 1),
-            Op::Request(count) => self.request(NodeKind::Worker, count),
-            Op::Scale(count) => self.scale(count),
-            Op::Keep(count) => self.kept = Some(count),
-            Op::Wait(secs) => self.wait(Span::secs(secs)),
-            Op::Repeat
-            | Op::Misuse
-            | Op::Terminate(_)
-            | Op::TerminateUnknown
-            | Op::Tag(_)
-            | Op::Budget(_)
-            | Op::Down
-            | Op::Switch
-            | Op::Shutdown
-            | Op::Crash(_)
-            | Op::Restart(_)
-            | Op::Suspend(_)
-            | Op::Block(_) => unreachable!("`Policy::check` refuses plans with it"),
+    fn perform(&mut self, deed: Deed) {
+        match deed {
+            Deed::Request(kind, count) => self.request(kind, count),
+            Deed::Scale(count) => self.scale(count),
+            Deed::Keep(count) => self.kept = Some(count),
+            Deed::Wait(span) => self.wait(span),
         }
     }
 
