@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ use ray_on_golem::{
         board::Board,
         journal::Journals,
         log::Log,
-        manager::{Handle, Kept, Manager},
+        manager::{Handle, Kept, Manager, ManagerError},
     },
     units::{Glm, Span, Timestamp},
     yagna::{
@@ -31,7 +32,10 @@ use ray_on_golem::{
         Response, Yagna,
     },
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::{
     daemons::{SCENARIO, client, real, served},
@@ -109,12 +113,21 @@ fn a_cluster_lives_alike_on_three_arms() {
     assert_eq!(in_process, wanted);
 }
 
+/// Begins a manager with an empty directory in front of a daemon, and lets it run.
+pub(crate) fn managed(
+    data: &Path,
+    daemon: impl Yagna + Clone + Send + Sync + 'static,
+    log: Log,
+) -> (JoinHandle<Result<(), ManagerError>>, Handle) {
+    let (journals, recovered) = Journals::open(data).expect("an empty directory");
+    let kept = Kept { journals, recovered, recorder: Recorder::none() };
+    let (manager, handle) = Manager::new(kept, daemon, AllWell::default(), log);
+    (tokio::spawn(manager.run()), handle)
+}
+
 async fn live(daemon: impl Yagna + Clone + Send + Sync + 'static) -> Life {
     let data = tempfile::tempdir().expect("a directory");
-    let (journals, recovered) = Journals::open(data.path()).expect("an empty directory");
-    let kept = Kept { journals, recovered, recorder: Recorder::none() };
-    let (manager, handle) = Manager::new(kept, daemon.clone(), AllWell::default(), Log::silent());
-    let manager = tokio::spawn(manager.run());
+    let (manager, handle) = managed(data.path(), daemon.clone(), Log::silent());
 
     pays_soon(&daemon).await;
     ask(&handle, NodeKind::Head, 1).await;
@@ -166,11 +179,8 @@ fn a_cluster_outlives_a_daemon_that_is_killed() {
     let failing = |said: &str| said.matches("the daemon fails at").count();
 
     runtime.block_on(async {
-        let (journals, recovered) = Journals::open(data.path()).expect("an empty directory");
-        let kept = Kept { journals, recovered, recorder: Recorder::none() };
         let to_file = Log::to_file(&log).expect("a file");
-        let (manager, handle) = Manager::new(kept, daemon.clone(), AllWell::default(), to_file);
-        let manager = tokio::spawn(manager.run());
+        let (manager, handle) = managed(data.path(), daemon.clone(), to_file);
         ask(&handle, NodeKind::Head, 1).await;
         until(&handle, "the head runs", |board| {
             let mut nodes = board.clusters.values().flat_map(|cluster| cluster.nodes.values());

@@ -13,12 +13,9 @@ use std::{
 use ray_on_golem::{
     core::{Command, cluster::plan::NodeKind, cluster::state::NodeState},
     driver::{
-        Recorder,
         board::Board,
         clock::{now, written},
-        journal::Journals,
         log::Log,
-        manager::{Kept, Manager},
     },
     units::{Glm, Span},
     yagna::{
@@ -30,8 +27,8 @@ use serde_json::{Value, json};
 
 use crate::{
     daemons::{client, served_in},
-    life::{agreements, ask, count, invoices, tell, until},
-    port::{AllWell, SimPort},
+    life::{agreements, ask, count, invoices, managed, tell, until},
+    port::SimPort,
 };
 
 const FLOOD: usize = 10_000;
@@ -54,11 +51,8 @@ fn a_cluster_lives_on_a_daemon_that_is_none_too_well() {
             let sent = reqwest::Client::new().put(url).body(faults.to_string()).send().await;
             assert_eq!(sent.expect("an answer").status().as_u16(), 200);
         };
-        let (journals, recovered) = Journals::open(data.path()).expect("an empty directory");
-        let kept = Kept { journals, recovered, recorder: Recorder::none() };
         let to_file = Log::to_file(&log).expect("a file");
-        let (manager, handle) = Manager::new(kept, daemon.clone(), AllWell::default(), to_file);
-        let manager = tokio::spawn(manager.run());
+        let (manager, handle) = managed(data.path(), daemon.clone(), to_file);
         ask(&handle, NodeKind::Head, 1).await;
         ask(&handle, NodeKind::Worker, 1).await;
         let board = until(&handle, "both nodes run", |board| running(board) == 2).await;
@@ -135,10 +129,7 @@ fn ten_thousand_bills_at_once_hold_up_no_cluster() {
         let (port, moving) = SimPort::start(QUICK);
         let (has_come, fetched) = (Arc::default(), Arc::default());
         let daemon = Flooded { port: port.clone(), has_come, fetched: Arc::clone(&fetched) };
-        let (journals, recovered) = Journals::open(data.path()).expect("an empty directory");
-        let kept = Kept { journals, recovered, recorder: Recorder::none() };
-        let (manager, handle) = Manager::new(kept, daemon, AllWell::default(), Log::silent());
-        let manager = tokio::spawn(manager.run());
+        let (manager, handle) = managed(data.path(), daemon, Log::silent());
         ask(&handle, NodeKind::Head, 1).await;
         until(&handle, "the head runs", |board| running(board) == 1).await;
         tell(&handle, Command::EndCluster { cluster: "c".into() }).await;
