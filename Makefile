@@ -35,7 +35,7 @@ survey: ## surveys a simulated market
 
 policy: ## measures policies on simulated markets, and writes docs/policy.md
 	$(CARGO) build --release --locked -p golem-sim
-	$(TARGET)/release/golem-sim report $(MARKETS:%=fixtures/market/%.yaml) --seeds 40 \
+	$(TARGET)/release/golem-sim report $(MARKETS:%=fixtures/market/%.yaml) --seeds 24 \
 		--with ops.keep=9,49 --sweep policy=$(POLICIES) --page docs/policy.md
 
 # In this order, and one after the other: the tests are last, so that their result is.
