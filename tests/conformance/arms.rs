@@ -275,7 +275,11 @@ impl Sockets<'_> {
             key: key.to_owned(),
             adapter: Client::new(url.parse::<url::Url>().expect("a URL"), app_key)
                 .expect("a client"),
-            plain: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            plain: reqwest::Client::builder()
+                .no_proxy()
+                .pool_max_idle_per_host(0)
+                .build()
+                .expect("a client"),
             runtime: runtime.expect("a runtime"),
             sent: Vec::new(),
         }
