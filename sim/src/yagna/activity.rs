@@ -81,6 +81,21 @@ pub(super) struct Waiting {
 }
 
 impl Activities {
+    /// The agreement to whose provider something is on its way, if it is.
+    fn addressee(&self, due: &Due) -> Option<usize> {
+        match due {
+            Due::CreateArrives { agreement, .. } => Some(*agreement),
+            Due::DestroyArrives { activity, .. }
+            | Due::StateArrives { activity, .. }
+            | Due::ExecArrives { activity, .. } => Some(self.units[*activity].agreement),
+            Due::Created { .. }
+            | Due::Destroyed { .. }
+            | Due::CommandEnds { .. }
+            | Due::Hangs(_)
+            | Due::TimesOut(_) => None,
+        }
+    }
+
     /// Whether none has run under an agreement since an instant.
     pub(super) fn is_idle(&self, agreement: usize, since: Timestamp) -> bool {
         let mut units = self.units.iter().zip(&self.books);
@@ -253,6 +268,11 @@ impl SimYagna {
 
     /// Something is due.
     pub(super) fn on_activity(&mut self, now: Timestamp, due: Due) {
+        let addressee = self.activities.addressee(&due);
+        if addressee.is_some_and(|agreement| self.agreements.books[agreement].is_provider_gone) {
+            // It was on its way when the provider vanished: the daemon waits in vain.
+            return;
+        }
         match due {
             Due::CreateArrives { request, agreement } => {
                 self.on_create(now, request, agreement);

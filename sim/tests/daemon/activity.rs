@@ -230,6 +230,21 @@ fn a_provider_that_is_gone_answers_nothing() {
 }
 
 #[test]
+fn what_is_on_its_way_to_a_provider_that_vanishes_is_lost() {
+    let mut daemon = Daemon::beside(&format!("{QUICK}, vanishes_after: 60"));
+    let (_, activity) = daemon.start();
+    daemon.wait(Span::secs(58));
+
+    let replies: Vec<Reply> =
+        std::iter::repeat_with(|| state(&mut daemon, &activity)).take(400).collect();
+
+    let is_ended = |reply: &&Reply| matches!(reply, Ok(Response::ActivityState(state)) if state.now == ActivityPhase::Terminated);
+    assert_eq!(replies.iter().find(is_ended), None, "nobody can have said so");
+    assert!(replies.contains(&refused(408, "Timeout")), "one was on its way");
+    assert_eq!(replies.last(), Some(&refused(500, "GSB error: endpoint address not found")));
+}
+
+#[test]
 fn a_destruction_may_go_unacknowledged() {
     let mut daemon = Daemon::beside("destroy_unacknowledged: 100");
     let (_, activity) = daemon.start();
