@@ -1,6 +1,6 @@
 """Works until it is told that it is enough: a job that lasts as long as a test needs.
 
-`patient_job.py FILE` runs rounds of tasks until FILE is there, and then tells on how many nodes they ran.
+`patient_job.py FILE` keeps tasks running until FILE is there, and then tells on how many nodes they ran.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 
 import ray
 
-ROUND = 8
+AT_ONCE = 8
 
 
 @ray.remote(max_retries=-1)
@@ -22,13 +22,17 @@ def work() -> str:
 
 
 def main() -> None:
-    """Runs the tasks; every round is waited for, so that none is lost."""
+    """Runs the tasks. One that is lost holds up no other: nodes that wait for it would be idle, and be ended."""
     enough = pathlib.Path(sys.argv[1])
-    rounds, nodes = 0, set()
-    while rounds == 0 or not enough.exists():
-        nodes.update(ray.get([work.remote() for _ in range(ROUND)]))
-        rounds += 1
-    print(f"{rounds * ROUND} tasks are done, on {len(nodes)} nodes", flush=True)
+    count, nodes = 0, set()
+    running = [work.remote() for _ in range(AT_ONCE)]
+    while running:
+        done, running = ray.wait(running)
+        nodes.update(ray.get(done))
+        count += len(done)
+        if not enough.exists():
+            running.extend(work.remote() for _ in done)
+    print(f"{count} tasks are done, on {len(nodes)} nodes", flush=True)
 
 
 if __name__ == "__main__":
