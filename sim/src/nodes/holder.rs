@@ -68,6 +68,8 @@ struct Member {
     /// Closing it ends the node.
     post: Arc<Post>,
     pid: Pid,
+    /// The name of its cable at the bridge.
+    cable: String,
     is_over: watch::Receiver<bool>,
 }
 
@@ -99,7 +101,7 @@ impl Holder {
     async fn start(&self, birth: &Birth) -> Reply {
         let activity = birth.spec.activity.clone();
         let result = match self.conceive(&activity) {
-            Ok(post) => self.raise(birth, &post).await,
+            Ok(member) => self.raise(birth, &member).await,
             Err(error) => Err(error),
         };
         if result.is_err() {
@@ -109,7 +111,7 @@ impl Holder {
     }
 
     /// Starts the first process of a node in fresh namespaces.
-    fn conceive(&self, activity: &str) -> io::Result<Arc<Post>> {
+    fn conceive(&self, activity: &str) -> io::Result<Member> {
         let (post, theirs) = Post::pair()?;
         let mut command = Command::new("unshare");
         command
@@ -124,23 +126,20 @@ impl Holder {
             let _ = offspring.code.await;
             end.send_replace(true);
         });
-        let post = Arc::new(post);
-        let member = Member { post: Arc::clone(&post), pid: offspring.pid, is_over };
-        self.members().running.insert(activity.to_owned(), member);
-        Ok(post)
+        let mut members = self.members();
+        members.born += 1;
+        let cable = format!("node{}", members.born);
+        let member = Member { post: Arc::new(post), pid: offspring.pid, cable, is_over };
+        members.running.insert(activity.to_owned(), member.clone());
+        Ok(member)
     }
 
     /// Tells a node who it is, and connects it.
-    async fn raise(&self, birth: &Birth, post: &Post) -> io::Result<()> {
+    async fn raise(&self, birth: &Birth, Member { post, cable, .. }: &Member) -> io::Result<()> {
         post.send(&serde_json::to_vec(birth)?, None).await?;
         let namespace = word(post, "net").await?.ok_or(io::ErrorKind::InvalidData)?;
-        let cable = {
-            let mut members = self.members();
-            members.born += 1;
-            format!("node{}", members.born)
-        };
         let address = birth.spec.address;
-        self.netlink.add_cable(&cable, BRIDGE, INTERFACE, address, namespace.as_fd())?;
+        self.netlink.add_cable(cable, BRIDGE, INTERFACE, address, namespace.as_fd())?;
         post.send(b"linked", None).await?;
         word(post, "ready").await.map(|_| ())
     }
@@ -148,14 +147,19 @@ impl Holder {
     /// Ends a node, and waits until its last process is gone.
     async fn stop(&self, activity: &str) {
         let Some(member) = self.members().running.remove(activity) else { return };
-        let Member { post, pid, mut is_over } = member;
+        let Member { post, pid, cable, mut is_over } = member;
         // It ends by itself when nobody holds the other end, at once and with all that it started.
         let _ = post.send(b"end", None).await;
         drop(post);
         if timeout(ENDS_WITHIN, is_over.wait_for(|is_over| *is_over)).await.is_err() {
             // The signal is handed on to the node's first process, as its parent's death.
             let _ = kill_process(pid, Signal::KILL);
+            // Nothing outlives that signal; an end that nobody is left to tell is one, too.
+            let _ = is_over.wait_for(|is_over| *is_over).await;
         }
+        // The kernel clears a network away some time after its last process. Until then it would answer for the
+        // address, which is free now. A cable that is gone already, or was never laid, is what we want.
+        let _ = self.netlink.remove_cable(&cable);
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {

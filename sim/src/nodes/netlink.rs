@@ -13,6 +13,7 @@ use rustix::net::{
 
 // From <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_link.h>, <linux/if_addr.h>, and <linux/veth.h>.
 const NEW_LINK: u16 = 16;
+const DELETE_LINK: u16 = 17;
 const NEW_ADDRESS: u16 = 20;
 const ERROR: u16 = 2;
 const REQUEST: u16 = 0x1;
@@ -75,6 +76,11 @@ impl Netlink {
         let master = attribute(LINK_MASTER, &master.to_ne_bytes());
         self.ask(NEW_LINK, CREATE | EXCLUSIVE, &[link(0, 0), label(name), master, info])?;
         self.switch_on(name)
+    }
+
+    /// Takes a cable away, both ends of it. One that has gone with its namespace is an error.
+    pub(super) fn remove_cable(&self, name: &str) -> io::Result<()> {
+        self.ask(DELETE_LINK, 0, &[link(self.index(name)?, 0)])
     }
 
     /// Gives an interface its address.

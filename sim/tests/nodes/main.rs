@@ -7,6 +7,8 @@ mod lab;
 mod ray;
 mod ssh;
 
+use std::{fs, path::PathBuf};
+
 use golem_sim::nodes::{NodeError, NodeHost};
 use lab::{Lab, address, soon, spec, text, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -93,7 +95,7 @@ async fn a_node_has_its_own_files_name_and_limits() {
     lab.start("one", 3).await;
     lab.start("two", 4).await;
     let mark = lab.directory.path().join("mark");
-    std::fs::write(&mark, "seen").expect("it is writable");
+    fs::write(&mark, "seen").expect("it is writable");
 
     let written = lab.run("one", "for d in /root /tmp /opt /etc /run /dev/shm /var/tmp; do echo x > $d/mine || exit 1; done").await;
     let other = lab.run("two", "ls ~/mine /tmp/mine /etc/mine").await;
@@ -163,10 +165,12 @@ async fn a_node_that_is_killed_breaks_its_streams_and_leaves_others_alone() {
     assert_eq!(text(&lab.run("two", &greet("192.168.0.3", 22)).await.stdout), "SSH-2.0-");
 
     let host = lab.host.clone();
-    let running =
-        tokio::spawn(async move { host.run("one", "/bin/sleep", &["1000".to_owned()]).await });
-    let sleeps = "grep -l ^/bin/sleep /proc/[0-9]*/cmdline";
-    until(async || lab.run("one", sleeps).await.code == 0).await;
+    let seconds = format!("1000.{}", std::process::id());
+    let line = format!("/bin/sleep\0{seconds}\0");
+    let running = tokio::spawn(async move { host.run("one", "/bin/sleep", &[seconds]).await });
+    until(async || network_of(&line).is_some()).await;
+    // The kernel takes its time to clear a dead node's network away; here it takes longer than the test.
+    let _remains = network_of(&line).expect("it sleeps for long");
 
     soon(lab.host.kill("one")).await;
 
@@ -211,6 +215,16 @@ async fn a_virtual_node_answers_on_its_ssh_port_only() {
             Some(std::io::ErrorKind::HostUnreachable)
         ]
     );
+}
+
+/// The network namespace of a process with this command line.
+fn network_of(command_line: &str) -> Option<fs::File> {
+    let all = fs::read_dir("/proc").expect("it is mounted").filter_map(Result::ok);
+    let is_it = |path: &PathBuf| {
+        fs::read(path.join("cmdline")).is_ok_and(|line| line == command_line.as_bytes())
+    };
+    let found = all.map(|process| process.path()).find(is_it)?;
+    fs::File::open(found.join("ns/net")).ok()
 }
 
 /// A script that prints how a service greets.
