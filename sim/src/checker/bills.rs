@@ -60,6 +60,7 @@ impl Family for Bills {
             Output::Persist { records, .. } => {
                 for record in records {
                     check_dispute(look, record, findings);
+                    check_decision(look, record, findings);
                 }
                 return;
             }
@@ -198,6 +199,22 @@ fn name(daemon: &SimYagna, bill: Bill) -> String {
     }
 }
 
+/// M3 and M4: no more is decided to be due than can be due as far as is known then.
+fn check_decision(look: &Look<'_>, record: &Record, findings: &mut Findings) {
+    let Record::Cluster(id, record) = record else { return };
+    let ClusterRecord::Agreement { number, fact } = record.as_ref() else { return };
+    let (invariant, total) = match fact {
+        AgreementFact::NoteAccepted { total, .. } => ("M4", *total),
+        AgreementFact::InvoiceAccepted { total, .. } => ("M3", *total),
+        _ => return,
+    };
+    let Some(place) = look.facts.place_of(*id, *number) else { return };
+    let (deal, book) = (&look.facts.deals[place], &look.scene.daemon.agreements()[place]);
+    if let Some(what) = above_cap(total, deal.highest, cap(look.now(), deal, book)) {
+        findings.violate(invariant, look.now(), what);
+    }
+}
+
 /// M2 to M5, when a bill is about to be accepted.
 fn check_acceptance(
     look: &Look<'_>,
@@ -243,11 +260,12 @@ fn check_acceptance(
         let what = format!("{} acceptances of {} are under way", deal.accepting, book.id);
         findings.violate("M2", look.now(), what);
     }
-    // What was decided once may be asked for again, whatever was learned meanwhile.
-    if deal.judged.contains(&bill) {
-        return;
-    }
-    if let Some(what) = above_cap(claim.amount, deal.highest, cap(look.now(), deal, book)) {
+    let known = deal.highest.max(deal.decided);
+    let excess = match claim.amount.glm() {
+        Ok(amount) => above_cap(amount, known, cap(look.now(), deal, book)),
+        Err(error) => Some(format!("an amount that is {error} is accepted")),
+    };
+    if let Some(what) = excess {
         findings.violate(invariant, look.now(), what);
     }
     if let Some(what) = astray(look, place, &claim) {
@@ -262,15 +280,10 @@ fn cap(now: Timestamp, deal: &Deal, book: &AgreementBook) -> Glm {
     full_cost(book, until.since(since).plus(TOLERANCE)).plus(TOLERANCE_ATTO)
 }
 
-/// What is wrong with an amount; one that was accepted before takes nothing.
-fn above_cap(amount: &BilledAmount, highest: Glm, cap: Glm) -> Option<String> {
-    match amount.glm() {
-        Ok(amount) if amount > cap && amount > highest => {
-            Some(format!("{amount} GLM are accepted, {cap} can be due at most"))
-        }
-        Ok(_) => None,
-        Err(error) => Some(format!("an amount that is {error} is accepted")),
-    }
+/// What is wrong with an amount; one that is known to be due takes nothing more.
+fn above_cap(amount: Glm, known: Glm, cap: Glm) -> Option<String> {
+    (amount > cap && amount > known)
+        .then(|| format!("{amount} GLM are accepted, {cap} can be due at most"))
 }
 
 fn second_invoice(deal: &Deal, nth: usize) -> Option<String> {
@@ -316,7 +329,7 @@ fn astray(look: &Look<'_>, place: usize, claim: &Claim<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use ray_on_golem::{units::Glm, yagna::BilledAmount};
+    use ray_on_golem::units::Glm;
 
     use super::{above_cap, moved_twice, second_invoice};
     use crate::checker::facts::{Bill, Deal};
@@ -327,12 +340,9 @@ mod tests {
 
     #[test]
     fn an_amount_above_the_cap_is_seen_unless_it_takes_nothing() {
-        let amount = |text| BilledAmount::new(text);
-
-        assert!(above_cap(&amount("3.1"), Glm::ZERO, glm(3)).is_some());
-        assert!(above_cap(&amount("-1"), Glm::ZERO, glm(3)).is_some());
-        assert_eq!(above_cap(&amount("3"), Glm::ZERO, glm(3)), None);
-        assert_eq!(above_cap(&amount("5"), glm(5), glm(3)), None);
+        assert!(above_cap(glm(4), Glm::ZERO, glm(3)).is_some());
+        assert_eq!(above_cap(glm(3), Glm::ZERO, glm(3)), None);
+        assert_eq!(above_cap(glm(5), glm(5), glm(3)), None);
     }
 
     #[test]

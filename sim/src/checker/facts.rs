@@ -84,9 +84,10 @@ pub(super) struct Deal {
     pub(super) is_destroy_asked: bool,
     /// Whether the process died while an acceptance was under way.
     pub(super) is_doubtful: bool,
-    /// Bills that were judged before, and those that the daemon said were accepted.
-    pub(super) judged: BTreeSet<Bill>,
+    /// Bills that the daemon said were accepted.
     pub(super) confirmed_bills: BTreeSet<Bill>,
+    /// The most that was decided to be due. It is asked for until the daemon has it, whatever is learned meanwhile.
+    pub(super) decided: Glm,
     /// Acceptances under way.
     pub(super) accepting: u32,
     /// Bills that we were about to accept and that the daemon has not accepted yet.
@@ -227,7 +228,6 @@ impl Facts {
         self.shutdown_since = None;
         for deal in &mut self.deals {
             deal.is_doubtful |= deal.accepting > 0;
-            deal.judged.extend(deal.bills.iter().copied());
             deal.accepting = 0;
         }
     }
@@ -361,7 +361,6 @@ impl Facts {
         self.tally(scene.daemon, place);
         let deal = &mut self.deals[place];
         deal.accepting = deal.accepting.saturating_sub(1);
-        deal.judged.insert(bill);
         let is_late = matches!(
             result,
             Err(CallError::Unknown(Doubt::Failed { status: Status::GATEWAY_TIMEOUT, .. }))

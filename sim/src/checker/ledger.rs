@@ -157,7 +157,7 @@ impl Facts {
                 }
             }
             AgreementFact::NoteAccepted { total, .. }
-            | AgreementFact::InvoiceAccepted { total, .. } => cluster.accept(number, *total),
+            | AgreementFact::InvoiceAccepted { total, .. } => self.on_decided(id, number, *total),
             AgreementFact::Closing { reason, .. } => {
                 let Some(account) = cluster.accounts.get_mut(&number) else { return };
                 account.closing = account.closing.or(Some(now));
@@ -180,6 +180,16 @@ impl Facts {
             | AgreementFact::Reserved(_) => {
                 cluster.on_progress(number, fact);
             }
+        }
+    }
+
+    fn on_decided(&mut self, id: ClusterId, number: AgreementNo, total: Glm) {
+        if let Some(cluster) = self.clusters.get_mut(&id) {
+            cluster.accept(number, total);
+        }
+        if let Some(place) = self.place_of(id, number) {
+            let deal = &mut self.deals[place];
+            deal.decided = deal.decided.max(total);
         }
     }
 }
