@@ -10,10 +10,15 @@ SCENARIO := fixtures/scenario/documentation-example.yaml
 MARKETS := rich scarce dear flaky deceitful newcomers
 POLICIES := original,plain,hedged-2,hedged-3,oracle
 
+EVERYTHING := --workspace --features planted --locked
+DRILLS := exhaustive planted policy
+TESTS := $(wildcard tests/*.rs tests/*/main.rs sim/tests/*.rs sim/tests/*/main.rs)
+LIVE := $(filter-out $(DRILLS),$(sort $(notdir $(patsubst %/main,%,$(TESTS:%.rs=%)))))
+
 headline = @printf '\n== %s\n' '$(1)'
 
 .NOTPARALLEL:
-.PHONY: help setup demo survey policy test lint check python wheel doc bench deny
+.PHONY: help setup demo survey policy test lint check live drills ray python wheel doc bench deny
 
 help: ## lists the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -51,13 +56,31 @@ doc:
 	$(call headline,documentation)
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 
-# One build of everything: the programs that the tests left behind live clusters of real Ray.
+# One build of everything: the programs that the tests left behind live clusters of real Ray. Drills run in virtual
+# time, on what the others leave of the processor: those mostly wait.
 check: python
+	$(call headline,programs and tests)
+	$(CARGO) test $(EVERYTHING) --no-run
+	@nice -n 19 $(MAKE) drills >$(TARGET)/drills.log 2>&1 & drills=$$!; \
+	trap 'kill $$drills 2>/dev/null' EXIT; \
+	$(MAKE) --keep-going live ray; result=$$?; \
+	wait $$drills || result=1; \
+	cat $(TARGET)/drills.log; exit $$result
+
+live: ## the tests that use processes, sockets, and the clock
 	$(call headline,tests)
-	$(CARGO) test --workspace --features planted --locked --no-fail-fast
+	$(CARGO) test $(EVERYTHING) --no-fail-fast --lib --bins $(LIVE:%=--test %)
+	$(CARGO) test $(EVERYTHING) --doc
+
+drills: ## the tests that go through thousands of clusters, in virtual time
+	$(call headline,drills)
+	$(CARGO) test $(EVERYTHING) --no-fail-fast $(DRILLS:%=--test %)
 	$(call headline,a swarm of drills)
 	$(TARGET)/debug/golem-sim swarm --seeds 2000 --seed $(SEED) --require-marks
+
+ray: ## the tests with clusters of real Ray
 	$(call headline,clusters of real Ray)
+	$(CARGO) build --workspace --locked --features planted
 	PROFILE=debug $(TARGET)/python/ray-2.60/bin/python -m unittest discover --start-directory tests/ray
 
 python: ## the tests of the node provider, with each version of Ray
