@@ -57,8 +57,8 @@ impl Choice {
     #[must_use]
     pub fn recommended() -> Self {
         Self {
-            weights: Weights { price: 200, reputation: 100, experience: 200, chance: 1 },
-            newcomers: 20,
+            weights: Weights { price: 250, reputation: 50, experience: 200, chance: 1 },
+            newcomers: 10,
             hedge: 2,
             ..Self::original()
         }

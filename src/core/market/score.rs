@@ -185,7 +185,7 @@ mod tests {
         let seen = |prospect| Known { prospect, ..Known::NOTHING };
         let score = |price, prospect| scorer().score(&offer(price), &seen(prospect));
 
-        assert!(score("0.2", 900_000) > score("0.05", 500_000));
+        assert!(score("0.15", 900_000) > score("0.05", 500_000));
         assert!(score("0.05", 500_000) > score("0.05", 333_333));
         let original = Scorer::new(None, Choice::original().weights, Seed::new(1));
         assert_eq!(
