@@ -58,10 +58,10 @@ doc:
 
 # One build of everything: the programs that the tests left behind live clusters of real Ray. Drills run in virtual
 # time, on what the others leave of the processor: those mostly wait.
-check: python
+check:
 	$(call headline,programs and tests)
 	$(CARGO) test $(EVERYTHING) --no-run
-	@nice -n 19 $(MAKE) drills >$(TARGET)/drills.log 2>&1 & drills=$$!; \
+	@nice -n 19 $(MAKE) --keep-going python drills >$(TARGET)/drills.log 2>&1 & drills=$$!; \
 	trap 'kill $$drills 2>/dev/null' EXIT; \
 	$(MAKE) --keep-going live ray; result=$$?; \
 	wait $$drills || result=1; \
@@ -80,7 +80,7 @@ drills: ## the tests that go through thousands of clusters, in virtual time
 
 ray: ## the tests with clusters of real Ray
 	$(call headline,clusters of real Ray)
-	$(CARGO) build --workspace --locked --features planted
+	$(CARGO) test $(EVERYTHING) --no-run --quiet
 	PROFILE=debug $(TARGET)/python/ray-2.60/bin/python -m unittest discover --start-directory tests/ray
 
 python: ## the tests of the node provider, with each version of Ray
