@@ -28,11 +28,11 @@ setup: ## checks the tools, and fetches dependencies and the real daemon
 
 demo: ## a cluster of real Ray on a simulated network: no daemon, no wallet, no money
 	$(call headline,building)
-	$(CARGO) build --release --locked
+	$(CARGO) build --profile demo --locked
 	$(call headline,Ray)
 	python/setup-venvs ray-2.60
 	$(call headline,a cluster)
-	$(TARGET)/python/ray-2.60/bin/python tests/ray/demo.py
+	PROFILE=demo $(TARGET)/python/ray-2.60/bin/python tests/ray/demo.py
 
 survey: ## surveys a simulated market
 	$(CARGO) build --release --locked
