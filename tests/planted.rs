@@ -126,7 +126,9 @@ const fn breaks(bug: Bug) -> &'static str {
         | Bug::RaiseTrusted
         | Bug::NothingReserved
         | Bug::RateIgnored => "M1",
-        Bug::CapIgnored | Bug::FundsMixed => "M5",
+        Bug::InvoiceTrusted => "M3",
+        Bug::CapIgnored => "M4",
+        Bug::FundsMixed => "M5",
         Bug::AcceptsOvertake => "M2",
         Bug::DisputeUnrecorded | Bug::NotesEnd | Bug::TimeoutMeansRefused | Bug::BillsOrphaned => {
             "M6"

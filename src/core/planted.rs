@@ -69,8 +69,10 @@ pub enum Bug {
     NothingReserved,
     /// The limit of GLM per hour is no limit (M1).
     RateIgnored,
-    /// Every bill is paid, however high (M3).
+    /// Every debit note is paid, however high (M4).
     CapIgnored,
+    /// Every invoice is paid, however high (M3).
+    InvoiceTrusted,
     /// A bill is not paid, and nobody learns why (M6).
     DisputeUnrecorded,
     /// Bills of one agreement are accepted side by side (M2).
@@ -123,7 +125,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 58] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -157,6 +159,7 @@ impl Bug {
         Self::NothingReserved,
         Self::RateIgnored,
         Self::CapIgnored,
+        Self::InvoiceTrusted,
         Self::DisputeUnrecorded,
         Self::AcceptsOvertake,
         Self::TimeoutMeansRefused,

@@ -6,7 +6,7 @@
 use crate::{
     core::cluster::{account::Account, state::ClusterState},
     core::payment::ledger,
-    units::{Glm, Timestamp},
+    units::Glm,
     yagna::{DebitNote, Invoice, PlatformId, ProviderId},
 };
 
@@ -30,12 +30,12 @@ struct Claim<'a> {
     platform: &'a PlatformId,
 }
 
-/// Judges a debit note.
+/// Judges a debit note of an agreement for which no more than `cap` can be due by now.
 pub(in crate::core) fn of_note(
     state: &ClusterState,
     account: &Account,
     note: &DebitNote,
-    now: Timestamp,
+    cap: Glm,
 ) -> Verdict {
     let claim = Claim { issuer: &note.issuer, payee: &note.payee, platform: &note.platform };
     if let Some(reason) = foreign(state, account, &claim) {
@@ -52,17 +52,17 @@ pub(in crate::core) fn of_note(
         Ok(_) if account.invoice.is_some() => {
             Verdict::Dispute("the invoice of its agreement was accepted before".to_owned())
         }
-        Ok(due) => within(state, account, due, now),
+        Ok(due) => within(state, account, due, cap),
         Err(error) => Verdict::Dispute(format!("its amount is {error}")),
     }
 }
 
-/// Judges an invoice.
+/// Judges an invoice, likewise.
 pub(in crate::core) fn of_invoice(
     state: &ClusterState,
     account: &Account,
     invoice: &Invoice,
-    now: Timestamp,
+    cap: Glm,
 ) -> Verdict {
     let claim =
         Claim { issuer: &invoice.issuer, payee: &invoice.payee, platform: &invoice.platform };
@@ -83,13 +83,12 @@ pub(in crate::core) fn of_invoice(
         Ok(amount) if amount < account.accepted => {
             Verdict::Dispute(format!("{} GLM were accepted in debit notes", account.accepted))
         }
-        Ok(amount) => within(state, account, amount, now),
+        Ok(amount) => within(state, account, amount, cap),
         Err(error) => Verdict::Dispute(format!("its amount is {error}")),
     }
 }
 
-fn within(state: &ClusterState, account: &Account, due: Glm, now: Timestamp) -> Verdict {
-    let cap = account.cap(now);
+fn within(state: &ClusterState, account: &Account, due: Glm, cap: Glm) -> Verdict {
     if due > cap {
         let cap = cap.rounded_up(9);
         return Verdict::Dispute(format!("no more than {cap} GLM can be due by now"));

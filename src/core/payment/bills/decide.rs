@@ -17,9 +17,7 @@ use crate::{
         timer_of,
     },
     units::{Glm, Span, Timestamp},
-    yagna::{
-        BilledAmount, CallError, DocumentState, Doubt, RejectionReason, Request, Response, Status,
-    },
+    yagna::{CallError, DocumentState, Doubt, RejectionReason, Request, Response, Status},
 };
 
 /// The daemon may still be busy with an acceptance that it has not answered for so long.
@@ -144,18 +142,14 @@ impl Bills {
             self.finish(fx, job);
             return true;
         };
-        let verdict = match &bill {
-            Bill::Note(note) => verdict::of_note(state, account, note, fx.now),
-            Bill::Invoice(invoice) => verdict::of_invoice(state, account, invoice, fx.now),
+        let is_trusted = match &bill {
+            Bill::Note(_) => fx.planted(Bug::CapIgnored),
+            Bill::Invoice(_) => fx.planted(Bug::InvoiceTrusted),
         };
-        let verdict = match verdict {
-            Verdict::Dispute(_) if fx.planted(Bug::CapIgnored) => {
-                Verdict::Pay(bill.amount().glm().unwrap_or(account.accepted))
-            }
-            verdict @ (Verdict::Pay(_)
-            | Verdict::Covered
-            | Verdict::Dispute(_)
-            | Verdict::TooEarly) => verdict,
+        let cap = if is_trusted { Glm::MAX } else { account.cap(fx.now) };
+        let verdict = match &bill {
+            Bill::Note(note) => verdict::of_note(state, account, note, cap),
+            Bill::Invoice(invoice) => verdict::of_invoice(state, account, invoice, cap),
         };
         match verdict {
             Verdict::Pay(total) => {
@@ -368,14 +362,5 @@ impl Job {
     /// Whether its acceptance was asked for: nothing else of its agreement may be before it.
     const fn is_begun(&self) -> bool {
         self.is_asked || self.is_doubtful
-    }
-}
-
-impl Bill {
-    const fn amount(&self) -> &BilledAmount {
-        match self {
-            Self::Note(note) => &note.total_due,
-            Self::Invoice(invoice) => &invoice.amount,
-        }
     }
 }
