@@ -39,9 +39,17 @@ pub(in crate::core) enum NetworkCall {
     Create,
     /// Is what we asked for there?
     Find,
-    /// Is ours still there?
-    Check,
+    /// Is ours still there? It is the how-manyth that this process made: an answer about the one before it says nothing.
+    Check {
+        nth: u32,
+    },
     Remove,
+}
+
+impl NetworkCall {
+    const fn is_check(self) -> bool {
+        matches!(self, Self::Check { .. })
+    }
 }
 
 /// The work on the network.
@@ -50,6 +58,8 @@ pub(super) struct Work {
     is_busy: bool,
     failures: u32,
     checked_at: Option<Timestamp>,
+    /// How many networks this process has made.
+    made: u32,
     is_unwanted: bool,
 }
 
@@ -110,7 +120,7 @@ impl Cluster {
             state::Network::Intended { .. } => {
                 self.wake(fx, ClusterTimer::Network, fx.now.plus(DOUBT));
             }
-            state::Network::Made { .. } => self.ask_network(fx, NetworkCall::Check),
+            state::Network::Made { .. } => self.check_network(fx),
             state::Network::None | state::Network::Lost { .. } => {}
         }
     }
@@ -133,8 +143,12 @@ impl Cluster {
         let is_due = self.net.checked_at.is_none_or(|at| fx.now.since(at) >= SUSPICION_PAUSE);
         if is_due && self.network(fx).is_some() {
             self.net.checked_at = Some(fx.now);
-            self.ask_network(fx, NetworkCall::Check);
+            self.check_network(fx);
         }
+    }
+
+    fn check_network(&mut self, fx: &mut Effects) {
+        self.ask_network(fx, NetworkCall::Check { nth: self.net.made });
     }
 
     pub(super) fn on_network_timer(&mut self, fx: &mut Effects) {
@@ -155,17 +169,14 @@ impl Cluster {
         call: NetworkCall,
         result: Result<Response, CallError>,
     ) {
-        if call != NetworkCall::Check {
+        if !call.is_check() {
             self.net.is_busy = false;
         }
         self.is_dirty = true;
         match (call, result) {
             (NetworkCall::Create, Ok(Response::NetworkCreated(network))) => {
-                self.note_network(fx, NetworkFact::Made(network.id));
+                self.on_made(fx, network.id);
                 self.net.failures = 0;
-                if self.net.is_unwanted {
-                    self.ask_network(fx, NetworkCall::Remove);
-                }
             }
             (NetworkCall::Create, Err(CallError::Rejected { .. } | CallError::NotSent { .. })) => {
                 self.note_network(fx, NetworkFact::Ended);
@@ -175,8 +186,10 @@ impl Cluster {
                 self.wake(fx, ClusterTimer::Network, fx.now.plus(DOUBT));
             }
             (NetworkCall::Find, Ok(Response::Networks(found))) => self.on_found(fx, &found),
-            (NetworkCall::Check, Ok(Response::Networks(found))) => self.on_checked(fx, &found),
-            (NetworkCall::Check, _) => {}
+            (NetworkCall::Check { nth }, Ok(Response::Networks(found))) if nth == self.net.made => {
+                self.on_checked(fx, &found);
+            }
+            (NetworkCall::Check { .. }, _) => {}
             (NetworkCall::Remove, Ok(_) | Err(CallError::Rejected { .. })) => {
                 self.note_network(fx, NetworkFact::Ended);
             }
@@ -195,15 +208,18 @@ impl Cluster {
         self.ask_network(fx, NetworkCall::Create);
     }
 
+    fn on_made(&mut self, fx: &mut Effects, network: NetworkId) {
+        self.note_network(fx, NetworkFact::Made(network));
+        self.net.made = self.net.made.saturating_add(1);
+        if self.net.is_unwanted {
+            self.ask_network(fx, NetworkCall::Remove);
+        }
+    }
+
     fn on_found(&mut self, fx: &mut Effects, found: &[Network]) {
         let state::Network::Intended { gateway } = fx.cluster(self.id).network else { return };
         match found.iter().find(|network| network.gateway == gateway) {
-            Some(ours) => {
-                self.note_network(fx, NetworkFact::Made(ours.id.clone()));
-                if self.net.is_unwanted {
-                    self.ask_network(fx, NetworkCall::Remove);
-                }
-            }
+            Some(ours) => self.on_made(fx, ours.id.clone()),
             None => self.note_network(fx, NetworkFact::Ended),
         }
     }
@@ -239,10 +255,10 @@ impl Cluster {
                 }
                 Request::RemoveNetwork { network: network.clone() }
             }
-            (NetworkCall::Find | NetworkCall::Check, _) => Request::ListNetworks,
+            (NetworkCall::Find | NetworkCall::Check { .. }, _) => Request::ListNetworks,
             (NetworkCall::Create | NetworkCall::Remove, _) => return,
         };
-        if call != NetworkCall::Check {
+        if !call.is_check() {
             self.net.is_busy = true;
         }
         self.ask(fx, ClusterCall::Network(call), request, PATIENCE);
