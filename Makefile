@@ -18,7 +18,7 @@ LIVE := $(filter-out $(DRILLS),$(sort $(notdir $(patsubst %/main,%,$(TESTS:%.rs=
 headline = @printf '\n== %s\n' '$(1)'
 
 .NOTPARALLEL:
-.PHONY: help setup demo survey policy test lint check live drills ray python wheel doc bench deny
+.PHONY: help setup demo survey policy test lint programs check live drills ray python wheel doc bench deny
 
 help: ## lists the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -56,11 +56,13 @@ doc:
 	$(call headline,documentation)
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 
-# One build of everything: the programs that the tests left behind live clusters of real Ray. Drills run in virtual
-# time, on what the others leave of the processor: those mostly wait.
-check:
+# One build of everything: the programs that the tests use live clusters of real Ray, too.
+programs:
 	$(call headline,programs and tests)
 	$(CARGO) test $(EVERYTHING) --no-run
+
+# Drills run in virtual time, on what the others leave of the processor: those mostly wait.
+check: programs
 	@nice -n 19 $(MAKE) --keep-going python drills >$(TARGET)/drills.log 2>&1 & drills=$$!; \
 	trap 'kill $$drills 2>/dev/null' EXIT; \
 	$(MAKE) --keep-going live ray; result=$$?; \
@@ -72,15 +74,14 @@ live: ## the tests that use processes, sockets, and the clock
 	$(CARGO) test $(EVERYTHING) --no-fail-fast --lib --bins $(LIVE:%=--test %)
 	$(CARGO) test $(EVERYTHING) --doc
 
-drills: ## the tests that go through thousands of clusters, in virtual time
+drills: programs ## the tests that go through thousands of clusters, in virtual time
 	$(call headline,drills)
 	$(CARGO) test $(EVERYTHING) --no-fail-fast $(DRILLS:%=--test %)
 	$(call headline,a swarm of drills)
 	$(TARGET)/debug/golem-sim swarm --seeds 2000 --seed $(SEED) --require-marks
 
-ray: ## the tests with clusters of real Ray
+ray: programs ## the tests with clusters of real Ray
 	$(call headline,clusters of real Ray)
-	$(CARGO) test $(EVERYTHING) --no-run --quiet
 	PROFILE=debug $(TARGET)/python/ray-2.60/bin/python -m unittest discover --start-directory tests/ray
 
 python: ## the tests of the node provider, with each version of Ray
