@@ -210,7 +210,7 @@ fn check_decision(look: &Look<'_>, record: &Record, findings: &mut Findings) {
     };
     let Some(place) = look.facts.place_of(*id, *number) else { return };
     let (deal, book) = (&look.facts.deals[place], &look.scene.daemon.agreements()[place]);
-    if let Some(what) = above_cap(total, deal.highest, cap(look.now(), deal, book)) {
+    if let Some(what) = excess(total, deal.highest, cap(look.now(), deal, book)) {
         findings.violate(invariant, look.now(), what);
     }
 }
@@ -261,11 +261,7 @@ fn check_acceptance(
         findings.violate("M2", look.now(), what);
     }
     let known = deal.highest.max(deal.decided);
-    let excess = match claim.amount.glm() {
-        Ok(amount) => above_cap(amount, known, cap(look.now(), deal, book)),
-        Err(error) => Some(format!("an amount that is {error} is accepted")),
-    };
-    if let Some(what) = excess {
+    if let Some(what) = above_cap(claim.amount, known, cap(look.now(), deal, book)) {
         findings.violate(invariant, look.now(), what);
     }
     if let Some(what) = astray(look, place, &claim) {
@@ -280,8 +276,16 @@ fn cap(now: Timestamp, deal: &Deal, book: &AgreementBook) -> Glm {
     full_cost(book, until.since(since).plus(TOLERANCE)).plus(TOLERANCE_ATTO)
 }
 
+/// What is wrong with the amount of a bill.
+fn above_cap(amount: &BilledAmount, known: Glm, cap: Glm) -> Option<String> {
+    match amount.glm() {
+        Ok(amount) => excess(amount, known, cap),
+        Err(error) => Some(format!("an amount that is {error} is accepted")),
+    }
+}
+
 /// What is wrong with an amount; one that is known to be due takes nothing more.
-fn above_cap(amount: Glm, known: Glm, cap: Glm) -> Option<String> {
+fn excess(amount: Glm, known: Glm, cap: Glm) -> Option<String> {
     (amount > cap && amount > known)
         .then(|| format!("{amount} GLM are accepted, {cap} can be due at most"))
 }
@@ -329,7 +333,7 @@ fn astray(look: &Look<'_>, place: usize, claim: &Claim<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use ray_on_golem::units::Glm;
+    use ray_on_golem::{units::Glm, yagna::BilledAmount};
 
     use super::{above_cap, moved_twice, second_invoice};
     use crate::checker::facts::{Bill, Deal};
@@ -340,9 +344,12 @@ mod tests {
 
     #[test]
     fn an_amount_above_the_cap_is_seen_unless_it_takes_nothing() {
-        assert!(above_cap(glm(4), Glm::ZERO, glm(3)).is_some());
-        assert_eq!(above_cap(glm(3), Glm::ZERO, glm(3)), None);
-        assert_eq!(above_cap(glm(5), glm(5), glm(3)), None);
+        let amount = |text| BilledAmount::new(text);
+
+        assert!(above_cap(&amount("3.1"), Glm::ZERO, glm(3)).is_some());
+        assert!(above_cap(&amount("-1"), Glm::ZERO, glm(3)).is_some());
+        assert_eq!(above_cap(&amount("3"), Glm::ZERO, glm(3)), None);
+        assert_eq!(above_cap(&amount("5"), glm(5), glm(3)), None);
     }
 
     #[test]
