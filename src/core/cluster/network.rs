@@ -25,6 +25,8 @@ pub(super) const FIRST_NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
 const PREFIX: u8 = 16;
 /// Nodes have addresses below 192.168.192.0, marks above.
 const NODES_MAX: u32 = 192 * 256 - 3;
+const FIRST_MARK: u32 = 0xc0a8_c001;
+const MARKS_MAX: u32 = 0x3f00;
 
 const PATIENCE: Span = Span::secs(10);
 /// What we sent may still reach the daemon for so long.
@@ -67,6 +69,13 @@ pub(super) struct Work {
 pub(super) fn free_address(taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
     let first = u32::from(FIRST_NODE);
     (first..first + NODES_MAX).map(Ipv4Addr::from).find(|address| !taken.contains(address))
+}
+
+/// A gateway that no cluster has, or one would find the other's network: the drawn one, or the next
+/// that is free.
+fn free_mark(drawn: u32, taken: &BTreeSet<Ipv4Addr>) -> Ipv4Addr {
+    let mark = |nth: u32| Ipv4Addr::from(FIRST_MARK + drawn.wrapping_add(nth) % MARKS_MAX);
+    (0..MARKS_MAX).map(mark).find(|mark| !taken.contains(mark)).unwrap_or_else(|| mark(0))
 }
 
 impl Cluster {
@@ -200,10 +209,10 @@ impl Cluster {
     fn create_network(&mut self, fx: &mut Effects) {
         let cluster = fx.cluster(self.id);
         let nth = u64::from(self.id.0);
-        let drawn = fx.seed.below(0x3f00, "network", cluster.opened.as_unix_micros(), nth);
-        // The upper quarter of the network: marks, which no node has.
-        let mark = u32::try_from(drawn).unwrap_or(0) | 0xc0a8_c001;
-        let gateway = Ipv4Addr::from(mark);
+        let marks = u64::from(MARKS_MAX);
+        let drawn = fx.seed.below(marks, "network", cluster.opened.as_unix_micros(), nth);
+        let taken = fx.durable().clusters().values().filter_map(|it| it.network.gateway());
+        let gateway = free_mark(u32::try_from(drawn).unwrap_or(0), &taken.collect());
         self.note_network(fx, NetworkFact::Intended { gateway });
         self.ask_network(fx, NetworkCall::Create);
     }
@@ -280,7 +289,7 @@ impl Cluster {
 mod tests {
     use std::{collections::BTreeSet, net::Ipv4Addr};
 
-    use super::{FIRST_NODE, free_address};
+    use super::{FIRST_MARK, FIRST_NODE, MARKS_MAX, free_address, free_mark};
 
     #[test]
     fn the_lowest_free_address_is_given_again() {
@@ -292,5 +301,15 @@ mod tests {
         assert_eq!(free_address(&BTreeSet::from([fourth])), Some(third));
         let all = (3..49_152_u32).map(|host| Ipv4Addr::from(0xc0a8_0000 + host)).collect();
         assert_eq!(free_address(&all), None);
+    }
+
+    #[test]
+    fn no_two_clusters_have_the_same_mark() {
+        let mark = |nth| Ipv4Addr::from(FIRST_MARK + nth);
+        let last = MARKS_MAX - 1;
+
+        assert_eq!(free_mark(7, &BTreeSet::new()), mark(7));
+        assert_eq!(free_mark(7, &BTreeSet::from([mark(7), mark(8)])), mark(9));
+        assert_eq!(free_mark(last, &BTreeSet::from([mark(last)])), mark(0));
     }
 }

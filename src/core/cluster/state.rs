@@ -494,6 +494,15 @@ impl Funds {
 }
 
 impl Network {
+    /// The gateway by which it is found, of one that is there or asked for.
+    #[must_use]
+    pub const fn gateway(&self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Intended { gateway } | Self::Made { gateway, .. } => Some(*gateway),
+            Self::None | Self::Lost { .. } => None,
+        }
+    }
+
     fn apply(&mut self, fact: &NetworkFact) {
         match (fact, &self) {
             (NetworkFact::Intended { gateway }, _) => *self = Self::Intended { gateway: *gateway },
