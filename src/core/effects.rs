@@ -85,8 +85,12 @@ impl Effects {
     pub(super) fn record(&mut self, record: Record) {
         self.durable.apply(&record);
         let is_publication = matches!(record, Record::Common(CommonRecord::DemandPublished { .. }));
+        let journal = match self.planted(Bug::JournalsMixed) {
+            true => JournalId::Common,
+            false => record.journal(),
+        };
         if !(is_publication && self.planted(Bug::RecordForgotten)) {
-            self.records.entry(record.journal()).or_default().push(record);
+            self.records.entry(journal).or_default().push(record);
         }
     }
 

@@ -255,7 +255,9 @@ impl Machine {
     /// Does what is asked of clusters, and says what to answer.
     fn answer(&mut self, command: Command) -> Answer {
         match command {
-            Command::RequestNodes(request) if self.is_shutting_down => {
+            Command::RequestNodes(request)
+                if self.is_shutting_down && !self.fx.planted(Bug::ShutdownIgnored) =>
+            {
                 answer_unknown(&Command::RequestNodes(request), RequestError::ShuttingDown)
             }
             Command::RequestNodes(request) => {

@@ -121,11 +121,31 @@ pub enum Bug {
     ScriptStrict,
     /// A provider is left alone for as long after its tenth failure as after its first (K6).
     SetbackConstant,
+    /// The answer to a request for nodes leaves one of them out (A2).
+    NodeUntold,
+    /// Ending a node that has ended is an error (A3).
+    EndAgainRefused,
+    /// A node is said to have ended when it only begins to (A4).
+    EndToldEarly,
+    /// Nodes are still given during a shutdown (A6).
+    ShutdownIgnored,
+    /// What happens to a cluster is written to the journal of all clusters (R3).
+    JournalsMixed,
+    /// Funds are set aside second by second (B4).
+    ReserveBySeconds,
+    /// A node's end is never recorded (V2).
+    EndUnrecorded,
+    /// An invoice lies for seven minutes before somebody looks at it (V3).
+    InvoiceShelved,
+    /// A node is given up after a minute (V5).
+    GivenUpEarly,
+    /// A debit note is accepted although the invoice has paid for it (M2).
+    CoveredPaidAgain,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 68] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -184,6 +204,16 @@ impl Bug {
         Self::BillsOrphaned,
         Self::FundsMixed,
         Self::ScriptStrict,
+        Self::NodeUntold,
+        Self::EndAgainRefused,
+        Self::EndToldEarly,
+        Self::ShutdownIgnored,
+        Self::JournalsMixed,
+        Self::ReserveBySeconds,
+        Self::EndUnrecorded,
+        Self::InvoiceShelved,
+        Self::GivenUpEarly,
+        Self::CoveredPaidAgain,
     ];
 
     /// Whether it shows in the life of clusters; all others show in surveys.

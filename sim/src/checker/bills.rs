@@ -27,7 +27,7 @@ const TOLERANCE: Span = Span::secs(10);
 const TOLERANCE_ATTO: Glm = Glm::from_atto(1_000);
 /// A bill that reached us in fair times is decided within this time: an invoice that comes before
 /// the end of its agreement is looked at again for a minute and a half.
-const DECISION_TIME: Span = Span::secs(120);
+pub(super) const DECISION_TIME: Span = Span::secs(120);
 
 /// A provider that writes more debit notes than this must wait: they are accepted one after another,
 /// and after a crash all of them are taken up again.
@@ -38,8 +38,7 @@ const FLOOD_TIME: Span = Span::mins(15);
 #[derive(Default)]
 pub(super) struct Bills {
     notes_seen: usize,
-    invoices_seen: usize,
-    undecided: BTreeSet<(Timestamp, Bill)>,
+    undecided: BTreeSet<(Timestamp, usize)>,
     /// How many debit notes there are of each agreement.
     notes_of: BTreeMap<AgreementId, u32>,
 }
@@ -107,27 +106,25 @@ impl Family for Bills {
 }
 
 impl Bills {
-    /// M6: in fair times no bill waits for long.
+    /// M6: in fair times no debit note waits for long; invoices are V3's.
     fn check_decisions(&mut self, look: &Look<'_>, findings: &mut Findings) {
         let daemon = look.scene.daemon;
-        let due = |received| look.facts.fair(received).map(|at| at.plus(DECISION_TIME));
         for (nth, book) in daemon.notes().iter().enumerate().skip(self.notes_seen) {
             let count = self.notes_of.entry(book.note.agreement.clone()).or_insert(0);
             *count = count.saturating_add(1);
             let more = if *count > FLOOD { FLOOD_TIME } else { Span::ZERO };
-            self.undecided.extend(due(book.received).map(|due| (due.plus(more), Bill::Note(nth))));
+            let due = look.facts.fair(book.received).map(|at| at.plus(DECISION_TIME).plus(more));
+            self.undecided.extend(due.map(|due| (due, nth)));
         }
-        for (nth, book) in daemon.invoices().iter().enumerate().skip(self.invoices_seen) {
-            self.undecided.extend(due(book.received).map(|due| (due, Bill::Invoice(nth))));
-        }
-        (self.notes_seen, self.invoices_seen) = (daemon.notes().len(), daemon.invoices().len());
-        while let Some((due, bill)) = self.undecided.first().copied() {
+        self.notes_seen = daemon.notes().len();
+        while let Some((due, nth)) = self.undecided.first().copied() {
             if due > look.now() {
                 break;
             }
             self.undecided.pop_first();
-            if !is_decided(look, bill) {
-                let what = format!("{} is neither accepted nor disputed", name(daemon, bill));
+            if !is_decided(look, Bill::Note(nth)) {
+                let id = &daemon.notes()[nth].note.id;
+                let what = format!("note {id} is neither accepted nor disputed");
                 findings.violate("M6", look.now(), what);
             }
         }

@@ -32,7 +32,7 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("L7", "a cluster ends with its head", Safety),
     ("L8", "there are no more workers, and no more signings for a node, than asked for", Safety),
     ("L9", "nothing is started on what is not approved, or not alive", Safety),
-    ("L10", "every network is removed at the end", Safety),
+    ("L10", "every network is removed with its cluster", Safety),
     ("L11", "no node is given up for a hiccup", Liveness),
     ("L12", "what a reliable provider is asked to run succeeds, whatever the image", Safety),
     ("K1", "no blacklisted provider is asked or signed", Safety),

@@ -37,7 +37,8 @@ pub(super) struct ClusterFacts {
     pub(super) closed: BTreeMap<AgreementNo, Glm>,
     /// Places of its allocations in the daemon's books.
     pub(super) allocations: Vec<usize>,
-    pub(super) network: Option<NetworkId>,
+    /// Its private networks, one after another.
+    pub(super) networks: Vec<NetworkId>,
     pub(super) is_network_lost: bool,
     /// When its funds were given back.
     pub(super) released: Option<Timestamp>,
@@ -99,7 +100,7 @@ impl ClusterFacts {
             closed_spent: Glm::ZERO,
             closed: BTreeMap::new(),
             allocations: Vec::new(),
-            network: None,
+            networks: Vec::new(),
             is_network_lost: false,
             released: None,
             budget_warnings: 0,

@@ -93,9 +93,9 @@ impl Facts {
                 }
             }
             ClusterRecord::Network(fact) => match fact {
-                NetworkFact::Intended { .. } | NetworkFact::Ended => cluster.network = None,
+                NetworkFact::Intended { .. } | NetworkFact::Ended => {}
                 NetworkFact::Made(network) => {
-                    cluster.network = Some(network.clone());
+                    cluster.networks.push(network.clone());
                     cluster.is_network_lost = false;
                 }
                 NetworkFact::Lost => cluster.is_network_lost = true,

@@ -15,6 +15,7 @@ use ray_on_golem::{
         },
         ids::{AgreementNo, ClusterId, NodeId},
         output::Probe,
+        record::CommonRecord,
     },
     units::{Span, Timestamp},
     yagna::{ActivityId, AgreementId, CallError, CommandResult, Request, Response},
@@ -56,8 +57,14 @@ impl Family for Lifecycle {
         match output {
             Output::Persist { records, .. } => {
                 for record in records {
-                    if let Record::Cluster(id, record) = record {
-                        self.on_record(look, *id, record, findings);
+                    match record {
+                        Record::Cluster(id, record) => {
+                            self.on_record(look, *id, record, findings);
+                        }
+                        Record::Common(CommonRecord::ClusterClosed { cluster, .. }) => {
+                            check_networks(look, *cluster, findings);
+                        }
+                        Record::Common(_) => {}
                     }
                 }
             }
@@ -273,11 +280,26 @@ impl Lifecycle {
     }
 }
 
+/// L10: whoever forgets a cluster has removed its networks.
+fn check_networks(look: &Look<'_>, id: ClusterId, findings: &mut Findings) {
+    let Some(cluster) = look.facts.clusters.get(&id) else { return };
+    let left = look
+        .scene
+        .daemon
+        .networks()
+        .iter()
+        .find(|book| book.removed.is_none() && cluster.networks.contains(&book.network.id));
+    if let Some(book) = left {
+        let what = format!("network {} outlives {}", book.network.id, cluster.name);
+        findings.violate("L10", look.now(), what);
+    }
+}
+
 /// Whether a provider is in a cluster's network, and no other node of the cluster is on it.
 fn is_in_network(look: &Look<'_>, id: ClusterId, book: &AgreementBook) -> bool {
     let Some(cluster) = look.facts.clusters.get(&id) else { return false };
     let mut networks = look.scene.daemon.networks().iter().rev();
-    let ours = networks.find(|it| Some(&it.network.id) == cluster.network.as_ref());
+    let ours = networks.find(|it| Some(&it.network.id) == cluster.networks.last());
     let is_member = ours.is_some_and(|it| {
         it.removed.is_none() && it.nodes.iter().any(|(_, member)| *member == book.provider)
     });

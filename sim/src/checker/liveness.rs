@@ -12,6 +12,7 @@ use ray_on_golem::{
         },
         ids::{ClusterId, NodeId},
         market::spec::NodeSpec,
+        record::CommonRecord,
     },
     units::{Glm, Span, Timestamp, money::Rounding, money::parse_scaled},
     yagna::{Properties, ProviderId},
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use super::{
     Family, Findings, Look, Phase,
-    bills::is_decided,
+    bills::{DECISION_TIME, is_decided},
     facts::{Bill, ClusterFacts, NodeFacts},
     oracle::{self, Prospect, Supplier},
     subject::full_load,
@@ -37,8 +38,6 @@ const START_WITHIN: Span = Span::mins(21);
 const STEP_WITHIN: Span = Span::secs(400);
 /// A node that ends has ended within this time.
 const END_WITHIN: Span = Span::mins(2);
-/// An invoice is decided within this time.
-const BILL_WITHIN: Span = Span::mins(5);
 /// A shutdown has ended within this time, whatever providers do.
 const SHUTDOWN_WITHIN: Span = Span::mins(15);
 
@@ -48,6 +47,8 @@ pub(super) struct Liveness {
     told: BTreeSet<(ClusterId, NodeId)>,
     invoices_seen: usize,
     invoices_due: BTreeSet<(Timestamp, usize)>,
+    /// Clusters that were forgotten in this step.
+    forgotten: BTreeSet<ClusterId>,
     has_told_of_shutdown: bool,
 }
 
@@ -55,12 +56,35 @@ impl Family for Liveness {
     fn on_output(&mut self, look: &Look<'_>, output: &Output, findings: &mut Findings) {
         let Output::Persist { records, .. } = output else { return };
         for record in records {
-            if let Record::Cluster(id, record) = record
-                && let ClusterRecord::Node { node, fact: NodeFact::Ending } = record.as_ref()
-            {
-                check_given_up(look, *id, *node, findings);
+            match record {
+                Record::Cluster(id, record) => {
+                    if let ClusterRecord::Node { node, fact: NodeFact::Ending } = record.as_ref() {
+                        check_given_up(look, *id, *node, findings);
+                    }
+                }
+                Record::Common(CommonRecord::ClusterClosed { cluster, .. }) => {
+                    self.forgotten.insert(*cluster);
+                }
+                Record::Common(_) => {}
             }
         }
+    }
+
+    /// V2: whoever forgets a cluster has ended its nodes.
+    fn on_step(&mut self, look: &Look<'_>, findings: &mut Findings) {
+        while let Some(id) = self.forgotten.pop_first() {
+            let Some(cluster) = look.facts.clusters.get(&id) else { continue };
+            let left = cluster.nodes.iter().find(|(_, node)| node.state < NodeState::Terminated);
+            if let Some((node, _)) = left {
+                let what = format!("{} is forgotten before {node} has ended", cluster.name);
+                findings.violate("V2", look.now(), what);
+            }
+        }
+    }
+
+    /// A cluster may be forgotten whose last records were not written any more.
+    fn on_crash(&mut self, _look: &Look<'_>, _findings: &mut Findings) {
+        self.forgotten.clear();
     }
 
     fn on_round(&mut self, look: &Look<'_>, findings: &mut Findings) {
@@ -99,7 +123,7 @@ impl Liveness {
     fn check_invoices(&mut self, look: &Look<'_>, findings: &mut Findings) {
         let invoices = look.scene.daemon.invoices();
         for (nth, book) in invoices.iter().enumerate().skip(self.invoices_seen) {
-            let due = look.facts.fair(book.received).map(|at| at.plus(BILL_WITHIN));
+            let due = look.facts.fair(book.received).map(|at| at.plus(DECISION_TIME));
             self.invoices_due.extend(due.map(|due| (due, nth)));
         }
         self.invoices_seen = invoices.len();
@@ -164,7 +188,8 @@ fn unended(look: &Look<'_>) -> Option<String> {
     if let Some(book) = daemon.demands().iter().find(|book| book.end.is_none()) {
         return Some(format!("demand {} is still published", book.id));
     }
-    let mut nodes = look.facts.clusters.values().flat_map(|cluster| &cluster.nodes);
+    let clusters = look.facts.clusters.values().filter(|cluster| !cluster.is_closed);
+    let mut nodes = clusters.flat_map(|cluster| &cluster.nodes);
     let left = nodes.find(|(_, node)| node.state < NodeState::Terminated);
     left.map(|(id, _)| format!("{id} has not ended"))
 }

@@ -199,12 +199,10 @@ impl Drill<'_> {
                 }
             }
             Op::Terminate(place) => {
-                let live = self.live_nodes();
-                if !live.is_empty() {
-                    let node = live[place as usize % live.len()];
-                    let cluster = self.name();
-                    self.engine.command(Command::TerminateNode { cluster, node });
-                }
+                self.terminate(place, |state| state <= NodeState::Running);
+            }
+            Op::TerminateAgain(place) => {
+                self.terminate(place, |state| state > NodeState::Running);
             }
             Op::TerminateUnknown => {
                 let cluster = self.name();
@@ -212,7 +210,7 @@ impl Drill<'_> {
                 self.engine.command(Command::TerminateNode { cluster, node });
             }
             Op::Tag(place) => {
-                let live = self.live_nodes();
+                let live = self.nodes(|state| state <= NodeState::Running);
                 if !live.is_empty() {
                     let node = live[place as usize % live.len()];
                     let tags = Tags::from([("ray-node-status".to_owned(), format!("{place}"))]);
@@ -250,10 +248,21 @@ impl Drill<'_> {
         clusters.rev().find(|cluster| cluster.name == name && cluster.ending.is_none())
     }
 
-    fn live_nodes(&self) -> Vec<NodeId> {
+    /// The nodes of the current cluster that are in such a state.
+    fn nodes(&self, is_such: fn(NodeState) -> bool) -> Vec<NodeId> {
         let Some(state) = self.state() else { return Vec::new() };
-        let live = state.nodes.iter().filter(|(_, node)| node.state <= NodeState::Running);
-        live.map(|(id, _)| *id).collect()
+        let such = state.nodes.iter().filter(|(_, node)| is_such(node.state));
+        such.map(|(id, _)| *id).collect()
+    }
+
+    /// Ends the node of a place among those that are in such a state.
+    fn terminate(&mut self, place: u32, is_such: fn(NodeState) -> bool) {
+        let nodes = self.nodes(is_such);
+        if !nodes.is_empty() {
+            let node = nodes[place as usize % nodes.len()];
+            let cluster = self.name();
+            self.engine.command(Command::TerminateNode { cluster, node });
+        }
     }
 
     /// Time passes, and Ray's autoscaler looks now and then.

@@ -92,6 +92,8 @@ pub enum Op {
     Terminate(u32),
     /// A node that there is not ends.
     TerminateUnknown,
+    /// The node of this place ends that has ended, or is about to.
+    TerminateAgain(u32),
     /// Tags are stuck on the live node of this place.
     Tag(u32),
     /// The budget becomes so many thousandths of a GLM.
@@ -317,6 +319,7 @@ impl fmt::Display for Op {
             Self::Misuse => f.write_str("misuse"),
             Self::Terminate(place) => write!(f, "terminate {place}"),
             Self::TerminateUnknown => f.write_str("terminate-unknown"),
+            Self::TerminateAgain(place) => write!(f, "terminate-again {place}"),
             Self::Tag(place) => write!(f, "tag {place}"),
             Self::Budget(thousandths) => write!(f, "budget {}", milli(*thousandths)),
             Self::Down => f.write_str("down"),
@@ -347,6 +350,7 @@ impl FromStr for Op {
             "misuse" => Self::Misuse,
             "terminate" => Self::Terminate(small()?),
             "terminate-unknown" => Self::TerminateUnknown,
+            "terminate-again" => Self::TerminateAgain(small()?),
             "tag" => Self::Tag(small()?),
             "budget" => {
                 let value = ray_on_golem::units::money::parse_scaled(rest, 3, Rounding::Exact);
@@ -364,7 +368,7 @@ impl FromStr for Op {
             _ => {
                 return Err(format!(
                     "`{word}` is no operation; write one of head, request, scale, keep, repeat, \
-                     misuse, terminate, terminate-unknown, tag, budget, down, switch, shutdown, \
+                     misuse, terminate, terminate-unknown, terminate-again, tag, budget, down, switch, shutdown, \
                      wait, crash, restart, suspend, block"
                 ));
             }

@@ -88,6 +88,7 @@ impl Deed {
             | Op::Misuse
             | Op::Terminate(_)
             | Op::TerminateUnknown
+            | Op::TerminateAgain(_)
             | Op::Tag(_)
             | Op::Budget(_)
             | Op::Down

@@ -41,7 +41,7 @@ impl Cluster {
         }
         self.check_order(fx, &request.order)?;
         let first = state.next_node.0;
-        let nodes: Vec<NodeId> =
+        let mut nodes: Vec<NodeId> =
             (0..request.order.count).map(|nth| NodeId(first.saturating_add(nth))).collect();
         let key = request.key.clone().map(|key| (key, body));
         let order = Box::new(request.order.clone());
@@ -50,13 +50,16 @@ impl Cluster {
         for node in &nodes {
             self.log(fx, *node, Step::SignAgreement.line(""));
             self.waiting.insert(*node);
-            self.wake(fx, ClusterTimer::Node(*node), fx.now.plus(START_DEADLINE));
+            self.wake(fx, ClusterTimer::Node(*node), fx.now.plus(start_deadline(fx)));
             if request.order.spec.priority_subnet_tag.is_some() {
                 self.wake(fx, ClusterTimer::Priority(*node), fx.now.plus(PRIORITY_TIME));
             }
         }
         self.arm_autostop(fx);
         self.is_dirty = true;
+        if fx.planted(Bug::NodeUntold) {
+            nodes.pop();
+        }
         Ok(nodes)
     }
 
@@ -68,8 +71,11 @@ impl Cluster {
     ) -> Result<NodeState, RequestError> {
         let known = fx.cluster(self.id).nodes.get(&node).ok_or(RequestError::UnknownNode)?;
         let stood = known.state;
+        if stood == NodeState::Terminated && fx.planted(Bug::EndAgainRefused) {
+            return Err(RequestError::UnknownNode);
+        }
         self.end_node(fx, node, "No longer needed");
-        Ok(stood)
+        Ok(if fx.planted(Bug::EndToldEarly) { NodeState::Terminated } else { stood })
     }
 
     /// Sticks tags on a node.
@@ -139,6 +145,11 @@ pub(in crate::core) fn answer_unknown(command: &Command, error: RequestError) ->
         Command::Shutdown => Answer::ShuttingDown,
         Command::Survey(_) | Command::EndSurvey => Answer::Ending(false),
     }
+}
+
+/// How long a node may take to come up.
+pub(super) fn start_deadline(fx: &Effects) -> Span {
+    if fx.planted(Bug::GivenUpEarly) { Span::mins(1) } else { START_DEADLINE }
 }
 
 /// Equal for equal orders.

@@ -173,7 +173,10 @@ impl Cluster {
         if account.over.is_some() || account.closing.is_some() {
             return;
         }
-        let reserve = account.next_reserve(fx.now);
+        let reserve = match fx.planted(Bug::ReserveBySeconds) {
+            true => account.held().plus(account.terms.cost(Span::secs(1))),
+            false => account.next_reserve(fx.now),
+        };
         let more = reserve.minus(account.held());
         let committed = ledger::committed(state).plus(more);
         let is_trusted = fx.planted(Bug::RaiseTrusted) && committed <= state.budget;

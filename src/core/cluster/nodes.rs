@@ -59,7 +59,7 @@ impl Cluster {
     /// Nothing of a node is left that matters to Ray.
     pub(super) fn node_ended(&mut self, fx: &mut Effects, id: NodeId) {
         let state = fx.cluster(self.id).nodes.get(&id).map(|node| node.state);
-        if state == Some(NodeState::Terminating) {
+        if state == Some(NodeState::Terminating) && !fx.planted(Bug::EndUnrecorded) {
             self.note_node(fx, id, NodeFact::Ended);
             self.rest(fx, ClusterTimer::NodeEnd(id));
             self.is_dirty = true;

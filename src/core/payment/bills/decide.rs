@@ -142,6 +142,13 @@ impl Bills {
             self.finish(fx, job);
             return true;
         };
+        if matches!(bill, Bill::Invoice(_))
+            && fx.planted(Bug::InvoiceShelved)
+            && fx.now.since(born) < Span::mins(7)
+        {
+            fx.wake(timer, born.plus(Span::mins(7)));
+            return false;
+        }
         let is_trusted = match &bill {
             Bill::Note(_) => fx.planted(Bug::CapIgnored),
             Bill::Invoice(_) => fx.planted(Bug::InvoiceTrusted),
@@ -153,6 +160,11 @@ impl Bills {
         };
         match verdict {
             Verdict::Pay(total) => {
+                self.pay(fx, number, job, &bill, total);
+                false
+            }
+            Verdict::Covered if fx.planted(Bug::CoveredPaidAgain) => {
+                let total = account.accepted;
                 self.pay(fx, number, job, &bill, total);
                 false
             }
