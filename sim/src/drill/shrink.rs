@@ -2,7 +2,7 @@
 
 use ray_on_golem::core::planted::Bug;
 
-use super::plan::Plan;
+use super::plan::{Op, Plan};
 use crate::fault::Faults;
 
 /// Rounds of attempts; each round that changes nothing is the last.
@@ -16,6 +16,7 @@ pub fn shrink(plan: &Plan, invariant: &str, bug: Option<Bug>) -> (Plan, u32) {
     for _ in 0..ROUNDS_MAX {
         let before = best.clone();
         work.drop_ops(&mut best);
+        work.join_waits(&mut best);
         work.turn_knobs(&mut best);
         work.drop_providers(&mut best);
         if best == before {
@@ -57,6 +58,21 @@ impl Work<'_> {
                 if !self.take(best, candidate) {
                     at += chunk;
                 }
+            }
+        }
+    }
+
+    /// Makes one wait of those that follow each other.
+    fn join_waits(&mut self, best: &mut Plan) {
+        let mut at = 1;
+        while at < best.ops.len() {
+            let mut candidate = best.clone();
+            if let [Op::Wait(first), Op::Wait(second)] = best.ops[at - 1..=at] {
+                candidate.ops[at - 1] = Op::Wait(first.saturating_add(second));
+                candidate.ops.remove(at);
+            }
+            if !self.take(best, candidate) {
+                at += 1;
             }
         }
     }
