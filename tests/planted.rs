@@ -156,7 +156,7 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::JournalsMixed => "R3",
         Bug::ReserveBySeconds => "B4",
         Bug::EndUnrecorded => "V2",
-        Bug::InvoiceShelved => "V3",
+        Bug::EarlyInvoiceWaits => "V3",
         Bug::GivenUpEarly => "V5",
     }
 }

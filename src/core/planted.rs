@@ -135,8 +135,8 @@ pub enum Bug {
     ReserveBySeconds,
     /// A node's end is never recorded (V2).
     EndUnrecorded,
-    /// An invoice lies for seven minutes before somebody looks at it (V3).
-    InvoiceShelved,
+    /// An invoice that comes too early waits for as long as its agreement runs (V3).
+    EarlyInvoiceWaits,
     /// A node is given up after a minute (V5).
     GivenUpEarly,
     /// A debit note is accepted although the invoice has paid for it (M2).
@@ -211,7 +211,7 @@ impl Bug {
         Self::JournalsMixed,
         Self::ReserveBySeconds,
         Self::EndUnrecorded,
-        Self::InvoiceShelved,
+        Self::EarlyInvoiceWaits,
         Self::GivenUpEarly,
         Self::CoveredPaidAgain,
     ];

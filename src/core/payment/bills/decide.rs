@@ -5,8 +5,9 @@ use crate::{
     core::{
         cluster::{
             ClusterTimer,
+            account::Account,
             record::{AgreementFact, Dispute},
-            state::Funds,
+            state::{ClusterState, Funds},
         },
         effects::Effects,
         ids::AgreementNo,
@@ -142,29 +143,8 @@ impl Bills {
             self.finish(fx, job);
             return true;
         };
-        if matches!(bill, Bill::Invoice(_))
-            && fx.planted(Bug::InvoiceShelved)
-            && fx.now.since(born) < Span::mins(7)
-        {
-            fx.wake(timer, born.plus(Span::mins(7)));
-            return false;
-        }
-        let is_trusted = match &bill {
-            Bill::Note(_) => fx.planted(Bug::CapIgnored),
-            Bill::Invoice(_) => fx.planted(Bug::InvoiceTrusted),
-        };
-        let cap = if is_trusted { Glm::MAX } else { account.cap(fx.now) };
-        let verdict = match &bill {
-            Bill::Note(note) => verdict::of_note(state, account, note, cap),
-            Bill::Invoice(invoice) => verdict::of_invoice(state, account, invoice, cap),
-        };
-        match verdict {
+        match judge(fx, state, account, &bill) {
             Verdict::Pay(total) => {
-                self.pay(fx, number, job, &bill, total);
-                false
-            }
-            Verdict::Covered if fx.planted(Bug::CoveredPaidAgain) => {
-                let total = account.accepted;
                 self.pay(fx, number, job, &bill, total);
                 false
             }
@@ -181,7 +161,9 @@ impl Bills {
                 self.dispute(fx, number, job, &bill, reason);
                 true
             }
-            Verdict::TooEarly if fx.now.since(born) >= EARLY_PATIENCE => {
+            Verdict::TooEarly
+                if fx.now.since(born) >= EARLY_PATIENCE && !fx.planted(Bug::EarlyInvoiceWaits) =>
+            {
                 let reason = "the agreement is still running".to_owned();
                 self.dispute(fx, number, job, &bill, reason);
                 true
@@ -367,6 +349,23 @@ impl Bills {
     pub(super) fn is_over(&self, fx: &Effects, number: AgreementNo) -> bool {
         let state = fx.cluster(self.cluster);
         state.accounts.get(&number).is_none_or(|account| account.over.is_some())
+    }
+}
+
+/// What to do with a bill, by what is agreed and what is known by now.
+fn judge(fx: &Effects, state: &ClusterState, account: &Account, bill: &Bill) -> Verdict {
+    let is_trusted = match bill {
+        Bill::Note(_) => fx.planted(Bug::CapIgnored),
+        Bill::Invoice(_) => fx.planted(Bug::InvoiceTrusted),
+    };
+    let cap = if is_trusted { Glm::MAX } else { account.cap(fx.now) };
+    let verdict = match bill {
+        Bill::Note(note) => verdict::of_note(state, account, note, cap),
+        Bill::Invoice(invoice) => verdict::of_invoice(state, account, invoice, cap),
+    };
+    match verdict {
+        Verdict::Covered if fx.planted(Bug::CoveredPaidAgain) => Verdict::Pay(account.accepted),
+        Verdict::Pay(_) | Verdict::Covered | Verdict::Dispute(_) | Verdict::TooEarly => verdict,
     }
 }
 
