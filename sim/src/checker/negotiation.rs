@@ -47,6 +47,8 @@ pub(super) struct Negotiation {
     /// Counter-proposals without an answer: since when, and of whom one is due.
     asked: BTreeMap<ProposalId, (Timestamp, ProviderId)>,
     troubled: BTreeSet<ProviderId>,
+    /// Providers that an agreement was asked of; the books know of it once the daemon has answered.
+    courted: BTreeSet<ProviderId>,
     /// Offers that were answered, by provider and name.
     answered: BTreeSet<(ProviderId, String)>,
     ended_demands: BTreeSet<SubscriptionId>,
@@ -82,6 +84,7 @@ impl Family for Negotiation {
             Request::CreateAgreement { proposal, .. } => {
                 self.check_turn(look, proposal);
                 self.answer(proposal);
+                self.courted.extend(self.proposals.get(proposal).map(|it| it.issuer.clone()));
             }
             Request::RejectProposal { proposal, .. } => self.answer(proposal),
             Request::Unsubscribe { subscription } => self.end_demand(subscription),
@@ -309,6 +312,7 @@ impl Negotiation {
                 && now.since(known.matched_at) < FRESH
                 && !self.answered.contains(&(known.issuer.clone(), known.name.clone()))
                 && !self.troubled.contains(&known.issuer)
+                && !self.courted.contains(&known.issuer)
                 && !silent.contains(&known.issuer)
                 && is_free(&known.issuer)
         });
@@ -396,8 +400,11 @@ mod tests {
         answered.answer(&ProposalId::from("cheap"));
         let mut troubled = market([offer("cheap", 10), offer("dear", 300)]);
         troubled.troubled.insert(ProviderId::from("cheap"));
+        let mut courted = market([offer("cheap", 10), offer("dear", 300)]);
+        courted.courted.insert(ProviderId::from("cheap"));
 
-        assert_eq!(better(&answered, &offer("dear", 300)), None);
-        assert_eq!(better(&troubled, &offer("dear", 300)), None);
+        for market in [answered, troubled, courted] {
+            assert_eq!(better(&market, &offer("dear", 300)), None);
+        }
     }
 }
