@@ -49,13 +49,13 @@ pub enum Bug {
     HeadLossIgnored,
     /// A node that does not come up is never given up (V1).
     StartEndless,
-    /// A step that does not end is waited for (V1).
+    /// A step that does not end is waited for (V7).
     StepEndless,
-    /// After its first node a shape is never looked for again (V1).
+    /// After its first node a shape is never looked for again (K2).
     ShopNeverReopens,
     /// A demand stays published when nobody waits (K2).
     ShopLeftOpen,
-    /// The funds stay set aside after the end (M8).
+    /// The funds stay set aside after the end (V4).
     EndLeavesFunds,
     /// The private network is not removed (L10).
     NetworkLeaked,
@@ -83,7 +83,7 @@ pub enum Bug {
     FundsDoubtForgotten,
     /// After one failure debit notes are not listened to any more (M6).
     NotesEnd,
-    /// After one failure agreements are not listened to any more (V1).
+    /// After one failure agreements are not listened to any more (V6).
     WatchEnds,
     /// Two nodes are placed on one provider in one network (L6).
     ProviderTwice,

@@ -1,4 +1,5 @@
-//! V1 to V5, V7: in fair times what is asked for comes true in bounded time, or for a reason that holds.
+//! V1 to V5, V7: in fair times what is asked for comes true in bounded time, or for a reason that holds;
+//! and nothing is forgotten before it has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -368,8 +368,8 @@ impl FromStr for Op {
             _ => {
                 return Err(format!(
                     "`{word}` is no operation; write one of head, request, scale, keep, repeat, \
-                     misuse, terminate, terminate-unknown, terminate-again, tag, budget, down, switch, shutdown, \
-                     wait, crash, restart, suspend, block"
+                     misuse, terminate, terminate-unknown, terminate-again, tag, budget, down, switch, \
+                     shutdown, wait, crash, restart, suspend, block"
                 ));
             }
         })
