@@ -155,7 +155,7 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::ShutdownIgnored => "A6",
         Bug::JournalsMixed => "R3",
         Bug::ReserveBySeconds => "B4",
-        Bug::EndUnrecorded => "V2",
+        Bug::EndUnrecorded | Bug::ForgottenEarly => "V2",
         Bug::EarlyInvoiceWaits => "V3",
         Bug::GivenUpEarly => "V5",
     }

@@ -141,11 +141,13 @@ pub enum Bug {
     GivenUpEarly,
     /// A debit note is accepted although the invoice has paid for it (M2).
     CoveredPaidAgain,
+    /// A cluster that has nothing yet is forgotten, though its nodes wait (V2).
+    ForgottenEarly,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 68] = [
+    pub const ALL: [Self; 69] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -214,6 +216,7 @@ impl Bug {
         Self::EarlyInvoiceWaits,
         Self::GivenUpEarly,
         Self::CoveredPaidAgain,
+        Self::ForgottenEarly,
     ];
 
     /// Whether it shows in the life of clusters; all others show in surveys.

@@ -48,7 +48,8 @@ impl Cluster {
     pub(super) fn is_gone(&mut self, fx: &mut Effects) -> bool {
         let state = fx.cluster(self.id);
         let is_clean = state.funds == Funds::None && state.network == Network::None;
-        if !self.is_wound_up
+        let is_over = self.is_wound_up || fx.planted(Bug::ForgottenEarly);
+        if !is_over
             || !is_clean
             || !state.accounts.is_empty()
             || !self.shops.is_empty()
