@@ -30,6 +30,8 @@ const RESERVED_AT_LEAST: Span = Span::mins(5);
 const ENDING_TIME: Span = Span::mins(3);
 /// A budget that is nearly used up is told of within this time.
 const WARNING_TIME: Span = Span::secs(10);
+/// In fair times a smaller budget is followed within this time.
+const FOLLOWED_WITHIN: Span = Span::mins(4);
 /// An allocation must outlive what still runs, unless its end was asked for so long ago.
 const FORSAKEN_AFTER: Span = Span::mins(9);
 
@@ -42,6 +44,8 @@ pub(super) struct Money {
     payments_seen: usize,
     /// Since when clusters have used up four fifths of their budgets.
     short_since: BTreeMap<ClusterId, Timestamp>,
+    /// Since when more is set aside for clusters than their budgets.
+    excess_since: BTreeMap<ClusterId, Timestamp>,
 }
 
 impl Family for Money {
@@ -68,6 +72,7 @@ impl Family for Money {
         for (id, cluster) in open_clusters(look) {
             check_sum(look, *id, cluster, findings);
             self.check_warning(look, *id, cluster, findings);
+            self.check_followed(look, *id, cluster, findings);
         }
         self.check_payments(look, findings);
     }
@@ -128,6 +133,26 @@ impl Money {
         if look.now().since(since) > WARNING_TIME && cluster.budget_warnings == 0 {
             let what = "four fifths of the budget are used up, and nobody was told";
             findings.violate("M1", look.now(), what);
+        }
+    }
+
+    /// M10: what is set aside follows a budget that becomes smaller.
+    fn check_followed(
+        &mut self,
+        look: &Look<'_>,
+        id: ClusterId,
+        cluster: &ClusterFacts,
+        findings: &mut Findings,
+    ) {
+        let sum = all_set_aside(look, cluster, None);
+        if sum <= cluster.budget.plus(TOLERANCE) || cluster.ending.is_some() {
+            self.excess_since.remove(&id);
+            return;
+        }
+        let since = *self.excess_since.entry(id).or_insert_with(|| look.now());
+        if look.facts.fair(since).is_some_and(|fair| look.now().since(fair) > FOLLOWED_WITHIN) {
+            let what = format!("{sum} GLM are still set aside, the budget is {}", cluster.budget);
+            findings.violate("M10", look.now(), what);
         }
     }
 }
@@ -283,16 +308,21 @@ fn check_funds(
     total: Glm,
     findings: &mut Findings,
 ) {
-    let books = cluster.allocations.iter().map(|nth| &look.scene.daemon.allocations()[*nth]);
-    let others = books
-        .filter(|book| Some(&book.allocation.id) != amended)
-        .map(|book| if book.is_released { book.allocation.spent } else { book.allocation.total });
-    let sum = others.fold(total, Glm::plus);
+    let sum = all_set_aside(look, cluster, amended).plus(total);
     // A budget that became smaller is followed as soon as the daemon answers.
     if sum > cluster.budget_max.plus(TOLERANCE) {
         let what = format!("{sum} GLM are set aside for a budget of {}", cluster.budget_max);
         findings.violate("M10", look.now(), what);
     }
+}
+
+/// What a cluster has spent or sets aside, but for what is in one allocation.
+fn all_set_aside(look: &Look<'_>, cluster: &ClusterFacts, except: Option<&AllocationId>) -> Glm {
+    let books = cluster.allocations.iter().map(|nth| &look.scene.daemon.allocations()[*nth]);
+    books
+        .filter(|book| Some(&book.allocation.id) != except)
+        .map(|book| if book.is_released { book.allocation.spent } else { book.allocation.total })
+        .fold(Glm::ZERO, Glm::plus)
 }
 
 /// M8: nothing that runs loses its funds, unless its end was asked for long ago in vain.

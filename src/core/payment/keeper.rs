@@ -62,6 +62,8 @@ pub(in crate::core) struct Keeper {
     /// How the daemon paid before we changed it.
     cycle_before: Option<BatchCycle>,
     asked: Option<(Timestamp, Glm)>,
+    /// Whether the daemon may have another amount than the books, since its last answer is missing.
+    is_unsure: bool,
 }
 
 impl Keeper {
@@ -76,6 +78,7 @@ impl Keeper {
             is_aligned: false,
             cycle_before: None,
             asked: None,
+            is_unsure: false,
         }
     }
 
@@ -101,7 +104,10 @@ impl Keeper {
     pub(in crate::core) fn recover(&mut self, fx: &mut Effects) {
         match fx.cluster(self.cluster).funds {
             Funds::Intended { .. } => self.wake(fx, fx.now.plus(DOUBT)),
-            Funds::Set { .. } => self.check(fx),
+            Funds::Set { .. } => {
+                self.is_unsure = true;
+                self.check(fx);
+            }
             Funds::None => {}
         }
     }
@@ -253,13 +259,22 @@ impl Keeper {
         let Funds::Set { mark, allocation, total, base } = &state.funds else { return };
         let wanted = state.budget.minus(*base);
         let is_old = mark.since(fx.now) < RENEW_BEFORE;
-        if !is_old && *total == wanted {
+        let is_less = wanted < *total;
+        if !is_old && *total == wanted && !self.is_unsure
+            || is_less && fx.planted(Bug::FundsOnlyGrow)
+        {
             return;
         }
-        let allocation = allocation.clone();
+        let (allocation, before) = (allocation.clone(), *mark);
         let timeout =
             if is_old { fx.durable().fresh_allocation_mark(fx.now.plus(LIFE)) } else { *mark };
+        self.is_unsure = true;
         self.asked = Some((timeout, wanted));
+        if is_less {
+            // It may be done though nobody says so: from now on no more is counted on.
+            let (allocation, total) = (allocation.clone(), wanted);
+            self.note(fx, FundsFact::Set { mark: before, allocation, total });
+        }
         let request = Request::AmendAllocation { allocation, total: wanted, timeout };
         self.ask(fx, KeeperCall::Amend, request);
     }
@@ -270,6 +285,7 @@ impl Keeper {
             Ok(_) => {
                 if let Some(allocation) = self.allocation(fx) {
                     self.failures = 0;
+                    self.is_unsure = false;
                     self.note(fx, FundsFact::Set { mark, allocation, total });
                 }
             }
