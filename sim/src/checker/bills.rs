@@ -225,6 +225,10 @@ fn check_acceptance(
     let (invariant, claim) = match bill {
         Bill::Note(nth) => {
             let note = &daemon.notes()[nth].note;
+            if is_paid_by_invoice(deal) {
+                let what = format!("a note of {} is accepted after its invoice", book.id);
+                findings.violate("M2", look.now(), what);
+            }
             (
                 "M4",
                 Claim {
@@ -292,6 +296,11 @@ fn second_invoice(deal: &Deal, nth: usize) -> Option<String> {
     let is_second =
         deal.invoices.iter().any(|other| *other != nth) || deal.bills.iter().any(is_other);
     is_second.then(|| "a second invoice of an agreement is accepted".to_owned())
+}
+
+/// Whether the invoice has paid for every note.
+fn is_paid_by_invoice(deal: &Deal) -> bool {
+    deal.confirmed_bills.iter().any(|bill| matches!(bill, Bill::Invoice(_)))
 }
 
 /// M2: the daemon counts acceptances that overtake each other several times.

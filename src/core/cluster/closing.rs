@@ -4,8 +4,8 @@
 //! answer. Then the network is left, and the last bill awaited.
 
 use super::{
-    AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, account::Account, is_in_force,
-    record::AgreementFact, state::NodeState,
+    AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, is_in_force, record::AgreementFact,
+    state::NodeState,
 };
 use crate::{
     core::{effects::Effects, ids::AgreementNo, planted::Bug},
@@ -19,7 +19,6 @@ const PATIENCE: Span = Span::secs(15);
 const DESTROY_TIMEOUT: Span = Span::secs(10);
 const DESTROY_PATIENCE: Span = Span::secs(15);
 const DESTROY_TRIES: u32 = 2;
-const LEAVE_TRIES: u32 = 5;
 /// Between two attempts to reach a provider that does not answer.
 const TERMINATE_PAUSE_MAX: Span = Span::mins(5);
 
@@ -159,9 +158,13 @@ impl Cluster {
         if self.stage(number) != Some(Stage::Terminating) {
             return;
         }
+        let was_approved =
+            fx.cluster(self.id).accounts.get(&number).is_some_and(|it| is_in_force(it.progress));
         match result {
             Ok(_) => self.over(fx, number),
             Err(error) if error.is_refusal(Status::NOT_FOUND) => self.over(fx, number),
+            // An end is all that comes after an approval.
+            Err(error) if was_approved && error.is_refusal(Status::GONE) => self.over(fx, number),
             // It is over already, or it is between two states.
             Err(CallError::Rejected { .. }) => {
                 self.enter(number, Stage::Looking);
@@ -207,7 +210,6 @@ impl Cluster {
         self.enter(number, Stage::Over);
         if has_cost {
             self.wake(fx, ClusterTimer::Settle(number), fx.now.plus(INVOICE_WAIT));
-            self.leave_network(fx, number);
         } else {
             self.settle(fx, number);
         }
@@ -245,46 +247,11 @@ impl Cluster {
         self.note(fx, number, AgreementFact::Settled);
         self.works.remove(&number);
         self.rest(fx, ClusterTimer::Settle(number));
-        self.rest(fx, ClusterTimer::Leave(number));
         self.is_dirty = true;
     }
 
     pub(super) fn on_settle_timer(&mut self, fx: &mut Effects, number: AgreementNo) {
         self.settle(fx, number);
-    }
-
-    /// Takes the provider out of the private network.
-    pub(super) fn leave_network(&mut self, fx: &mut Effects, number: AgreementNo) {
-        let Some(network) = self.network(fx) else { return };
-        let state = fx.cluster(self.id);
-        let Some(account) = state.accounts.get(&number) else { return };
-        let provider = account.terms.provider.clone();
-        let is_back = |it: &Account| it.over.is_none() && it.terms.provider == provider;
-        if state.accounts.values().any(is_back) {
-            return;
-        }
-        let request = Request::RemoveNode { network, provider };
-        let call = ClusterCall::Agreement(number, AgreementCall::Leave);
-        self.ask(fx, call, request, PATIENCE);
-    }
-
-    pub(super) fn on_left(
-        &mut self,
-        fx: &mut Effects,
-        number: AgreementNo,
-        result: &Result<Response, CallError>,
-    ) {
-        match result {
-            Ok(_) | Err(CallError::Rejected { .. }) => {}
-            Err(CallError::NotSent { .. } | CallError::Unknown(_)) => {
-                let Some(work) = self.works.get_mut(&number) else { return };
-                work.failures = work.failures.saturating_add(1);
-                if work.failures < LEAVE_TRIES {
-                    let pause = Span::secs(5).times(u64::from(work.failures));
-                    self.wake(fx, ClusterTimer::Leave(number), fx.now.plus(pause));
-                }
-            }
-        }
     }
 
     /// The node of an agreement that costs nothing any more has ended.
