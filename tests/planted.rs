@@ -139,12 +139,12 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::DisputeUnrecorded | Bug::NotesEnd | Bug::TimeoutMeansRefused | Bug::BillsOrphaned => {
             "M6"
         }
-        Bug::FundsDoubtForgotten => "M10",
-        Bug::ProviderTwice | Bug::AddressReused => "L6",
+        Bug::FundsDoubtForgotten | Bug::FundsOnlyGrow => "M10",
+        Bug::ProviderTwice | Bug::AddressReused | Bug::MemberForgotten => "L6",
         Bug::WatchEnds => "V6",
         Bug::RefusalIsApproval => "L9",
         Bug::TerminateOnce | Bug::SigningForgotten => "L1",
-        Bug::CreateFailureKept => "L3",
+        Bug::CreateFailureKept | Bug::MemberKept => "L3",
         Bug::ActivityLeaked => "L2",
         Bug::StartTwice => "L5",
         Bug::ThreeStrikes => "L11",

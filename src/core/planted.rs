@@ -89,6 +89,10 @@ pub enum Bug {
     ProviderTwice,
     /// All nodes get the same address (L6).
     AddressReused,
+    /// A provider that could not be taken out of the network counts as out of it (L6).
+    MemberForgotten,
+    /// A provider is not taken out of the network after its node's end (L3).
+    MemberKept,
     /// A refused agreement counts as approved (L9).
     RefusalIsApproval,
     /// An agreement whose activity failed is never ended (L3).
@@ -141,13 +145,15 @@ pub enum Bug {
     GivenUpEarly,
     /// A debit note is accepted although the invoice has paid for it (M2).
     CoveredPaidAgain,
+    /// What is set aside does not follow a budget that becomes smaller (M10).
+    FundsOnlyGrow,
     /// A cluster that has nothing yet is forgotten, though its nodes wait (V2).
     ForgottenEarly,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 69] = [
+    pub const ALL: [Self; 72] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -190,6 +196,8 @@ impl Bug {
         Self::WatchEnds,
         Self::ProviderTwice,
         Self::AddressReused,
+        Self::MemberForgotten,
+        Self::MemberKept,
         Self::RefusalIsApproval,
         Self::CreateFailureKept,
         Self::ActivityLeaked,
@@ -216,6 +224,7 @@ impl Bug {
         Self::EarlyInvoiceWaits,
         Self::GivenUpEarly,
         Self::CoveredPaidAgain,
+        Self::FundsOnlyGrow,
         Self::ForgottenEarly,
     ];
 

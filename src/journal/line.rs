@@ -61,7 +61,7 @@ pub(super) fn may_be_first(line: &[u8]) -> bool {
 /// Reads a line whose checksum is right, by the format that it names.
 pub(super) fn read(line: &[u8], body: &[u8]) -> Result<(u64, Content), Fault> {
     match format(body) {
-        Some(1 | FORMAT) => read_frame(line),
+        Some(1..=FORMAT) => read_frame(line),
         Some(found) => Err(Fault::Format { found }),
         None => Err(Fault::Unreadable { why: "it names no format".to_owned() }),
     }

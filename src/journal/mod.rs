@@ -30,8 +30,9 @@ use line::Content;
 /// The format of lines that are written.
 ///
 /// 2 knows which provider to take (`choice` of a node's specification) and several agreements for one
-/// node that are signed at once (`hedges`); what 1 leaves out means what it meant then.
-pub const FORMAT: u32 = 2;
+/// node that are signed at once (`hedges`). 3 knows who is still to leave the private network (`left`,
+/// `leaving`). What an older one leaves out means what it meant then.
+pub const FORMAT: u32 = 3;
 
 /// A journal gets shorter after so many lines. A node gives some ten lines to come and go, and some
 /// two per bill: this many take a cluster of a thousand nodes some minutes, and a fraction of a

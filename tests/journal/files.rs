@@ -5,6 +5,7 @@ use std::{
     fs::{self, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
 };
 
 use ray_on_golem::{
@@ -22,15 +23,21 @@ use crate::samples::{CLUSTER, at, batches, of};
 
 const OF_CLUSTER: JournalId = JournalId::Cluster(CLUSTER);
 
+/// Held while a process is started: until it runs its own program it has all our files, also the locks that
+/// other tests have given back.
+static STARTING: RwLock<()> = RwLock::new(());
+
 fn data() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
 fn open(data: &TempDir) -> (Journals, Recovered) {
+    let _nobody_starts = STARTING.read().unwrap_or_else(PoisonError::into_inner);
     Journals::open(data.path()).expect("good journals")
 }
 
 fn refused(data: &TempDir) -> String {
+    let _nobody_starts = STARTING.read().unwrap_or_else(PoisonError::into_inner);
     let error = Journals::open(data.path()).expect_err("bad journals").to_string();
     error.replace(&data.path().display().to_string(), "DATA")
 }
@@ -105,7 +112,7 @@ fn a_torn_tail_is_told_once_and_cut_off() {
     assert_eq!(
         told,
         [
-            "line 32, the last of the journal of cluster 3, was torn by a crash; its 14 bytes are dropped"
+            "line 36, the last of the journal of cluster 3, was torn by a crash; its 14 bytes are dropped"
         ]
     );
     assert_eq!(fs::read(&path).expect("readable"), whole);
@@ -264,6 +271,7 @@ mod processes {
     /// Starts it behind a shell command, and waits for what it says.
     fn start(data: &TempDir, before: &str) -> (Child, String) {
         let program = std::env::current_exe().expect("this test");
+        let starting = STARTING.write().unwrap_or_else(PoisonError::into_inner);
         let mut child = Command::new("sh")
             .args(["-c", &format!("{before} exec \"$0\" \"$@\"")])
             .arg(program)
@@ -274,6 +282,7 @@ mod processes {
             .stderr(Stdio::piped())
             .spawn()
             .expect("a shell");
+        drop(starting);
         let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let told = lines
             .map_while(Result::ok)

@@ -70,7 +70,7 @@ fn compaction_is_due_in_the_end() {
 
 proptest! {
     #[test]
-    fn a_snapshot_stands_for_all_lines_before_it(cut in 1..28_usize) {
+    fn a_snapshot_stands_for_all_lines_before_it(cut in 1..32_usize) {
         let journal = JournalId::Cluster(CLUSTER);
         let batches = batches(journal);
         let cut = cut.min(batches.len());

@@ -28,7 +28,11 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("L3", "nothing of a node outlives it for long", Liveness),
     ("L4", "nodes only move forward, and ids are never used again", Safety),
     ("L5", "a running node has one agreement, one activity, and one address", Safety),
-    ("L6", "addresses are distinct, and a provider has one node in a network", Safety),
+    (
+        "L6",
+        "addresses are distinct and lead to their nodes, and a provider has one in a network",
+        Safety,
+    ),
     ("L7", "a cluster ends with its head", Safety),
     ("L8", "there are no more workers, and no more signings for a node, than asked for", Safety),
     ("L9", "nothing is started on what is not approved, or not alive", Safety),

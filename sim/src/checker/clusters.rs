@@ -40,6 +40,10 @@ pub(super) struct ClusterFacts {
     /// Its private networks, one after another.
     pub(super) networks: Vec<NetworkId>,
     pub(super) is_network_lost: bool,
+    /// Whether it knows of one that can be used.
+    pub(super) has_network: bool,
+    /// Addresses in the latest one, whose nodes are no more and have not left it yet.
+    pub(super) leaving: BTreeMap<AgreementNo, Ipv4Addr>,
     /// When its funds were given back.
     pub(super) released: Option<Timestamp>,
     pub(super) budget_warnings: u32,
@@ -102,6 +106,8 @@ impl ClusterFacts {
             allocations: Vec::new(),
             networks: Vec::new(),
             is_network_lost: false,
+            has_network: false,
+            leaving: BTreeMap::new(),
             released: None,
             budget_warnings: 0,
             disputed: BTreeSet::new(),

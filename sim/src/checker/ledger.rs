@@ -92,14 +92,7 @@ impl Facts {
                     self.up_since.extend(account.map(|it| (it.provider.clone(), now)));
                 }
             }
-            ClusterRecord::Network(fact) => match fact {
-                NetworkFact::Intended { .. } | NetworkFact::Ended => {}
-                NetworkFact::Made(network) => {
-                    cluster.networks.push(network.clone());
-                    cluster.is_network_lost = false;
-                }
-                NetworkFact::Lost => cluster.is_network_lost = true,
-            },
+            ClusterRecord::Network(fact) => cluster.on_network(fact),
             ClusterRecord::Warned { warning, .. } => {
                 cluster.budget_warnings += u32::from(warning.contains("budget"));
             }
@@ -232,6 +225,30 @@ impl ClusterFacts {
         let node = self.nodes.get_mut(&account.node);
         if let (AgreementFact::Approved, Some(node)) = (fact, node) {
             node.agreement = Some(number);
+        }
+        if let AgreementFact::Over { .. } = fact
+            && account.has_activity
+            && self.has_network
+        {
+            self.leaving.insert(number, account.ip);
+        }
+    }
+
+    fn on_network(&mut self, fact: &NetworkFact) {
+        match fact {
+            NetworkFact::Intended { .. } => {}
+            NetworkFact::Made(network) => {
+                self.networks.push(network.clone());
+                (self.has_network, self.is_network_lost) = (true, false);
+            }
+            NetworkFact::Left(number) => {
+                self.leaving.remove(number);
+            }
+            NetworkFact::Lost | NetworkFact::Ended => {
+                self.has_network = false;
+                self.is_network_lost |= *fact == NetworkFact::Lost;
+                self.leaving.clear();
+            }
         }
     }
 

@@ -18,7 +18,9 @@ use ray_on_golem::{
         record::CommonRecord,
     },
     units::{Span, Timestamp},
-    yagna::{ActivityId, AgreementId, CallError, CommandResult, Request, Response},
+    yagna::{
+        ActivityId, AgreementId, CallError, CommandResult, NetworkId, ProviderId, Request, Response,
+    },
 };
 
 use super::{
@@ -256,7 +258,7 @@ impl Lifecycle {
         };
         let due: Vec<((ClusterId, NodeId), Timestamp)> =
             self.ended.iter().filter(|(_, at)| is_due(at)).map(|(key, at)| (*key, *at)).collect();
-        for ((id, node), at) in due {
+        for ((id, node), _) in due {
             self.ended.remove(&(id, node));
             for place in look.facts.live.iter().copied() {
                 let deal = &look.facts.deals[place];
@@ -269,9 +271,7 @@ impl Lifecycle {
                     let what = format!("agreement {} outlives {node}", book.id);
                     findings.violate("L3", look.now(), what);
                 }
-                // In faulty times a member that cannot be removed is left to the network's end.
-                let was_fair = look.facts.fair_since.is_some_and(|since| at >= since);
-                if was_fair && is_over(book) && is_in_network(look, id, book) {
+                if is_over(book) && is_in_network(look, id, book) {
                     let what = format!("{} is in the network after {node}", book.provider);
                     findings.violate("L3", look.now(), what);
                 }
@@ -377,7 +377,8 @@ fn check_signing(
         .filter(|(other, account)| **other != number && account.over.is_none())
         .map(|(_, account)| account)
         .collect();
-    let held: BTreeSet<Ipv4Addr> = others.iter().map(|account| account.ip).collect();
+    let held = others.iter().map(|account| account.ip).chain(cluster.leaving.values().copied());
+    let held: BTreeSet<Ipv4Addr> = held.collect();
     if let Some(what) = misplaced(ip, &held) {
         findings.violate("L6", look.now(), what);
     }
@@ -450,8 +451,21 @@ fn check_call(look: &Look<'_>, request: &Request, findings: &mut Findings) {
             }
         }
         Request::TerminateAgreement { agreement, .. } => check_order(look, agreement, findings),
+        Request::AddNode { network, provider, ip } => {
+            if let Some(other) = holder(look, network, *ip).filter(|it| *it != provider) {
+                let what = format!("{provider} is to be at {ip}, where {other} is");
+                findings.violate("L6", look.now(), what);
+            }
+        }
         _ => {}
     }
+}
+
+/// Who is at an address of a network.
+fn holder<'a>(look: &Look<'a>, network: &NetworkId, ip: Ipv4Addr) -> Option<&'a ProviderId> {
+    let mut books = look.scene.daemon.networks().iter().rev();
+    let book = books.find(|it| it.removed.is_none() && it.network.id == *network)?;
+    book.nodes.iter().find(|(at, _)| *at == ip).map(|(_, holder)| holder)
 }
 
 /// L2: what is known to run is destroyed before its agreement ends.

@@ -101,6 +101,7 @@ impl Cluster {
         for timer in [
             ClusterTimer::Funds,
             ClusterTimer::Network,
+            ClusterTimer::Leave,
             ClusterTimer::Sign,
             ClusterTimer::Watch,
             ClusterTimer::Reconcile,

@@ -97,7 +97,6 @@ pub(super) enum AgreementCall {
     Rejoin,
     Destroy,
     Terminate,
-    Leave,
     /// A look at the node from outside.
     Ssh,
 }
@@ -131,8 +130,8 @@ pub enum ClusterTimer {
     Ssh(AgreementNo),
     /// The last bill of an agreement has been waited for long enough.
     Settle(AgreementNo),
-    /// Leave the network, again.
-    Leave(AgreementNo),
+    /// Take out of the network, again, who could not be.
+    Leave,
     /// Ask again what happened to agreements.
     Watch,
     /// Compare the books with the daemon's.
@@ -348,7 +347,9 @@ impl Cluster {
                 self.is_dirty = true;
             }
             ClusterTimer::Network => self.on_network_timer(fx),
-            ClusterTimer::Sign | ClusterTimer::Hedge(_) => self.is_dirty = true,
+            ClusterTimer::Sign | ClusterTimer::Hedge(_) | ClusterTimer::Leave => {
+                self.is_dirty = true
+            }
             ClusterTimer::Priority(node) => self.on_priority_over(fx, node),
             ClusterTimer::Node(node) => self.on_node_waited(fx, node),
             ClusterTimer::NodeEnd(node) => self.node_ended(fx, node),
@@ -358,7 +359,6 @@ impl Cluster {
             ClusterTimer::State(number) => self.look_at_activity(fx, number),
             ClusterTimer::Ssh(number) => self.look_at_ssh(fx, number),
             ClusterTimer::Settle(number) => self.on_settle_timer(fx, number),
-            ClusterTimer::Leave(number) => self.leave_network(fx, number),
             ClusterTimer::Watch => self.watch(fx),
             ClusterTimer::Reconcile => self.reconcile(fx),
             ClusterTimer::Notes | ClusterTimer::Invoices | ClusterTimer::Bill(_) => {
@@ -410,7 +410,6 @@ impl Cluster {
             }
             AgreementCall::Destroy => self.on_destroyed(fx, number, &result),
             AgreementCall::Terminate => self.on_terminated(fx, number, &result),
-            AgreementCall::Leave => self.on_left(fx, number, &result),
             AgreementCall::Ssh => {}
         }
     }
@@ -421,6 +420,7 @@ impl Cluster {
             self.tend_ending(fx);
             self.tend_funds(fx);
             self.tend_network(fx);
+            self.tend_members(fx);
             self.tend_shops(fx, sweeper);
             self.sign_what_can_be(fx);
         }

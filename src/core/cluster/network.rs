@@ -7,13 +7,14 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use super::{
     Cluster, ClusterCall, ClusterTimer,
+    account::Account,
     record::{ClusterRecord, NetworkFact},
     state,
 };
 use crate::{
-    core::{backoff::Backoff, effects::Effects, planted::Bug},
+    core::{backoff::Backoff, effects::Effects, ids::AgreementNo, planted::Bug},
     units::{Span, Timestamp},
-    yagna::{CallError, Network, NetworkId, Request, Response},
+    yagna::{CallError, Network, NetworkId, ProviderId, Request, Response},
 };
 
 /// The network's own address.
@@ -29,6 +30,8 @@ const FIRST_MARK: u32 = 0xc0a8_c001;
 const MARKS_MAX: u32 = 0x3f00;
 
 const PATIENCE: Span = Span::secs(10);
+/// Between two attempts to take somebody out.
+const LEAVE_PAUSE: Span = Span::secs(15);
 /// What we sent may still reach the daemon for so long.
 const DOUBT: Span = Span::secs(15);
 const NO_NETWORK: &str = "The private network is lost since the daemon restarted; new nodes start when \
@@ -46,11 +49,14 @@ pub(in crate::core) enum NetworkCall {
         nth: u32,
     },
     Remove,
+    /// Take out the provider of an agreement that is over.
+    Leave(AgreementNo),
 }
 
 impl NetworkCall {
-    const fn is_check(self) -> bool {
-        matches!(self, Self::Check { .. })
+    /// Whether it may go on beside others.
+    const fn is_aside(self) -> bool {
+        matches!(self, Self::Check { .. } | Self::Leave(_))
     }
 }
 
@@ -63,6 +69,8 @@ pub(super) struct Work {
     /// How many networks this process has made.
     made: u32,
     is_unwanted: bool,
+    /// Who is being taken out.
+    parting: BTreeSet<AgreementNo>,
 }
 
 /// The lowest address that nobody has.
@@ -113,6 +121,41 @@ impl Cluster {
         }
     }
 
+    /// Takes out whoever has no node any more. Until the daemon says that somebody is out, nobody else
+    /// gets the address: the daemon would say yes, and leave it to the one who has it.
+    pub(super) fn tend_members(&mut self, fx: &mut Effects) {
+        let waits = fx.timers.due(&self.timer(ClusterTimer::Leave)).is_some();
+        let Some(network) = self.network(fx).filter(|_| !waits) else { return };
+        if fx.planted(Bug::MemberKept) {
+            return;
+        }
+        let state = fx.cluster(self.id);
+        let leaving = state.network.leaving().filter(|(it, _)| !self.net.parting.contains(it));
+        let leaving: Vec<(AgreementNo, ProviderId)> =
+            leaving.map(|(number, member)| (number, member.provider.clone())).collect();
+        for (number, provider) in leaving {
+            let is_back = |it: &Account| it.over.is_none() && it.terms.provider == provider;
+            if fx.cluster(self.id).accounts.values().any(is_back) {
+                // Only an older journal has such a one; it is out when its next node has ended.
+                self.note_network(fx, NetworkFact::Left(number));
+                continue;
+            }
+            self.net.parting.insert(number);
+            let request = Request::RemoveNode { network: network.clone(), provider };
+            self.ask(fx, ClusterCall::Network(NetworkCall::Leave(number)), request, PATIENCE);
+        }
+    }
+
+    fn on_left(&mut self, fx: &mut Effects, number: AgreementNo, is_out: bool) {
+        self.net.parting.remove(&number);
+        if is_out || fx.planted(Bug::MemberForgotten) {
+            self.note_network(fx, NetworkFact::Left(number));
+        } else {
+            self.suspect_network(fx);
+            self.wake(fx, ClusterTimer::Leave, fx.now.plus(LEAVE_PAUSE));
+        }
+    }
+
     /// Whoever waits for a node reads once why it does not come.
     fn tell_of_lost_network(&self, fx: &mut Effects) {
         for id in &self.waiting {
@@ -129,7 +172,11 @@ impl Cluster {
             state::Network::Intended { .. } => {
                 self.wake(fx, ClusterTimer::Network, fx.now.plus(DOUBT));
             }
-            state::Network::Made { .. } => self.check_network(fx),
+            state::Network::Made { .. } => {
+                // Whom the process before added may still come in: nobody is out for good yet.
+                self.wake(fx, ClusterTimer::Leave, fx.now.plus(DOUBT));
+                self.check_network(fx);
+            }
             state::Network::None | state::Network::Lost { .. } => {}
         }
     }
@@ -178,7 +225,7 @@ impl Cluster {
         call: NetworkCall,
         result: Result<Response, CallError>,
     ) {
-        if !call.is_check() {
+        if !call.is_aside() {
             self.net.is_busy = false;
         }
         self.is_dirty = true;
@@ -202,6 +249,7 @@ impl Cluster {
             (NetworkCall::Remove, Ok(_) | Err(CallError::Rejected { .. })) => {
                 self.note_network(fx, NetworkFact::Ended);
             }
+            (NetworkCall::Leave(number), result) => self.on_left(fx, number, result.is_ok()),
             (NetworkCall::Find | NetworkCall::Remove, _) => self.network_later(fx),
         }
     }
@@ -265,9 +313,9 @@ impl Cluster {
                 Request::RemoveNetwork { network: network.clone() }
             }
             (NetworkCall::Find | NetworkCall::Check { .. }, _) => Request::ListNetworks,
-            (NetworkCall::Create | NetworkCall::Remove, _) => return,
+            (NetworkCall::Create | NetworkCall::Remove | NetworkCall::Leave(_), _) => return,
         };
-        if !call.is_check() {
+        if !call.is_aside() {
             self.net.is_busy = true;
         }
         self.ask(fx, ClusterCall::Network(call), request, PATIENCE);

@@ -216,6 +216,8 @@ pub enum NetworkFact {
     },
     /// It is there.
     Made(NetworkId),
+    /// The provider of an agreement that is over is out of it.
+    Left(AgreementNo),
     /// The daemon lost it; nodes that are in it stay in it.
     Lost,
     /// It was removed, or certainly never existed.

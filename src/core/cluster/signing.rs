@@ -303,6 +303,7 @@ impl Cluster {
         let bound =
             |account: &Account| account.over.is_none() && account.terms.provider == *provider;
         state.accounts.values().any(bound)
+            || state.network.leaving().any(|(_, member)| member.provider == *provider)
             || self.signings.values().any(|work| work.draft.offer.provider == *provider)
     }
 

@@ -18,7 +18,7 @@ use crate::{
         market::spec::{Image, NodeSpec},
     },
     units::{Glm, Timestamp},
-    yagna::{AgreementId, AllocationId, InvoiceId, NetworkId, SessionId},
+    yagna::{AgreementId, AllocationId, InvoiceId, NetworkId, ProviderId, SessionId},
 };
 
 /// Lines of its log that a node keeps.
@@ -174,12 +174,24 @@ pub enum Network {
         gateway: Ipv4Addr,
         /// Its id.
         network: NetworkId,
+        /// Who is to be taken out of it, since the agreement is over; they hold their addresses.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        leaving: BTreeMap<AgreementNo, Member>,
     },
     /// The daemon lost it; nodes that are in it stay in it.
     Lost {
         /// The id that it had.
         network: NetworkId,
     },
+}
+
+/// Who is in a private network, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The address of its node.
+    pub ip: Ipv4Addr,
 }
 
 impl ClusterState {
@@ -260,7 +272,8 @@ impl ClusterState {
     #[must_use]
     pub fn addresses(&self) -> BTreeSet<Ipv4Addr> {
         let held = self.accounts.values().filter(|account| account.over.is_none());
-        held.map(|account| account.ip).collect()
+        let leaving = self.network.leaving().map(|(_, member)| member.ip);
+        held.map(|account| account.ip).chain(leaving).collect()
     }
 
     fn add_nodes(
@@ -373,10 +386,15 @@ impl ClusterState {
             | AgreementFact::BatchIntended
             | AgreementFact::BatchMade(_)
             | AgreementFact::Bootstrapped
-            | AgreementFact::Over { .. }
             | AgreementFact::Reserved(_) => {
                 if let Some(account) = self.accounts.get_mut(&number) {
                     account.apply(fact);
+                }
+            }
+            AgreementFact::Over { .. } => {
+                if let Some(account) = self.accounts.get_mut(&number) {
+                    account.apply(fact);
+                    self.network.part(number, account);
                 }
             }
         }
@@ -503,16 +521,39 @@ impl Network {
         }
     }
 
+    /// Who is to be taken out of it.
+    pub fn leaving(&self) -> impl Iterator<Item = (AgreementNo, &Member)> {
+        let leaving = match self {
+            Self::Made { leaving, .. } => Some(leaving),
+            Self::None | Self::Intended { .. } | Self::Lost { .. } => None,
+        };
+        leaving.into_iter().flatten().map(|(number, member)| (*number, member))
+    }
+
+    /// An agreement is over: whoever may have joined is to be taken out.
+    fn part(&mut self, number: AgreementNo, account: &Account) {
+        if let Self::Made { leaving, .. } = self
+            && account.activity.is_some()
+        {
+            let provider = account.terms.provider.clone();
+            leaving.insert(number, Member { provider, ip: account.ip });
+        }
+    }
+
     fn apply(&mut self, fact: &NetworkFact) {
-        match (fact, &self) {
+        match (fact, &mut *self) {
             (NetworkFact::Intended { gateway }, _) => *self = Self::Intended { gateway: *gateway },
             (NetworkFact::Made(network), Self::Intended { gateway }) => {
-                *self = Self::Made { gateway: *gateway, network: network.clone() };
+                let (gateway, network) = (*gateway, network.clone());
+                *self = Self::Made { gateway, network, leaving: BTreeMap::new() };
+            }
+            (NetworkFact::Left(number), Self::Made { leaving, .. }) => {
+                leaving.remove(number);
             }
             (NetworkFact::Lost, Self::Made { network, .. }) => {
                 *self = Self::Lost { network: network.clone() };
             }
-            (NetworkFact::Made(_) | NetworkFact::Lost, _) => {}
+            (NetworkFact::Made(_) | NetworkFact::Left(_) | NetworkFact::Lost, _) => {}
             (NetworkFact::Ended, _) => *self = Self::None,
         }
     }

@@ -231,7 +231,7 @@ impl Bills {
             | ClusterTimer::State(_)
             | ClusterTimer::Ssh(_)
             | ClusterTimer::Settle(_)
-            | ClusterTimer::Leave(_)
+            | ClusterTimer::Leave
             | ClusterTimer::Watch
             | ClusterTimer::Reconcile
             | ClusterTimer::Shop(_)
