@@ -282,11 +282,11 @@ mod processes {
             .stderr(Stdio::piped())
             .spawn()
             .expect("a shell");
-        drop(starting);
         let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let told = lines
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("told: ").map(ToOwned::to_owned));
+        drop(starting);
         (child, told.expect("it says something"))
     }
 
