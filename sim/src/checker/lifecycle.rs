@@ -256,9 +256,9 @@ impl Lifecycle {
         let is_due = |at: &Timestamp| {
             look.facts.fair(*at).is_some_and(|since| look.now().since(since) > GONE_WITHIN)
         };
-        let due: Vec<((ClusterId, NodeId), Timestamp)> =
-            self.ended.iter().filter(|(_, at)| is_due(at)).map(|(key, at)| (*key, *at)).collect();
-        for ((id, node), _) in due {
+        let due: Vec<(ClusterId, NodeId)> =
+            self.ended.iter().filter(|(_, at)| is_due(at)).map(|(key, _)| *key).collect();
+        for (id, node) in due {
             self.ended.remove(&(id, node));
             for place in look.facts.live.iter().copied() {
                 let deal = &look.facts.deals[place];
