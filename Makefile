@@ -27,6 +27,7 @@ setup: ## checks the tools, and fetches dependencies and the real daemon
 	@.ci/setup
 
 demo: ## a cluster of real Ray on a simulated network: no daemon, no wallet, no money
+	@.ci/needs demo
 	$(call headline,building)
 	$(CARGO) build --profile demo --locked
 	$(call headline,Ray)
