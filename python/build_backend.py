@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import maturin
-from maturin import build_sdist, get_requires_for_build_editable, get_requires_for_build_sdist
+from maturin import get_requires_for_build_editable, get_requires_for_build_sdist
 
 __all__ = [
     "build_editable",
@@ -56,8 +56,14 @@ def build_editable(wheel_directory: str, settings: Settings = None, metadata_dir
     return maturin.build_editable(wheel_directory, settings, metadata_directory)
 
 
+def build_sdist(sdist_directory: str, settings: Settings = None) -> str:
+    """Gathers the sources; see PEP 517. Maturin wants to see the directory for the simulator already then."""
+    SCRIPTS.mkdir(parents=True, exist_ok=True)
+    return maturin.build_sdist(sdist_directory, settings)
+
+
 def prepare_metadata_for_build_wheel(metadata_directory: str, settings: Settings = None) -> str:
-    """Says what the wheel will be; maturin wants to see the directory for the simulator already then."""
+    """Says what the wheel will be; see PEP 517. Here, too, maturin wants to see that directory."""
     SCRIPTS.mkdir(parents=True, exist_ok=True)
     return maturin.prepare_metadata_for_build_wheel(metadata_directory, settings)
 
