@@ -18,7 +18,7 @@ LIVE := $(filter-out $(DRILLS),$(sort $(notdir $(patsubst %/main,%,$(TESTS:%.rs=
 headline = @printf '\n== %s\n' '$(1)'
 
 .NOTPARALLEL:
-.PHONY: help setup demo survey policy test lint programs check live drills ray python wheel doc bench deny
+.PHONY: help setup demo survey policy test lint programs check live drills ray python wheel bare doc bench deny
 
 help: ## lists the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -27,6 +27,7 @@ setup: ## checks the tools, and fetches dependencies and the real daemon
 	@.ci/setup
 
 demo: ## a cluster of real Ray on a simulated network: no daemon, no wallet, no money
+	@.ci/needs demo
 	$(call headline,building)
 	$(CARGO) build --profile demo --locked
 	$(call headline,Ray)
@@ -88,9 +89,14 @@ python: ## the tests of the node provider, with each version of Ray
 	$(call headline,the node provider)
 	python/run-tests
 
-wheel: ## builds the Python package with both programs, and tries it
+wheel: ## leaves the Python package with both programs in `target/wheels`, and tries it
 	$(call headline,the Python package)
+	@.ci/needs wheel
+	python/build-wheel
 	python/test-wheel
+
+bare: wheel ## the demo and the package on a minimal Debian; as root
+	tests/bare/run
 
 bench: ## the benchmarks
 	$(CARGO) bench --locked

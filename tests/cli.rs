@@ -95,6 +95,10 @@ fn a_missing_simulator_is_named() {
 
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
-    let tried = directory.path().join("golem-sim");
-    assert!(stderr.contains(&tried.display().to_string()), "{stderr}");
+    let expected = format!(
+        "error: cannot find the simulator `{}`\nhint: `cargo install --locked --path sim` where the \
+         sources of Ray on Golem are installs it; `pip install .` there installs both programs\n",
+        directory.path().join("golem-sim").display(),
+    );
+    assert_eq!(stderr, expected);
 }

@@ -7,4 +7,4 @@ The package uses the standard library only, since it is also copied to head node
 imported by `ray_on_golem.provider` alone, so that `import ray_on_golem` works without it.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

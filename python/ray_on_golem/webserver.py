@@ -146,8 +146,8 @@ def _spawn(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
             )
     except FileNotFoundError as error:
         raise StartError(
-            f"Starting webserver failed! There is no program `{arguments[0]}`; install it with "
-            f"`pip install ray-on-golem`, or set {PROGRAM_VARIABLE} to it."
+            f"Starting webserver failed! There is no program `{arguments[0]}`; `pip install .` where the sources of "
+            f"Ray on Golem {__version__} are installs it, or set {PROGRAM_VARIABLE} to it."
         ) from error
     except OSError as error:
         raise StartError(f"Starting webserver failed! {error}") from error

@@ -111,7 +111,9 @@ class WebserverTest(unittest.TestCase):
     def test_missing_program_is_named(self) -> None:
         os.environ["RAY_ON_GOLEM_PATH"] = "/nowhere/ray-on-golem"
 
-        with self.assertRaisesRegex(StartError, "There is no program `/nowhere/ray-on-golem`; install it with"):
+        with self.assertRaisesRegex(
+            StartError, rf"There is no program `/nowhere/ray-on-golem`; `pip install \.` where .* {__version__} are"
+        ):
             self.ensure(unused_port())
 
     def test_start_ends_after_its_time(self) -> None:

@@ -101,8 +101,8 @@ pub(super) fn simulator() -> Result<PathBuf, CliError> {
         true => Ok(sibling),
         false => Err(CliError::Environment {
             what: format!("cannot find the simulator `{}`", sibling.display()),
-            hint: "install `golem-sim` beside `ray-on-golem`, or build both with \
-                   `cargo build --release`"
+            hint: "`cargo install --locked --path sim` where the sources of Ray on Golem are installs \
+                   it; `pip install .` there installs both programs"
                 .to_owned(),
         }),
     }

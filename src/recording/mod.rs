@@ -3,7 +3,7 @@
 //! A recording is NDJSON. The first line is how the machine began, each other line is one input of it:
 //!
 //! ```text
-//! {"recording":1,"version":"0.1.0","seed":7,"at":1700000000000000,"durable":[…],"did":[…],"next":null}
+//! {"recording":1,"version":"1.0.0","seed":7,"at":1700000000000000,"durable":[…],"did":[…],"next":null}
 //! {"at":1700000000000004,"event":{"replied":{"call":0,"reply":{"answered":{"status":200,…}}}},"did":[…],"next":…}
 //! ```
 //!

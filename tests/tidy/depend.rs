@@ -3,7 +3,7 @@
 //! The lists are those of `deny.toml`, so that `cargo deny check` says the same; these checks need
 //! nothing but cargo.
 
-use std::process::Command;
+use std::{env, process::Command};
 
 use serde_json::Value;
 
@@ -34,6 +34,23 @@ pub(crate) fn packages() -> Vec<Package> {
         source: text(&package["source"]),
     });
     read.collect()
+}
+
+/// What `.ci/needs` says of a command where there is no program at all.
+pub(crate) fn lacking(command: &str) -> String {
+    let shell = env::split_paths(&env::var_os("PATH").expect("there is a path"))
+        .map(|directory| directory.join("bash"))
+        .find(|path| path.exists())
+        .expect("there is a shell");
+    let output = Command::new(shell)
+        .args([".ci/needs", command])
+        .current_dir(crate::source::root())
+        .env_clear()
+        .env("PATH", "/nowhere")
+        .output()
+        .expect("the shell runs");
+    assert_eq!(output.status.code(), Some(1), "nothing is there");
+    String::from_utf8(output.stderr).expect("it is text")
 }
 
 /// Packages that `deny.toml` does not let in.
