@@ -12,7 +12,7 @@ use ray_on_golem::yagna::{
 };
 use serde_json::Value;
 
-const RECORDINGS: usize = 256;
+const RECORDINGS: usize = 262;
 
 #[test]
 fn every_recording_has_one_outcome() {

@@ -12,6 +12,7 @@ use super::{
     plan::NodeKind,
     record::AgreementFact,
     state::{ClusterState, Node},
+    waiting::Shortage,
 };
 use crate::{
     core::{
@@ -51,6 +52,13 @@ pub(super) struct SigningWork {
     valid_to: Timestamp,
 }
 
+impl SigningWork {
+    /// The provider's name for itself.
+    pub(super) fn provider_name(&self) -> &str {
+        &self.draft.offer.name
+    }
+}
+
 /// What a cluster has promised, at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Promised {
@@ -68,6 +76,21 @@ impl Promised {
         let rate = if max_rate.is_some() { ledger::rate_per_hour(state) } else { Glm::ZERO };
         let (committed, limit) = (ledger::committed(state), ledger::limit(state));
         Self { committed, limit, rate, max_rate }
+    }
+
+    /// What is missing for an agreement on these terms, or for any.
+    fn shortage(self, terms: Option<&Terms>) -> Option<Shortage> {
+        let left = self.limit.minus(self.committed);
+        if self.level() == Level::Closed {
+            return Some(Shortage::Closed { left, budget: self.limit });
+        }
+        let (needed, per_hour) = (terms?.first_reserve(), terms?.rate_per_hour());
+        if needed > left {
+            return Some(Shortage::Budget { needed, left });
+        }
+        let limit = self.max_rate?;
+        let left = limit.minus(self.rate);
+        (per_hour > left).then_some(Shortage::Rate { needed: per_hour, left, limit })
     }
 
     fn level(self) -> Level {
@@ -161,12 +184,14 @@ impl Cluster {
         is_hedge: bool,
     ) -> Option<(MarketId, OfferNo)> {
         let state = fx.cluster(self.id);
-        let mut is_short = promised.level() == Level::Closed;
+        let mut shortage = promised.shortage(None);
         let mut best: [Option<(Score, MarketId, OfferNo)>; 2] = [None, None];
         for (id, shop) in self.shops.iter().filter(|(_, shop)| self.may_buy(fx, node, shop)) {
             let suits = |draft: &Draft| {
                 let has_room = promised.has_room(fx, &terms_of(draft), is_hedge);
-                is_short |= !has_room;
+                if !has_room {
+                    shortage = Shortage::least(shortage, promised.shortage(Some(&terms_of(draft))));
+                }
                 has_room
             };
             for (rank, offer) in shop.market.drafts(fx, suits) {
@@ -183,7 +208,7 @@ impl Cluster {
         let proven = proven.map(|best| (true, best));
         let chosen = self.turns.choose(share, proven, newcomer.map(|best| (false, best)));
         if !is_hedge {
-            self.is_short = is_short && chosen.is_none();
+            self.shortage = shortage.filter(|_| chosen.is_none());
         }
         let (is_proven, (_, market, offer)) = chosen?;
         self.turns.took(is_proven);
@@ -221,11 +246,13 @@ impl Cluster {
         match result {
             Ok(Response::AgreementCreated(agreement)) => {
                 self.sign_failures = 0;
+                self.sign_trouble = None;
                 self.sign(fx, work, agreement);
             }
             // Nobody but the daemon knows of it: it expires by itself.
             Ok(_) | Err(CallError::Rejected { .. }) => self.unsigned(fx, &work),
-            Err(CallError::NotSent { .. } | CallError::Unknown(_)) => {
+            Err(error @ (CallError::NotSent { .. } | CallError::Unknown(_))) => {
+                self.sign_trouble = Some(error.to_string());
                 self.sign_failures = self.sign_failures.saturating_add(1);
                 let nth = u64::from(self.id.0);
                 let pause = Backoff::DAEMON.pause(self.sign_failures, fx.seed, "sign", nth);
