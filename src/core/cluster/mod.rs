@@ -177,8 +177,8 @@ pub(super) struct Cluster {
     watch: Stream,
     /// How far the budget was used up when the user was told.
     told: Level,
-    /// What keeps a node from being signed although there are drafts, if the money does.
-    shortage: Option<waiting::Shortage>,
+    /// What the cheapest draft costs, if the money for it was missing.
+    refused: Option<waiting::Cost>,
     /// Since when agreements cannot be made, in the daemon's words.
     sign_trouble: Option<String>,
     /// Who waits, and why.
@@ -251,7 +251,7 @@ impl Cluster {
             bills: Bills::new(id, state.notes_read, state.invoices_read),
             watch: Stream::new(state.opened),
             told: Level::Ample,
-            shortage: None,
+            refused: None,
             sign_trouble: None,
             waits: waiting::Waits::default(),
             is_dirty: true,

@@ -233,7 +233,7 @@ impl Cluster {
         self.is_dirty = true;
         match (call, &result) {
             (NetworkCall::Create | NetworkCall::Find, Err(error)) => {
-                self.net.trouble = Some(error.to_string());
+                self.net.trouble = Some(error.said());
             }
             (_, Ok(_) | Err(_)) => {}
         }

@@ -12,7 +12,7 @@ use super::{
     plan::NodeKind,
     record::AgreementFact,
     state::{ClusterState, Node},
-    waiting::Shortage,
+    waiting::{Cost, Shortage},
 };
 use crate::{
     core::{
@@ -61,7 +61,7 @@ impl SigningWork {
 
 /// What a cluster has promised, at one moment.
 #[derive(Clone, Copy, Debug)]
-struct Promised {
+pub(super) struct Promised {
     committed: Glm,
     /// What may be promised in all.
     limit: Glm,
@@ -71,22 +71,22 @@ struct Promised {
 }
 
 impl Promised {
-    fn of(state: &ClusterState) -> Self {
+    pub(super) fn of(state: &ClusterState) -> Self {
         let max_rate = state.plan.max_glm_per_hour;
         let rate = if max_rate.is_some() { ledger::rate_per_hour(state) } else { Glm::ZERO };
         let (committed, limit) = (ledger::committed(state), ledger::limit(state));
         Self { committed, limit, rate, max_rate }
     }
 
-    /// What is missing for an agreement on these terms, or for any.
-    fn shortage(self, terms: Option<&Terms>) -> Option<Shortage> {
+    /// What is missing for an agreement that costs so much, or for any.
+    pub(super) fn shortage(self, cost: Option<Cost>) -> Option<Shortage> {
         let left = self.limit.minus(self.committed);
         if self.level() == Level::Closed {
             return Some(Shortage::Closed { left, budget: self.limit });
         }
-        let (needed, per_hour) = (terms?.first_reserve(), terms?.rate_per_hour());
-        if needed > left {
-            return Some(Shortage::Budget { needed, left });
+        let Cost { reserve, per_hour } = cost?;
+        if reserve > left {
+            return Some(Shortage::Budget { needed: reserve, left });
         }
         let limit = self.max_rate?;
         let left = limit.minus(self.rate);
@@ -184,13 +184,14 @@ impl Cluster {
         is_hedge: bool,
     ) -> Option<(MarketId, OfferNo)> {
         let state = fx.cluster(self.id);
-        let mut shortage = promised.shortage(None);
+        let mut refused: Option<Cost> = None;
         let mut best: [Option<(Score, MarketId, OfferNo)>; 2] = [None, None];
         for (id, shop) in self.shops.iter().filter(|(_, shop)| self.may_buy(fx, node, shop)) {
             let suits = |draft: &Draft| {
                 let has_room = promised.has_room(fx, &terms_of(draft), is_hedge);
                 if !has_room {
-                    shortage = Shortage::least(shortage, promised.shortage(Some(&terms_of(draft))));
+                    let cost = Cost::of(&terms_of(draft));
+                    refused = Some(refused.map_or(cost, |least| least.min(cost)));
                 }
                 has_room
             };
@@ -208,7 +209,7 @@ impl Cluster {
         let proven = proven.map(|best| (true, best));
         let chosen = self.turns.choose(share, proven, newcomer.map(|best| (false, best)));
         if !is_hedge {
-            self.shortage = shortage.filter(|_| chosen.is_none());
+            self.refused = refused.filter(|_| chosen.is_none());
         }
         let (is_proven, (_, market, offer)) = chosen?;
         self.turns.took(is_proven);
@@ -252,7 +253,7 @@ impl Cluster {
             // Nobody but the daemon knows of it: it expires by itself.
             Ok(_) | Err(CallError::Rejected { .. }) => self.unsigned(fx, &work),
             Err(error @ (CallError::NotSent { .. } | CallError::Unknown(_))) => {
-                self.sign_trouble = Some(error.to_string());
+                self.sign_trouble = Some(error.said());
                 self.sign_failures = self.sign_failures.saturating_add(1);
                 let nth = u64::from(self.id.0);
                 let pause = Backoff::DAEMON.pause(self.sign_failures, fx.seed, "sign", nth);

@@ -12,8 +12,9 @@ use std::{
 
 use super::{
     Cluster, ClusterTimer,
-    account::Progress,
+    account::{Progress, Terms},
     shop::Shop,
+    signing::Promised,
     state::{ClusterState, Network, Node, NodeState},
 };
 use crate::{
@@ -127,6 +128,15 @@ pub enum Shortage {
     },
 }
 
+/// What an agreement costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Cost {
+    /// What is set aside before it is signed.
+    pub(super) reserve: Glm,
+    /// The most that it costs in an hour.
+    pub(super) per_hour: Glm,
+}
+
 /// What came of the providers that were asked for a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
@@ -213,21 +223,10 @@ impl Why {
     }
 }
 
-impl Shortage {
-    /// The one that is easier to end; what the cheapest offer lacks.
-    pub(super) fn least(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
-        Some(if other.lacks() < one.lacks() { other } else { one })
-    }
-
-    /// An end of the budget comes first, and then what is missing.
-    const fn lacks(self) -> (u8, Glm) {
-        match self {
-            Self::Closed { .. } => (0, Glm::ZERO),
-            Self::Budget { needed, left } | Self::Rate { needed, left, .. } => {
-                (1, needed.minus(left))
-            }
-        }
+impl Cost {
+    /// What an agreement on these terms costs.
+    pub(super) fn of(terms: &Terms) -> Self {
+        Self { reserve: terms.first_reserve(), per_hour: terms.rate_per_hour() }
     }
 }
 
@@ -314,7 +313,7 @@ impl Cluster {
         if self.network(fx).is_none() {
             return Why::NoNetwork { said: self.net.trouble.as_deref().map(brief) };
         }
-        if let Some(shortage) = self.shortage {
+        if let Some(shortage) = Promised::of(state).shortage(self.refused) {
             return Why::Money(shortage);
         }
         if let Some(said) = self.sign_trouble.as_deref().filter(|_| self.sign_after > fx.now) {
@@ -567,7 +566,13 @@ impl fmt::Display for Census {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.nearest {
             None if self.known == 0 => return f.write_str("the daemon knows no offers yet"),
-            None => write!(f, "{} of {} meet all that is asked for", self.fit, offers(self.known))?,
+            None => write!(
+                f,
+                "{} of {} {} all that is asked for",
+                self.fit,
+                offers(self.known),
+                if self.fit == 1 { "meets" } else { "meet" }
+            )?,
             Some(nearest) => {
                 let nobody = |miss: &Miss| {
                     let best = miss.best.map(|best| format!("; {best}")).unwrap_or_default();
@@ -618,13 +623,12 @@ impl fmt::Display for Supplies {
         if self.census.is_some() && self.matched == 0 {
             f.write_str("; none of them was matched with the demand yet")?;
         }
-        if self.taken > 0 {
-            write!(
-                f,
-                "; {} already {} a node of this cluster",
-                count(self.taken, "provider"),
-                if self.taken == 1 { "has" } else { "have" }
-            )?;
+        match self.taken {
+            0 => {}
+            1 => f.write_str("; 1 of their providers is taken by a node of this cluster")?,
+            taken => {
+                write!(f, "; {taken} of their providers are taken by nodes of this cluster")?;
+            }
         }
         if self.resting > 0 {
             write!(f, "; {} left alone after a failure", are(self.resting, "provider"))?;
@@ -633,12 +637,7 @@ impl fmt::Display for Supplies {
             write!(f, "; {} under way", are(self.talks as u64, "negotiation"))?;
         }
         if self.agreed > 0 {
-            write!(
-                f,
-                "; {} came to terms, {} agreed",
-                count(self.agreed, "negotiation"),
-                self.agreed
-            )?;
+            write!(f, "; {} came to terms", count(self.agreed, "negotiation"))?;
         }
         let failed: u64 = self.failures.values().sum();
         if failed > 0 {

@@ -181,7 +181,7 @@ impl Keeper {
     ) {
         match (call, &result) {
             (KeeperCall::Create | KeeperCall::Find | KeeperCall::Decorate, Err(error)) => {
-                self.trouble = Some(error.to_string());
+                self.trouble = Some(error.said());
             }
             (_, Ok(_) | Err(_)) => {}
         }
