@@ -8,6 +8,7 @@ use ray_on_golem::{
             state::NodeState,
             waiting::{Shortage, TOLD_AFTER, Why},
         },
+        ids::{ClusterId, NodeId},
         market::census::Census,
     },
     units::{Span, Timestamp},
@@ -23,6 +24,8 @@ use crate::prices::{self, Costs};
 
 /// Between two looks at what nodes say there may be so long.
 const SLACK: Span = Span::secs(15);
+/// What has changed is noticed within this time.
+const NOTICED_WITHIN: Span = Span::secs(10);
 /// A scan is over with a page that is not full.
 const PAGE: usize = 100;
 /// So many looks at the market are remembered.
@@ -39,6 +42,8 @@ pub(super) struct Waiting {
     last: Option<Timestamp>,
     /// When the computer last woke up.
     woke: Option<Timestamp>,
+    /// Since when each node says what is not so.
+    lies: BTreeMap<(ClusterId, NodeId), Timestamp>,
 }
 
 impl Family for Waiting {
@@ -75,6 +80,7 @@ impl Family for Waiting {
 
     fn on_recovery(&mut self, look: &Look<'_>, _findings: &mut Findings) {
         self.recovered = Some(look.now());
+        self.lies.clear();
         self.scans.clear();
     }
 
@@ -96,7 +102,12 @@ impl Family for Waiting {
                     }
                     continue;
                 };
-                if let Some(lie) = self.lie(look, cluster, facts, &waiting.why) {
+                let Some(lie) = self.lie(look, cluster, facts, &waiting.why) else {
+                    self.lies.remove(&(*id, *node));
+                    continue;
+                };
+                let since = *self.lies.entry((*id, *node)).or_insert(look.now());
+                if look.now().since(since) > NOTICED_WITHIN {
                     let why = &waiting.why;
                     let what = format!("{node} of {} says `{why}`, but {lie}", cluster.name);
                     findings.violate("V8", look.now(), what);
@@ -159,14 +170,16 @@ impl Waiting {
             let costs = Costs::of_properties(&offer.body.properties);
             is_matching(&node.spec, platform, &offer.body.properties)
                 && costs.is_some_and(|it| prices::exceeded(&node.spec.limits, &it).is_none())
-                && !look.facts.is_blacklisted(cluster, &offer.provider, census.at)
         };
-        let fit = offers.iter().filter(fits).count() as u64;
+        let is_free = |offer: &&PublishedOffer| {
+            !look.facts.is_blacklisted(cluster, &offer.provider, look.now())
+        };
+        let most = offers.iter().filter(fits).count() as u64;
+        // A provider may be blacklisted since.
+        let least = offers.iter().filter(fits).filter(is_free).count() as u64;
         // A market is one of two subnets, if recommended providers are asked first.
-        let is_right = match node.spec.priority_subnet_tag {
-            None => census.fit == fit,
-            Some(_) => census.fit <= fit,
-        };
-        (!is_right).then(|| format!("{fit} of the offers meet everything"))
+        let least = if node.spec.priority_subnet_tag.is_none() { least } else { 0 };
+        let is_right = (least..=most).contains(&census.fit);
+        (!is_right).then(|| format!("{most} of the offers meet everything"))
     }
 }

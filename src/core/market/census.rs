@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    limits::Limit,
+    choice::Party,
+    limits::{Limit, Limits},
     offer::{Offer, OfferError},
     spec::{Gib, NodeSpec},
 };
@@ -151,7 +152,7 @@ impl Count {
         requirements.extend((!spec.choice.whitelist.is_empty()).then_some(Requirement::Whitelist));
         requirements.extend((!spec.choice.blacklist.is_empty()).then_some(Requirement::Blacklist));
         requirements.extend([Requirement::GoodName, Requirement::Price]);
-        let limits = super::limits::Limits::new(&spec.limits);
+        let limits = Limits::new(&spec.limits);
         requirements.extend(limits.as_slice().iter().copied().map(Requirement::Limit));
         Self {
             platform: platform.clone(),
@@ -229,7 +230,7 @@ impl Look<'_> {
     fn meets(&self, requirement: &Requirement) -> bool {
         let properties = &self.offer.body.properties;
         let choice = &self.spec.choice;
-        let is_on = |list: &[super::choice::Party]| {
+        let is_on = |list: &[Party]| {
             let wallet = self.read.as_ref().ok().and_then(|offer| offer.wallet.as_deref());
             list.iter().any(|party| party.is(&self.offer.provider, wallet))
         };
@@ -341,4 +342,151 @@ fn nearer(one: Option<Best>, other: Option<Best>) -> Option<Best> {
             _,
         ) => one,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Best, Count, Filter, Miss, Nearest};
+    use crate::{
+        core::market::{
+            choice::Choice,
+            spec::{Gib, ImageRef, NodeSpec, PaymentInterval, PriceLimits},
+        },
+        units::{Glm, Span, Timestamp},
+        yagna::{DemandBody, PlatformId, Properties, ProviderId, PublishedOffer, SubscriptionId},
+    };
+
+    fn spec() -> NodeSpec {
+        NodeSpec {
+            subnet_tag: "public".to_owned(),
+            priority_subnet_tag: None,
+            image: ImageRef::Tag("golem/ray".to_owned()),
+            runtime: "vm".to_owned(),
+            capabilities: vec!["vpn".to_owned()],
+            outbound_urls: Vec::new(),
+            min_mem: Gib::from_millionths(16_000_000),
+            min_storage: Gib::ZERO,
+            min_cpu_threads: 4,
+            max_cpu_threads: None,
+            node_descriptor: None,
+            limits: PriceLimits {
+                max_start_price: Some(Glm::from_whole(1)),
+                ..PriceLimits::default()
+            },
+            choice: Choice::original(),
+            payment_interval: PaymentInterval {
+                minimal: Span::hours(12),
+                optimal: Span::hours(24),
+            },
+        }
+    }
+
+    /// An offer that meets everything, but for these properties.
+    fn offer(name: &str, changed: serde_json::Value) -> PublishedOffer {
+        let mut properties = json!({
+            "golem.node.debug.subnet": "public",
+            "golem.com.payment.platform.erc20-hoodi-tglm.address": "0xabc",
+            "golem.com.payment.protocol.version": 3,
+            "golem.runtime.name": "vm",
+            "golem.runtime.capabilities": ["inet", "vpn"],
+            "golem.inf.mem.gib": 16.0,
+            "golem.inf.storage.gib": 20.0,
+            "golem.inf.cpu.threads": 4,
+            "golem.com.pricing.model": "linear",
+            "golem.com.pricing.model.linear.coeffs": [0.0, 0.0, 1.0],
+            "golem.com.usage.vector": ["golem.usage.cpu_sec", "golem.usage.duration_sec"],
+        });
+        let changed = changed.as_object().expect("an object").clone();
+        properties.as_object_mut().expect("an object").extend(changed);
+        let properties = Properties(properties.as_object().expect("an object").clone());
+        PublishedOffer {
+            id: SubscriptionId::from(name),
+            provider: ProviderId::from(name),
+            timestamp: Timestamp::EPOCH,
+            body: DemandBody { properties, constraints: "()".to_owned() },
+        }
+    }
+
+    fn census(offers: &[PublishedOffer]) -> super::Census {
+        let constraints = ["(golem.com.payment.protocol.version>1)".to_owned()];
+        let platform = PlatformId::from("erc20-hoodi-tglm");
+        let mut count = Count::new(&spec(), "public", &platform, &constraints);
+        for offer in offers {
+            count.add(offer, false);
+        }
+        count.finish(Timestamp::EPOCH)
+    }
+
+    #[test]
+    fn an_offer_that_equals_what_is_asked_for_meets_it() {
+        let census = census(&[offer("a", json!({}))]);
+
+        assert_eq!((census.known, census.fit, census.nearest), (1, 1, None));
+    }
+
+    #[test]
+    fn each_requirement_is_missed_by_who_lacks_it() {
+        for (changed, requirement, best) in [
+            (json!({ "golem.node.debug.subnet": "other" }), "`subnet_tag: public`", None),
+            (
+                json!({ "golem.com.payment.protocol.version": "1" }),
+                "`payment_network: hoodi`",
+                None,
+            ),
+            (json!({ "golem.runtime.name": "wasm" }), "`runtime: vm`", None),
+            (json!({ "golem.runtime.capabilities": ["inet"] }), "`capabilities: [vpn]`", None),
+            (
+                json!({ "golem.inf.mem.gib": 15.5 }),
+                "`min_mem_gib: 16`",
+                Some(Best::LargestGib(Gib::from_millionths(15_500_000))),
+            ),
+            (
+                json!({ "golem.inf.cpu.threads": 2 }),
+                "`min_cpu_threads: 4`",
+                Some(Best::MostThreads(2)),
+            ),
+            (
+                json!({ "golem.com.pricing.model.linear.coeffs": [0.0, 0.0, 2.0] }),
+                "`max_start_price: 1`",
+                Some(Best::Cheapest(Glm::from_whole(2))),
+            ),
+            (json!({ "golem.com.pricing.model": "free" }), "a price for CPU and time", None),
+        ] {
+            let census = census(&[offer("a", changed)]);
+
+            let misses = vec![Miss { requirement: requirement.to_owned(), best }];
+            assert_eq!(census.nearest, Some(Nearest { offers: 1, misses }), "{requirement}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_offers_lack_least_and_filters_are_counted_one_after_the_other() {
+        let small = |name, gib: f64| offer(name, json!({ "golem.inf.mem.gib": gib }));
+        let census = census(&[
+            offer("a", json!({ "golem.node.debug.subnet": "x", "golem.inf.cpu.threads": 64 })),
+            small("b", 8.0),
+            small("c", 12.0),
+        ]);
+
+        let left = |requirement: &str, left| Filter { requirement: requirement.to_owned(), left };
+        assert_eq!(
+            census.filters,
+            [
+                left("`subnet_tag: public`", 2),
+                left("`payment_network: hoodi`", 2),
+                left("`runtime: vm`", 2),
+                left("`capabilities: [vpn]`", 2),
+                left("`min_mem_gib: 16`", 0),
+                left("`min_cpu_threads: 4`", 0),
+                left("the list of blocked providers", 0),
+                left("a price for CPU and time", 0),
+                left("`max_start_price: 1`", 0),
+            ]
+        );
+        let best = Some(Best::LargestGib(Gib::from_millionths(12_000_000)));
+        let misses = vec![Miss { requirement: "`min_mem_gib: 16`".to_owned(), best }];
+        assert_eq!(census.nearest, Some(Nearest { offers: 2, misses }));
+    }
 }

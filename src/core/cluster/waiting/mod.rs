@@ -1,14 +1,15 @@
 //! Why nodes wait: found anew after each change, for nodes that have waited for some time.
 //!
 //! Reasons are a picture of the moment, and not durable: a process that begins again finds them again.
-//! Only what a node was given up for is written down. There is one sentence for each reason, and it is
-//! made here.
+//! Only what a node was given up for is written down. There is one sentence for each reason, and `sentence`
+//! makes it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     sync::Arc,
 };
+
+mod sentence;
 
 use super::{
     Cluster, ClusterTimer,
@@ -21,7 +22,7 @@ use crate::{
     core::{
         effects::Effects,
         ids::{AgreementNo, NodeId},
-        market::census::{Best, Census, Miss},
+        market::census::Census,
         output::Notice,
         planted::Bug,
     },
@@ -32,8 +33,6 @@ use crate::{
 pub const TOLD_AFTER: Span = Span::secs(20);
 /// Reasons are not found again sooner than this.
 const FOUND_EVERY: Span = Span::secs(2);
-/// Reasons of failed negotiations that are told.
-const FAILURES_TOLD: usize = 2;
 /// What daemons and providers said is cut to this.
 const SAID_LENGTH_MAX: usize = 300;
 
@@ -483,189 +482,4 @@ fn attempts(state: &ClusterState, id: NodeId) -> Attempts {
 fn brief(said: &str) -> String {
     let plain = said.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
     plain.take(SAID_LENGTH_MAX).collect()
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Wallet { said: Some(said) } => {
-                write!(f, "the daemon cannot set the budget aside ({said})")
-            }
-            Self::Wallet { said: None } => {
-                f.write_str("the daemon is asked to set the budget aside")
-            }
-            Self::NetworkLost { members } => write!(
-                f,
-                "the private network is lost since the daemon restarted; new nodes start when the \
-                 {} in it {} ended",
-                count(*members as u64, "node"),
-                if *members == 1 { "has" } else { "have" }
-            ),
-            Self::NoNetwork { said: Some(said) } => {
-                write!(f, "the daemon cannot make the private network ({said})")
-            }
-            Self::NoNetwork { said: None } => {
-                f.write_str("the daemon is asked to make the private network")
-            }
-            Self::NoDemand { said } => write!(f, "the daemon does not publish the demand ({said})"),
-            Self::NoAgreement { said } => write!(f, "the daemon makes no agreements ({said})"),
-            Self::Money(shortage) => shortage.fmt(f),
-            Self::Approval { provider, before } => {
-                match provider.as_deref().filter(|name| !name.is_empty()) {
-                    Some(name) => write!(f, "provider `{name}` is asked to approve the agreement")?,
-                    None => f.write_str("a provider is asked to approve the agreement")?,
-                }
-                before.fmt(f)
-            }
-            Self::NoOffer(census) => census.fmt(f),
-            Self::NoProvider(supplies) => supplies.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Shortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed { left, budget } => write!(
-                f,
-                "the budget is nearly used up: {} of {budget} GLM are left, and nodes are started only \
-                 while more than a twentieth is (`total_budget`)",
-                floor(*left)
-            ),
-            Self::Budget { needed, left } => write!(
-                f,
-                "the budget has no room: the cheapest offer needs {} GLM set aside, and {} are left \
-                 (`total_budget`)",
-                needed.rounded_up(4),
-                floor(*left)
-            ),
-            Self::Rate { needed, left, limit } => write!(
-                f,
-                "`max_glm_per_hour: {limit}` has no room: the cheapest offer costs {} GLM in an hour, \
-                 and {} are left",
-                needed.rounded_up(4),
-                floor(*left)
-            ),
-        }
-    }
-}
-
-impl fmt::Display for Attempts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.refused > 0 {
-            write!(f, "; {} did not approve", count(self.refused, "provider"))?;
-        }
-        if self.failed > 0 {
-            write!(f, "; {} did not bring the node up", count(self.failed, "provider"))?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Census {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.nearest {
-            None if self.known == 0 => return f.write_str("the daemon knows no offers yet"),
-            None => write!(
-                f,
-                "{} of {} {} all that is asked for",
-                self.fit,
-                offers(self.known),
-                if self.fit == 1 { "meets" } else { "meet" }
-            )?,
-            Some(nearest) => {
-                let nobody = |miss: &Miss| {
-                    let best = miss.best.map(|best| format!("; {best}")).unwrap_or_default();
-                    format!("{} is met by 0 of {}{best}", miss.requirement, offers(nearest.offers))
-                };
-                let all: Vec<String> = nearest.misses.iter().map(nobody).collect();
-                f.write_str(&all.join(", and "))?;
-            }
-        }
-        let mut before = self.known;
-        let mut told = Vec::new();
-        for filter in self.filters.iter() {
-            if filter.left < before {
-                told.push(format!("{} leaves {}", filter.requirement, filter.left));
-            }
-            before = filter.left;
-        }
-        match told.is_empty() {
-            true => Ok(()),
-            false => write!(f, " (of {} in all, {})", self.known, told.join(", ")),
-        }
-    }
-}
-
-impl fmt::Display for Best {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LargestGib(gib) => write!(f, "the largest has {}", gib.brief()),
-            Self::MostThreads(threads) => write!(f, "the largest has {threads}"),
-            Self::FewestThreads(threads) => write!(f, "the smallest has {threads}"),
-            Self::Cheapest(price) => write!(f, "the cheapest asks {}", price.rounded_up(6)),
-        }
-    }
-}
-
-impl fmt::Display for Supplies {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.census {
-            Some(census) => census.fmt(f)?,
-            None if self.matched == 0 => f.write_str("no offer has matched the demand yet")?,
-            None => write!(
-                f,
-                "{} have matched the demand, and {} passed the filters",
-                offers(self.matched),
-                self.usable
-            )?,
-        }
-        if self.census.is_some() && self.matched == 0 {
-            f.write_str("; none of them was matched with the demand yet")?;
-        }
-        match self.taken {
-            0 => {}
-            1 => f.write_str("; 1 of their providers is taken by a node of this cluster")?,
-            taken => {
-                write!(f, "; {taken} of their providers are taken by nodes of this cluster")?;
-            }
-        }
-        if self.resting > 0 {
-            write!(f, "; {} left alone after a failure", are(self.resting, "provider"))?;
-        }
-        if self.talks > 0 {
-            write!(f, "; {} under way", are(self.talks as u64, "negotiation"))?;
-        }
-        if self.agreed > 0 {
-            write!(f, "; {} came to terms", count(self.agreed, "negotiation"))?;
-        }
-        let failed: u64 = self.failures.values().sum();
-        if failed > 0 {
-            let mut reasons: Vec<(&String, &u64)> = self.failures.iter().collect();
-            reasons.sort_by_key(|(_, count)| u64::MAX - **count);
-            let told = reasons.iter().take(FAILURES_TOLD);
-            let told: Vec<String> =
-                told.map(|(reason, count)| format!("{count}: {}", brief(reason))).collect();
-            write!(f, "; {} failed ({})", count(failed, "negotiation"), told.join("; "))?;
-        }
-        self.attempts.fmt(f)
-    }
-}
-
-fn offers(number: u64) -> String {
-    count(number, "offer")
-}
-
-fn count(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-fn are(number: u64, what: &str) -> String {
-    format!("{} {}", count(number, what), if number == 1 { "is" } else { "are" })
-}
-
-/// An amount that is left, rounded down, so that it never looks as if it were enough.
-fn floor(amount: Glm) -> Glm {
-    const STEP: u128 = 100_000_000_000_000;
-    Glm::from_atto(amount.as_atto() / STEP * STEP)
 }
