@@ -158,5 +158,6 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::EndUnrecorded | Bug::ForgottenEarly => "V2",
         Bug::EarlyInvoiceWaits => "V3",
         Bug::GivenUpEarly => "V5",
+        Bug::WaitingUntold | Bug::CensusBlind => "V8",
     }
 }

@@ -23,6 +23,8 @@ class Node:
     internal_ip: str | None
     ssh_proxy_command: str | None
     is_reached_by_ssh: bool = True
+    # Why a node that has waited for some time still does: the kind of reason, and a sentence.
+    waiting: tuple[str, str] | None = None
 
     @classmethod
     def parse(cls, node_id: str, data: Mapping[str, Any]) -> Node:
@@ -35,6 +37,7 @@ class Node:
             internal_ip=data.get("internal_ip"),
             ssh_proxy_command=data.get("ssh_proxy_command"),
             is_reached_by_ssh=bool(data.get("is_reached_by_ssh", True)),
+            waiting=_reason(data.get("waiting")),
         )
 
     @property
@@ -49,12 +52,21 @@ class Node:
 
     @property
     def last_words(self) -> str:
-        """The newest line of the node's log."""
+        """Why the node waits, or else the newest line of its log."""
+        if self.waiting and self.state == PENDING:
+            return f"waits: {self.waiting[1]}"
         return self.state_log[-1] if self.state_log else "<none>"
 
     def matches(self, tags: Mapping[str, str]) -> bool:
         """Whether the node has all these tags: Ray's rule, by which a tag that is not there does not match."""
         return all(self.tags.get(key) == value for key, value in tags.items())
+
+
+def _reason(data: Any) -> tuple[str, str] | None:
+    """Why a node waits; older webservers do not say."""
+    if not isinstance(data, Mapping) or not data.get("sentence"):
+        return None
+    return str(data.get("reason", "")), str(data["sentence"])
 
 
 @dataclass(frozen=True)

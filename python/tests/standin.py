@@ -55,6 +55,8 @@ class StandIn:
     wallet: dict[str, Any] = field(default_factory=lambda: {"amount": "1000"})
     # Nodes that will never run, by their number.
     doomed: dict[int, str] = field(default_factory=dict)
+    # Why nodes wait, a kind and a sentence for each look at the cluster, before they come up.
+    waits: list[tuple[str, str]] = field(default_factory=list)
     # Called before a request is answered, with its path; may raise.
     meddle: Callable[[str], None] = lambda path: None
     clusters: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -144,8 +146,10 @@ class StandIn:
         cluster = self.clusters.get(body["cluster_name"])
         if cluster is None:
             raise Refused("Cluster with given name not found")
+        why = self.waits.pop(0) if self.waits else None
         for number, node in enumerate(cluster.values()):
-            if node["state"] == "pending":
+            node["waiting"] = why and {"since": "2026-01-01T00:00:00Z", "reason": why[0], "sentence": why[1]}
+            if node["state"] == "pending" and why is None:
                 self.step(number, node)
         return {"cluster_data": cluster}
 

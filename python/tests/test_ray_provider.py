@@ -45,6 +45,39 @@ class UserMachineTest(RayTestCase):
         self.assertFalse(provider.is_running("node0"))
         self.assertTrue(provider.is_terminated("node0"))
 
+    def test_node_that_waits_says_why_whenever_the_reason_changes(self) -> None:
+        mem = "`min_mem_gib: 4000` is met by 0 of 55 offers; the largest has 512"
+        self.standin.waits = [("no-offer", mem)] * 3 + [("budget", "the budget has no room")] * 2
+
+        with printed() as lines:
+            self.provider().create_node(NODE_CONFIG, HEAD_TAGS, 1)
+
+        self.assertEqual(
+            [line for line in lines if not line.startswith("Requested nodes status after 0:00:")],
+            [
+                "Requesting 1 nodes...",
+                "  [1/9] Getting an agreement...",
+                f"node0: waits: {mem}",
+                "node0: waits: the budget has no room",
+                "node0: [2/9] Creating activity on provider: standin (0x01)...",
+                "node0: [9/9] Activity ready on provider: standin (0x01)",
+                "All 1 requested nodes ready",
+            ],
+        )
+
+    def test_node_that_waits_repeats_a_sentence_that_grows_and_not_too_often(self) -> None:
+        failed = [f"{count} negotiations failed" for count in (1, 2, 2, 2)]
+        self.standin.waits = [("no-provider", sentence) for sentence in failed]
+        self.patch(mock.patch("ray_on_golem.provider.launch.SAY_SECONDS", 0.0))
+
+        with printed() as lines:
+            self.provider().create_node(NODE_CONFIG, HEAD_TAGS, 1)
+
+        self.assertEqual(
+            [line for line in lines if line.startswith("node0: waits")],
+            ["node0: waits: 1 negotiations failed", "node0: waits: 2 negotiations failed"],
+        )
+
     def test_request_has_the_form_of_the_interface(self) -> None:
         self.provider(payment_network="polygon").create_node(NODE_CONFIG, HEAD_TAGS, 2)
 

@@ -120,6 +120,7 @@ fn clusters(document: &Value, is_terminal: bool) -> String {
 fn row(cluster: &str, node: &Value, amount: impl Fn(&str) -> String) -> Vec<String> {
     let text = |key: &str| node[key].as_str().unwrap_or("-").to_owned();
     let log = node["state_log"].as_array().and_then(|log| log.last()).and_then(Value::as_str);
+    let why = node["waiting"]["sentence"].as_str().map(|why| format!("waits: {why}"));
     vec![
         cluster.to_owned(),
         text("node_id"),
@@ -128,7 +129,7 @@ fn row(cluster: &str, node: &Value, amount: impl Fn(&str) -> String) -> Vec<Stri
         plain(&text("provider_name")),
         amount(&text("glm_per_hour")),
         amount(&text("spent_glm")),
-        plain(log.unwrap_or("-")),
+        plain(why.as_deref().or(log).unwrap_or("-")),
     ]
 }
 

@@ -34,6 +34,7 @@ use cluster::{
     Cluster, ClusterCall, ClusterTimer, answer_unknown,
     plan::ClusterName,
     record::{ClusterRecord, EndReason},
+    waiting::Waits,
 };
 use effects::Effects;
 use ids::{CallId, ClusterId, MarketId, NodeId, ProbeId, RequestId};
@@ -491,6 +492,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn ledger(self, cluster: ClusterId, now: Timestamp) -> Option<Ledger> {
         self.durable().cluster(cluster).map(|state| payment::ledger::ledger(state, now))
+    }
+
+    /// The nodes of a cluster that have waited for long, and why each of them does.
+    #[must_use]
+    pub fn waits(self, cluster: ClusterId) -> Option<&'a Waits> {
+        self.0.clusters.get(&cluster).map(Cluster::waits)
     }
 
     /// Whether requests for nodes are refused.

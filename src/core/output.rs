@@ -161,6 +161,15 @@ pub enum Notice {
         /// What.
         what: String,
     },
+    /// Nodes wait, and this is why; each kind of reason is told once for as long as they wait.
+    Waiting {
+        /// Of which cluster.
+        cluster: ClusterName,
+        /// How many nodes.
+        nodes: usize,
+        /// Why.
+        why: String,
+    },
     /// Something could not be undone in time; it ends by itself.
     LeftBehind {
         /// What it is.
@@ -181,6 +190,12 @@ impl fmt::Display for Notice {
             }
             Self::DemandLost => f.write_str("the daemon lost our demand, publishing it again"),
             Self::Cluster { cluster, what } => write!(f, "[{cluster}] {what}"),
+            Self::Waiting { cluster, nodes: 1, why } => {
+                write!(f, "[{cluster}] a node waits: {why}")
+            }
+            Self::Waiting { cluster, nodes, why } => {
+                write!(f, "[{cluster}] {nodes} nodes wait: {why}")
+            }
             Self::LeftBehind { what, .. } => {
                 write!(f, "could not undo {what}; the daemon ends it by itself")
             }

@@ -149,11 +149,15 @@ pub enum Bug {
     FundsOnlyGrow,
     /// A cluster that has nothing yet is forgotten, though its nodes wait (V2).
     ForgottenEarly,
+    /// A node that waits for long does not say why (V8).
+    WaitingUntold,
+    /// No offer of the market counts as one that meets what a node asks for (V8).
+    CensusBlind,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 72] = [
+    pub const ALL: [Self; 74] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -226,6 +230,8 @@ impl Bug {
         Self::CoveredPaidAgain,
         Self::FundsOnlyGrow,
         Self::ForgottenEarly,
+        Self::WaitingUntold,
+        Self::CensusBlind,
     ];
 
     /// Whether it shows in the life of clusters; all others show in surveys.

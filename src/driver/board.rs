@@ -12,6 +12,7 @@ use crate::{
             plan::{ClusterName, ClusterPlan, NodeKind, Tags},
             record::EndReason,
             state::{ClusterState, Network, Node, NodeState},
+            waiting::{Waiting, Waits},
         },
         ids::{ClusterId, NodeId},
         output::RequestError,
@@ -75,6 +76,8 @@ pub struct ClusterBoard {
     pub warnings: Vec<(Timestamp, String)>,
     /// How many agreements have open books.
     pub open_agreements: usize,
+    /// Which reasons of nodes that wait this picture shows.
+    pub waits: u64,
     /// The answer to the most frequent question: which nodes there are.
     pub listing: Bytes,
 }
@@ -102,6 +105,8 @@ pub struct NodeBoard {
     pub rate_per_hour: Option<Glm>,
     /// What was paid for it so far.
     pub spent: Glm,
+    /// Since when it waits, and why, once it has waited for some time.
+    pub waiting: Option<Waiting>,
 }
 
 impl Board {
@@ -172,11 +177,14 @@ impl Board {
 }
 
 impl ClusterBoard {
-    /// The cluster as its state has it.
+    /// The cluster as its state has it, and why its nodes wait.
     #[must_use]
-    pub fn of(id: ClusterId, state: &ClusterState, now: Timestamp) -> Self {
+    pub fn of(id: ClusterId, state: &ClusterState, waits: Option<&Waits>, now: Timestamp) -> Self {
         let money = ledger::ledger(state, now);
-        let board = |(id, node): (&NodeId, &Node)| (*id, NodeBoard::of(*id, node, state, &money));
+        let board = |(id, node): (&NodeId, &Node)| {
+            let waiting = waits.and_then(|waits| waits.get(*id)).cloned();
+            (*id, NodeBoard { waiting, ..NodeBoard::of(*id, node, state, &money) })
+        };
         let nodes: BTreeMap<NodeId, NodeBoard> = state.nodes.iter().map(board).collect();
         let network = match &state.network {
             Network::Made { network, .. } => Some(network.clone()),
@@ -190,6 +198,7 @@ impl ClusterBoard {
             opened: state.opened,
             ending: state.ending,
             network,
+            waits: waits.map_or(0, Waits::revision),
             listing: listing(live),
             nodes,
             money,
@@ -214,6 +223,7 @@ impl NodeBoard {
             activity: account.and_then(|account| account.activity.clone()),
             rate_per_hour: account.map(|account| account.terms.rate_per_hour()),
             spent: money.by_node.get(&id).copied().unwrap_or(Glm::ZERO),
+            waiting: None,
         }
     }
 

@@ -255,10 +255,24 @@ where
         if let Err(error) = self.recorder.finish(self.machine.poll_timeout().map(|(at, _)| at)) {
             self.log.warn(WHO, &error.to_string());
         }
+        self.note_new_reasons();
         if self.clock.now().since(self.published) >= PUBLISH_EVERY {
             self.publish();
         }
         Ok(())
+    }
+
+    /// Reasons of nodes that wait change without a record.
+    fn note_new_reasons(&mut self) {
+        let view = self.machine.view();
+        let board = self.board.borrow();
+        let is_new = |(id, shown): (&ClusterId, &Arc<ClusterBoard>)| {
+            let changed = view.waits(*id).is_some_and(|waits| waits.revision() != shown.waits);
+            changed.then_some(JournalId::Cluster(*id))
+        };
+        let changed: Vec<JournalId> = board.clusters.iter().filter_map(is_new).collect();
+        drop(board);
+        self.changed.extend(changed);
     }
 
     /// Waits until the batches are on the disk.
@@ -382,7 +396,9 @@ where
                 }
                 JournalId::Cluster(id) => match view.durable().cluster(id) {
                     Some(state) => {
-                        board.clusters.insert(id, Arc::new(ClusterBoard::of(id, state, at)));
+                        board
+                            .clusters
+                            .insert(id, Arc::new(ClusterBoard::of(id, state, view.waits(id), at)));
                     }
                     None => board.close(id),
                 },

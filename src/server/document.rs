@@ -11,8 +11,10 @@ use crate::{
         cluster::{
             plan::{NodeKind, Tags},
             state::NodeState,
+            waiting::Waiting,
         },
         ids::NodeId,
+        market::census::{Census, Miss},
     },
     driver::{
         board::{ClusterBoard, NodeBoard},
@@ -68,6 +70,64 @@ pub struct NodeData {
     pub spent_glm: String,
     /// When it was asked for.
     pub requested_at: String,
+    /// Why it has no agreement with a provider, once it has waited for twenty seconds.
+    pub waiting: Option<WaitingData>,
+}
+
+/// Why a node waits.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct WaitingData {
+    /// Since when.
+    pub since: String,
+    /// Which kind of reason it is: `wallet`, `network-lost`, `no-network`, `no-demand`, `no-agreement`,
+    /// `budget`, `rate`, `approval`, `no-offer`, or `no-provider`.
+    pub reason: &'static str,
+    /// The reason in one sentence.
+    pub sentence: String,
+    /// What is on the market, where that was looked at.
+    pub market: Option<MarketData>,
+}
+
+/// How many of the offers on the market meet what a node asks for.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct MarketData {
+    /// When they were looked at.
+    pub at: String,
+    /// How many offers the daemon knows.
+    pub offers: u64,
+    /// How many of them each requirement leaves, one after the other.
+    pub filters: Vec<FilterData>,
+    /// How many meet everything.
+    pub fit: u64,
+    /// What the nearest offers lack, if none meets everything.
+    pub nearest: Option<NearestData>,
+}
+
+/// A requirement, and how many offers it leaves of those that the ones before it have left.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct FilterData {
+    /// The requirement, as the cluster file has it.
+    pub requirement: String,
+    /// How many offers are left.
+    pub left: u64,
+}
+
+/// Offers that lack the same, and as little as any.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct NearestData {
+    /// How many they are.
+    pub offers: u64,
+    /// What they lack.
+    pub misses: Vec<MissData>,
+}
+
+/// A requirement that the nearest offers do not meet.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct MissData {
+    /// The requirement, as the cluster file has it.
+    pub requirement: String,
+    /// What comes nearest to it, such as `the largest has 512`, where it is an amount.
+    pub best: Option<String>,
 }
 
 /// A cluster, without its nodes.
@@ -201,8 +261,51 @@ impl NodeData {
             glm_per_hour: node.rate_per_hour.map(|rate| rate.to_string()),
             spent_glm: node.spent.to_string(),
             requested_at: written(node.asked),
+            waiting: node.waiting.as_ref().map(WaitingData::of),
         }
     }
+}
+
+impl WaitingData {
+    fn of(waiting: &Waiting) -> Self {
+        Self {
+            since: written(waiting.since),
+            reason: waiting.why.kind(),
+            sentence: waiting.why.to_string(),
+            market: waiting.why.census().map(MarketData::of),
+        }
+    }
+}
+
+impl MarketData {
+    fn of(census: &Census) -> Self {
+        let filters = census.filters.iter().map(|filter| FilterData {
+            requirement: plain(&filter.requirement),
+            left: filter.left,
+        });
+        let nearest = census.nearest.as_ref().map(|nearest| NearestData {
+            offers: nearest.offers,
+            misses: nearest.misses.iter().map(MissData::of).collect(),
+        });
+        Self {
+            at: written(census.at),
+            offers: census.known,
+            filters: filters.collect(),
+            fit: census.fit,
+            nearest,
+        }
+    }
+}
+
+impl MissData {
+    fn of(miss: &Miss) -> Self {
+        Self { requirement: plain(&miss.requirement), best: miss.best.map(|best| best.to_string()) }
+    }
+}
+
+/// A requirement without the marks that set it off in a sentence.
+fn plain(requirement: &str) -> String {
+    requirement.replace('`', "")
 }
 
 impl ClusterDocument {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// An HTTP status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -95,6 +96,25 @@ impl fmt::Display for CallError {
             Self::Unknown(Doubt::Closed { why }) => write!(f, "Connection closed: {why}"),
             Self::Unknown(Doubt::Failed { status, body }) => write!(f, "{status}: {body}"),
             Self::Unknown(Doubt::Garbled { why }) => write!(f, "Answer not understood: {why}"),
+        }
+    }
+}
+
+impl CallError {
+    /// What stood in the way, for a sentence: of a document that the daemon answered with, what it says to
+    /// people.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let (Self::Rejected { status, body } | Self::Unknown(Doubt::Failed { status, body })) =
+            self
+        else {
+            return self.to_string();
+        };
+        let document: Option<Value> = serde_json::from_str(body).ok();
+        let said = |key| document.as_ref()?.get(key)?.as_str().map(str::to_owned);
+        match said("message").or_else(|| said("detail")) {
+            Some(said) => format!("{status}: {said}"),
+            None => self.to_string(),
         }
     }
 }

@@ -59,8 +59,10 @@ macro_rules! text_id {
 text_id! {
     /// A provider's (or our own) identity on the network: `0x` and 40 hexadecimal digits.
     ProviderId;
-    /// A published demand.
+    /// A published demand, or a published offer.
     SubscriptionId;
+    /// A look at the market without a demand.
+    ScanId;
     /// One proposal of a negotiation.
     ProposalId;
     /// Funds that the daemon has set aside.

@@ -18,14 +18,14 @@ pub use client::{AppKey, Client, Endpoints, Yagna};
 pub use error::{CallError, Doubt, Status};
 pub use ids::{
     ActivityId, AgreementId, AllocationId, BatchId, DebitNoteId, InvoiceId, NetworkId, PlatformId,
-    ProposalId, ProviderId, SessionId, SubscriptionId,
+    ProposalId, ProviderId, ScanId, SessionId, SubscriptionId,
 };
 pub use model::{
     ActivityPhase, ActivityState, Agreement, AgreementEvent, AgreementEventKind, AgreementState,
     AgreementSummary, Allocation, BatchCycle, BillEvent, BillEventKind, BilledAmount,
     CommandResult, DebitNote, Decorations, DemandBody, DemandEvent, Deployment, DocumentState,
-    ExeCommand, Identity, Invoice, Network, Properties, Proposal, ProposalState, Rejection,
-    RejectionReason, Subscription,
+    ExeCommand, Identity, Invoice, Network, Properties, Proposal, ProposalState, PublishedOffer,
+    Rejection, RejectionReason, Subscription,
 };
 pub use request::{Endpoint, Request};
 pub use response::Response;

@@ -68,6 +68,19 @@ pub struct Subscription {
     pub body: DemandBody,
 }
 
+/// An offer as a scan shows it: a provider wrote it, and nobody has negotiated it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedOffer {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Who offers.
+    pub provider: ProviderId,
+    /// When it was published, by the provider's clock.
+    pub timestamp: Timestamp,
+    /// What it says, and what it asks of demands.
+    pub body: DemandBody,
+}
+
 /// Where a proposal stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ProposalState {

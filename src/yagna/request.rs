@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use super::{
     ids::{
         ActivityId, AgreementId, AllocationId, BatchId, DebitNoteId, InvoiceId, NetworkId,
-        PlatformId, ProposalId, ProviderId, SessionId, SubscriptionId,
+        PlatformId, ProposalId, ProviderId, ScanId, SessionId, SubscriptionId,
     },
     model::{BilledAmount, DemandBody, ExeCommand, RejectionReason},
 };
@@ -302,6 +302,28 @@ pub enum Request {
         /// How much longer a payment may take; at least five seconds.
         extra_time: Span,
     },
+    /// `POST /scan`: look at the offers that the daemon knows, without a demand. No provider hears of
+    /// it. Daemons before 0.16 do not have it.
+    BeginScan {
+        /// Which offers; all of them if there is nothing.
+        constraints: Option<String>,
+        /// The daemon ends it when it was not used for so long, in whole seconds.
+        lasts: Span,
+    },
+    /// `GET /scan/{id}/events`: offers that the scan has not shown yet; at once if there are some.
+    CollectScan {
+        /// Which scan.
+        scan: ScanId,
+        /// How long the daemon may wait for the first offer.
+        timeout: Span,
+        /// At most so many.
+        max_events: u16,
+    },
+    /// `DELETE /scan/{id}`: look no more.
+    EndScan {
+        /// Which scan.
+        scan: ScanId,
+    },
 }
 
 /// The calls by kind, one for each route: what back-offs, faults, and statistics are kept by.
@@ -391,11 +413,17 @@ pub enum Endpoint {
     GetBatchCycle,
     /// [`Request::SetBatchCycle`]
     SetBatchCycle,
+    /// [`Request::BeginScan`]
+    BeginScan,
+    /// [`Request::CollectScan`]
+    CollectScan,
+    /// [`Request::EndScan`]
+    EndScan,
 }
 
 impl Endpoint {
     /// Every endpoint, in the order of their declaration.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 45] = [
         Self::WhoAmI,
         Self::CreateAllocation,
         Self::ListAllocations,
@@ -438,6 +466,9 @@ impl Endpoint {
         Self::RejectInvoice,
         Self::GetBatchCycle,
         Self::SetBatchCycle,
+        Self::BeginScan,
+        Self::CollectScan,
+        Self::EndScan,
     ];
 
     /// A short name for traces, scenario files, and statistics.
@@ -486,6 +517,9 @@ impl Endpoint {
             Self::RejectInvoice => "reject-invoice",
             Self::GetBatchCycle => "get-batch-cycle",
             Self::SetBatchCycle => "set-batch-cycle",
+            Self::BeginScan => "begin-scan",
+            Self::CollectScan => "collect-scan",
+            Self::EndScan => "end-scan",
         }
     }
 }
@@ -537,6 +571,9 @@ impl Request {
             Self::RejectInvoice { .. } => Endpoint::RejectInvoice,
             Self::GetBatchCycle { .. } => Endpoint::GetBatchCycle,
             Self::SetBatchCycle { .. } => Endpoint::SetBatchCycle,
+            Self::BeginScan { .. } => Endpoint::BeginScan,
+            Self::CollectScan { .. } => Endpoint::CollectScan,
+            Self::EndScan { .. } => Endpoint::EndScan,
         }
     }
 }

@@ -1,11 +1,14 @@
 //! What the daemon answers when it did what was asked.
 
 use super::{
-    ids::{ActivityId, AgreementId, BatchId, DebitNoteId, InvoiceId, ProposalId, SubscriptionId},
+    ids::{
+        ActivityId, AgreementId, BatchId, DebitNoteId, InvoiceId, ProposalId, ScanId,
+        SubscriptionId,
+    },
     model::{
         ActivityState, Agreement, AgreementEvent, AgreementSummary, Allocation, BatchCycle,
         BillEvent, CommandResult, DebitNote, Decorations, DemandEvent, Identity, Invoice, Network,
-        Subscription,
+        PublishedOffer, Subscription,
     },
 };
 
@@ -96,4 +99,10 @@ pub enum Response {
     BatchCycle(BatchCycle),
     /// To `SetBatchCycle`.
     BatchCycleSet,
+    /// To `BeginScan`.
+    ScanBegun(ScanId),
+    /// To `CollectScan`; empty when nothing new came in time.
+    ScannedOffers(Vec<PublishedOffer>),
+    /// To `EndScan`.
+    ScanEnded,
 }

@@ -85,7 +85,10 @@ pub(crate) fn response_to(request: &Request) -> Option<BoxedStrategy<Response>> 
         | Request::Unsubscribe { .. }
         | Request::CollectEvents { .. }
         | Request::CounterProposal { .. }
-        | Request::RejectProposal { .. } => return None,
+        | Request::RejectProposal { .. }
+        | Request::BeginScan { .. }
+        | Request::CollectScan { .. }
+        | Request::EndScan { .. } => return None,
     };
     Some(response)
 }

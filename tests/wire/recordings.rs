@@ -12,7 +12,7 @@ use ray_on_golem::yagna::{
 };
 use serde_json::Value;
 
-const RECORDINGS: usize = 256;
+const RECORDINGS: usize = 262;
 
 #[test]
 fn every_recording_has_one_outcome() {
@@ -90,6 +90,9 @@ impl Recording {
             (Method::Post, ["demands"]) => Endpoint::Subscribe,
             (Method::Get, ["demands"]) => Endpoint::ListDemands,
             (Method::Delete, ["demands", _]) => Endpoint::Unsubscribe,
+            (Method::Post, ["scan"]) => Endpoint::BeginScan,
+            (Method::Get, ["scan", _, "events"]) => Endpoint::CollectScan,
+            (Method::Delete, ["scan", _]) => Endpoint::EndScan,
             (Method::Get, ["demands", _, "events"]) => Endpoint::CollectEvents,
             (Method::Post, ["demands", _, "proposals", _]) => Endpoint::CounterProposal,
             (Method::Post, ["demands", _, "proposals", _, "reject"]) => Endpoint::RejectProposal,

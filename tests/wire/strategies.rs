@@ -11,7 +11,7 @@ use ray_on_golem::{
     units::{Glm, Span, Timestamp},
     yagna::{
         Allocation, Decorations, DemandBody, DemandEvent, Identity, Properties, Proposal,
-        ProposalState, Rejection, Request, Response, Subscription,
+        ProposalState, PublishedOffer, Rejection, Request, Response, Subscription,
     },
 };
 use serde_json::{Number, Value};
@@ -62,6 +62,14 @@ fn before_hiring() -> impl Strategy<Value = Request> {
             proposal: proposal.into(),
             reason
         }),
+        (option::of(".*"), any::<u64>()).prop_map(|(constraints, seconds)| Request::BeginScan {
+            constraints,
+            lasts: Span::secs(seconds % (u64::MAX / 1_000_000))
+        }),
+        (id(), any::<u64>(), any::<u16>()).prop_map(|(id, micros, max_events)| {
+            Request::CollectScan { scan: id.into(), timeout: Span::micros(micros), max_events }
+        }),
+        id().prop_map(|id| Request::EndScan { scan: id.into() }),
     ]
 }
 
@@ -125,6 +133,16 @@ fn response_to(request: &Request) -> BoxedStrategy<Response> {
             .boxed(),
         Request::Unsubscribe { .. } => Just(Response::Unsubscribed).boxed(),
         Request::CollectEvents { .. } => vec(event(), 0..5).prop_map(Response::Events).boxed(),
+        Request::BeginScan { .. } => id().prop_map(|id| Response::ScanBegun(id.into())).boxed(),
+        Request::CollectScan { .. } => vec((id(), id(), time(), body()), 0..4)
+            .prop_map(|offers| {
+                let offer = |(id, provider, timestamp, body): (String, String, _, _)| {
+                    PublishedOffer { id: id.into(), provider: provider.into(), timestamp, body }
+                };
+                Response::ScannedOffers(offers.into_iter().map(offer).collect())
+            })
+            .boxed(),
+        Request::EndScan { .. } => Just(Response::ScanEnded).boxed(),
         Request::CounterProposal { .. } => {
             id().prop_map(|id| Response::Countered(id.into())).boxed()
         }

@@ -14,8 +14,10 @@ from ..snapshot import Nodes
 from .log import TerminalLog
 
 LOOK_SECONDS = 1.0
-# Something is said at least so often, though nothing has changed.
+# What changes all the time, such as the number of negotiations, is said no more often than this.
 SAY_SECONDS = 15.0
+# Something is said at least so often, though nothing has changed.
+REPEAT_SECONDS = 60.0
 
 NO_GLM = "You don't seem to have any GLM tokens on your Golem wallet."
 ONBOARDING = "https://glm.golem.network/#/onboarding/budget"
@@ -56,6 +58,9 @@ class Launch:
         self._nodes = nodes
         self._log = log
         self._told: dict[str, int] = {}
+        # The kinds of reasons for which nodes wait, and everything that was said last.
+        self._reasons: dict[str, str] = {}
+        self._said: dict[str, str] = {}
         self._started = self._told_at = time.monotonic()
 
     def follow(self) -> None:
@@ -75,8 +80,10 @@ class Launch:
         """Tells what is new, and whether there is something to wait for."""
         nodes = self._mine()
         now = time.monotonic()
-        has_news = any(len(node.state_log) > self._told.get(node_id, 0) for node_id, node in nodes.items())
-        if has_news or now - self._told_at >= SAY_SECONDS:
+        has_news = any(self._has_news(node_id, node) for node_id, node in nodes.items())
+        has_changed = any(self._said.get(node_id) != node.last_words for node_id, node in nodes.items())
+        silence = now - self._told_at
+        if has_news or (has_changed and silence >= SAY_SECONDS) or silence >= REPEAT_SECONDS:
             self._told_at = now
             elapsed = datetime.timedelta(seconds=now - self._started)
             with self._log.group(f"Requested nodes status after {elapsed}"):
@@ -84,12 +91,21 @@ class Launch:
                     self._tell(node_id, node)
         return any(node.state == PENDING for node in nodes.values())
 
+    def _has_news(self, node_id: str, node: Node) -> bool:
+        """Whether something happened to the node, or it waits for another reason."""
+        has_new_line = len(node.state_log) > self._told.get(node_id, 0)
+        return has_new_line or (node.waiting is not None and node.waiting[0] != self._reasons.get(node_id))
+
     def _tell(self, node_id: str, node: Node) -> None:
         told = self._told.get(node_id, 0)
-        for line in node.state_log[told:-1]:
+        lines = node.state_log if node.waiting else node.state_log[:-1]
+        for line in lines[told:]:
             self._log.say(f"  {line}")
         self._log.labeled(node_id, node.last_words)
         self._told[node_id] = len(node.state_log)
+        self._said[node_id] = node.last_words
+        if node.waiting:
+            self._reasons[node_id] = node.waiting[0]
 
     def _conclude(self) -> None:
         nodes = self._mine()

@@ -67,6 +67,7 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("V5", "a node that was given up had no provider, no funds, or no room", Liveness),
     ("V6", "whoever has agreements listens to what happens to them and to their bills", Liveness),
     ("V7", "no step of bringing a node up lasts for ever", Liveness),
+    ("V8", "a node that waits for long says why, and what it says is so", Safety),
 ];
 
 #[cfg(test)]

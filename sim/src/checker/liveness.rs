@@ -166,11 +166,9 @@ fn late(
     }
 }
 
-/// Whether a market that was told of had agreed with somebody.
+/// Whether somebody had come to terms, or was asked to approve.
 fn has_agreed(reason: &str) -> bool {
-    reason
-        .split([',', ';'])
-        .any(|part| part.trim().strip_suffix(" agreed").is_some_and(|count| count.trim() != "0"))
+    reason.contains(" came to terms") || reason.contains("is asked to approve")
 }
 
 /// V4: what a manager that was told to shut down still holds.
@@ -299,7 +297,7 @@ pub(super) fn is_reliable(offer: &Offer) -> bool {
         && offer.population.conduct == Conduct { has_bare_image, ..Conduct::default() }
 }
 
-fn is_matching(spec: &NodeSpec, platform: &str, offer: &Properties) -> bool {
+pub(super) fn is_matching(spec: &NodeSpec, platform: &str, offer: &Properties) -> bool {
     let subnet = offer.text("golem.node.debug.subnet");
     let has_subnet = subnet == Some(spec.subnet_tag.as_str())
         || (subnet.is_some() && subnet == spec.priority_subnet_tag.as_deref());

@@ -27,6 +27,7 @@ mod oracle;
 mod recovery;
 mod situations;
 mod subject;
+mod waiting;
 
 pub use catalogue::{INVARIANTS, Kind};
 pub use situations::SITUATIONS;
@@ -192,6 +193,7 @@ pub struct Checkers {
     api: api::Api,
     bounds: bounds::Bounds,
     liveness: liveness::Liveness,
+    waiting: waiting::Waiting,
     situations: situations::Situations,
     steps: u32,
     rounded: Option<Timestamp>,
@@ -217,6 +219,7 @@ impl Checkers {
         tell(&mut self.api, &look);
         tell(&mut self.bounds, &look);
         tell(&mut self.liveness, &look);
+        tell(&mut self.waiting, &look);
         tell(&mut self.situations, &look);
     }
 }

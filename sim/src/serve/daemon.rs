@@ -18,10 +18,7 @@ use ray_on_golem::{
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::{
-    document::{self, Patches},
-    scan::Scans,
-};
+use super::document::{self, Patches};
 use crate::{
     fault::{Fate, Faults, Outage, OutageKind},
     scenario::Scenario,
@@ -88,7 +85,6 @@ pub(super) struct Inner {
     pub(super) faults: Faults,
     pub(super) trace: VecDeque<Traced>,
     pub(super) started: Timestamp,
-    pub(super) scans: Scans,
     /// Platforms whose wallet was opened by hand since the daemon started.
     opened: BTreeSet<PlatformId>,
     /// How many allocations there were when it started.
@@ -137,7 +133,6 @@ impl Daemon {
             faults: scenario.faults.clone(),
             trace: VecDeque::new(),
             started: now,
-            scans: Scans::default(),
             opened: BTreeSet::new(),
             allocated_before: 0,
             clock,
@@ -322,7 +317,6 @@ impl Inner {
             Some(OutageKind::Restart) => {
                 self.yagna.restart(self.now);
                 self.waiters.clear();
-                self.scans.forget();
                 self.opened.clear();
                 self.allocated_before = self.yagna.allocations().len();
                 self.lives += 1;

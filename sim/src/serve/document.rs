@@ -142,7 +142,10 @@ pub(super) fn patches(reply: &Reply, yagna: &SimYagna, now: Timestamp) -> Patche
         | Response::DebitNoteAccepted
         | Response::InvoiceAccepted
         | Response::InvoiceRejected
-        | Response::BatchCycleSet => {}
+        | Response::BatchCycleSet
+        | Response::ScanBegun(_)
+        | Response::ScannedOffers(_)
+        | Response::ScanEnded => {}
     }
     patches
 }

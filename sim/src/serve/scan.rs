@@ -1,6 +1,6 @@
-//! A look at the market without a demand: offers as the daemon hears of them, each once.
+//! Looks at the market without a demand, in all forms that the daemon has for them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -8,7 +8,7 @@ use axum::{
 };
 use ray_on_golem::{
     units::{Span, Timestamp},
-    yagna::wire,
+    yagna::{PublishedOffer, ScanId, wire},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,13 +21,8 @@ use super::{
     market::{is_hex, seconds},
     reply,
 };
-use crate::{
-    provider::{Draft, Offer},
-    yagna::constraint::Constraint,
-};
+use crate::yagna::Refusal;
 
-/// More looks at the market than this end the oldest one.
-const SCANS_MAX: usize = 100;
 /// Whoever waits for offers is told of them this often.
 const LOOKS_EVERY: Duration = Duration::from_millis(500);
 const TIMEOUT: Span = Span::secs(5);
@@ -38,24 +33,6 @@ const OFFERS_MAX: usize = 500;
 const PAGE: usize = 100;
 /// Whoever reads more slowly is waited for.
 const FRAMES_MAX: usize = 64;
-
-/// Looks at the market, by their numbers.
-#[derive(Debug, Default)]
-pub(super) struct Scans {
-    open: BTreeMap<u64, Scan>,
-    next: u64,
-}
-
-#[derive(Debug)]
-struct Scan {
-    filter: Constraint,
-    /// The daemon keeps no demands to look at.
-    is_of_offers: bool,
-    /// Which offers were shown, by their numbers.
-    seen: Vec<bool>,
-    lasts: Span,
-    ends: Timestamp,
-}
 
 /// What is asked for.
 #[derive(Deserialize)]
@@ -72,21 +49,15 @@ enum Kind {
     Demand,
 }
 
-/// There is no such look.
-struct Unknown;
-
 /// Answers a request about looks at the market; `path` begins after `scan`.
 pub(super) async fn answer(state: Arc<State>, ask: &Ask, path: &[&str]) -> Response<Body> {
     match (ask.method.clone(), path) {
         (Method::POST, []) => begin(&state, ask),
-        (Method::GET, [id, "events"]) => events(state, ask, id).await,
-        (Method::DELETE, [id]) => {
-            let number = id.parse::<u64>().ok();
-            match number.and_then(|number| state.daemon.look().scans.open.remove(&number)) {
-                Some(_) => reply::empty(204),
-                None => unknown(id),
-            }
-        }
+        (Method::GET, [id, "events"]) => events(state, ask, &ScanId::from(*id)).await,
+        (Method::DELETE, [id]) => match state.daemon.look().yagna.end_scan(&ScanId::from(*id)) {
+            Ok(()) => reply::empty(204),
+            Err(refusal) => refused(&refusal),
+        },
         _ => reply::empty(404),
     }
 }
@@ -96,28 +67,17 @@ fn begin(state: &State, ask: &Ask) -> Response<Body> {
         Ok(wanted) => wanted,
         Err(error) => return reply::message(400, &format!("Json deserialize error: {error}")),
     };
-    let filter = constraints.map_or(Constraint::All(Vec::new()), |it| Constraint::parse(&it));
     let mut inner = state.daemon.look();
     let now = inner.now();
-    let scans = &mut inner.scans;
-    let number = scans.next;
-    // One that cannot be begun has its number, too.
-    scans.next += 1;
-    if filter == Constraint::Never {
-        return reply::message(400, "Invalid constraint. It cannot be read");
-    }
     let lasts = timeout.map_or(LASTS, Span::secs);
     let is_of_offers = matches!(r#type, Kind::Offer);
-    scans.open.retain(|_, scan| scan.ends > now);
-    let ends = now.plus(lasts);
-    scans.open.insert(number, Scan { filter, is_of_offers, seen: Vec::new(), lasts, ends });
-    if scans.open.len() > SCANS_MAX {
-        scans.open.pop_first();
+    match inner.yagna.begin_scan(now, constraints.as_deref(), is_of_offers, lasts) {
+        Ok(scan) => reply::json(201, &json!(scan)),
+        Err(refusal) => refused(&refusal),
     }
-    reply::json(201, &json!(number.to_string()))
 }
 
-async fn events(state: Arc<State>, ask: &Ask, id: &str) -> Response<Body> {
+async fn events(state: Arc<State>, ask: &Ask, id: &ScanId) -> Response<Body> {
     let most = match ask.value("maxEvents").map(str::parse::<usize>) {
         None => OFFERS_MAX,
         Some(Ok(most)) => most,
@@ -132,25 +92,29 @@ async fn events(state: Arc<State>, ask: &Ask, id: &str) -> Response<Body> {
     if peer.is_some_and(|peer| !peer.strip_prefix("0x").is_some_and(|rest| is_hex(rest, 40))) {
         return reply::text(400, "Query deserialize error: invalid format");
     }
-    let number = match id.parse::<u64>() {
-        Ok(number) if state.daemon.look().touch(number).is_ok() => number,
-        Ok(_) | Err(_) => return unknown(id),
-    };
+    if let Err(refusal) = state.daemon.look().touch(id) {
+        return refused(&refusal);
+    }
     if let Some(peer) = peer {
         // The peer itself is asked, each time anew.
-        let offers = state.daemon.look().offers_of(number, peer);
-        return offers.map_or_else(|Unknown| unknown(id), |all| reply::json(200, &json!(all)));
+        return match state.daemon.look().offers_of(id, peer) {
+            Ok(offers) => reply::json(200, &Value::Array(offers)),
+            Err(refusal) => refused(&refusal),
+        };
     }
     let accepted = ask.headers.get(header::ACCEPT);
     if accepted.is_some_and(|kind| kind == reply::EVENT_STREAM) {
-        return stream(state, number);
+        return stream(state, id.clone());
     }
     if most == 0 {
         return reply::json(200, &json!([]));
     }
     let deadline = Instant::now() + Duration::from_micros(timeout.as_micros());
     loop {
-        let Ok(offers) = state.daemon.look().new_offers(number, most) else { return unknown(id) };
+        let offers = match state.daemon.look().new_offers(id, most) {
+            Ok(offers) => offers,
+            Err(refusal) => return refused(&refusal),
+        };
         if !offers.is_empty() || Instant::now() >= deadline {
             return reply::json(200, &Value::Array(offers));
         }
@@ -159,11 +123,11 @@ async fn events(state: Arc<State>, ask: &Ask, id: &str) -> Response<Body> {
 }
 
 /// Offers as they come, until nobody reads them or the look is over.
-fn stream(state: Arc<State>, number: u64) -> Response<Body> {
+fn stream(state: Arc<State>, id: ScanId) -> Response<Body> {
     let (frames, news) = mpsc::channel(FRAMES_MAX);
     tokio::spawn(async move {
         loop {
-            let page = state.daemon.look().new_offers(number, PAGE);
+            let page = state.daemon.look().new_offers(&id, PAGE);
             let Ok(offers) = page else { return };
             let is_all = offers.len() < PAGE;
             for offer in offers {
@@ -182,67 +146,32 @@ fn stream(state: Arc<State>, number: u64) -> Response<Body> {
     reply::stream(news)
 }
 
-fn unknown(id: &str) -> Response<Body> {
-    reply::message(404, &format!("Iterator with id \"{id}\" not found"))
-}
-
-impl Scans {
-    /// Nothing of them outlives the daemon.
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
-    }
+fn refused(refusal: &Refusal) -> Response<Body> {
+    reply::whole(wire::encode_refusal(refusal.status, &refusal.body))
 }
 
 impl Inner {
     /// Keeps a look at the market alive.
-    fn touch(&mut self, number: u64) -> Result<(), Unknown> {
+    fn touch(&mut self, id: &ScanId) -> Result<(), Refusal> {
         let now = self.now();
-        let scan = self.scans.open.get_mut(&number).filter(|scan| scan.ends > now);
-        let scan = scan.ok_or(Unknown)?;
-        scan.ends = now.plus(scan.lasts);
-        Ok(())
+        self.yagna.touch_scan(now, id)
     }
 
     /// Offers that a look has not shown yet.
-    fn new_offers(&mut self, number: u64, most: usize) -> Result<Vec<Value>, Unknown> {
-        self.touch(number)?;
-        let Self { yagna, scans, started, .. } = self;
-        let scan = scans.open.get_mut(&number).ok_or(Unknown)?;
-        let mut offers = Vec::new();
-        for (offer, known) in yagna.known_offers().filter(|_| scan.is_of_offers) {
-            if offers.len() == most {
-                break;
-            }
-            if scan.seen.len() <= offer {
-                scan.seen.resize(offer + 1, false);
-            }
-            let is_new = !std::mem::replace(&mut scan.seen[offer], true);
-            if is_new && scan.filter.accepts(known) {
-                offers.push(document(&yagna.offer_id(offer), known, *started));
-            }
-        }
-        Ok(offers)
+    fn new_offers(&mut self, id: &ScanId, most: usize) -> Result<Vec<Value>, Refusal> {
+        let (now, started) = (self.now(), self.started);
+        let offers = self.yagna.scan_page(now, id, most)?;
+        Ok(offers.into_iter().map(|offer| written(offer, started)).collect())
     }
 
     /// All offers of a provider that a look is interested in.
-    fn offers_of(&self, number: u64, provider: &str) -> Result<Vec<Value>, Unknown> {
-        let scan = self.scans.open.get(&number).ok_or(Unknown)?;
-        let own = self.yagna.known_offers();
-        let own = own.filter(|(_, offer)| offer.provider.as_str() == provider);
-        let wanted = own.filter(|(_, offer)| scan.filter.accepts(*offer));
-        let written = |(number, offer): (usize, &Offer)| {
-            document(&self.yagna.offer_id(number), offer, self.started)
-        };
-        Ok(wanted.map(written).collect())
+    fn offers_of(&self, id: &ScanId, provider: &str) -> Result<Vec<Value>, Refusal> {
+        let offers = self.yagna.offers_of(id, provider)?;
+        Ok(offers.into_iter().map(|offer| written(offer, self.started)).collect())
     }
 }
 
-fn document(id: &impl serde::Serialize, offer: &Offer, published: Timestamp) -> Value {
-    json!({
-        "properties": offer.properties(&Draft::default()),
-        "constraints": offer.constraints(),
-        "offerId": id,
-        "providerId": offer.provider,
-        "timestamp": wire::instant(published),
-    })
+/// Other readers demand to know when an offer was published.
+fn written(offer: PublishedOffer, published: Timestamp) -> Value {
+    wire::published_offer(&PublishedOffer { timestamp: published, ..offer })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ray_on_golem::units::Timestamp;
 
-use super::{Reply, RequestNo, activity, agreement, market, payment};
+use super::{Reply, RequestNo, activity, agreement, market, payment, scan};
 
 /// What will happen, in order; ties in the order in which they were entered.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ pub(crate) enum Due {
     Agreement(agreement::Due),
     Activity(activity::Due),
     Payment(payment::Due),
+    Scan(scan::Due),
     /// An answer is on its way back to whoever waits for it.
     Answer(RequestNo, Box<Reply>),
 }
@@ -32,7 +33,7 @@ impl Due {
             Self::Agreement(due) => due.outlives_the_daemon(),
             Self::Activity(due) => due.outlives_the_daemon(),
             Self::Payment(due) => due.outlives_the_daemon(),
-            Self::Answer(..) => false,
+            Self::Scan(_) | Self::Answer(..) => false,
         }
     }
 }
@@ -76,6 +77,12 @@ impl From<agreement::Due> for Due {
 impl From<activity::Due> for Due {
     fn from(due: activity::Due) -> Self {
         Self::Activity(due)
+    }
+}
+
+impl From<scan::Due> for Due {
+    fn from(due: scan::Due) -> Self {
+        Self::Scan(due)
     }
 }
 

@@ -116,6 +116,14 @@ impl SimYagna {
             Request::SetBatchCycle { platform, interval, extra_time } => {
                 Some(self.set_batch_cycle(now, platform, *interval, *extra_time))
             }
+            Request::BeginScan { constraints, lasts } => {
+                let begun = self.begin_scan(now, constraints.as_deref(), true, *lasts);
+                Some(begun.map(Response::ScanBegun))
+            }
+            Request::CollectScan { scan, timeout, max_events } => {
+                self.collect_scan(now, id, scan, *timeout, usize::from(*max_events))
+            }
+            Request::EndScan { scan } => Some(self.end_scan(scan).map(|()| Response::ScanEnded)),
         };
         if let Some(reply) = reply {
             self.replies.push_back((id, reply));

@@ -21,6 +21,7 @@ mod log;
 mod market;
 mod network;
 mod payment;
+mod scan;
 
 pub(crate) use agenda::Agenda;
 
@@ -74,6 +75,7 @@ pub struct SimYagna {
     activities: Activities,
     networks: Networks,
     payment: Payment,
+    scans: scan::Scans,
     /// What the providers of all activities remember of their bills.
     written: Vec<Written>,
     agenda: Agenda,
@@ -98,6 +100,7 @@ impl SimYagna {
             activities: Activities::default(),
             networks: Networks::default(),
             payment: Payment::new(id.as_str(), &scenario.daemon, seed),
+            scans: scan::Scans::default(),
             written: Vec::new(),
             identity: Identity {
                 id,
@@ -134,6 +137,7 @@ impl SimYagna {
                 Due::Agreement(due) => self.on_agreement(at, due),
                 Due::Activity(due) => self.on_activity(at, due),
                 Due::Payment(due) => self.on_payment(at, due),
+                Due::Scan(due) => self.on_scan_due(at, due),
                 Due::Answer(request, reply) => self.answer(request, *reply),
             }
         }
@@ -159,6 +163,7 @@ impl SimYagna {
         self.open.clear();
         self.agenda.forget();
         self.market.forget(now, &mut self.agenda);
+        self.scans.forget();
         self.agreements.forget_polls();
         self.activities.forget_polls();
         self.networks.forget(now);

@@ -104,7 +104,7 @@ impl Cluster {
         }
         self.record(fx, ClusterRecord::BudgetSet { total });
         self.told = ledger::level(committed, total).min(self.told);
-        self.is_short = false;
+        self.refused = None;
         self.is_dirty = true;
         Ok(())
     }

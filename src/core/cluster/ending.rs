@@ -107,6 +107,7 @@ impl Cluster {
             ClusterTimer::Reconcile,
             ClusterTimer::Notes,
             ClusterTimer::Invoices,
+            ClusterTimer::Waiting,
             ClusterTimer::Autostop,
             ClusterTimer::End,
         ] {

@@ -27,6 +27,7 @@ mod sightings;
 mod signing;
 mod steps;
 pub(super) mod stream;
+pub mod waiting;
 mod watch;
 
 pub use steps::{Rule, Step, Undo};
@@ -116,6 +117,8 @@ pub enum ClusterTimer {
     Priority(NodeId),
     /// A node has waited long enough.
     Node(NodeId),
+    /// Say why nodes wait.
+    Waiting,
     /// A node's end has been waited for long enough.
     NodeEnd(NodeId),
     /// Go on with an agreement.
@@ -174,8 +177,12 @@ pub(super) struct Cluster {
     watch: Stream,
     /// How far the budget was used up when the user was told.
     told: Level,
-    /// Whether the budget or the hourly limit keeps a node waiting, and the user was told.
-    is_short: bool,
+    /// What the cheapest draft costs, if the money for it was missing.
+    refused: Option<waiting::Cost>,
+    /// Since when agreements cannot be made, in the daemon's words.
+    sign_trouble: Option<String>,
+    /// Who waits, and why.
+    waits: waiting::Waits,
     /// Whether something changed that other parts of the cluster react to.
     is_dirty: bool,
     is_wound_up: bool,
@@ -244,7 +251,9 @@ impl Cluster {
             bills: Bills::new(id, state.notes_read, state.invoices_read),
             watch: Stream::new(state.opened),
             told: Level::Ample,
-            is_short: false,
+            refused: None,
+            sign_trouble: None,
+            waits: waiting::Waits::default(),
             is_dirty: true,
             is_wound_up: false,
             has_closed_shop: false,
@@ -350,6 +359,7 @@ impl Cluster {
             ClusterTimer::Sign | ClusterTimer::Hedge(_) | ClusterTimer::Leave => {
                 self.is_dirty = true
             }
+            ClusterTimer::Waiting => self.tend_waits(fx),
             ClusterTimer::Priority(node) => self.on_priority_over(fx, node),
             ClusterTimer::Node(node) => self.on_node_waited(fx, node),
             ClusterTimer::NodeEnd(node) => self.node_ended(fx, node),
@@ -416,6 +426,7 @@ impl Cluster {
 
     /// Lets all parts react to what changed; true when nothing of the cluster is left.
     pub(super) fn tend(&mut self, fx: &mut Effects, sweeper: &mut Sweeper) -> bool {
+        let has_changed = self.is_dirty;
         while std::mem::take(&mut self.is_dirty) {
             self.tend_ending(fx);
             self.tend_funds(fx);
@@ -423,6 +434,9 @@ impl Cluster {
             self.tend_members(fx);
             self.tend_shops(fx, sweeper);
             self.sign_what_can_be(fx);
+        }
+        if has_changed {
+            self.tend_waits(fx);
         }
         self.is_gone(fx)
     }

@@ -65,6 +65,8 @@ impl NetworkCall {
 pub(super) struct Work {
     is_busy: bool,
     failures: u32,
+    /// What the daemon said when the network could not be made last.
+    pub(super) trouble: Option<String>,
     checked_at: Option<Timestamp>,
     /// How many networks this process has made.
     made: u32,
@@ -229,6 +231,12 @@ impl Cluster {
             self.net.is_busy = false;
         }
         self.is_dirty = true;
+        match (call, &result) {
+            (NetworkCall::Create | NetworkCall::Find, Err(error)) => {
+                self.net.trouble = Some(error.said());
+            }
+            (_, Ok(_) | Err(_)) => {}
+        }
         match (call, result) {
             (NetworkCall::Create, Ok(Response::NetworkCreated(network))) => {
                 self.on_made(fx, network.id);
@@ -268,6 +276,7 @@ impl Cluster {
     fn on_made(&mut self, fx: &mut Effects, network: NetworkId) {
         self.note_network(fx, NetworkFact::Made(network));
         self.net.made = self.net.made.saturating_add(1);
+        self.net.trouble = None;
         if self.net.is_unwanted {
             self.ask_network(fx, NetworkCall::Remove);
         }

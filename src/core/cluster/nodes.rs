@@ -6,7 +6,7 @@ use super::{
     end_without, is_live,
     plan::NodeKind,
     record::NodeFact,
-    state::{ClusterState, Network, Node, NodeState},
+    state::{ClusterState, NodeState},
 };
 use crate::{
     core::{
@@ -73,7 +73,11 @@ impl Cluster {
             return;
         }
         let minutes = START_DEADLINE.as_secs() / 60;
-        let why = self.why_waiting(fx, node);
+        let step = node.log.iter().rev().find(|line| line.starts_with('['));
+        let why = match step.filter(|_| node.agreement.is_some()) {
+            Some(step) => format!("the last step was {step}"),
+            None => self.why(fx, id, node).to_string(),
+        };
         self.log(
             fx,
             id,
@@ -116,28 +120,6 @@ impl Cluster {
                 }
                 NodeState::Running | NodeState::Terminated => {}
             }
-        }
-    }
-
-    fn why_waiting(&self, fx: &Effects, node: &Node) -> String {
-        let state = fx.cluster(self.id);
-        if let Some(step) = node.log.iter().rev().find(|line| line.starts_with('[')) {
-            let agreement = node.agreement.is_some();
-            if agreement {
-                return format!("the last step was {step}");
-            }
-        }
-        if matches!(state.network, Network::Lost { .. }) {
-            return "the private network is lost, and has nodes".to_owned();
-        }
-        if self.is_short {
-            return "the budget, or the limit of GLM per hour, has no room for it".to_owned();
-        }
-        let funnels = self.shops.values().filter(|shop| shop.shape == node.shape);
-        let told: Vec<String> = funnels.map(|shop| shop.tell(state)).collect();
-        match told.is_empty() {
-            true => "no offer was looked at".to_owned(),
-            false => told.join("; "),
         }
     }
 }

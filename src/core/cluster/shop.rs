@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Cluster, ClusterTimer, plan::NodeKind, state::ClusterState};
+use super::{Cluster, ClusterTimer, plan::NodeKind, state::Node};
 use crate::{
     core::{
         effects::Effects,
@@ -31,18 +31,6 @@ pub(super) struct Shop {
     /// Whether nobody waits for it any more.
     is_closing: bool,
     is_overdue: bool,
-}
-
-impl Shop {
-    /// How far the search got, in words.
-    pub(super) fn tell(&self, _state: &ClusterState) -> String {
-        let funnel = self.market.progress();
-        let failed: u64 = funnel.failures.values().sum();
-        format!(
-            "{} offers, {} negotiated, {} agreed, {failed} failed",
-            funnel.initial, funnel.negotiated, funnel.agreed
-        )
-    }
 }
 
 impl Cluster {
@@ -84,8 +72,14 @@ impl Cluster {
         if node_state.shape != shop.shape || shop.is_closing {
             return false;
         }
-        let waits_for_priority = fx.timers.due(&self.timer(ClusterTimer::Priority(node))).is_some();
-        shop.is_priority || node_state.kind == NodeKind::Worker || !waits_for_priority
+        shop.is_priority || !self.waits_for_priority(fx, node)
+    }
+
+    /// Whether only recommended providers are asked for a node yet.
+    pub(super) fn waits_for_priority(&self, fx: &Effects, node: NodeId) -> bool {
+        let is_head = |node: &Node| node.kind == NodeKind::Head;
+        fx.cluster(self.id).nodes.get(&node).is_some_and(is_head)
+            && fx.timers.due(&self.timer(ClusterTimer::Priority(node))).is_some()
     }
 
     pub(super) fn shop_overdue(&mut self, market: MarketId) {

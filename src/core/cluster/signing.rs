@@ -12,6 +12,7 @@ use super::{
     plan::NodeKind,
     record::AgreementFact,
     state::{ClusterState, Node},
+    waiting::{Cost, Shortage},
 };
 use crate::{
     core::{
@@ -51,9 +52,16 @@ pub(super) struct SigningWork {
     valid_to: Timestamp,
 }
 
+impl SigningWork {
+    /// The provider's name for itself.
+    pub(super) fn provider_name(&self) -> &str {
+        &self.draft.offer.name
+    }
+}
+
 /// What a cluster has promised, at one moment.
 #[derive(Clone, Copy, Debug)]
-struct Promised {
+pub(super) struct Promised {
     committed: Glm,
     /// What may be promised in all.
     limit: Glm,
@@ -63,11 +71,26 @@ struct Promised {
 }
 
 impl Promised {
-    fn of(state: &ClusterState) -> Self {
+    pub(super) fn of(state: &ClusterState) -> Self {
         let max_rate = state.plan.max_glm_per_hour;
         let rate = if max_rate.is_some() { ledger::rate_per_hour(state) } else { Glm::ZERO };
         let (committed, limit) = (ledger::committed(state), ledger::limit(state));
         Self { committed, limit, rate, max_rate }
+    }
+
+    /// What is missing for an agreement that costs so much, or for any.
+    pub(super) fn shortage(self, cost: Option<Cost>) -> Option<Shortage> {
+        let left = self.limit.minus(self.committed);
+        if self.level() == Level::Closed {
+            return Some(Shortage::Closed { left, budget: self.limit });
+        }
+        let Cost { reserve, per_hour } = cost?;
+        if reserve > left {
+            return Some(Shortage::Budget { needed: reserve, left });
+        }
+        let limit = self.max_rate?;
+        let left = limit.minus(self.rate);
+        (per_hour > left).then_some(Shortage::Rate { needed: per_hour, left, limit })
     }
 
     fn level(self) -> Level {
@@ -161,12 +184,15 @@ impl Cluster {
         is_hedge: bool,
     ) -> Option<(MarketId, OfferNo)> {
         let state = fx.cluster(self.id);
-        let mut is_short = promised.level() == Level::Closed;
+        let mut refused: Option<Cost> = None;
         let mut best: [Option<(Score, MarketId, OfferNo)>; 2] = [None, None];
         for (id, shop) in self.shops.iter().filter(|(_, shop)| self.may_buy(fx, node, shop)) {
             let suits = |draft: &Draft| {
                 let has_room = promised.has_room(fx, &terms_of(draft), is_hedge);
-                is_short |= !has_room;
+                if !has_room {
+                    let cost = Cost::of(&terms_of(draft));
+                    refused = Some(refused.map_or(cost, |least| least.min(cost)));
+                }
                 has_room
             };
             for (rank, offer) in shop.market.drafts(fx, suits) {
@@ -183,7 +209,7 @@ impl Cluster {
         let proven = proven.map(|best| (true, best));
         let chosen = self.turns.choose(share, proven, newcomer.map(|best| (false, best)));
         if !is_hedge {
-            self.is_short = is_short && chosen.is_none();
+            self.refused = refused.filter(|_| chosen.is_none());
         }
         let (is_proven, (_, market, offer)) = chosen?;
         self.turns.took(is_proven);
@@ -221,11 +247,13 @@ impl Cluster {
         match result {
             Ok(Response::AgreementCreated(agreement)) => {
                 self.sign_failures = 0;
+                self.sign_trouble = None;
                 self.sign(fx, work, agreement);
             }
             // Nobody but the daemon knows of it: it expires by itself.
             Ok(_) | Err(CallError::Rejected { .. }) => self.unsigned(fx, &work),
-            Err(CallError::NotSent { .. } | CallError::Unknown(_)) => {
+            Err(error @ (CallError::NotSent { .. } | CallError::Unknown(_))) => {
+                self.sign_trouble = Some(error.said());
                 self.sign_failures = self.sign_failures.saturating_add(1);
                 let nth = u64::from(self.id.0);
                 let pause = Backoff::DAEMON.pause(self.sign_failures, fx.seed, "sign", nth);

@@ -93,7 +93,7 @@ impl Party {
         &self.0
     }
 
-    fn is(&self, provider: &ProviderId, wallet: Option<&str>) -> bool {
+    pub(super) fn is(&self, provider: &ProviderId, wallet: Option<&str>) -> bool {
         let is = |other: &str| self.0.eq_ignore_ascii_case(other);
         is(provider.as_str()) || wallet.is_some_and(is)
     }

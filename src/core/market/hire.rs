@@ -115,6 +115,33 @@ impl Market {
         self.chains.values().any(|chain| chain.draft().is_some())
     }
 
+    /// How many providers are negotiated with.
+    pub(in crate::core) fn talks(&self) -> usize {
+        self.chains.values().filter(|chain| chain.draft().is_none() && !chain.is_decided()).count()
+    }
+
+    /// Why no demand is published, if none is and the daemon has said why.
+    pub(in crate::core) fn trouble(&self) -> Option<&str> {
+        self.publication.trouble()
+    }
+
+    /// Which of these providers are taken, and which are left alone for a while.
+    pub(in crate::core) fn out_of_reach<'a>(
+        &self,
+        fx: &Effects,
+        providers: impl Iterator<Item = &'a ProviderId>,
+    ) -> (u64, u64) {
+        providers.fold((0, 0), |(taken, resting), provider| {
+            if self.engaged.contains(provider) {
+                (taken + 1, resting)
+            } else if fx.troubles.until(provider, fx.now).is_some() {
+                (taken, resting + 1)
+            } else {
+                (taken, resting)
+            }
+        })
+    }
+
     /// How many offers came how far.
     pub(in crate::core) fn progress(&self) -> &Funnel {
         &self.funnel

@@ -79,6 +79,17 @@ impl Limit {
         }
     }
 
+    /// What the limit is compared with, in GLM; none if it is beyond counting.
+    #[must_use]
+    pub fn cost(&self, price: &Price, threads: u32) -> Option<Glm> {
+        match self {
+            Self::MaxCost { usage, .. } => price.per_cpu_cost(threads, usage),
+            Self::MaxStartPrice { .. } => Some(price.start),
+            Self::MaxCpuPerHourPrice { .. } => Some(price.cpu_second.times(3_600)),
+            Self::MaxEnvPerHourPrice { .. } => Some(price.env_second.times(3_600)),
+        }
+    }
+
     /// The YAML key that sets it.
     #[must_use]
     pub const fn key(&self) -> &'static str {

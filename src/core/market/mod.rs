@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+pub mod census;
 pub mod choice;
 pub mod demand;
 pub mod funnel;
@@ -24,6 +25,7 @@ mod chain;
 mod hire;
 mod pool;
 mod publication;
+mod scan;
 mod trouble;
 mod turns;
 
@@ -36,6 +38,7 @@ use negotiate::Bounds;
 use offer::Offer;
 use pool::{Entry, Place, Pool, Rank};
 use publication::Publication;
+use scan::Scan;
 use score::Scorer;
 use spec::{Image, NodeSpec};
 use supply::Supply;
@@ -68,6 +71,8 @@ pub(super) enum MarketCall {
     Counter(OfferNo, ChainNo),
     Reject(OfferNo, ChainNo),
     RejectStray,
+    BeginScan,
+    CollectScan,
 }
 
 /// What a market waits for.
@@ -152,6 +157,7 @@ pub(super) struct Market {
     /// Counter-proposals by generation and terms.
     counters: BTreeMap<(Generation, u64, u64), Arc<DemandBody>>,
     funnel: Funnel,
+    scan: Scan,
     supply: Vec<Supply>,
     /// Kept only if somebody asks for it.
     appraisals: Option<Appraisals>,
@@ -202,6 +208,7 @@ impl Market {
             early: BTreeMap::new(),
             stray_drafts: VecDeque::new(),
             counters: BTreeMap::new(),
+            scan: Scan::default(),
             supply: Vec::new(),
             appraisals: plan.explains.then(Appraisals::default),
             parallel: plan.parallel,
@@ -218,6 +225,7 @@ impl Market {
     pub(super) fn close(&mut self, fx: &mut Effects) {
         self.open = false;
         self.drop_drafts(fx);
+        self.end_scan(fx);
         fx.timers.cancel(&self.timer(MarketTimer::Starved));
         fx.timers.cancel(&self.timer(MarketTimer::Dispatch));
         fx.timers.cancel(&self.timer(MarketTimer::Publish));
@@ -258,6 +266,8 @@ impl Market {
                 }
             }
             MarketCall::RejectStray => self.on_stray_rejected(fx),
+            MarketCall::BeginScan => self.on_scan_begun(fx, result),
+            MarketCall::CollectScan => self.on_scanned(fx, result),
         }
     }
 

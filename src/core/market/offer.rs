@@ -11,7 +11,7 @@ use super::{
 use crate::{
     core::rng::fingerprint,
     units::{money, money::Rounding},
-    yagna::{PlatformId, Properties, Proposal, ProviderId},
+    yagna::{DemandBody, PlatformId, Properties, Proposal, ProviderId, PublishedOffer},
 };
 
 pub(super) const NOTE_INTERVAL: &str = "golem.com.scheme.payu.debit-note.interval-sec?";
@@ -59,28 +59,61 @@ impl Offer {
     ///
     /// Says why the offer cannot be used.
     pub fn read(proposal: &Proposal, platform: &PlatformId) -> Result<Self, OfferError> {
-        let properties = &proposal.body.properties;
+        Self::of(&proposal.issuer, &proposal.body, platform)
+    }
+
+    /// Reads an offer that a scan shows; `platform` is where we pay.
+    ///
+    /// # Errors
+    ///
+    /// Says why the offer cannot be used.
+    pub fn read_published(
+        offer: &PublishedOffer,
+        platform: &PlatformId,
+    ) -> Result<Self, OfferError> {
+        Self::of(&offer.provider, &offer.body, platform)
+    }
+
+    fn of(
+        provider: &ProviderId,
+        body: &DemandBody,
+        platform: &PlatformId,
+    ) -> Result<Self, OfferError> {
+        let properties = &body.properties;
         let price = Price::read(properties)?;
-        let threads = whole(properties, "golem.inf.cpu.threads")
-            .and_then(|threads| u32::try_from(threads).ok())
-            .filter(|threads| *threads > 0)
-            .ok_or(OfferError::Threads)?;
+        let threads = Self::threads_of(properties).ok_or(OfferError::Threads)?;
         let terms = whole(properties, NOTE_INTERVAL)
             .zip(whole(properties, PAYMENT_TIMEOUT))
             .map(|(note_interval, payment_timeout)| Terms { note_interval, payment_timeout });
         Ok(Self {
-            provider: proposal.issuer.clone(),
+            provider: provider.clone(),
             name: name(properties),
             price,
             threads,
-            mem: gib(properties, "golem.inf.mem.gib"),
-            storage: gib(properties, "golem.inf.storage.gib"),
+            mem: Self::mem_of(properties),
+            storage: Self::storage_of(properties),
             wallet: properties
                 .get(&format!("golem.com.payment.platform.{platform}.address"))
                 .map(|address| address.as_str().unwrap_or_default().to_owned()),
             terms,
-            fingerprint: content(proposal),
+            fingerprint: fingerprint_of(provider, body),
         })
+    }
+
+    /// CPU threads; none if their number is missing, zero, or no whole number.
+    pub(super) fn threads_of(properties: &Properties) -> Option<u32> {
+        let threads = whole(properties, "golem.inf.cpu.threads")?;
+        u32::try_from(threads).ok().filter(|threads| *threads > 0)
+    }
+
+    /// Memory.
+    pub(super) fn mem_of(properties: &Properties) -> Gib {
+        gib(properties, "golem.inf.mem.gib")
+    }
+
+    /// Storage.
+    pub(super) fn storage_of(properties: &Properties) -> Gib {
+        gib(properties, "golem.inf.storage.gib")
     }
 
     /// A plain offer, for examples and tests.
@@ -121,6 +154,10 @@ fn name(properties: &Properties) -> String {
 
 /// Names the content: the same offer matched again, with another id, is recognised by it.
 pub(super) fn content(proposal: &Proposal) -> u64 {
-    let text = serde_json::to_vec(&proposal.body).unwrap_or_default();
-    fingerprint(&text) ^ fingerprint(proposal.issuer.as_str().as_bytes()).rotate_left(1)
+    fingerprint_of(&proposal.issuer, &proposal.body)
+}
+
+fn fingerprint_of(provider: &ProviderId, body: &DemandBody) -> u64 {
+    let text = serde_json::to_vec(body).unwrap_or_default();
+    fingerprint(&text) ^ fingerprint(provider.as_str().as_bytes()).rotate_left(1)
 }

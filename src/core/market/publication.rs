@@ -46,6 +46,8 @@ pub(super) struct Publication {
     /// The generation that is being published, and its mark and body.
     pending: Option<(Generation, Timestamp, Arc<DemandBody>)>,
     failures: u32,
+    /// Why it cannot be published, if it cannot.
+    trouble: Option<String>,
     next: u32,
 }
 
@@ -62,6 +64,11 @@ struct Published {
 impl Publication {
     pub(super) fn subscription(&self, generation: Generation) -> Option<&SubscriptionId> {
         self.generations.get(&generation).map(|published| &published.subscription)
+    }
+
+    /// Why no demand is published, if none is and the daemon has said why.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref().filter(|_| self.generations.is_empty())
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -106,6 +113,7 @@ impl Market {
                 let id = subscription.clone();
                 fx.record_common(CommonRecord::DemandPublished { mark, subscription: id });
                 self.publication.failures = 0;
+                self.publication.trouble = None;
                 if !self.open {
                     sweeper.discard(fx, Item::Demand(mark));
                     return;
@@ -144,6 +152,7 @@ impl Market {
 
     fn publish_failed(&mut self, fx: &mut Effects, why: &str) {
         self.publication.failures += 1;
+        self.publication.trouble = Some(why.to_owned());
         let failures = self.publication.failures;
         let pause = Backoff::DAEMON.pause(failures, fx.seed, "publish", u64::from(self.id.0));
         let again_at = fx.now.plus(pause);

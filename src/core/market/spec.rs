@@ -134,6 +134,13 @@ impl Gib {
     pub const fn as_millionths(self) -> u64 {
         self.0
     }
+
+    /// The amount as people write it: `1`, `0.25`.
+    #[must_use]
+    pub fn brief(self) -> String {
+        let text = self.to_string();
+        text.strip_suffix(".0").map_or_else(|| text.clone(), str::to_owned)
+    }
 }
 
 impl fmt::Display for Gib {

@@ -58,6 +58,8 @@ pub(in crate::core) struct Keeper {
     is_checking: bool,
     is_closing: bool,
     failures: u32,
+    /// Why the funds cannot be had, if they cannot.
+    trouble: Option<String>,
     is_aligned: bool,
     /// How the daemon paid before we changed it.
     cycle_before: Option<BatchCycle>,
@@ -75,6 +77,7 @@ impl Keeper {
             is_checking: false,
             is_closing: false,
             failures: 0,
+            trouble: None,
             is_aligned: false,
             cycle_before: None,
             asked: None,
@@ -90,6 +93,11 @@ impl Keeper {
     /// Whether bills can be paid.
     pub(in crate::core) fn is_ready(&self) -> bool {
         self.decorations().is_some()
+    }
+
+    /// What the daemon said when the funds could not be had last.
+    pub(in crate::core) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// What to pay from.
@@ -171,6 +179,12 @@ impl Keeper {
         call: KeeperCall,
         result: Result<Response, CallError>,
     ) {
+        match (call, &result) {
+            (KeeperCall::Create | KeeperCall::Find | KeeperCall::Decorate, Err(error)) => {
+                self.trouble = Some(error.said());
+            }
+            (_, Ok(_) | Err(_)) => {}
+        }
         match call {
             KeeperCall::Check => self.is_checking = false,
             KeeperCall::Cycle | KeeperCall::Align => {}
@@ -211,6 +225,7 @@ impl Keeper {
         match result {
             Ok(Response::AllocationCreated(allocation)) => {
                 self.failures = 0;
+                self.trouble = None;
                 self.note(fx, FundsFact::Set { mark, allocation: allocation.id, total });
             }
             Err(error @ CallError::Rejected { .. }) => {
@@ -285,6 +300,7 @@ impl Keeper {
             Ok(_) => {
                 if let Some(allocation) = self.allocation(fx) {
                     self.failures = 0;
+                    self.trouble = None;
                     self.is_unsure = false;
                     self.note(fx, FundsFact::Set { mark, allocation, total });
                 }
@@ -301,6 +317,7 @@ impl Keeper {
         match result {
             Ok(Response::Decorations(decorations)) => {
                 self.failures = 0;
+                self.trouble = None;
                 self.decorations = Some(decorations);
             }
             Err(error) if error.is_refusal(Status::NOT_FOUND) => self.check(fx),

@@ -253,7 +253,7 @@ function fill(body, nodes) {
 function row(node) {
   const provider = make("span", "", node.provider_name ?? "–");
   provider.title = node.provider_id ?? "";
-  const latest = node.state_log.at(-1) ?? "";
+  const latest = node.waiting ? `waits: ${node.waiting.sentence}` : (node.state_log.at(-1) ?? "");
   const log = make("ol", "log", ...node.state_log.map((line) => make("li", "", line)));
   const story = node.state_log.length > 1 ? make("details", "", make("summary", "", latest), log) : latest;
   const address = make("span", "", node.internal_ip ?? "–");

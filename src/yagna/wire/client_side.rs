@@ -20,6 +20,7 @@ use super::{
         SubscriptionDocument, bounded, write,
     },
     events::read_events,
+    scans::{NewScan, ScanKind, read_offers},
     target::{escape, write_seconds},
 };
 use crate::{
@@ -27,7 +28,8 @@ use crate::{
     yagna::{
         error::{CallError, Doubt, Status},
         ids::{
-            ActivityId, AgreementId, NetworkId, PlatformId, ProposalId, SessionId, SubscriptionId,
+            ActivityId, AgreementId, NetworkId, PlatformId, ProposalId, ScanId, SessionId,
+            SubscriptionId,
         },
         request::{Endpoint, Request},
         response::Response,
@@ -100,7 +102,8 @@ fn method(request: &Request) -> Method {
         | Request::ListInvoices { .. }
         | Request::GetDebitNote { .. }
         | Request::GetInvoice { .. }
-        | Request::GetBatchCycle { .. } => Method::Get,
+        | Request::GetBatchCycle { .. }
+        | Request::CollectScan { .. } => Method::Get,
         Request::CreateAllocation { .. }
         | Request::Subscribe { .. }
         | Request::CounterProposal { .. }
@@ -117,13 +120,15 @@ fn method(request: &Request) -> Method {
         | Request::AcceptDebitNote { .. }
         | Request::AcceptInvoice { .. }
         | Request::RejectInvoice { .. }
-        | Request::SetBatchCycle { .. } => Method::Post,
+        | Request::SetBatchCycle { .. }
+        | Request::BeginScan { .. } => Method::Post,
         Request::AmendAllocation { .. } => Method::Put,
         Request::ReleaseAllocation { .. }
         | Request::Unsubscribe { .. }
         | Request::DestroyActivity { .. }
         | Request::RemoveNetwork { .. }
-        | Request::RemoveNode { .. } => Method::Delete,
+        | Request::RemoveNode { .. }
+        | Request::EndScan { .. } => Method::Delete,
     }
 }
 
@@ -229,6 +234,12 @@ fn path(request: &Request) -> String {
             format!("{PAYMENT_PREFIX}/batchCycle/{}", escape(platform.as_str()))
         }
         Request::SetBatchCycle { .. } => format!("{PAYMENT_PREFIX}/batchCycle"),
+        Request::BeginScan { .. } => format!("{MARKET_PREFIX}/scan"),
+        Request::CollectScan { scan, timeout, max_events } => {
+            let (scan, seconds) = (scan_path(scan), write_seconds(*timeout));
+            format!("{scan}/events?timeout={seconds}&maxEvents={max_events}")
+        }
+        Request::EndScan { scan } => scan_path(scan),
     }
 }
 
@@ -257,6 +268,10 @@ fn network_path(network: &NetworkId) -> String {
 
 fn demand_path(subscription: &SubscriptionId) -> String {
     format!("{MARKET_PREFIX}/demands/{}", escape(subscription.as_str()))
+}
+
+fn scan_path(scan: &ScanId) -> String {
+    format!("{MARKET_PREFIX}/scan/{}", escape(scan.as_str()))
 }
 
 fn proposal_path(subscription: &SubscriptionId, proposal: &ProposalId) -> String {
@@ -313,6 +328,11 @@ fn body(request: &Request) -> Option<Vec<u8>> {
             interval_sec: interval.as_secs(),
             extra_pay_time_sec: extra_time.as_secs(),
         })),
+        Request::BeginScan { constraints, lasts } => Some(write(&NewScan {
+            kind: ScanKind::Offer,
+            constraints: constraints.clone(),
+            timeout: Some(lasts.as_secs()),
+        })),
         Request::WhoAmI
         | Request::ListAllocations
         | Request::ReleaseAllocation { .. }
@@ -338,7 +358,9 @@ fn body(request: &Request) -> Option<Vec<u8>> {
         | Request::ListInvoices { .. }
         | Request::GetDebitNote { .. }
         | Request::GetInvoice { .. }
-        | Request::GetBatchCycle { .. } => None,
+        | Request::GetBatchCycle { .. }
+        | Request::CollectScan { .. }
+        | Request::EndScan { .. } => None,
     }
 }
 
@@ -428,6 +450,12 @@ fn read(request: &Request, body: &[u8]) -> Result<Result<Response, CallError>, S
             Ok(()) => Response::BatchCycleSet,
             Err(body) => return Ok(Err(CallError::Rejected { status: Status(400), body })),
         },
+        Request::BeginScan { .. } => Response::ScanBegun(document(body)?),
+        Request::CollectScan { .. } => {
+            let text = str::from_utf8(body).map_err(|error| error.to_string())?;
+            Response::ScannedOffers(read_offers(text).map_err(|error| error.to_string())?)
+        }
+        Request::EndScan { .. } => Response::ScanEnded,
     };
     Ok(Ok(response))
 }

@@ -10,6 +10,7 @@ mod bills;
 mod client_side;
 mod documents;
 mod events;
+mod scans;
 mod server_side;
 mod target;
 
@@ -23,7 +24,7 @@ use serde_json::Value;
 
 use super::{
     error::Status,
-    model::{AgreementEvent, ExeCommand, Network, Proposal},
+    model::{AgreementEvent, ExeCommand, Network, Proposal, PublishedOffer},
 };
 use crate::units::Timestamp;
 
@@ -71,6 +72,12 @@ pub fn read_instant(text: &str) -> Option<Timestamp> {
 #[must_use]
 pub fn agreement_event(event: &AgreementEvent) -> Value {
     agreements::write_event(event)
+}
+
+/// A document of an offer that a scan shows.
+#[must_use]
+pub fn published_offer(offer: &PublishedOffer) -> Value {
+    serde_json::json!(scans::OfferDocument::from(offer))
 }
 
 /// A command of a script, as it is written.

@@ -21,6 +21,7 @@ use super::{
         SubscriptionDocument, bounded, write,
     },
     events::write_event,
+    scans::{self, NewScan, OfferDocument, ScanKind},
     target::{Target, read_seconds},
 };
 use crate::{
@@ -72,6 +73,7 @@ pub fn decode_request(request: &HttpRequest) -> Result<Request, Malformed> {
         ["payment-api", "v1", rest @ ..] => decode_payment(request, rest, &target),
         ["market-api", "v1", rest @ ..] => match rest {
             ["demands", ..] => decode_market(request, rest, &target),
+            ["scan", rest @ ..] => decode_scan(request, rest, &target),
             _ => decode_agreements(request, rest, &target),
         },
         ["activity-api", "v1", "activity", rest @ ..] => decode_activity(request, rest, &target),
@@ -150,6 +152,11 @@ pub fn encode_response(outcome: Result<&Response, (Status, &str)>) -> HttpRespon
         Response::Invoice(invoice) => json(200, &InvoiceDocument::from(invoice.as_ref())),
         Response::BatchCycle(cycle) => json(200, &CycleDocument::from(cycle)),
         Response::BatchCycleSet => json(200, &serde_json::json!({ "Ok": {} })),
+        Response::ScanBegun(scan) => json(201, scan),
+        Response::ScannedOffers(offers) => {
+            json(200, &offers.iter().map(OfferDocument::from).collect::<Vec<_>>())
+        }
+        Response::ScanEnded => empty(204),
         Response::ActivityDestroyed
         | Response::NetworkRemoved
         | Response::NodeAdded
@@ -479,6 +486,33 @@ fn decode_market(
 }
 
 /// Reads a platform: text, or an object of its parts of which the token follows from the network.
+fn decode_scan(
+    request: &HttpRequest,
+    path: &[&str],
+    target: &Target,
+) -> Result<Request, Malformed> {
+    match (request.method, path) {
+        (Method::Post, []) => match document(request)? {
+            NewScan { kind: ScanKind::Offer, constraints, timeout } => Ok(Request::BeginScan {
+                constraints,
+                lasts: timeout.map_or(scans::LASTS, Span::secs),
+            }),
+            // No client of this vocabulary looks for demands.
+            NewScan { kind: ScanKind::Demand, .. } => Err(not_found()),
+        },
+        (Method::Get, [scan, "events"]) => {
+            let max_events = match target.values("maxEvents").next() {
+                None => scans::OFFERS_MAX,
+                Some(text) => text.parse().or_else(|error| bad_query(&format!("{error}")))?,
+            };
+            let timeout = timeout(target, EVENTS_TIMEOUT)?;
+            Ok(Request::CollectScan { scan: (*scan).into(), timeout, max_events })
+        }
+        (Method::Delete, [scan]) => Ok(Request::EndScan { scan: (*scan).into() }),
+        (Method::Get | Method::Post | Method::Put | Method::Delete, _) => Err(not_found()),
+    }
+}
+
 fn platform(value: Option<Value>) -> Result<PlatformId, Malformed> {
     let parts = match value {
         None | Some(Value::Null) => return Ok(DEFAULT_PLATFORM.into()),

@@ -38,6 +38,8 @@ pub const BEGINNING: Timestamp = crate::world::BEGINNING;
 const RESTART_AFTER: Span = Span::secs(2);
 /// A request of a dead process may still land for so long.
 const LATE_MAX: Span = Span::secs(10);
+/// Events of scans have numbers from here on, which no other event ever has.
+const ASIDE: u64 = 1 << 63;
 /// More steps than this at one instant turn in circles.
 const STEPS_PER_INSTANT_MAX: u32 = 20_000;
 
@@ -76,6 +78,8 @@ pub struct Engine {
     faults: Faults,
     queue: BTreeMap<(Timestamp, u64), Event>,
     queued: u64,
+    /// Events of scans are numbered apart.
+    aside: u64,
     pub(super) life: u32,
     is_dead: bool,
     open: BTreeMap<CallId, Open>,
@@ -128,6 +132,7 @@ impl Engine {
             faults: setup.scenario.faults.clone(),
             queue: BTreeMap::new(),
             queued: 0,
+            aside: 0,
             life: 0,
             is_dead: false,
             open: BTreeMap::new(),
@@ -153,7 +158,11 @@ impl Engine {
         };
         for outage in engine.faults.outages.clone() {
             let begins = BEGINNING.plus(outage.at);
-            engine.enqueue(begins, Event::OutageBegins(begins.plus(outage.lasts), outage.kind));
+            engine.enqueue(
+                false,
+                begins,
+                Event::OutageBegins(begins.plus(outage.lasts), outage.kind),
+            );
         }
         engine.drain();
         engine
@@ -406,7 +415,16 @@ impl Engine {
     /// The process may die before any output, ten times as likely when money is at stake.
     fn must_die(&mut self, output: &Output) -> bool {
         // Nothing depends on it, so that dying before it is dying before the next one.
-        if matches!(output, Output::Saw(_)) {
+        let is_idle = match output {
+            Output::Saw(_) | Output::Notify(Notice::Waiting { .. }) => true,
+            Output::Call { request, .. } => transport::is_scan(request.endpoint()),
+            Output::Persist { .. }
+            | Output::Answer { .. }
+            | Output::Abandon { .. }
+            | Output::Probe { .. }
+            | Output::Notify(_) => false,
+        };
+        if is_idle {
             return false;
         }
         self.outputs += 1;
@@ -456,13 +474,13 @@ impl Engine {
         let late: Vec<(Timestamp, u64)> = self
             .queue
             .iter()
-            .filter(|(_, event)| matches!(event, Event::Arrive { .. }))
+            .filter(|((_, number), event)| matches!(event, Event::Arrive { .. }) && *number < ASIDE)
             .map(|(key, _)| *key)
             .collect();
         for key in late {
             if let Some(event) = self.queue.remove(&key) {
                 let delay = self.setup.seed.below(LATE_MAX.as_micros(), "late", key.1, 0);
-                self.enqueue(self.now.plus(Span::micros(delay)), event);
+                self.enqueue(false, self.now.plus(Span::micros(delay)), event);
             }
         }
         if self.setup.is_told {
@@ -471,7 +489,7 @@ impl Engine {
         self.life += 1;
         self.is_dead = true;
         self.open.clear();
-        self.enqueue(self.now.plus(RESTART_AFTER), Event::Start);
+        self.enqueue(false, self.now.plus(RESTART_AFTER), Event::Start);
     }
 
     fn start(&mut self) {
@@ -496,9 +514,10 @@ impl Engine {
         self.inform();
     }
 
-    fn enqueue(&mut self, at: Timestamp, event: Event) {
-        self.queue.insert((at, self.queued), event);
-        self.queued += 1;
+    fn enqueue(&mut self, is_aside: bool, at: Timestamp, event: Event) {
+        let number = if is_aside { ASIDE + self.aside } else { self.queued };
+        self.queue.insert((at, number), event);
+        *(if is_aside { &mut self.aside } else { &mut self.queued }) += 1;
     }
 
     pub(super) fn tell(&mut self, what: String) {

@@ -9,7 +9,7 @@ use ray_on_golem::{
         ids::{CallId, ProbeId},
     },
     units::{Span, Timestamp},
-    yagna::{CallError, Doubt, Request, Response, Status},
+    yagna::{CallError, Doubt, Request, Response, Status, request::Endpoint},
 };
 
 use super::{Engine, Event, Open};
@@ -108,21 +108,22 @@ impl Engine {
         let request = if self.setup.is_wired { wire::pass_request(&request) } else { request };
         let request = Arc::new(request);
         let is_away = matches!(self.outage_now(), Some(OutageKind::Restart | OutageKind::Down));
-        let at = self.now.plus(self.latency());
+        let is_aside = is_scan(endpoint);
+        let at = self.now.plus(self.latency(is_aside));
         if fate == Fate::Refused || is_away {
             let why = "connection refused".to_owned();
             let result = Box::new(Err(CallError::NotSent { why }));
-            self.enqueue(at, Event::Deliver { life: self.life, call, result });
+            self.enqueue(is_aside, at, Event::Deliver { life: self.life, call, result });
         } else if fate == Fate::Failed {
             let body = "{\"message\":\"Internal error\"}".to_owned();
             let error = CallError::Unknown(Doubt::Failed { status: Status(500), body });
             let result = Box::new(Err(error));
-            self.enqueue(at, Event::Deliver { life: self.life, call, result });
+            self.enqueue(is_aside, at, Event::Deliver { life: self.life, call, result });
         } else if fate != Fate::RequestLost {
             let request = Arc::clone(&request);
-            self.enqueue(at, Event::Arrive { life: self.life, call, request });
+            self.enqueue(is_aside, at, Event::Arrive { life: self.life, call, request });
         }
-        self.enqueue(self.now.plus(patience), Event::TimeOut { life: self.life, call });
+        self.enqueue(is_aside, self.now.plus(patience), Event::TimeOut { life: self.life, call });
         self.open.insert(call, Open { request, fate, arrived: None });
     }
 
@@ -147,7 +148,11 @@ impl Engine {
             SshAnswer::Refused => (SSH_TIME, Err("connection refused".to_owned())),
             SshAnswer::Silent => (patience, Err("no answer".to_owned())),
         };
-        self.enqueue(self.now.plus(after), Event::Probed { life: self.life, probe, outcome });
+        self.enqueue(
+            false,
+            self.now.plus(after),
+            Event::Probed { life: self.life, probe, outcome },
+        );
     }
 
     pub(super) fn reply_later(
@@ -156,17 +161,26 @@ impl Engine {
         call: CallId,
         result: Result<Response, CallError>,
     ) {
-        let at = self.now.plus(self.latency());
-        self.enqueue(at, Event::Deliver { life, call, result: Box::new(result) });
+        let is_aside = self.open.get(&call).is_some_and(|open| is_scan(open.request.endpoint()));
+        let at = self.now.plus(self.latency(is_aside));
+        self.enqueue(is_aside, at, Event::Deliver { life, call, result: Box::new(result) });
     }
 
-    pub(super) fn latency(&self) -> Span {
+    pub(super) fn latency(&self, is_aside: bool) -> Span {
         let spread = &self.setup.scenario.daemon.latency_ms;
-        let billionths = spread.sample(self.setup.seed, "latency", self.queued, 0);
+        let (label, nth) =
+            if is_aside { ("latency aside", self.aside) } else { ("latency", self.queued) };
+        let billionths = spread.sample(self.setup.seed, label, nth, 0);
         Span::micros((billionths / (ONE / 1_000)).max(1))
     }
 
     pub(super) fn outage_now(&self) -> Option<OutageKind> {
         self.outage.filter(|(until, _)| *until > self.now).map(|(_, kind)| kind)
     }
+}
+
+/// Whether it is part of a look at the market. Whatever becomes of one changes nothing but what is said: a
+/// plan has the same course with them and without.
+pub(super) const fn is_scan(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::BeginScan | Endpoint::CollectScan | Endpoint::EndScan)
 }

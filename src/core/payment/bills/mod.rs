@@ -224,6 +224,7 @@ impl Bills {
             | ClusterTimer::Priority(_)
             | ClusterTimer::Hedge(_)
             | ClusterTimer::Node(_)
+            | ClusterTimer::Waiting
             | ClusterTimer::NodeEnd(_)
             | ClusterTimer::Agreement(_)
             | ClusterTimer::Step(_)
