@@ -172,10 +172,10 @@ impl Waiting {
                 && costs.is_some_and(|it| prices::exceeded(&node.spec.limits, &it).is_none())
         };
         let is_free = |offer: &&PublishedOffer| {
-            !look.facts.is_blacklisted(cluster, &offer.provider, look.now())
+            !look.facts.is_blacklisted(cluster, &offer.provider, census.at)
         };
         let most = offers.iter().filter(fits).count() as u64;
-        // A provider may be blacklisted since.
+        // A provider may be blacklisted since then; who was blacklisted then still counts as such.
         let least = offers.iter().filter(fits).filter(is_free).count() as u64;
         // A market is one of two subnets, if recommended providers are asked first.
         let least = if node.spec.priority_subnet_tag.is_none() { least } else { 0 };

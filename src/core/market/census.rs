@@ -86,7 +86,7 @@ pub enum Best {
 /// One thing that is asked of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Requirement {
-    Subnet(String),
+    Subnet { key: &'static str, tag: String },
     Payment { platform: PlatformId, is_protocol_asked: bool },
     MaxThreads(u32),
     Runtime(String),
@@ -131,8 +131,10 @@ impl Count {
     ) -> Self {
         let is_protocol_asked =
             constraints.iter().any(|it| it.contains("golem.com.payment.protocol.version>"));
+        let is_priority = spec.priority_subnet_tag.as_deref() == Some(subnet_tag);
+        let key = if is_priority { "priority_subnet_tag" } else { "subnet_tag" };
         let mut requirements = vec![
-            Requirement::Subnet(subnet_tag.to_owned()),
+            Requirement::Subnet { key, tag: subnet_tag.to_owned() },
             Requirement::Payment { platform: platform.clone(), is_protocol_asked },
             Requirement::Runtime(spec.runtime.clone()),
         ];
@@ -235,7 +237,7 @@ impl Look<'_> {
             list.iter().any(|party| party.is(&self.offer.provider, wallet))
         };
         match requirement {
-            Requirement::Subnet(tag) => {
+            Requirement::Subnet { tag, .. } => {
                 properties.text("golem.node.debug.subnet") == Some(tag.as_str())
             }
             Requirement::Payment { platform, is_protocol_asked } => {
@@ -286,7 +288,7 @@ impl Look<'_> {
                 let offer = self.read.as_ref().ok()?;
                 limit.cost(&offer.price, offer.threads).map(Best::Cheapest)
             }
-            Requirement::Subnet(_)
+            Requirement::Subnet { .. }
             | Requirement::Payment { .. }
             | Requirement::Runtime(_)
             | Requirement::Capabilities(_)
@@ -302,7 +304,7 @@ impl Requirement {
     /// The requirement in the words of the cluster file.
     fn tell(&self) -> String {
         match self {
-            Self::Subnet(tag) => format!("`subnet_tag: {tag}`"),
+            Self::Subnet { key, tag } => format!("`{key}: {tag}`"),
             Self::Payment { platform, .. } => {
                 let network = platform.as_str().split('-').nth(1);
                 format!("`payment_network: {}`", network.unwrap_or(platform.as_str()))

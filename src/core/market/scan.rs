@@ -1,8 +1,8 @@
 //! A look at all offers that the daemon knows, for a census: without a demand, so that no provider hears of
 //! it, and it costs nothing.
 //!
-//! A scan is asked for page by page, and none of its pages waits for offers to come. Nothing of it is
-//! durable: a scan that was lost ends by itself.
+//! A scan is asked for page by page, and a page comes at once where there are offers. Nothing of it is durable:
+//! a scan that was lost ends by itself.
 
 use super::{
     Market, MarketCall,
@@ -19,6 +19,9 @@ const SCAN_EVERY: Span = Span::mins(1);
 /// The daemon forgets a scan that was not used for so long.
 const LASTS: Span = Span::mins(1);
 const PATIENCE: Span = Span::secs(10);
+/// A daemon that has just begun a scan has not read its offers yet: asked with no time to wait, yagna 0.17.6
+/// shows an empty market to every fourth scan.
+const PAGE_TIMEOUT: Span = Span::secs(2);
 /// Offers that are handed out at once.
 const PAGE: u16 = 100;
 /// Pages that are asked for: the offers of a large market, and no more.
@@ -104,7 +107,7 @@ impl Market {
         let Some(work) = &mut self.scan.work else { return };
         let Some(scan) = work.id.clone() else { return };
         work.pages = work.pages.saturating_add(1);
-        let request = Request::CollectScan { scan, timeout: Span::ZERO, max_events: PAGE };
+        let request = Request::CollectScan { scan, timeout: PAGE_TIMEOUT, max_events: PAGE };
         fx.call(purpose, request, PATIENCE);
     }
 

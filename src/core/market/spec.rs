@@ -135,6 +135,12 @@ impl Gib {
         self.0
     }
 
+    /// The amount with two decimals at most, for people to read.
+    #[must_use]
+    pub const fn rounded_down(self) -> Self {
+        Self(self.0 / 10_000 * 10_000)
+    }
+
     /// The amount as people write it: `1`, `0.25`.
     #[must_use]
     pub fn brief(self) -> String {

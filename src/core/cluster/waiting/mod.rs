@@ -31,6 +31,8 @@ use crate::{
 
 /// A node that has waited for so long says why.
 pub const TOLD_AFTER: Span = Span::secs(20);
+/// The market is looked at some seconds before, so that there is something to say.
+const LOOKED_AFTER: Span = Span::secs(17);
 /// Reasons are not found again sooner than this.
 const FOUND_EVERY: Span = Span::secs(2);
 /// What daemons and providers said is cut to this.
@@ -245,20 +247,15 @@ impl Cluster {
             return;
         };
         let found_at = self.waits.found_at.unwrap_or(Timestamp::EPOCH);
-        let due = first.plus(TOLD_AFTER).max(found_at.plus(FOUND_EVERY));
+        let due = first.plus(LOOKED_AFTER).max(found_at.plus(FOUND_EVERY));
         if fx.now < due {
-            let state = fx.cluster(self.id);
-            // Whoever does not wait any more says nothing any more, at once.
-            let left = self.waits.told.iter().filter(|(id, waiting)| {
-                self.waits.since.get(id) == Some(&waiting.since) && state.nodes.contains_key(id)
-            });
-            let left = left.map(|(id, waiting)| (*id, waiting.clone())).collect();
-            self.tell_waits(left);
+            self.forget_who_waits_no_more();
             self.wake(fx, ClusterTimer::Waiting, due);
             return;
         }
         self.waits.found_at = Some(fx.now);
-        let next = self.waits.since.values().map(|since| since.plus(TOLD_AFTER));
+        let starts = self.waits.since.values();
+        let next = starts.flat_map(|since| [since.plus(LOOKED_AFTER), since.plus(TOLD_AFTER)]);
         match next.filter(|at| *at > fx.now).min() {
             Some(at) => self.wake(fx, ClusterTimer::Waiting, at),
             None => self.rest(fx, ClusterTimer::Waiting),
@@ -266,12 +263,20 @@ impl Cluster {
         self.find_reasons(fx);
     }
 
+    /// Whoever does not wait any more says nothing any more, at once.
+    fn forget_who_waits_no_more(&mut self) {
+        let Waits { since, told, .. } = &self.waits;
+        let left = told.iter().filter(|(id, waiting)| since.get(id) == Some(&waiting.since));
+        let left = left.map(|(id, waiting)| (*id, waiting.clone())).collect();
+        self.tell_waits(left);
+    }
+
     fn find_reasons(&mut self, fx: &mut Effects) {
         if fx.planted(Bug::WaitingUntold) {
             return;
         }
         let state = fx.cluster(self.id);
-        let long = |since: &&Timestamp| fx.now.since(**since) >= TOLD_AFTER;
+        let long = |since: &&Timestamp| fx.now.since(**since) >= LOOKED_AFTER;
         let waiting = self.waits.since.iter().filter(|(_, since)| long(since));
         let mut known: BTreeMap<NodeId, Waiting> = BTreeMap::new();
         let mut alike: BTreeMap<(usize, bool), Arc<Why>> = BTreeMap::new();
@@ -291,6 +296,7 @@ impl Cluster {
             known.insert(*id, Waiting { since: *since, why });
         }
         self.look_around(fx, &known);
+        known.retain(|_, waiting| fx.now.since(waiting.since) >= TOLD_AFTER);
         self.announce(fx, &known);
         self.tell_waits(known);
     }
@@ -369,16 +375,10 @@ impl Cluster {
         let seeking = known.iter().filter(|(_, waiting)| {
             matches!(waiting.why.as_ref(), Why::NoOffer(_) | Why::NoProvider(_))
         });
-        let shapes: BTreeSet<(usize, bool)> = seeking
-            .filter_map(|(id, _)| {
-                let shop = self.shop_for(fx, *id, state.nodes.get(id)?)?;
-                Some((shop.shape, shop.is_priority))
-            })
-            .collect();
-        for shop in self.shops.values_mut() {
-            if shapes.contains(&(shop.shape, shop.is_priority)) {
-                shop.market.look_around(fx);
-            }
+        let nodes = seeking.filter_map(|(id, _)| state.nodes.get(id));
+        let shapes: BTreeSet<usize> = nodes.map(|node| node.shape).collect();
+        for shop in self.shops.values_mut().filter(|shop| shapes.contains(&shop.shape)) {
+            shop.market.look_around(fx);
         }
     }
 
@@ -391,6 +391,10 @@ impl Cluster {
         for (id, waiting) in known {
             let Some(node) = state.nodes.get(id) else { continue };
             shapes.insert(node.shape);
+            // All other providers are asked in a moment.
+            if self.waits_for_priority(fx, *id) {
+                continue;
+            }
             // That is what waiting is for, and the first look at the market is on its way.
             let is_plain = match waiting.why.as_ref() {
                 Why::Approval { .. } => true,

@@ -102,7 +102,8 @@ impl fmt::Display for Census {
             Some(nearest) => {
                 let nobody = |miss: &Miss| {
                     let best = miss.best.map(|best| format!("; {best}")).unwrap_or_default();
-                    format!("{} is met by 0 of {}{best}", miss.requirement, offers(nearest.offers))
+                    let among = offers(nearest.offers);
+                    format!("{} is met by 0 of {among} that meet all else{best}", miss.requirement)
                 };
                 let all: Vec<String> = nearest.misses.iter().map(nobody).collect();
                 f.write_str(&all.join(", and "))?;
@@ -126,7 +127,7 @@ impl fmt::Display for Census {
 impl fmt::Display for Best {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LargestGib(gib) => write!(f, "the largest has {}", gib.brief()),
+            Self::LargestGib(gib) => write!(f, "the largest has {}", gib.rounded_down().brief()),
             Self::MostThreads(threads) => write!(f, "the largest has {threads}"),
             Self::FewestThreads(threads) => write!(f, "the smallest has {threads}"),
             Self::Cheapest(price) => write!(f, "the cheapest asks {}", price.rounded_up(6)),
@@ -311,14 +312,14 @@ mod tests {
 
         assert_eq!(
             one.to_string(),
-            "`min_mem_gib: 4000` is met by 0 of 55 offers; the largest has 512 (of 60 in all, \
+            "`min_mem_gib: 4000` is met by 0 of 55 offers that meet all else; the largest has 512 (of 60 in all, \
              `subnet_tag: public` leaves 58, `payment_network: hoodi` leaves 55, \
              `min_mem_gib: 4000` leaves 0)"
         );
         assert!(
             two.to_string().starts_with(
-                "`min_mem_gib: 4000` is met by 0 of 3 offers; the largest has 512, and \
-                 `max_start_price: 0.5` is met by 0 of 3 offers; the cheapest asks 0.75 ("
+                "`min_mem_gib: 4000` is met by 0 of 3 offers that meet all else; the largest has 512, and \
+                 `max_start_price: 0.5` is met by 0 of 3 offers that meet all else; the cheapest asks 0.75 ("
             ),
             "{two}"
         );
