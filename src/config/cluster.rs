@@ -102,7 +102,7 @@ impl ClusterFile {
 
     fn read(root: &yaml::Node, warnings: &mut Vec<YamlError>) -> Result<Self, YamlError> {
         let root = Section::new(root, "")?;
-        let cluster_name = root.required("cluster_name")?.text()?.to_owned();
+        let cluster_name = cluster_name(&root.required("cluster_name")?)?;
         let max_workers = root.read("max_workers", workers)?.unwrap_or(MAX_WORKERS);
         let idle_timeout = root.read("idle_timeout_minutes", minutes)?.unwrap_or(IDLE_TIMEOUT);
         let provider = root.required("provider")?.section()?;
@@ -137,6 +137,9 @@ impl Auth {
 
 const MODULE: &str = "ray_on_golem.provider.node_provider.GolemNodeProvider";
 const HEAD_NODE_TYPE: &str = "ray.head.default";
+/// Longer names make command lines of ssh that Linux does not take: 128 KiB for each word of one, in which
+/// a byte of the name may become four.
+const NAME_LENGTH_MAX: usize = 16 << 10;
 /// Ray's own default.
 const MAX_WORKERS: u32 = 2;
 /// Ray's own default.
@@ -216,6 +219,19 @@ impl NodeType {
             spec: specify(layer, is_head, field.place())?,
         })
     }
+}
+
+/// The name of a cluster, which may be anything that can stand in a command line.
+pub(super) fn cluster_name(field: &Field<'_>) -> Result<String, YamlError> {
+    let name = field.verbatim()?;
+    if name.contains('\0') {
+        return Err(field.error("has a NUL, which no program can be told of; write a name without"));
+    }
+    if name.len() > NAME_LENGTH_MAX {
+        let what = format!("has {} bytes; write a name of at most {NAME_LENGTH_MAX}", name.len());
+        return Err(field.error(what));
+    }
+    Ok(name.to_owned())
 }
 
 fn workers(field: &Field<'_>) -> Result<u32, YamlError> {

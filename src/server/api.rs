@@ -138,7 +138,7 @@ impl Fields {
 
     /// The name of the cluster.
     pub(super) fn cluster(&self) -> Result<String, ApiError> {
-        self.with(|body| body.required("cluster_name")?.text().map(str::to_owned))
+        self.with(|body| body.required("cluster_name")?.verbatim().map(str::to_owned))
     }
 
     fn node_id(&self) -> Result<NodeId, ApiError> {
@@ -168,7 +168,7 @@ fn check_scope(app: &App, caller: &Caller, fields: &Fields) -> Result<(), ApiErr
     let Ok(section) = yaml::Section::new(fields.node(), "") else { return Ok(()) };
     let Some(asked) = section.optional("cluster_name") else { return Ok(()) };
     let newest = app.handle.board().named(name.as_str()).next().map(|newest| newest.id);
-    match asked.text() {
+    match asked.verbatim() {
         Ok(asked) if asked == name.as_str() && newest == Some(*cluster) => Ok(()),
         Ok(_) | Err(_) => Err(ApiError::Forbidden("this token is for another cluster")),
     }
