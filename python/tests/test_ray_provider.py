@@ -11,6 +11,8 @@ import unittest
 from typing import Any
 from unittest import mock
 
+from ray_on_golem.errors import ClusterFileError
+
 from .ray_support import CLUSTERS, HEAD, HEAD_TAGS, NODE_CONFIG, RayTestCase, fresh_for, needs_ray, printed
 from .standin import Refused
 from .test_transport import broken
@@ -415,7 +417,7 @@ class CommandRunnerTest(RayTestCase):
         self.assertEqual(self.option(known, "UserKnownHostsFile"), str(known_hosts))
 
     def test_ssh_is_shown_odd_paths_by_links(self) -> None:
-        odd = self.directory / "it's 100% \"here\" \\ #1 ${HOME}"
+        odd = self.directory / 'it\'s 100% "here" \\ #1 ${HOME}'
         self.standin.datadir = str(odd)
         key = odd / "key of mine"
         known_hosts = odd / "known_hosts" / "demo"
@@ -428,7 +430,10 @@ class CommandRunnerTest(RayTestCase):
 
         first, command = self.commands()
         self.assertEqual(first, command)
-        for shown, real in ((self.option(command, "UserKnownHostsFile"), known_hosts), (command[command.index("-i") + 1], key)):
+        for shown, real in (
+            (self.option(command, "UserKnownHostsFile"), known_hosts),
+            (command[command.index("-i") + 1], key),
+        ):
             self.assertRegex(shown, r"[a-z0-9_/]+/keys/link_[0-9a-f]{20}")
             self.assertEqual(os.readlink(shown), str(real))
         self.assertEqual(len(list((self.directory / "keys").iterdir())), 2)
@@ -608,6 +613,63 @@ class FixturesTest(RayTestCase):
 
         self.assertEqual(completed["auth"]["ssh_private_key"], str(self.directory / "mine"))
         self.assertEqual(self.standin.bodies("/ger_or_create_default_ssh_key"), [])
+
+    def test_whole_file_is_looked_at_before_anything_is_asked_for(self) -> None:
+        from ray_on_golem.provider.node_provider import GolemNodeProvider
+
+        config = self.file()
+        config["provider"]["parameters"]["total_budget"] = float("inf")
+        self.standin.file_warnings = ["`holesky` has been shut down"]
+        with printed() as lines:
+            GolemNodeProvider.bootstrap_config(config)
+        (asked,) = self.standin.bodies("/check_cluster")
+        self.assertEqual(asked["cluster_config"]["provider"]["parameters"].pop("total_budget"), "Infinity")
+        del config["provider"]["parameters"]["total_budget"]
+        self.assertEqual(asked, {"cluster_name": "demo", "cluster_config": config})
+        self.assertEqual(lines, ["`holesky` has been shut down"])
+
+        self.standin.complaint = "available_node_types.w.node_config.demand: is wrong"
+        with printed(), self.assertRaisesRegex(Exception, "available_node_types.w.node_config.demand: is wrong"):
+            GolemNodeProvider.bootstrap_config(config)
+
+    def test_what_is_wrong_in_a_file_holds_up_no_cluster_that_runs(self) -> None:
+        from ray_on_golem.provider.node_provider import GolemNodeProvider
+
+        provider = self.provider()
+        with printed():
+            provider.create_node(NODE_CONFIG, HEAD_TAGS, 1)
+        self.standin.complaint = "the image has gone"
+
+        with printed():
+            GolemNodeProvider.bootstrap_config(self.file())
+
+        self.assertEqual(self.standin.bodies("/check_cluster"), [])
+
+    def test_written_file_is_what_the_command_line_names(self) -> None:
+        import click
+        from ray_on_golem.provider import invocation
+
+        path = self.directory / "cluster.yaml"
+        path.write_text("cluster_name: x\nprovider:\n  parameters:\n    oops: 1\n")
+        self.assertEqual((invocation.written_file(), invocation.may_rent()), (None, None))
+        for name, start, rents in (
+            ("up", None, True),
+            ("down", None, False),
+            ("exec", False, False),
+            ("exec", True, True),
+        ):
+            with click.Context(click.Command(name), info_name=name) as context:
+                context.params = {"cluster_config_file": str(path), "start": start}
+                file = invocation.written_file()
+                self.assertEqual(invocation.may_rent(), rents)
+        assert file is not None
+        self.assertEqual(
+            [
+                file.sentence(ClusterFileError("wrong", *place))
+                for place in (("provider", "parameters", "oops"), ("provider", "module"), ("docker",), ())
+            ],
+            [f"{path}:4: wrong", f"{path}:2: wrong", f"{path}: wrong", f"{path}: wrong"],
+        )
 
     def test_datadir_of_a_running_webserver_wins_with_a_warning(self) -> None:
         self.standin.datadir = "/elsewhere"

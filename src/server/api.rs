@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{
     App,
     auth::Caller,
-    bills,
+    bills, check,
     document::{
         ClusterDataDocument, ClusterDocument, ClusterSummary, CommandDocument, KeyDocument,
         NodeData, OverviewDocument, WalletDocument,
@@ -79,6 +79,7 @@ pub(super) async fn answer(
             done(&json!({ "ip_address": node.ip.map(|ip| ip.to_string()) }))
         }),
         Route::SetTags => set_tags(app, &fields).await,
+        Route::CheckCluster => check::check_cluster(app, &fields).await,
         Route::RequestNodes => purchase::request_nodes(app, caller, &fields).await,
         Route::Terminate => terminate(app, caller, &fields).await,
         Route::SshProxyCommand => with_node(app, &fields, |cluster, id, node| {

@@ -21,7 +21,7 @@ from cluster import Cluster, Failed, wait_until  # noqa: E402
 
 # Data directories, and the clusters that live in each.
 NAMES = {
-    "it's \"here\"": ["exp-1.2", "100% of %h"],
+    'it\'s "here"': ["exp-1.2", "100% of %h"],
     "100%d $HOME `id` ~": ["$HOME `id` 'x' \"y\"", "back\\slash\\"],
     "línea\n#2": ["two\nlines", "-x --node"],
     "/".join(["a directory deep below others " * 6] * 16): ["long" * 300, "../../ # ü 数据 😀"],
