@@ -31,6 +31,10 @@ LINKED = "by a link; rm -f x"
 # Cores are few, and most of a life is waited for.
 AT_ONCE = 3
 
+START = (
+    "ray start --head --node-ip-address $NODE_IP --include-dashboard=False --disable-usage-stats "
+    "--autoscaling-config=~/ray_bootstrap_config.yaml"
+)
 PROGRAM = """
 import sys, ray
 ray.init(log_to_driver=False)
@@ -47,6 +51,8 @@ class Place(Cluster):
         if directory == LINKED:
             (self.home / "100% 'else'").mkdir()
             self.data.symlink_to(self.home / "100% 'else'")
+        self.data.mkdir(exist_ok=True)
+        self.environment["HOME"] = str(self.data)
         self.mounted = self.home / f"{directory[:100]} mounted"
         self.mounted.mkdir()
         (self.mounted / "seen.txt").write_text("mounted here\n")
@@ -57,10 +63,7 @@ class Place(Cluster):
 
         config: dict[str, Any] = yaml.safe_load(self.file.read_text())
         config |= {"cluster_name": name, "file_mounts": {"/mounted": str(self.mounted)}}
-        config["head_start_ray_commands"] = [
-            "ray start --head --node-ip-address $NODE_IP --include-dashboard=False --disable-usage-stats"
-            " --autoscaling-config=~/ray_bootstrap_config.yaml"
-        ]
+        config["head_start_ray_commands"] = [START]
         config["worker_start_ray_commands"] = []
         file = self.home / f"cluster {nth}.yaml"
         # Not in the letters of JSON, whose pairs for one character YAML reads as two.
@@ -93,7 +96,8 @@ class Names(unittest.TestCase):
         said = place.ray("submit", file, str(program), "--no-config-cache", "--", "done")
         place.ray("rsync-up", file, str(program), "copied.py")
         place.ray("rsync-down", file, "copied.py", str(back))
-        on_worker = wait_until("the mounted file on the worker", 120, lambda: mounted_on_worker(place, name))
+        what = f"the mounted file on the worker of {name[:40]!r}"
+        on_worker = wait_until(what, 120, lambda: mounted_on_worker(place, name))
         place.ray("down", file, "--yes")
         books = place.last_books(120)
         return (
