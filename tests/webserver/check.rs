@@ -44,7 +44,7 @@ async fn what_is_wrong_with_a_worker_is_told_by_line_or_else_by_key() {
     for (node_config, place, what) in [
         (
             "{demand: {min_cpu_threads: 8, max_cpu_threads: 4}}",
-            format!("{key}.demand.max_cpu_threads"),
+            format!("{key}.demand.min_cpu_threads"),
             "",
         ),
         (
