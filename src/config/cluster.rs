@@ -104,9 +104,8 @@ impl ClusterFile {
         levels.into_iter().find_map(|level| {
             let section = Section::new(root, "").ok()?;
             let path = level.iter().chain(&["node_config", "demand"]);
-            let demand = path.fold(Some(section), |section, key| {
-                section?.optional(key)?.section().ok()
-            })?;
+            let demand =
+                path.fold(Some(section), |section, key| section?.optional(key)?.section().ok())?;
             let image = demand.optional("image_tag").or_else(|| demand.optional("image_hash"))?;
             Some(image.place().clone())
         })

@@ -47,11 +47,7 @@ async fn what_is_wrong_with_a_worker_is_told_by_line_or_else_by_key() {
             format!("{key}.demand.min_cpu_threads"),
             "",
         ),
-        (
-            "{demand: {image_tag: null}}",
-            "available_node_types.ray.worker.default".to_owned(),
-            "",
-        ),
+        ("{demand: {image_tag: null}}", format!("{key}.demand"), ""),
         (
             "{budget_control: {max_start_price: -1}}",
             format!("{key}.budget_control.max_start_price"),
