@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from .transport import Transport
 WALLET_SECONDS = 330.0
 # The answer to `terminate` comes when the node is gone.
 TERMINATE_SECONDS = 330.0
+
+# The webserver looks up the image of each node type.
+CHECK_SECONDS = 120.0
 
 NO_CLUSTER = "Cluster with given name not found"
 
@@ -75,6 +79,18 @@ class Client:
             return {node_id: Node.parse(node_id, node) for node_id, node in data.items()}
         except (AttributeError, KeyError, TypeError) as error:
             raise WebserverError("Couldn't get cluster data: the answer is not in the expected form") from error
+
+    def check_cluster(self, config: Mapping[str, Any], name: str | None, text: str | None) -> list[str]:
+        """What to warn of in a cluster file, whose name and text may be known.
+
+        Raises `WebserverError` for what nodes cannot be rented with.
+        """
+        body: dict[str, Any] = {"cluster_config": _without_odd_numbers(config)}
+        if name is not None:
+            body["cluster_file"] = {"name": name, "text": text}
+        what = "The cluster file cannot be used"
+        answer = self._post("check_cluster", body, what, seconds=CHECK_SECONDS)
+        return [str(warning) for warning in _field(answer, "warnings", what)]
 
     def request_nodes(
         self,
@@ -162,6 +178,11 @@ class Client:
                 f"set `webserver_datadir` to the data directory of that webserver, or {TOKEN_FILE_VARIABLE} to its token"
             )
         return f"the webserver on {self.url} refuses the token in `{self._token_file}`; is it another user's webserver?"
+
+
+def _without_odd_numbers(config: Mapping[str, Any]) -> Any:
+    """The same as JSON can say it, which knows no infinite number."""
+    return json.loads(json.dumps(config), parse_constant=str)
 
 
 def _field(answer: Mapping[str, Any], key: str, what: str) -> Any:

@@ -1,14 +1,15 @@
 """What Ray on Golem reads in a cluster file: `provider.parameters`, and the `node_config` of each node type.
 
 Values are judged by the webserver, which answers with the key and the reason. Here only what it cannot see is looked at:
-keys that do not exist, before anything is started; the levels of `node_config`, which Ray hands over one by one; and
-`resources`, which Ray wants to have before it scales.
+keys that do not exist, before anything is started; files that are to be copied; the levels of `node_config`, which Ray
+hands over one by one; and `resources`, which Ray wants to have before it scales.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
+import os
 from collections.abc import Mapping
 from typing import Any, Union
 
@@ -83,6 +84,15 @@ FILLED_KEY = "filled_resources"
 GIB = 1 << 30
 
 
+def mended(name: str) -> str:
+    """A name with its characters whole.
+
+    Ray brings the file to the head in JSON and reads it there as YAML, to which the two halves of a character beyond the
+    first 65,536 are two.
+    """
+    return name.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def with_defaults(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters with everything in them that was left out, or is null where null means nothing."""
     said = {key: value for key, value in parameters.items() if value is not None or DEFAULTS.get(key) is None}
@@ -93,22 +103,37 @@ def with_defaults(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def check(config: Mapping[str, Any]) -> None:
     """Raises `ClusterFileError` at the first key that does not exist, with the one that may have been meant."""
-    _check("provider.parameters", _section(config, "provider").get("parameters"), PARAMETERS)
+    _check(("provider", "parameters"), _section(config, "provider").get("parameters"), PARAMETERS)
     for name, node_type in _section(config, "available_node_types").items():
-        place = f"available_node_types.{name}.node_config"
-        _check(place, (node_type or {}).get("node_config"), NODE_CONFIG)
+        _check(("available_node_types", name, "node_config"), (node_type or {}).get("node_config"), NODE_CONFIG)
     if _section(config, "docker"):
         raise ClusterFileError(
             "`docker` does not work on Golem, where nodes run an image of their own; "
-            "remove it, and name the image as `image_tag` in `node_config.demand`"
+            "remove it, and name the image as `image_tag` in `node_config.demand`",
+            "docker",
         )
+
+
+def check_local_files(config: Mapping[str, Any]) -> None:
+    """Raises `ClusterFileError` for the first file that Ray would miss only when the head is rented."""
+    for target, source in _section(config, "file_mounts").items():
+        if not isinstance(source, str):
+            raise ClusterFileError(f"`file_mounts.{target}` must name a file of this machine", "file_mounts", target)
+        if not os.access(os.path.expanduser(source), os.R_OK):
+            what = f"`file_mounts.{target}`: there is no `{source}` to read; correct it, or leave it out"
+            raise ClusterFileError(what, "file_mounts", target)
+    public_key = _section(config, "auth").get("ssh_public_key")
+    if public_key and not os.access(os.path.expanduser(public_key), os.R_OK):
+        what = f"There is no ssh key `{public_key}`; correct `auth.ssh_public_key`, or leave it out"
+        raise ClusterFileError(what, "auth", "ssh_public_key")
 
 
 def port(parameters: Mapping[str, Any]) -> int:
     """The port of the webserver; who asks there for other values must know it first."""
     said = parameters["webserver_port"]
     if isinstance(said, bool) or not isinstance(said, int) or not 0 < said < 1 << 16:
-        raise ClusterFileError(f"`provider.parameters.webserver_port` must be a whole number up to 65535, not `{said}`")
+        what = f"`provider.parameters.webserver_port` must be a whole number up to 65535, not `{said}`"
+        raise ClusterFileError(what, "provider", "parameters", "webserver_port")
     return said
 
 
@@ -172,17 +197,17 @@ def _whole(number: Any, unit: int) -> int:
     return int(number * unit) if is_number and 0 <= number < 1 << 40 else 0
 
 
-def _check(place: str, found: Any, known: Keys) -> None:
+def _check(place: tuple[str, ...], found: Any, known: Keys) -> None:
     if found is None:
         return
     if not isinstance(found, Mapping):
-        raise ClusterFileError(f"`{place}` must be a map of keys and values")
+        raise ClusterFileError(f"`{'.'.join(place)}` must be a map of keys and values", *place)
     for key, value in found.items():
         if key not in known:
-            raise ClusterFileError(_unknown(place, str(key), known))
+            raise ClusterFileError(_unknown(".".join(place), str(key), known), *place, str(key))
         deeper = known[key]
         if deeper is not None:
-            _check(f"{place}.{key}", value, deeper)
+            _check((*place, key), value, deeper)
 
 
 def _unknown(place: str, key: str, known: Keys) -> str:

@@ -8,7 +8,11 @@ class RayOnGolemError(Exception):
 
 
 class ClusterFileError(RayOnGolemError):
-    """The cluster file says something that Ray on Golem does not understand."""
+    """The cluster file says something that Ray on Golem does not understand, at a place that its keys lead to."""
+
+    def __init__(self, message: str, *place: str) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class StartError(RayOnGolemError):

@@ -18,19 +18,35 @@ DIRECTORY = Path("/tmp/ray_on_golem")
 
 def default_path(cluster_name: str, directory: Path = DIRECTORY) -> Path:
     """Where the key of a cluster is: the same place at each call, and for each user another one."""
-    if _belongs_to_another(directory):
-        directory = directory.with_name(f"{directory.name}_{os.getuid()}")
     name = hashlib.md5(cluster_name.encode(), usedforsecurity=False).hexdigest()[:10]
-    return directory / f"ray_on_golem_rsa_{name}"
+    return _own(directory) / f"ray_on_golem_rsa_{name}"
+
+
+def private_directory() -> Path:
+    """The directory of keys, made if need be; nobody but this user can change what is in it."""
+    directory = _own(DIRECTORY)
+    _make(directory)
+    return directory
 
 
 def write(path: Path, private_key: str, public_key: str) -> None:
     """Writes the key pair so that nobody but this user can read it; what is there already is left alone."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if _belongs_to_another(path.parent):
-        raise RayOnGolemError(f"`{path.parent}` belongs to another user; no key can be kept there")
+    _make(path.parent)
     _write(path, private_key)
     _write(path.with_name(f"{path.name}.pub"), public_key)
+
+
+def _own(directory: Path) -> Path:
+    """The directory, or one beside it where that is another user's."""
+    if _belongs_to_another(directory):
+        return directory.with_name(f"{directory.name}_{os.getuid()}")
+    return directory
+
+
+def _make(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _belongs_to_another(directory):
+        raise RayOnGolemError(f"`{directory}` belongs to another user; no key can be kept there")
 
 
 def _write(path: Path, text: str) -> None:

@@ -18,7 +18,7 @@ TOKEN_FILE_VARIABLE = "RAY_ON_GOLEM_TOKEN_FILE"
 # The webserver puts the token of a cluster there before it tells that the head is running.
 HEAD_TOKEN_FILE = Path("/etc/ray_on_golem/token")
 TOKEN_FILE_NAME = "webserver.token"
-# The webserver keeps the files of clusters with longer names under a digest of the name.
+# The webserver keeps the files of clusters with longer names, or with none, under a digest of the name.
 NAME_LENGTH = 120
 
 
@@ -48,7 +48,7 @@ def known_hosts(datadir_of_webserver: Path, cluster_name: str) -> Path:
         character if character in plain else "".join(f"%{byte:02X}" for byte in character.encode())
         for character in cluster_name
     )
-    if len(name) > NAME_LENGTH:
+    if not 0 < len(name) <= NAME_LENGTH:
         name = f"%{hashlib.md5(cluster_name.encode(), usedforsecurity=False).hexdigest()}"
     return datadir_of_webserver / "known_hosts" / name
 

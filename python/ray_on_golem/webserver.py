@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from . import __version__
+from . import __version__, surroundings
 from .client import Client
 from .errors import ConnectionFailed, StartError
 from .messages import WebserverInfo
@@ -63,7 +63,7 @@ def command(parameters: Mapping[str, Any], environment: Mapping[str, str] = os.e
     arguments.append("--registry-stats" if parameters["enable_registry_stats"] else "--no-registry-stats")
     arguments.append("--self-shutdown")
     if parameters["webserver_datadir"]:
-        arguments += ["--datadir", str(parameters["webserver_datadir"])]
+        arguments += ["--datadir", str(surroundings.datadir(parameters, environment))]
     return arguments
 
 

@@ -52,6 +52,9 @@ class StandIn:
     token: str | None = None
     is_shutting_down: bool = False
     warnings: list[str] = field(default_factory=list)
+    # What is wrong with every cluster file, and what to warn of in it.
+    complaint: str = ""
+    file_warnings: list[str] = field(default_factory=list)
     wallet: dict[str, Any] = field(default_factory=lambda: {"amount": "1000"})
     # Nodes that will never run, by their number.
     doomed: dict[int, str] = field(default_factory=dict)
@@ -120,6 +123,11 @@ class StandIn:
             "yagna_payment_status_output": "│ 1000 tGLM │\n",
             "yagna_payment_status": self.wallet,
         }
+
+    def answer_check_cluster(self, body: dict[str, Any]) -> dict[str, Any]:
+        if self.complaint:
+            raise Refused(self.complaint)
+        return {"warnings": self.file_warnings}
 
     def answer_request_nodes(self, body: dict[str, Any]) -> dict[str, Any]:
         unknown = set(body["provider_parameters"]) - PROVIDER_KEYS

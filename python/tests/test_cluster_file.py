@@ -121,6 +121,10 @@ class MergeTest(unittest.TestCase):
             {"priority_subnet_tag": "ray-on-golem-heads", **shared},
         )
 
+    def test_halves_of_a_character_are_one_again(self) -> None:
+        self.assertEqual(cluster_file.mended("a \ud83d\ude00 ü"), "a \U0001f600 ü")
+        self.assertEqual(cluster_file.mended("a \U0001f600"), "a \U0001f600")
+
     def test_merging_twice_changes_nothing(self) -> None:
         file = config({"node_config": {"demand": {"outbound_urls": ["a"]}}}, worker={"node_config": {}})
         cluster_file.merge_node_configs(file)

@@ -160,7 +160,39 @@ class CommandLineTest(unittest.TestCase):
         ran = self.ray("up", "-y")
 
         self.assertEqual(ran.returncode, 1)
-        self.assertIn("unknown key `total_bugdet`; did you mean `total_budget`?", ran.stderr)
+        place = f"{self.cluster}:1: `provider.parameters`"
+        self.assertIn(f"{place} has an unknown key `total_bugdet`; did you mean `total_budget`?", ran.stderr)
+        self.assertNotIn("Traceback", ran.stdout + ran.stderr)
+        self.assertFalse(self.datadir.exists(), "a webserver was started")
+
+    def test_old_module_is_told_with_the_right_one(self) -> None:
+        self.write()
+        text = self.cluster.read_text()
+        for old in ("provider.GolemNodeProvider", "GolemNodeProvider", "provider.node_provider.RayOnGolemNodeProvider"):
+            self.cluster.write_text(text.replace("provider.node_provider.GolemNodeProvider", old))
+
+            for command in ("up", "down"):
+                ran = self.ray(command, "-y")
+
+                self.assertEqual(ran.returncode, 1)
+                self.assertIn(
+                    f"{self.cluster}:1: `provider.module`: there is no `ray_on_golem.{old}`; "
+                    "write `ray_on_golem.provider.node_provider.GolemNodeProvider`",
+                    ran.stderr,
+                )
+                self.assertNotIn("Traceback", ran.stdout + ran.stderr)
+        self.assertFalse(self.datadir.exists(), "a webserver was started")
+
+    def test_file_that_is_not_there_to_be_mounted_is_told_at_once(self) -> None:
+        self.write()
+        text = self.cluster.read_text()
+        self.cluster.write_text(text.replace('"file_mounts": {}', '"file_mounts": {"/there": "nothing"}'))
+
+        ran = self.ray("up", "-y")
+
+        self.assertEqual(ran.returncode, 1)
+        sentence = "`file_mounts./there`: there is no `nothing` to read; correct it, or leave it out"
+        self.assertIn(f"{self.cluster}:1: {sentence}", ran.stderr)
         self.assertNotIn("Traceback", ran.stdout + ran.stderr)
         self.assertFalse(self.datadir.exists(), "a webserver was started")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import threading
 import time
 import unittest
 from typing import Any
 from unittest import mock
+
+from ray_on_golem.errors import ClusterFileError
 
 from .ray_support import CLUSTERS, HEAD, HEAD_TAGS, NODE_CONFIG, RayTestCase, fresh_for, needs_ray, printed
 from .standin import Refused
@@ -391,10 +395,10 @@ class HeadTest(RayTestCase):
 
 @needs_ray
 class CommandRunnerTest(RayTestCase):
-    def runner(self, provider, node_id="node0"):
+    def runner(self, provider, node_id="node0", key="/k"):
         self.process_runner = mock.Mock()
         runner = provider.get_command_runner(
-            "", node_id, {"ssh_user": "root", "ssh_private_key": "/k"}, "demo", self.process_runner, True
+            "", node_id, {"ssh_user": "root", "ssh_private_key": key}, "demo", self.process_runner, True
         )
         self.patch(mock.patch("os.makedirs"))
         return runner
@@ -445,6 +449,28 @@ class CommandRunnerTest(RayTestCase):
         self.assertEqual(self.option(known, "StrictHostKeyChecking"), "yes")
         self.assertEqual(self.option(known, "UserKnownHostsFile"), str(known_hosts))
 
+    def test_ssh_is_shown_odd_paths_by_links(self) -> None:
+        odd = self.directory / 'it\'s 100% "here" \\ #1 ${HOME}'
+        self.standin.datadir = str(odd)
+        key = odd / "key of mine"
+        known_hosts = odd / "known_hosts" / "demo"
+        known_hosts.parent.mkdir(parents=True)
+        known_hosts.write_text("192.168.0.3 ssh-ed25519 AAAA node0\n")
+        runner = self.runner(self.provider_of({}), key=str(key))
+        with printed():
+            runner.run("uptime")
+            runner.run("uptime")
+
+        first, command = self.commands()
+        self.assertEqual(first, command)
+        for shown, real in (
+            (self.option(command, "UserKnownHostsFile"), known_hosts),
+            (command[command.index("-i") + 1], key),
+        ):
+            self.assertRegex(shown, r"[a-z0-9_/]+/keys/link_[0-9a-f]{20}")
+            self.assertEqual(os.readlink(shown), str(real))
+        self.assertEqual(len(list((self.directory / "keys").iterdir())), 2)
+
     def test_on_a_head_ssh_is_direct(self) -> None:
         provider = self.provider_of({})
         self.on_head()
@@ -466,13 +492,20 @@ class CommandRunnerTest(RayTestCase):
 
         up, down = self.commands()
         self.assertEqual(up[:2], ["rsync", "--rsh"])
-        shell = shlex.split(up[2])
+        shell = as_rsync_reads(up[2])
         self.assertEqual(self.option(shell, "ProxyCommand"), "ray-on-golem ssh-proxy --node node0 --port 22")
         self.assertEqual(self.option(shell, "ConnectTimeout"), "120s")
         self.assertEqual(up[3:9], ["-avz", "--no-o", "--no-g", "-v", "--stats", "--progress"])
         self.assertEqual(up[9:13], ["--exclude", "*.pyc", "--filter", "dir-merge,- .gitignore"])
-        self.assertEqual(up[13:], ["/here/", "root@192.168.0.3:/there"])
-        self.assertEqual(down[9:], ["root@192.168.0.3:/there", "/here"])
+        self.assertEqual(up[13:], ["--", "/here/", "root@192.168.0.3:/there"])
+        self.assertEqual(down[9:], ["--", "root@192.168.0.3:/there", "/here"])
+
+    def test_rsync_reads_the_same_words_whatever_is_in_them(self) -> None:
+        words = ["a b", "it's", 'say "x"', "\\", "c:\\", "", "%d", "two\nlines", "'", '"', "ü", "$HOME #x"]
+
+        from ray_on_golem.provider.command_runner import _for_rsync
+
+        self.assertEqual(as_rsync_reads(_for_rsync(words)), words)
 
     def test_shell_command_can_be_pasted(self) -> None:
         runner = self.runner(self.provider_of({}))
@@ -614,6 +647,63 @@ class FixturesTest(RayTestCase):
         self.assertEqual(completed["auth"]["ssh_private_key"], str(self.directory / "mine"))
         self.assertEqual(self.standin.bodies("/ger_or_create_default_ssh_key"), [])
 
+    def test_whole_file_is_looked_at_before_anything_is_asked_for(self) -> None:
+        from ray_on_golem.provider.node_provider import GolemNodeProvider
+
+        config = self.file()
+        config["provider"]["parameters"]["total_budget"] = float("inf")
+        self.standin.file_warnings = ["`holesky` has been shut down"]
+        with printed() as lines:
+            GolemNodeProvider.bootstrap_config(config)
+        (asked,) = self.standin.bodies("/check_cluster")
+        self.assertEqual(asked["cluster_config"]["provider"]["parameters"].pop("total_budget"), "Infinity")
+        del config["provider"]["parameters"]["total_budget"]
+        self.assertEqual(asked, {"cluster_name": "demo", "cluster_config": config})
+        self.assertEqual(lines, ["`holesky` has been shut down"])
+
+        self.standin.complaint = "available_node_types.w.node_config.demand: is wrong"
+        with printed(), self.assertRaisesRegex(Exception, "available_node_types.w.node_config.demand: is wrong"):
+            GolemNodeProvider.bootstrap_config(config)
+
+    def test_what_is_wrong_in_a_file_holds_up_no_cluster_that_runs(self) -> None:
+        from ray_on_golem.provider.node_provider import GolemNodeProvider
+
+        provider = self.provider()
+        with printed():
+            provider.create_node(NODE_CONFIG, HEAD_TAGS, 1)
+        self.standin.complaint = "the image has gone"
+
+        with printed():
+            GolemNodeProvider.bootstrap_config(self.file())
+
+        self.assertEqual(self.standin.bodies("/check_cluster"), [])
+
+    def test_written_file_is_what_the_command_line_names(self) -> None:
+        import click
+        from ray_on_golem.provider import invocation
+
+        path = self.directory / "cluster.yaml"
+        path.write_text("cluster_name: x\nprovider:\n  parameters:\n    oops: 1\n")
+        self.assertEqual((invocation.written_file(), invocation.may_rent()), (None, None))
+        for name, start, rents in (
+            ("up", None, True),
+            ("down", None, False),
+            ("exec", False, False),
+            ("exec", True, True),
+        ):
+            with click.Context(click.Command(name), info_name=name) as context:
+                context.params = {"cluster_config_file": str(path), "start": start}
+                file = invocation.written_file()
+                self.assertEqual(invocation.may_rent(), rents)
+        assert file is not None
+        self.assertEqual(
+            [
+                file.sentence(ClusterFileError("wrong", *place))
+                for place in (("provider", "parameters", "oops"), ("provider", "module"), ("docker",), ())
+            ],
+            [f"{path}:4: wrong", f"{path}:2: wrong", f"{path}: wrong", f"{path}: wrong"],
+        )
+
     def test_datadir_of_a_running_webserver_wins_with_a_warning(self) -> None:
         self.standin.datadir = "/elsewhere"
 
@@ -629,6 +719,18 @@ class FixturesTest(RayTestCase):
                 )
             ],
         )
+
+
+def as_rsync_reads(line: str) -> list[str]:
+    """The words of a command line, by the rule in rsync's manual for `--rsh`."""
+    words = re.findall(r"""((?:[^ '"]|'(?:[^']|'')*'|"(?:[^"]|"")*")+)""", line)
+    quoted = re.compile(r"""'((?:[^']|'')*)'|"((?:[^"]|"")*)\"""", re.DOTALL)
+
+    def bare(found: re.Match[str]) -> str:
+        single, double = found.groups()
+        return single.replace("''", "'") if double is None else double.replace('""', '"')
+
+    return [quoted.sub(bare, word) for word in words]
 
 
 if __name__ == "__main__":

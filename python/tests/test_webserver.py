@@ -174,6 +174,10 @@ class WebserverTest(unittest.TestCase):
             ),
             ["/opt/rog", "webserver", "-p", "1", "--no-registry-stats", "--self-shutdown", "--datadir", "/d"],
         )
+        # The webserver expands no `~`, and may not tell a name from an option.
+        for said, meant in (("~/d", Path.home() / "d"), ("-d", Path.cwd() / "-d")):
+            command = webserver.command(parameters(webserver_datadir=said), environment)
+            self.assertEqual(command[-2:], ["--datadir", str(meant)])
 
     def test_program_is_looked_for_on_the_path_then_beside_python(self) -> None:
         beside = self.datadir.parent / "bin"

@@ -24,11 +24,19 @@ const DEFAULT_API_URL: &str = "http://127.0.0.1:7465";
 /// The option, else `RAY_ON_GOLEM_DATADIR`, else where the system keeps the data of its users.
 pub(super) fn data_directory(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
     let set = |variable| env::var_os(variable).filter(|value| !value.is_empty());
-    given
+    let data = given
         .or_else(|| set("RAY_ON_GOLEM_DATADIR").map(PathBuf::from))
         .or_else(|| set("XDG_DATA_HOME").map(|data| PathBuf::from(data).join("ray_on_golem")))
         .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/share/ray_on_golem")))
-        .ok_or_else(|| CliError::Argument("there is no `HOME`; give `--datadir`".to_owned()))
+        .ok_or_else(|| CliError::Argument("there is no `HOME`; give `--datadir`".to_owned()))?;
+    // Clients are told of it in JSON.
+    match data.to_str() {
+        Some(_) => Ok(data),
+        None => Err(CliError::Argument(format!(
+            "the name of the data directory `{}` is not UTF-8; name another one with `--datadir`",
+            data.display()
+        ))),
+    }
 }
 
 /// Where the daemon listens.

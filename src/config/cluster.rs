@@ -5,11 +5,11 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, FieldError};
 use super::layer::Layer;
 use super::merge::{merge, specify};
 use super::parameters::{DEFAULT_SSH_USER, Parameters, text};
-use super::yaml::{self, Field, Section, YamlError};
+use super::yaml::{self, Field, Place, Section, YamlError};
 pub use crate::core::cluster::plan::NodeKind;
 use crate::core::market::spec::NodeSpec;
 use crate::units::{Rounding, Span};
@@ -68,10 +68,47 @@ impl ClusterFile {
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, ConfigError> {
         let content = |error| ConfigError::Content { file: file.to_owned(), error };
         let root = yaml::parse(bytes).map_err(content)?;
+        Self::read_written(file, &root).map_err(content)
+    }
+
+    /// Reads the tree of the cluster file that the user calls `file`.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong, on which line, and what to write.
+    pub fn read_written(file: &str, root: &yaml::Node) -> Result<Self, YamlError> {
         let mut warnings = Vec::new();
-        let mut cluster = Self::read(&root, &mut warnings).map_err(content)?;
+        let mut cluster = Self::read(root, &mut warnings)?;
         cluster.warnings = warnings.iter().map(|warning| warning.in_file(file)).collect();
         Ok(cluster)
+    }
+
+    /// Reads a cluster file as Ray holds it, whose values have no lines.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`].
+    pub fn read_node(root: &yaml::Node) -> Result<Self, FieldError> {
+        let mut warnings = Vec::new();
+        let mut cluster = Self::read(root, &mut warnings)?;
+        cluster.warnings =
+            warnings.into_iter().map(|warning| FieldError::from(warning).to_string()).collect();
+        Ok(cluster)
+    }
+
+    /// Where the image of a node type stands in the file that `root` was read from; the nearer level is asked first.
+    #[must_use]
+    pub fn place_of_image(root: &yaml::Node, node_type: &str) -> Option<Place> {
+        let levels: [&[&str]; 2] =
+            [&["available_node_types", node_type], &["provider", "parameters"]];
+        levels.into_iter().find_map(|level| {
+            let section = Section::new(root, "").ok()?;
+            let path = level.iter().chain(&["node_config", "demand"]);
+            let demand =
+                path.fold(Some(section), |section, key| section?.optional(key)?.section().ok())?;
+            let image = demand.optional("image_tag").or_else(|| demand.optional("image_hash"))?;
+            Some(image.place().clone())
+        })
     }
 
     /// The node type called `name`.
@@ -102,7 +139,7 @@ impl ClusterFile {
 
     fn read(root: &yaml::Node, warnings: &mut Vec<YamlError>) -> Result<Self, YamlError> {
         let root = Section::new(root, "")?;
-        let cluster_name = root.required("cluster_name")?.text()?.to_owned();
+        let cluster_name = cluster_name(&root.required("cluster_name")?)?;
         let max_workers = root.read("max_workers", workers)?.unwrap_or(MAX_WORKERS);
         let idle_timeout = root.read("idle_timeout_minutes", minutes)?.unwrap_or(IDLE_TIMEOUT);
         let provider = root.required("provider")?.section()?;
@@ -137,6 +174,9 @@ impl Auth {
 
 const MODULE: &str = "ray_on_golem.provider.node_provider.GolemNodeProvider";
 const HEAD_NODE_TYPE: &str = "ray.head.default";
+/// Longer names make command lines of ssh that Linux does not take: 128 KiB for each word of one, in which
+/// a byte of the name may become four.
+const NAME_LENGTH_MAX: usize = 16 << 10;
 /// Ray's own default.
 const MAX_WORKERS: u32 = 2;
 /// Ray's own default.
@@ -216,6 +256,19 @@ impl NodeType {
             spec: specify(layer, is_head, field.place())?,
         })
     }
+}
+
+/// The name of a cluster, which may be anything that can stand in a command line.
+pub(super) fn cluster_name(field: &Field<'_>) -> Result<String, YamlError> {
+    let name = field.verbatim()?;
+    if name.contains('\0') {
+        return Err(field.error("has a NUL, which no program can be told of; write a name without"));
+    }
+    if name.len() > NAME_LENGTH_MAX {
+        let what = format!("has {} bytes; write a name of at most {NAME_LENGTH_MAX}", name.len());
+        return Err(field.error(what));
+    }
+    Ok(name.to_owned())
 }
 
 fn workers(field: &Field<'_>) -> Result<u32, YamlError> {

@@ -5,6 +5,7 @@
 
 use serde_json::Value as Json;
 
+use super::cluster::cluster_name;
 use super::error::FieldError;
 use super::layer::Layer;
 use super::merge::{merge, specify};
@@ -71,7 +72,7 @@ impl NodesRequest {
         let base = Layer::read(&parameters)?;
         let merged = merge(base, Layer::read(&root)?);
         Ok(Self {
-            cluster_name: root.required("cluster_name")?.text()?.to_owned(),
+            cluster_name: cluster_name(&root.required("cluster_name")?)?,
             ssh_user: parameters
                 .read("ssh_user", text)?
                 .unwrap_or_else(|| DEFAULT_SSH_USER.to_owned()),
@@ -103,17 +104,8 @@ pub fn tags(field: &Field<'_>) -> Result<Tags, YamlError> {
     let section = field.section()?;
     section
         .fields()
-        .map(|(key, value)| {
-            // An empty tag is a tag.
-            let text = match &value.node().value {
-                super::yaml::Value::Scalar { text, quoted: true } => text.clone(),
-                super::yaml::Value::Scalar { .. }
-                | super::yaml::Value::Null
-                | super::yaml::Value::List(_)
-                | super::yaml::Value::Map(_) => value.text()?.to_owned(),
-            };
-            Ok((key.to_owned(), text))
-        })
+        // An empty tag is a tag.
+        .map(|(key, value)| Ok((key.to_owned(), value.verbatim()?.to_owned())))
         .collect()
 }
 

@@ -96,9 +96,9 @@ impl AppKeySource {
 
     /// Looks for our name page by page.
     ///
-    /// The first page is 1. Page 0 must never be asked for: it ends the daemon's service of
-    /// app-keys until a restart. A key given at the daemon's start-up is on every page, also beyond
-    /// the last, so that the list is over when a page has nothing new.
+    /// Pages count from 1, and none before that is asked for: in yagna 0.17.6 that ends the service of
+    /// app-keys until the daemon restarts. A key given at the daemon's start-up is on every page, also
+    /// beyond the last, so that the list is over when a page has nothing new.
     async fn listed(&self) -> Result<Option<AppKey>, AppKeyError> {
         let mut seen = BTreeSet::new();
         for page in 1..=PAGES_MAX {

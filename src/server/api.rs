@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{
     App,
     auth::Caller,
-    bills,
+    bills, check,
     document::{
         ClusterDataDocument, ClusterDocument, ClusterSummary, CommandDocument, KeyDocument,
         NodeData, OverviewDocument, WalletDocument,
@@ -79,6 +79,7 @@ pub(super) async fn answer(
             done(&json!({ "ip_address": node.ip.map(|ip| ip.to_string()) }))
         }),
         Route::SetTags => set_tags(app, &fields).await,
+        Route::CheckCluster => check::check_cluster(app, &fields).await,
         Route::RequestNodes => purchase::request_nodes(app, caller, &fields).await,
         Route::Terminate => terminate(app, caller, &fields).await,
         Route::SshProxyCommand => with_node(app, &fields, |cluster, id, node| {
@@ -138,7 +139,7 @@ impl Fields {
 
     /// The name of the cluster.
     pub(super) fn cluster(&self) -> Result<String, ApiError> {
-        self.with(|body| body.required("cluster_name")?.text().map(str::to_owned))
+        self.with(|body| body.required("cluster_name")?.verbatim().map(str::to_owned))
     }
 
     fn node_id(&self) -> Result<NodeId, ApiError> {
@@ -168,7 +169,7 @@ fn check_scope(app: &App, caller: &Caller, fields: &Fields) -> Result<(), ApiErr
     let Ok(section) = yaml::Section::new(fields.node(), "") else { return Ok(()) };
     let Some(asked) = section.optional("cluster_name") else { return Ok(()) };
     let newest = app.handle.board().named(name.as_str()).next().map(|newest| newest.id);
-    match asked.text() {
+    match asked.verbatim() {
         Ok(asked) if asked == name.as_str() && newest == Some(*cluster) => Ok(()),
         Ok(_) | Err(_) => Err(ApiError::Forbidden("this token is for another cluster")),
     }

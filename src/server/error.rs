@@ -14,6 +14,13 @@ use crate::{config::FieldError, core::output::RequestError, driver::manager::Gon
 pub enum ApiError {
     /// A field, or the body as a whole.
     Field(FieldError),
+    /// Something in a file of the user's, by its name and line.
+    InFile {
+        /// The path of the key.
+        field: String,
+        /// The whole sentence.
+        what: String,
+    },
     /// What is asked for cannot be done.
     Refused(String),
     /// No nodes are started or ended while the webserver shuts down; plain text, as ever.
@@ -45,7 +52,9 @@ impl ApiError {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Field(_) | Self::Refused(_) | Self::ShuttingDown => StatusCode::BAD_REQUEST,
+            Self::Field(_) | Self::InFile { .. } | Self::Refused(_) | Self::ShuttingDown => {
+                StatusCode::BAD_REQUEST
+            }
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -98,6 +107,7 @@ impl IntoResponse for ApiError {
             }
             Self::Field(error) if error.field.is_empty() => json!({ "error": error.what }),
             Self::Field(error) => json!({ "error": error.to_string(), "field": error.field }),
+            Self::InFile { field, what } => json!({ "error": what, "field": field }),
             Self::Refused(what) | Self::Unavailable(what) => json!({ "error": what }),
             Self::NotFound => json!({ "error": "not found" }),
             Self::MethodNotAllowed => json!({ "error": "Method Not Allowed" }),

@@ -12,6 +12,7 @@
 mod api;
 pub mod auth;
 pub mod bills;
+mod check;
 pub mod document;
 mod error;
 mod events;

@@ -87,6 +87,7 @@ fn content(route: Route, generator: &mut SchemaGenerator) -> Value {
         | Route::ClusterData
         | Route::InternalIp
         | Route::SetTags
+        | Route::CheckCluster
         | Route::RequestNodes
         | Route::Terminate
         | Route::SshProxyCommand
@@ -115,6 +116,7 @@ fn response(route: Route, generator: &mut SchemaGenerator) -> Value {
         Route::IsTerminated => object(&[("is_terminated", json!({ "type": "boolean" }))]),
         Route::Tags => object(&[("tags", map())]),
         Route::InternalIp => object(&[("ip_address", json!({ "type": ["string", "null"] }))]),
+        Route::CheckCluster => object(&[("warnings", texts())]),
         Route::RequestNodes => object(&[("requested_nodes", texts())]),
         Route::Terminate => {
             let node = json!({ "$ref": "#/components/schemas/NodeData" });
@@ -149,6 +151,16 @@ fn request(route: Route) -> Value {
         | Route::SshProxyCommand => object(&node),
         Route::SetTags => object(&[node.to_vec(), vec![("tags", map())]].concat()),
         Route::ClusterData | Route::DefaultSshKey | Route::EndCluster => object(&[cluster]),
+        Route::CheckCluster => json!({
+            "type": "object",
+            "required": ["cluster_name", "cluster_config"],
+            "properties": {
+                "cluster_name": text(),
+                "cluster_config": { "type": "object", "description": "the file as Ray has read it" },
+                // As it was written, for the lines of what is wrong in it.
+                "cluster_file": object(&[("name", text()), ("text", text())]),
+            },
+        }),
         Route::RequestNodes => object(&[
             cluster,
             ("provider_parameters", json!({ "type": "object" })),

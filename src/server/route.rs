@@ -21,6 +21,8 @@ pub enum Route {
     InternalIp,
     /// Sticks tags on a node.
     SetTags,
+    /// Looks at a cluster file, before anything is asked for.
+    CheckCluster,
     /// Asks for nodes.
     RequestNodes,
     /// Ends a node.
@@ -60,7 +62,7 @@ pub enum Verb {
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Root,
         Self::GetWalletStatus,
         Self::NonTerminatedNodes,
@@ -70,6 +72,7 @@ impl Route {
         Self::ClusterData,
         Self::InternalIp,
         Self::SetTags,
+        Self::CheckCluster,
         Self::RequestNodes,
         Self::Terminate,
         Self::SshProxyCommand,
@@ -97,6 +100,7 @@ impl Route {
             Self::ClusterData => &["/cluster_data"],
             Self::InternalIp => &["/internal_ip"],
             Self::SetTags => &["/set_tags"],
+            Self::CheckCluster => &["/check_cluster"],
             Self::RequestNodes => &["/request_nodes"],
             Self::Terminate => &["/terminate"],
             Self::SshProxyCommand => &["/ssh_proxy_command"],
@@ -129,6 +133,7 @@ impl Route {
             | Self::ClusterData
             | Self::InternalIp
             | Self::SetTags
+            | Self::CheckCluster
             | Self::RequestNodes
             | Self::Terminate
             | Self::SshProxyCommand
@@ -155,6 +160,7 @@ impl Route {
             | Self::RequestNodes
             | Self::Terminate => true,
             Self::GetWalletStatus
+            | Self::CheckCluster
             | Self::SshProxyCommand
             | Self::DefaultSshKey
             | Self::Shutdown
@@ -183,6 +189,10 @@ impl Route {
             Self::ClusterData => "All nodes of a cluster, and its money",
             Self::InternalIp => "A node's address in the private network",
             Self::SetTags => "Sticks tags on a node, beside what is there",
+            Self::CheckCluster => {
+                "Looks at a whole cluster file before nodes are asked for: what is wrong, by file and line, \
+                 or what to warn of"
+            }
             Self::RequestNodes => "Asks for nodes; answers at once with their ids",
             Self::Terminate => "Ends a node; answers how it stood before",
             Self::SshProxyCommand => "The command that leads ssh to a node",

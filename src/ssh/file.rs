@@ -37,7 +37,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// The file of a cluster in `directory`. Names that could mean something to a file system are written
-/// with `%` and hexadecimal digits, long ones as a digest.
+/// with `%` and hexadecimal digits, long and empty ones as a digest.
 pub(crate) fn of_cluster(directory: &Path, cluster: &ClusterName, extension: &str) -> PathBuf {
     let mut name = String::new();
     for byte in cluster.as_str().bytes() {
@@ -47,7 +47,7 @@ pub(crate) fn of_cluster(directory: &Path, cluster: &ClusterName, extension: &st
             name.push_str(&format!("%{byte:02X}"));
         }
     }
-    if name.len() > NAME_LENGTH_MAX {
+    if name.is_empty() || name.len() > NAME_LENGTH_MAX {
         name = format!("%{:x}", md5::compute(cluster.as_str()));
     }
     directory.join(format!("{name}{extension}"))
@@ -90,5 +90,6 @@ mod tests {
         assert_eq!(file("../a b"), Path::new("d/%2E%2E%2Fa%20b.json"));
         assert!(file(&long).as_os_str().len() < 60);
         assert_ne!(file(&long), file(&"x".repeat(301)));
+        assert_eq!(file(""), Path::new("d/%d41d8cd98f00b204e9800998ecf8427e.json"));
     }
 }

@@ -58,6 +58,14 @@ case an allocation is released once
 
 What bodies may say beside JSON is told in `pattern.rs`. `CONFORMANCE=part` plays the cases with `part` in their
 name, `CONFORMANCE_TELL=1` prints each exchange.
+
+## What no case asks
+
+A case asks what the daemon answers, and never what harms it. Two such requests are known of yagna 0.17.6: where a poll
+for events of bills names a time-out below zero, one of the two workers that serve all clients panics, and where a list
+of app-keys is asked for before its first page, the service of app-keys ends until the daemon restarts. No case, no test,
+and no fixture holds either. A `Request` cannot say the first, since a `Span` is never below zero; `driver/appkey.rs`
+counts pages from 1, and its stand-in for the daemon refuses every other page.
 ";
 
 /// The page as it should be.

@@ -54,16 +54,17 @@ def wait_until(what: str, seconds: float, look: Callable[[], Any]) -> Any:
 class Cluster:
     """A webserver with a simulated network of its own, and the cluster file of `demo.yaml` for it."""
 
-    def __init__(self, venv: str = "python/ray-2.60", nodes: str | None = None) -> None:
+    def __init__(self, venv: str = "python/ray-2.60", nodes: str | None = None, data: str = "data") -> None:
         """Lays out files; nothing runs yet. Virtual environments are below `target`: the user's, and that of the nodes."""
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="ray-on-golem-"))
-        self.data = self.home / "data"
+        self.data = self.home / data
         self.venv = TARGET / venv
         self.nodes_venv = TARGET / (nodes or venv)
         self.port = free_port()
         self.file = self.home / "cluster.yaml"
         text = CLUSTER_FILE.read_text()
-        own = f"    webserver_port: {self.port}\n    webserver_datadir: {self.data}\n"
+        # A text of JSON is one of YAML, whatever is in it.
+        own = f"    webserver_port: {self.port}\n    webserver_datadir: {json.dumps(str(self.data))}\n"
         self.file.write_text(text.replace("    payment_network:", own + "    payment_network:", 1))
         # Ray cuts paths short for its sockets, so its own temporary directory stays the usual one.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("YAGNA_", "RAY_"))}

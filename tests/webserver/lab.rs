@@ -240,7 +240,7 @@ fn cli() -> DaemonCli {
     DaemonCli { binary, environment: Vec::new() }
 }
 
-/// A registry that knows one image, by any name.
+/// A registry that knows one image, by any name but those with `nosuch`.
 async fn registry(slow: Slow) -> (String, JoinHandle<()>) {
     let image = json!({
         "http": "http://registry.example/image.gvmi",
@@ -252,7 +252,10 @@ async fn registry(slow: Slow) -> (String, JoinHandle<()>) {
             slow.0.0.notify_one();
             slow.0.1.notified().await;
         }
-        image
+        match uri.query().is_some_and(|query| query.contains("nosuch")) {
+            true => Err(StatusCode::NOT_FOUND),
+            false => Ok(image),
+        }
     };
     let router = Router::new().route("/v1/image/info", get(look_up));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

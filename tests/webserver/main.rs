@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_types, reason = "talks over sockets in real time")]
 
 mod browser;
+mod check;
 mod hostile;
 mod lab;
 mod life;

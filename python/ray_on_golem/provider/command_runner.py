@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
@@ -23,6 +22,8 @@ from ray.autoscaler._private.command_runner import (
     _with_environment_variables,
     is_rsync_silent,
 )
+
+from ..plain_path import plain
 
 # Networks between private homes pause now and then. After five silent minutes the link is taken for dead.
 ALIVE_SECONDS = 30
@@ -123,9 +124,9 @@ class GolemCommandRunner(SSHCommandRunner):
 
     def _rsync(self, source: str, target: str, options: dict[str, Any] | None) -> None:
         shell = ["ssh", *self.ssh_options.to_ssh_options_list(timeout=RSYNC_CONNECT_SECONDS)]
-        command = ["rsync", "--rsh", subprocess.list2cmdline(shell), *RSYNC_FLAGS]
+        command = ["rsync", "--rsh", _for_rsync(shell), *RSYNC_FLAGS]
         command += self._create_rsync_filter_args(options=options or {})
-        command += [source, target]
+        command += ["--", source, target]
         cli_logger.verbose("Running `{}`", cf.bold(" ".join(command)))
         self._run_helper(command, silent=is_rsync_silent())
 
@@ -166,9 +167,11 @@ class GolemCommandRunner(SSHCommandRunner):
             self._set_options(way.known_hosts)
 
     def _set_options(self, known_hosts: Path | None = None) -> None:
-        pinned = {"StrictHostKeyChecking": "yes", "UserKnownHostsFile": known_hosts} if known_hosts else {}
+        pinned = {}
+        if known_hosts:
+            pinned = {"StrictHostKeyChecking": "yes", "UserKnownHostsFile": plain(str(known_hosts))}
         self.ssh_options = SSHOptions(
-            self.ssh_private_key,
+            self.ssh_private_key and plain(self.ssh_private_key),
             self.ssh_control_path,
             ProxyCommand=self.ssh_proxy_command,
             ServerAliveInterval=ALIVE_SECONDS,
@@ -187,6 +190,12 @@ class GolemCommandRunner(SSHCommandRunner):
         said = {key: value for key, value in resources.items() if key not in planned_only}
         others = {key: value for key, value in (variables or {}).items() if key != RESOURCES_VARIABLE}
         return {**others, RESOURCES_VARIABLE: said} if said else others
+
+
+def _for_rsync(words: Iterable[str]) -> str:
+    """A command line that rsync takes apart into these words: it splits at blanks, but not between quotes, in which a
+    quote stands for itself where it is doubled."""
+    return " ".join('"{}"'.format(word.replace('"', '""')) for word in words)
 
 
 def _control_path(path: str, node_id: str) -> str:

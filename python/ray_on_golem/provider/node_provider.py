@@ -9,7 +9,7 @@ import time
 import uuid
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, NoReturn, TypeVar
 
 from ray.autoscaler._private.event_system import CreateClusterEvent, global_event_system
 from ray.autoscaler.command_runner import CommandRunnerInterface
@@ -17,12 +17,13 @@ from ray.autoscaler.node_launch_exception import NodeLaunchException
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
 
-from .. import cluster_file, ssh_key, surroundings, webserver
+from .. import cluster_file, misnamed, ssh_key, surroundings, webserver
 from ..client import Client
-from ..errors import ConnectionFailed, RayOnGolemError, WebserverError
+from ..errors import ClusterFileError, ConnectionFailed, RayOnGolemError, WebserverError
 from ..messages import Node, WebserverInfo
 from ..snapshot import Nodes, Snapshot
 from .command_runner import GolemCommandRunner, Way
+from .invocation import WrittenFile, may_rent, written_file
 from .launch import Launch, look_into_wallet
 from .log import HeadLog, TerminalLog, Titled
 
@@ -48,6 +49,7 @@ class GolemNodeProvider(NodeProvider):
     """
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
+        cluster_name = cluster_file.mended(cluster_name)
         super().__init__(provider_config, cluster_name)
         self._is_head = surroundings.is_on_head()
         self._log = HeadLog() if self._is_head else TerminalLog()
@@ -79,14 +81,20 @@ class GolemNodeProvider(NodeProvider):
         """Completes the cluster file, and starts the webserver if need be."""
         log = TerminalLog()
         config = copy.deepcopy(cluster_config)
+        file = written_file()
         try:
             cluster_file.check(config)
             cluster_file.merge_node_configs(config)
             _complete_access(config)
             parameters = config["provider"]["parameters"]
             client = _client(parameters, config["cluster_name"])
+            if may_rent() is not False:
+                cluster_file.check_local_files(config)
             _ensure_webserver(client, parameters, log)
+            _check_cluster(client, cluster_config, file, log)
             _ensure_key(client, parameters)
+        except ClusterFileError as error:
+            log.abort(file.sentence(error) if file else error)
         except RayOnGolemError as error:
             log.abort(error)
         global_event_system.execute_callback(
@@ -187,7 +195,7 @@ class GolemNodeProvider(NodeProvider):
             node_id=node_id,
             provider=self,
             auth_config=auth_config,
-            cluster_name=cluster_name,
+            cluster_name=cluster_file.mended(cluster_name),
             process_runner=process_runner,
             use_internal_ip=use_internal_ip,
             find_way=None if self._is_head else lambda: self._way(node_id),
@@ -340,6 +348,22 @@ def _ensure_webserver(client: Client, parameters: dict[str, Any], log: TerminalL
     return info
 
 
+def _check_cluster(client: Client, config: dict[str, Any], file: WrittenFile | None, log: TerminalLog) -> None:
+    """Has the whole file looked at before money is spent. What only uses or ends a cluster is not held up by it."""
+    rents = may_rent()
+    if rents is None:
+        rents = not any(not node.is_terminated for node in client.nodes().values())
+    if not rents:
+        return
+    try:
+        warnings = client.check_cluster(config, file and file.name, file and file.text)
+    except WebserverError as error:
+        # The sentence names the file and the line, or the key.
+        raise (RayOnGolemError(error.reason) if file and error.reason else error) from error
+    for warning in warnings:
+        log.warning(warning)
+
+
 def _complete_access(config: dict[str, Any]) -> None:
     """Settles who logs in with which key, and tells the webserver."""
     auth = config.setdefault("auth", {})
@@ -362,3 +386,9 @@ def _ensure_key(client: Client, parameters: dict[str, Any]) -> None:
     path = ssh_key.default_path(client.cluster_name)
     if parameters.get("ssh_private_key") == str(path):
         ssh_key.write(path, *client.ssh_keys())
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name.endswith("NodeProvider"):
+        misnamed.refuse(f"{__name__}.{name}")
+    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")

@@ -152,10 +152,6 @@ async fn decorations(state: &State, ask: &Ask) -> Response<Body> {
 /// Events of the kinds that were asked for. The daemon looks for the next ones if all that there
 /// are are of other kinds, but it counts those, too.
 async fn events(state: &State, ask: &Ask) -> Response<Body> {
-    if ask.value("timeout").is_some_and(|text| text.starts_with('-')) {
-        // The daemon's worker panics.
-        return reply::severed();
-    }
     let most = match ask.value("maxEvents").map(str::parse::<usize>) {
         None => usize::MAX,
         Some(Ok(most)) => most,

@@ -176,6 +176,18 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Text as it is written between quotes, be it empty, and otherwise as [`Self::text`] has it.
+    ///
+    /// # Errors
+    ///
+    /// If it is no text.
+    pub fn verbatim(&self) -> Result<&'a str, YamlError> {
+        match &self.node.value {
+            Value::Scalar { text, quoted: true } => Ok(text),
+            Value::Scalar { .. } | Value::Null | Value::List(_) | Value::Map(_) => self.text(),
+        }
+    }
+
     /// A flag: `true` or `false`, or one of their other names.
     ///
     /// # Errors
