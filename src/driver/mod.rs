@@ -16,6 +16,7 @@ pub mod alerts;
 pub mod appkey;
 pub mod board;
 mod calls;
+pub mod cli;
 mod chronicle;
 pub mod clock;
 pub mod commands;
