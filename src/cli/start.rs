@@ -11,6 +11,7 @@ use std::{
 use clap::Args;
 
 use super::{
+    doctor,
     error::CliError,
     printer::Printer,
     web::Web,
@@ -52,6 +53,7 @@ impl Start {
             }
             wait_for_previous(&web, printer)?;
         }
+        doctor::refuse_unfit(self.common.port, data.clone(), &self.served)?;
         printer.line(&format!("Starting webserver on {}...", web.url()))?;
         let log_path = data.join(DEBUG_LOG);
         let mut child = self.spawn(&data, &log_path)?;

@@ -12,10 +12,13 @@ use super::{
     error::CliError,
     printer::Printer,
     table::{plain, table},
-    web::{Process, Root, Web},
+    web::{Root, Web},
     webserver::Common,
 };
-use crate::units::{Glm, Rounding};
+use crate::{
+    driver::process::Process,
+    units::{Glm, Rounding},
+};
 
 /// Arguments of `status`.
 #[derive(Args, Debug)]

@@ -22,6 +22,7 @@ use url::Url;
 use super::{error::CliError, printer::Printer, surroundings};
 use crate::{
     core::Command,
+    doctor,
     driver::{
         alerts,
         commands::Commands,
@@ -29,6 +30,7 @@ use crate::{
         journal::{Journals, JournalsError, Recovered},
         log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
+        process::PID_FILE,
         providers::{self, Providers},
         reach::{Reach, ReachPlan},
         wallet::Wallet,
@@ -44,8 +46,6 @@ use crate::{
 
 /// The port of the webserver.
 pub(super) const DEFAULT_PORT: u16 = 4578;
-/// The pid of the webserver, in the data directory.
-pub(super) const PID_FILE: &str = "ray_on_golem.pid";
 /// What the webserver logs, in the data directory.
 pub(super) const LOG_FILE: &str = "webserver.log";
 /// What the process says that `start`, or Ray, has put into the background, in the data directory.
@@ -128,9 +128,12 @@ impl Common {
 /// The data directory that was named, or the usual one; it is made if it is not there.
 pub(super) fn data_of(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
     let data = std::path::absolute(surroundings::data_directory(named)?)?;
-    fs::create_dir_all(&data).map_err(|error| CliError::Environment {
-        what: format!("cannot make the data directory `{}`: {error}", data.display()),
-        hint: "choose another one with `--datadir`".to_owned(),
+    fs::create_dir_all(&data).map_err(|error| {
+        let (what, hint) = doctor::data::usable(&data).err().unwrap_or_else(|| {
+            let what = format!("cannot make the data directory `{}`: {error}", data.display());
+            (what, "choose another one with `--datadir`".to_owned())
+        });
+        CliError::Environment { what, hint }
     })?;
     Ok(data)
 }
@@ -157,6 +160,11 @@ impl Served {
             arguments.extend(["--record".into(), file.into_os_string()]);
         }
         Ok(arguments)
+    }
+
+    /// Whether it is to be served over a simulated network.
+    pub(super) fn is_simulated(&self) -> bool {
+        self.sim.is_some()
     }
 
     fn is_anonymous(&self) -> bool {
@@ -517,9 +525,9 @@ impl Drop for PidFile {
 }
 
 async fn listen(port: u16) -> Result<Listening, CliError> {
-    Listening::on(port).await.map_err(|error| CliError::Environment {
-        what: format!("cannot listen on 127.0.0.1:{port}: {error}"),
-        hint: "end what listens there, or choose another port with `--port`".to_owned(),
+    Listening::on(port).await.map_err(|error| {
+        let (what, hint) = doctor::port::taken(port, &error);
+        CliError::Environment { what, hint }
     })
 }
 

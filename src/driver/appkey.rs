@@ -44,7 +44,7 @@ pub enum AppKeyError {
     #[error("`YAGNA_APPKEY` is not usable")]
     Given(#[source] BadAppKey),
     /// The daemon's command line could not be started.
-    #[error("{}", missing(binary))]
+    #[error("{}; {}", missing(binary).0, missing(binary).1)]
     NotStarted {
         /// What was to be run.
         binary: PathBuf,
@@ -159,12 +159,11 @@ struct Entry {
 
 /// What is said where there is no daemon to be run, with the cure.
 #[must_use]
-pub fn missing(binary: &Path) -> String {
-    format!(
-        "there is no program `{}`, Golem's daemon; install it by `pip install golem-node`, set `YAGNA_PATH` to where it \
-         is, or do without it on a simulated network: `ray-on-golem start --sim`",
-        binary.display()
-    )
+pub fn missing(binary: &Path) -> (String, String) {
+    let what = format!("there is no program `{}`, which is Golem's daemon", binary.display());
+    let cure = "install it by `pip install golem-node`, or set `YAGNA_PATH` to where it is, or do without it on a \
+                simulated network: `ray-on-golem start --sim`";
+    (what, cure.to_owned())
 }
 
 fn shown(binary: &Path, arguments: &[&str]) -> String {

@@ -136,13 +136,13 @@ pub struct Known {
 #[derive(Debug, Error)]
 pub enum DaemonError {
     /// There is no such program.
-    #[error("{}", appkey::missing(program))]
+    #[error("{}; {}", appkey::missing(program).0, appkey::missing(program).1)]
     Missing {
         /// What was to be run.
         program: PathBuf,
     },
     /// Its wallet is locked by a password, and it waits for it to be unlocked.
-    #[error("{}, then run this again", wallet::locked(address))]
+    #[error("{}; {}, then run this again", wallet::locked(address).0, wallet::locked(address).1)]
     Locked {
         /// The address of the wallet.
         address: String,

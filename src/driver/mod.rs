@@ -26,6 +26,7 @@ pub mod log;
 pub mod manager;
 mod package;
 pub mod probe;
+pub mod process;
 pub mod providers;
 pub mod reach;
 pub mod recorder;

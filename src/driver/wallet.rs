@@ -48,7 +48,7 @@ pub enum WalletError {
     #[error(transparent)]
     Failed(#[from] CliFailure),
     /// A password keeps the wallet from paying.
-    #[error("{}", locked(address))]
+    #[error("{}; {}", locked(address).0, locked(address).1)]
     Locked {
         /// Which one.
         address: String,
@@ -150,8 +150,9 @@ impl Wallet {
 
 /// What is said of a wallet that a password keeps from paying, with the cure.
 #[must_use]
-pub fn locked(address: &str) -> String {
-    format!("the wallet {address} is locked by a password; `yagna id unlock` unlocks it")
+pub fn locked(address: &str) -> (String, String) {
+    let what = format!("the wallet {address} of the daemon is locked by a password");
+    (what, "unlock it with `yagna id unlock`".to_owned())
 }
 
 fn arguments<'a>(verb: &'a str, network: PaymentNetwork, more: &[&'a str]) -> Vec<&'a str> {
