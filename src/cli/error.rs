@@ -28,6 +28,9 @@ pub enum CliError {
         /// What to do.
         hint: String,
     },
+    /// What was started did not come up, or has ended; the sentence says all that is known.
+    #[error("{0}")]
+    Broken(String),
     /// The machine is not as a cluster needs it.
     #[error("{}", unfit(.0))]
     Unfit(Vec<Finding>),
@@ -70,6 +73,17 @@ impl From<DriverError> for CliError {
     }
 }
 
+/// An error with all that caused it, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut what = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        what = format!("{what}: {cause}");
+        source = cause.source();
+    }
+    what
+}
+
 /// What is wrong, each with its cure.
 fn unfit(findings: &[Finding]) -> String {
     findings.iter().map(Finding::sentence).collect::<Vec<_>>().join("\nerror: ")
@@ -84,6 +98,7 @@ impl CliError {
             Self::Image(RegistryError::Unknown(_)) => Exit::Usage,
             Self::Image(RegistryError::Unavailable(_) | RegistryError::Unusable { .. })
             | Self::Environment { .. }
+            | Self::Broken(_)
             | Self::Unfit(_)
             | Self::Told
             | Self::Survey(SurveyError::Unauthorized(_)) => Exit::Environment,
@@ -109,6 +124,7 @@ impl CliError {
             Self::Image(RegistryError::Unusable { .. })
             | Self::Config(_)
             | Self::Argument(_)
+            | Self::Broken(_)
             | Self::Unfit(_)
             | Self::Told
             | Self::Survey(SurveyError::Busy)

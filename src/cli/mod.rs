@@ -8,6 +8,7 @@ pub mod error;
 mod exec;
 pub mod exit;
 pub mod explain;
+mod left;
 pub mod network_stats;
 pub mod printer;
 pub mod report;

@@ -61,15 +61,17 @@ impl Start {
             None => printer.line("Starting webserver done"),
             Some(why) => {
                 let _ = child.kill();
-                let lines = log::last_lines(&log_path, LOG_LINES).join("\n");
+                let lines = log::last_lines(&log_path, LOG_LINES);
+                let what = format!("Starting webserver failed! {why}");
+                if lines.is_empty() {
+                    return Err(CliError::Broken(what));
+                }
                 printer.tell(&format!(
-                    "Showing last {LOG_LINES} lines from `{}`:\n{lines}",
-                    log_path.display()
+                    "Showing last {LOG_LINES} lines from `{}`:\n{}",
+                    log_path.display(),
+                    lines.join("\n")
                 ));
-                Err(CliError::Environment {
-                    what: format!("Starting webserver failed! {why}"),
-                    hint: "the lines above say why".to_owned(),
-                })
+                Err(CliError::Environment { what, hint: "the lines above say why".to_owned() })
             }
         }
     }
@@ -78,7 +80,10 @@ impl Start {
         if fs::metadata(log_path).is_ok_and(|file| file.len() > 0) {
             log::rotate(log_path)?;
         }
-        let said = fs::File::options().append(true).create(true).open(log_path)?;
+        let said = fs::File::options().append(true).create(true).open(log_path);
+        let said = said.map_err(|error| {
+            CliError::Broken(format!("cannot write to `{}`: {error}", log_path.display()))
+        })?;
         let child = Command::new(env::current_exe()?)
             .args(["webserver", "--port", &self.common.port.to_string(), "--datadir"])
             .arg(data)

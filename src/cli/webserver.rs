@@ -19,7 +19,11 @@ use tokio::{
 };
 use url::Url;
 
-use super::{error::CliError, printer::Printer, surroundings};
+use super::{
+    error::{CliError, chain},
+    printer::Printer,
+    surroundings,
+};
 use crate::{
     core::Command,
     doctor,
@@ -541,17 +545,11 @@ fn in_use(error: JournalsError) -> CliError {
         | JournalsError::Io { .. }
         | JournalsError::Broken { .. } => "nothing was changed",
     };
-    CliError::Environment { what: error.to_string(), hint: hint.to_owned() }
+    CliError::Environment { what: chain(&error), hint: hint.to_owned() }
 }
 
 fn broken(error: &dyn std::error::Error) -> CliError {
-    let mut what = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        what = format!("{what}: {cause}");
-        source = cause.source();
-    }
-    CliError::Environment { what, hint: "the log says more".to_owned() }
+    CliError::Broken(chain(error))
 }
 
 fn bug(what: &str) -> CliError {

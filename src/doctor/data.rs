@@ -13,8 +13,8 @@ use crate::{
     driver::{daemon::Known, journal::Journals, process::Process},
 };
 
-/// Below this a journal, a log, and a recording may not fit for a day.
-const ROOM_MIN: u64 = 16 << 20;
+/// Below this the journals and logs of a cluster's first hours may not fit.
+const ROOM_MIN: u64 = 4 << 20;
 const NAME: &str = "data directory";
 const OTHERS_MAY_WRITE: u32 = 0o002;
 

@@ -67,7 +67,9 @@ pub(super) async fn said(program: &Path, arguments: &[&str]) -> Result<String, S
         Err(_) => return Err(format!("no answer within {} s", PATIENCE.as_secs())),
     };
     let said = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
-    let line = String::from_utf8_lossy(said).lines().next().unwrap_or_default().trim().to_owned();
+    let text = String::from_utf8_lossy(said);
+    let words = text.lines().next().unwrap_or_default().split_whitespace();
+    let line = words.collect::<Vec<_>>().join(" ");
     match output.status.success() {
         true => Ok(line),
         false if line.is_empty() => Err(output.status.to_string()),

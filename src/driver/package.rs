@@ -23,6 +23,7 @@ const FILES: &[(&str, &str)] = &[
     file!("cluster_file.py"),
     file!("errors.py"),
     file!("messages.py"),
+    file!("preflight.py"),
     file!("provider/__init__.py"),
     file!("provider/command_runner.py"),
     file!("provider/launch.py"),

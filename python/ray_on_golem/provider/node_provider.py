@@ -17,7 +17,7 @@ from ray.autoscaler.node_launch_exception import NodeLaunchException
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
 
-from .. import cluster_file, ssh_key, surroundings, webserver
+from .. import cluster_file, preflight, ssh_key, surroundings, webserver
 from ..client import Client
 from ..errors import ConnectionFailed, RayOnGolemError, WebserverError
 from ..messages import Node, WebserverInfo
@@ -85,6 +85,7 @@ class GolemNodeProvider(NodeProvider):
             _complete_access(config)
             parameters = config["provider"]["parameters"]
             client = _client(parameters, config["cluster_name"])
+            preflight.check(client, parameters)
             _ensure_webserver(client, parameters, log)
             _ensure_key(client, parameters)
         except RayOnGolemError as error:
