@@ -89,8 +89,7 @@ impl Doctor {
     fn file(&self, printer: &mut Printer) -> Result<Option<ClusterFile>, CliError> {
         let Some(path) = &self.cluster else { return Ok(None) };
         let name = path.display().to_string();
-        let bytes =
-            fs::read(path).map_err(|error| ConfigError::unreadable(&name, error.kind()))?;
+        let bytes = fs::read(path).map_err(|error| ConfigError::unreadable(&name, error.kind()))?;
         let file = ClusterFile::parse(&name, &bytes)?;
         for warning in &file.warnings {
             printer.warn(warning);

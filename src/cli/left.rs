@@ -1,4 +1,4 @@
-//! What a webserver has left behind that ended in the midst of its work: clusters that nobody looks after.
+//! What a webserver has left behind that ended in the midst of its work: clusters that no process looks after.
 //!
 //! Their nodes go on, and cost what they cost, until a webserver goes on with the journals, or until their providers
 //! give them up.
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use crate::{
+    core::cluster::state::NodeState,
     core::payment::ledger,
     driver::{
         clock,
         journal::{Journals, JournalsError},
     },
-    core::cluster::state::NodeState,
     units::{Glm, Timestamp},
 };
 
@@ -85,14 +85,19 @@ impl Left {
         self.clusters.iter().map(one).collect()
     }
 
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.clusters.is_empty()
+    }
+
     /// Clusters without a webserver are nothing to be content with.
     pub(super) fn refuse(&self) -> Result<(), CliError> {
-        if self.clusters.is_empty() {
+        if self.is_empty() {
             return Ok(());
         }
         Err(CliError::Environment {
-            what: "the webserver has ended, and nobody looks after its clusters: their nodes go on, and cost, until \
-                   their providers give them up"
+            what: "the webserver has ended while it had clusters: their nodes go on, and cost, until their providers \
+                   give them up"
                 .to_owned(),
             hint: "`ray-on-golem start` goes on where it was; then `ray down`, or `ray-on-golem stop --force`, ends them"
                 .to_owned(),

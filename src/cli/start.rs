@@ -13,6 +13,7 @@ use clap::Args;
 use super::{
     doctor,
     error::CliError,
+    left::Left,
     printer::Printer,
     web::Web,
     webserver::{Common, DEBUG_LOG, Served},
@@ -53,7 +54,10 @@ impl Start {
             }
             wait_for_previous(&web, printer)?;
         }
-        doctor::refuse_unfit(self.common.port, data.clone(), &self.served)?;
+        // Clusters that a crash has left cost money: whatever else is wrong, they are gone on with.
+        if Left::of(&data).is_ok_and(|left| left.is_empty()) {
+            doctor::refuse_unfit(self.common.port, data.clone(), &self.served)?;
+        }
         printer.line(&format!("Starting webserver on {}...", web.url()))?;
         let log_path = data.join(DEBUG_LOG);
         let mut child = self.spawn(&data, &log_path)?;

@@ -10,12 +10,7 @@ use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{
-    error::CliError,
-    printer::Printer,
-    web::Web,
-    webserver::Common,
-};
+use super::{error::CliError, printer::Printer, web::Web, webserver::Common};
 use crate::{driver::process::Process, server::bills::Bills};
 
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);

@@ -196,7 +196,7 @@ impl Webserver {
     pub(super) fn run(self, _: &mut Printer) -> Result<(), CliError> {
         let data = self.common.data()?;
         // Before anything else: nobody else may have this directory.
-        let (journals, recovered) = Journals::open(&data).map_err(in_use)?;
+        let (journals, recovered) = Journals::open(&data).map_err(|error| in_use(&error, &data))?;
         let log = Log::to_file(&data.join(LOG_FILE))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -535,17 +535,20 @@ async fn listen(port: u16) -> Result<Listening, CliError> {
     })
 }
 
-fn in_use(error: JournalsError) -> CliError {
-    let hint = match &error {
+fn in_use(error: &JournalsError, data: &Path) -> CliError {
+    let hint = match error {
         JournalsError::InUse { .. } => {
             "`ray-on-golem status` shows it, `ray-on-golem stop` ends it"
         }
-        JournalsError::Bad { .. }
-        | JournalsError::Stray { .. }
-        | JournalsError::Io { .. }
-        | JournalsError::Broken { .. } => "nothing was changed",
+        JournalsError::Io { .. } => match doctor::data::usable(data) {
+            Err((what, hint)) => return CliError::Environment { what, hint },
+            Ok(()) => "nothing was changed",
+        },
+        JournalsError::Bad { .. } | JournalsError::Stray { .. } | JournalsError::Broken { .. } => {
+            "nothing was changed"
+        }
     };
-    CliError::Environment { what: chain(&error), hint: hint.to_owned() }
+    CliError::Environment { what: chain(error), hint: hint.to_owned() }
 }
 
 fn broken(error: &dyn std::error::Error) -> CliError {

@@ -93,7 +93,8 @@ async fn not_running(scene: &Scene, known: &Known, said: &str) -> Vec<Finding> {
         return vec![Finding::bad("yagna", what, cure)];
     }
     let binary: &Path = &scene.daemon.key.binary;
-    let what = format!("{said} (`{}`) does not run, and is started with the webserver", binary.display());
+    let what =
+        format!("{said} (`{}`) does not run, and is started with the webserver", binary.display());
     let version = said.split_whitespace().nth(1).unwrap_or(said);
     vec![Finding::good("yagna", what), version::check(version, scene.network)]
 }
@@ -106,7 +107,9 @@ pub(super) fn locked(identity: &Identity) -> Finding {
 
 fn running(what: &str, url: &str, pid: Option<i32>) -> String {
     match pid {
-        Some(pid) => format!("{what} answers at {url}, started by this data directory's webserver (pid {pid})"),
+        Some(pid) => format!(
+            "{what} answers at {url}, started by this data directory's webserver (pid {pid})"
+        ),
         None => format!("{what} answers at {url}"),
     }
 }

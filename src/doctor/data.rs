@@ -1,17 +1,11 @@
 //! The data directory: whether it can be written, how much room there is, and who uses it.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use rustix::fs::{Access, access, statvfs};
 
 use super::{Finding, Scene};
-use crate::{
-    driver::{daemon::Known, journal::Journals, process::Process},
-};
+use crate::driver::{daemon::Known, journal::Journals, process::Process};
 
 /// Below this the journals and logs of a cluster's first hours may not fit.
 const ROOM_MIN: u64 = 4 << 20;
@@ -31,7 +25,9 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
     }
     let mut what = match (data.exists(), room(data)) {
         (true, Some(room)) => format!("`{shown}` can be written, with room for {}", in_units(room)),
-        (false, Some(room)) => format!("`{shown}` is made at the start, with room for {}", in_units(room)),
+        (false, Some(room)) => {
+            format!("`{shown}` is made at the start, with room for {}", in_units(room))
+        }
         (_, None) => format!("`{shown}` can be written"),
     };
     if let Some(pid) = used {
@@ -53,7 +49,10 @@ pub fn usable(data: &Path) -> Result<(), (String, String)> {
     let elsewhere = || "choose another one with `--datadir`, or `RAY_ON_GOLEM_DATADIR`".to_owned();
     let there = data.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     if !there.is_dir() {
-        return Err((format!("`{}` is a file, and `{shown}` cannot be there", there.display()), elsewhere()));
+        return Err((
+            format!("`{}` is a file, and `{shown}` cannot be there", there.display()),
+            elsewhere(),
+        ));
     }
     if let Err(error) = access(there, Access::WRITE_OK | Access::EXEC_OK) {
         let why = std::io::Error::from(error);
@@ -70,7 +69,8 @@ pub fn usable(data: &Path) -> Result<(), (String, String)> {
     let metadata = fs::metadata(data).ok();
     let mode = metadata.map(|it| it.permissions().mode());
     if mode.is_some_and(|mode| mode & OTHERS_MAY_WRITE != 0) {
-        let what = format!("every user of this machine may write to `{shown}`, where keys to nodes are");
+        let what =
+            format!("every user of this machine may write to `{shown}`, where keys to nodes are");
         return Err((what, format!("take that from them: `chmod o-w {shown}`")));
     }
     Ok(())

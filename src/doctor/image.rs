@@ -51,7 +51,10 @@ async fn look_up(scene: &Scene, image: &ImageRef) -> Finding {
     let shown = text(image);
     let url = registry(scene);
     if scene.simulated && !Known::of(&scene.daemon).simulated {
-        return Finding::good("image", format!("`{shown}`: a simulated registry knows every image"));
+        return Finding::good(
+            "image",
+            format!("`{shown}`: a simulated registry knows every image"),
+        );
     }
     // A look that rents nothing is not counted.
     let found = match Registry::new(url.clone(), false) {

@@ -69,7 +69,8 @@ pub async fn data_of_webserver(port: u16) -> Option<PathBuf> {
 /// Why a port cannot be listened on, and what to do.
 #[must_use]
 pub fn taken(port: u16, error: &io::Error) -> (String, String) {
-    let cure = "choose another port with `--port`, and `webserver_port` in the cluster file".to_owned();
+    let cure =
+        "choose another port with `--port`, and `webserver_port` in the cluster file".to_owned();
     if error.kind() != ErrorKind::AddrInUse {
         return (format!("cannot listen on 127.0.0.1:{port}: {error}"), cure);
     }
@@ -119,9 +120,9 @@ impl Listener {
     /// The one of a port of 127.0.0.1, or of all addresses.
     fn of(port: u16) -> Option<Self> {
         let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-        let (user, inode) = tables.into_iter().find_map(|table| {
-            socket_in(&fs::read_to_string(table).ok()?, port)
-        })?;
+        let (user, inode) = tables
+            .into_iter()
+            .find_map(|table| socket_in(&fs::read_to_string(table).ok()?, port))?;
         Some(Self { user: Some(user), pid: pid_of(&inode) })
     }
 }

@@ -35,7 +35,8 @@ impl Needed {
     async fn find(&self, scene: &Scene) -> Finding {
         let Self { name, argument, package } = self;
         let Some(program) = on_path(scene, name) else {
-            let cure = format!("install the package `{package}`, such as by `apt install {package}`");
+            let cure =
+                format!("install the package `{package}`, such as by `apt install {package}`");
             return Finding::bad(name, format!("there is no `{name}` on the path"), cure);
         };
         match said(&program, &[argument]).await {
@@ -56,11 +57,8 @@ pub(super) fn on_path(scene: &Scene, name: &str) -> Option<PathBuf> {
 
 /// The first line that a program says, on whichever stream.
 pub(super) async fn said(program: &Path, arguments: &[&str]) -> Result<String, String> {
-    let running = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let running =
+        Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = match timeout(PATIENCE, running).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => return Err(error.to_string()),

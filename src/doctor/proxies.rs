@@ -9,7 +9,9 @@ pub(super) fn check(scene: &Scene) -> Vec<Finding> {
         None => Finding::good("proxy", "none is used"),
         Some(proxy) => Finding::note(
             "proxy",
-            format!("the registry of images is asked through {proxy}; what is on this machine is not"),
+            format!(
+                "the registry of images is asked through {proxy}; what is on this machine is not"
+            ),
         ),
     };
     vec![finding]

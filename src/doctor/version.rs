@@ -56,9 +56,8 @@ mod tests {
 
     #[test]
     fn a_network_has_its_first_version() {
-        let verdict = |said, network| {
-            check(said, networks::find(network).expect("a network")).verdict
-        };
+        let verdict =
+            |said, network| check(said, networks::find(network).expect("a network")).verdict;
         assert_eq!(verdict("0.17.0-rc10", "hoodi"), Verdict::Bad);
         assert_eq!(verdict("0.17.3", "hoodi"), Verdict::Bad);
         assert_eq!(verdict("0.17.4", "hoodi"), Verdict::Good);

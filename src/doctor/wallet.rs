@@ -3,10 +3,16 @@
 use serde_json::Value;
 use tokio::join;
 
-use super::{Finding, Scene, daemon::{self, CLI_PATIENCE}};
+use super::{
+    Finding, Scene,
+    daemon::{self, CLI_PATIENCE},
+};
 use crate::{
     config::PaymentNetwork,
-    driver::{cli::{CliFailure, ListedKey}, daemon::Known},
+    driver::{
+        cli::{CliFailure, Identity, ListedKey},
+        daemon::Known,
+    },
     units::{Glm, Rounding, Span},
     yagna::{AppKey, CallError, Client, Request, Response, Status, Yagna},
 };
@@ -14,16 +20,13 @@ use crate::{
 const PATIENCE: Span = Span::secs(5);
 
 pub(super) async fn check(scene: &Scene, known: &Known, thoroughly: bool) -> Vec<Finding> {
-    let (identities, keys, funds) = join!(
-        known.cli.identities(CLI_PATIENCE),
-        known.cli.keys(CLI_PATIENCE),
-        async {
+    let (identities, keys, funds) =
+        join!(known.cli.identities(CLI_PATIENCE), known.cli.keys(CLI_PATIENCE), async {
             match thoroughly {
                 true => Some(funds(known, scene.network).await),
                 false => None,
             }
-        },
-    );
+        },);
     let keys = match keys {
         Ok(keys) => keys,
         Err(error) if known.key.is_none() => return vec![no_keys(&error)],
@@ -33,7 +36,9 @@ pub(super) async fn check(scene: &Scene, known: &Known, thoroughly: bool) -> Vec
     let listed = keys.iter().find(|key| key.name == *wanted);
     let Some(key) = known.key.clone().or_else(|| AppKey::new(&listed?.key).ok()) else {
         let what = format!("there is no app-key `{wanted}`; the webserver makes it");
-        return [Some(Finding::note("app-key", what)), funds.flatten()].into_iter().flatten().collect();
+        let default = identities.iter().flatten().find(|it| it.is_default());
+        let findings = [Some(Finding::note("app-key", what)), default.map(lock), funds.flatten()];
+        return findings.into_iter().flatten().collect();
     };
     let mut findings = Vec::new();
     let identity = match identity(known, key.clone()).await {
@@ -42,12 +47,16 @@ pub(super) async fn check(scene: &Scene, known: &Known, thoroughly: bool) -> Vec
     };
     findings.push(bus(&keys, &key, &identity));
     let of_key = identities.iter().flatten().find(|it| it.address.eq_ignore_ascii_case(&identity));
-    match of_key.filter(|it| it.is_locked()) {
-        Some(locked) => findings.push(daemon::locked(locked)),
-        None => findings.push(Finding::good("wallet", format!("{identity} is not locked"))),
-    }
+    findings.extend(of_key.map(lock));
     findings.extend(funds.flatten());
     findings
+}
+
+fn lock(identity: &Identity) -> Finding {
+    match identity.is_locked() {
+        true => daemon::locked(identity),
+        false => Finding::good("wallet", format!("{} is not locked", identity.address)),
+    }
 }
 
 /// The identity that the key stands for, by the daemon's REST API.
@@ -57,7 +66,8 @@ async fn identity(known: &Known, key: AppKey) -> Result<String, Finding> {
         let what = format!("the daemon at {url} does not say whose the app-key is: {error}");
         Finding::bad("app-key", what, "see whether `YAGNA_API_URL` is right")
     };
-    let client = Client::new(known.endpoints.clone(), key).map_err(|error| bad(error.to_string()))?;
+    let client =
+        Client::new(known.endpoints.clone(), key).map_err(|error| bad(error.to_string()))?;
     match client.call(Request::WhoAmI, PATIENCE).await {
         Ok(Response::Identity(identity)) => Ok(identity.id.to_string()),
         Ok(_) => Err(bad("an answer to something else".to_owned())),
@@ -80,14 +90,16 @@ fn bus(keys: &[ListedKey], key: &AppKey, identity: &str) -> Finding {
             Finding::good("app-key", what)
         }
         None if keys.is_empty() => {
-            let what = format!("a key of {identity}; no daemon on the bus (`GSB_URL`) tells its keys");
+            let what =
+                format!("a key of {identity}; no daemon on the bus (`GSB_URL`) tells its keys");
             let cure = "set `GSB_URL` to the bus of this daemon: its wallet is asked there";
             Finding::bad("app-key", what, cure)
         }
         None => {
             let what = "the daemon of the bus does not have the app-key that the daemon of the REST API knows: they are \
                         two daemons";
-            let cure = "let `GSB_URL` and `YAGNA_API_URL` lead to one of them, and end the other one";
+            let cure =
+                "let `GSB_URL` and `YAGNA_API_URL` lead to one of them, and end the other one";
             Finding::bad("app-key", what, cure)
         }
     }
@@ -122,9 +134,10 @@ async fn funds(known: &Known, network: PaymentNetwork) -> Option<Finding> {
     let has_gas = gas.is_null() || gas_amount.is_none_or(|amount| amount > Glm::ZERO);
     Some(match (has_tokens && has_gas, network.fundable) {
         (true, _) => Finding::good("funds", what),
-        (false, true) => {
-            Finding::note("funds", format!("{what}; `ray up` asks the faucet for tokens, which takes minutes"))
-        }
+        (false, true) => Finding::note(
+            "funds",
+            format!("{what}; `ray up` asks the faucet for tokens, which takes minutes"),
+        ),
         (false, false) => {
             let cure = format!("send {token} and {gas_name} to the wallet");
             Finding::bad("funds", what, cure)

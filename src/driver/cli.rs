@@ -3,13 +3,7 @@
 //! The bus is a socket of its own (`GSB_URL`), beside the REST API: a daemon whose wallet is locked answers on the
 //! bus alone, and two daemons can be mixed up when one has the bus and the other one the REST API.
 
-use std::{
-    env,
-    os::unix::net::UnixStream,
-    path::PathBuf,
-    process::Stdio,
-    time::Duration,
-};
+use std::{env, os::unix::net::UnixStream, path::PathBuf, process::Stdio, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -92,8 +86,7 @@ impl DaemonCli {
     /// If no daemon is on the bus, or its wallet is locked since it was started.
     pub async fn keys(&self, patience: Duration) -> Result<Vec<ListedKey>, CliFailure> {
         // The first page is 1; see `appkey`.
-        let arguments =
-            ["app-key", "list", "--json", "--page", "1", "--per-page", KEYS_PER_PAGE];
+        let arguments = ["app-key", "list", "--json", "--page", "1", "--per-page", KEYS_PER_PAGE];
         self.json(&arguments, patience).await
     }
 

@@ -7,7 +7,10 @@ use thiserror::Error;
 use tokio::{sync::Mutex, time::sleep, time::timeout};
 
 pub use super::cli::DaemonCli;
-use super::{cli::{CliFailure, Identity}, log::Log};
+use super::{
+    cli::{CliFailure, Identity},
+    log::Log,
+};
 use crate::{
     config::PaymentNetwork,
     units::{Glm, Rounding},
@@ -116,7 +119,8 @@ impl Wallet {
         let PaymentNetwork { name, driver, .. } = network;
         self.log.info(WHO, &format!("Asking the faucet of `{driver}/{name}` for tokens..."));
         let funded = timeout(FUND_PATIENCE, async {
-            if let Err(error) = self.cli.run(&arguments("fund", network, &[]), FUND_PATIENCE).await {
+            if let Err(error) = self.cli.run(&arguments("fund", network, &[]), FUND_PATIENCE).await
+            {
                 return match amount(&before) > Glm::ZERO {
                     true => {
                         self.log.warn(WHO, &format!("the faucet gives nothing: {error}"));

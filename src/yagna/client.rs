@@ -9,7 +9,9 @@ use super::{
     error::{CallError, Doubt},
     request::Request,
     response::Response,
-    wire::{self, ACTIVITY_PREFIX, HttpResponse, MARKET_PREFIX, Method, NET_PREFIX, PAYMENT_PREFIX},
+    wire::{
+        self, ACTIVITY_PREFIX, HttpResponse, MARKET_PREFIX, Method, NET_PREFIX, PAYMENT_PREFIX,
+    },
 };
 use crate::{
     http::{Outgoing, Transport, TransportError},
@@ -85,7 +87,8 @@ impl Client {
         endpoints: &Endpoints,
         patience: Span,
     ) -> Result<(String, Option<Timestamp>), CallError> {
-        let not_sent = |error: &dyn std::error::Error| CallError::NotSent { why: error.to_string() };
+        let not_sent =
+            |error: &dyn std::error::Error| CallError::NotSent { why: error.to_string() };
         let transport =
             Transport::direct(endpoints.any_https()).map_err(|error| not_sent(&error))?;
         let url = endpoints.url("/version/get").map_err(|error| not_sent(&error))?;

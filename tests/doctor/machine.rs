@@ -73,7 +73,10 @@ impl Machine {
             .expect("the simulator runs");
         let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         let url = lines.find_map(|line| {
-            line.expect("text").split_whitespace().find(|it| it.starts_with("http://")).map(str::to_owned)
+            line.expect("text")
+                .split_whitespace()
+                .find(|it| it.starts_with("http://"))
+                .map(str::to_owned)
         });
         thread::spawn(move || lines.for_each(drop));
         (Running(child), url.expect("it says where it listens"))
@@ -119,7 +122,16 @@ impl Machine {
             env!("CARGO_BIN_EXE_ray-on-golem")
         );
         let mut command = Command::new("/usr/bin/unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh", arguments[0]]);
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+            arguments[0],
+        ]);
         self.finish(command, &arguments[1..])
     }
 

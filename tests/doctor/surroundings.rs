@@ -2,6 +2,15 @@
 
 use std::fs;
 
+use ray_on_golem::{
+    core::{
+        ids::ClusterId,
+        record::{CommonRecord, JournalId, Record},
+    },
+    driver::journal::Journals,
+    units::Timestamp,
+};
+
 use crate::{
     assert_said,
     machine::{CLUSTER, Machine, answering},
@@ -12,7 +21,9 @@ fn nothing_on_this_machine_is_asked_through_a_proxy() {
     let (mut machine, _daemon) = Machine::with_daemon();
     let nowhere = format!("http://127.0.0.1:{}", crate::machine::free_port());
     let plain = machine.run(&["doctor", CLUSTER]);
-    for variable in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+    for variable in
+        ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
+    {
         machine.set(variable, &nowhere);
     }
 
@@ -63,11 +74,15 @@ fn a_user_without_a_home_is_told_where_to_put_data() {
 #[test]
 fn a_crash_is_no_success() {
     let machine = Machine::new();
-    let journal = machine.path("data").join("journal");
-    fs::create_dir_all(&journal).expect("a writable directory");
+    let data = machine.path("data");
     let before = machine.run(&["status"]);
-    fs::copy("fixtures/journal/v3-common.ndjson", journal.join("common.ndjson")).expect("a fixture");
-    let cluster = journal.join("cluster-1.ndjson");
+    // The cluster of the fixture is the third one.
+    let opened = CommonRecord::ClusterOpened { cluster: ClusterId(3), name: "default".into() };
+    let (mut journals, _) = Journals::open(&data).expect("a writable directory");
+    let at = Timestamp::from_unix_micros(1_700_000_000_000_000);
+    journals.append(JournalId::Common, at, &[Record::Common(opened)]).expect("room on the disk");
+    drop(journals);
+    let cluster = data.join("journal/cluster-3.ndjson");
     fs::copy("fixtures/journal/v3-cluster.ndjson", cluster).expect("a fixture");
 
     let text = machine.run(&["status"]);
@@ -84,7 +99,8 @@ fn a_crash_is_no_success() {
 fn what_answers_in_place_of_the_daemon_is_told_of() {
     let mut machine = Machine::new();
     machine.program("yagna", "echo 'yagna 0.17.6'");
-    let port = answering("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let port =
+        answering("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     machine.set("YAGNA_API_URL", &format!("http://127.0.0.1:{port}"));
 
     assert_said!(machine.run(&["doctor", "--quick"]));
