@@ -6,17 +6,19 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
+use hyper_util::client::proxy::matcher::Matcher;
+use jiff::fmt::rfc2822;
 use reqwest::{
     Client, ClientBuilder,
-    header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED},
+    header::{AUTHORIZATION, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED},
     redirect,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use thiserror::Error as ThisError;
-use url::Url;
+use url::{Host, Url};
 
 use crate::{
-    units::Span,
+    units::{Span, Timestamp},
     yagna::{
         CallError, Doubt, Status,
         wire::{HttpResponse, Method},
@@ -48,6 +50,8 @@ pub struct TransportError(#[source] Box<dyn Error + Send + Sync>);
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
     client: Client,
+    /// The proxy that requests go through, if any.
+    proxy: Option<String>,
 }
 
 /// A request on its way out.
@@ -75,12 +79,18 @@ pub struct Validators {
 impl Transport {
     /// Connections to a daemon of ours: no proxies, no redirects.
     pub(crate) fn direct(tls: bool) -> Result<Self, TransportError> {
-        Self::build(builder(tls)?.no_proxy().redirect(redirect::Policy::none()))
+        Self::build(builder(tls)?.no_proxy().redirect(redirect::Policy::none()), None)
     }
 
-    /// Connections to a public service.
-    pub(crate) fn public(tls: bool) -> Result<Self, TransportError> {
-        Self::build(builder(tls)?.redirect(redirect::Policy::limited(REDIRECTS_MAX)))
+    /// Connections to the public service at `base`, through the proxy that the environment names for it. A service of
+    /// this machine is never asked through a proxy, whatever the environment says.
+    pub(crate) fn public(base: &Url) -> Result<Self, TransportError> {
+        let builder = builder(base.scheme() == "https")?;
+        let builder = builder.redirect(redirect::Policy::limited(REDIRECTS_MAX));
+        match is_loopback(base) {
+            true => Self::build(builder.no_proxy(), None),
+            false => Self::build(builder, proxy_for(base)),
+        }
     }
 
     /// Sends a request and reads the response, all of it within `patience`.
@@ -89,7 +99,17 @@ impl Transport {
         outgoing: Outgoing<'_>,
         patience: Span,
     ) -> Result<HttpResponse, CallError> {
-        self.send_validated(outgoing, patience).await.map(|(response, _)| response)
+        self.exchange(outgoing, patience).await.map(|(response, _)| response)
+    }
+
+    /// As [`Self::send`], with the instant at which the other side says that it answered.
+    pub(crate) async fn send_dated(
+        &self,
+        outgoing: Outgoing<'_>,
+        patience: Span,
+    ) -> Result<(HttpResponse, Option<Timestamp>), CallError> {
+        let (response, headers) = self.exchange(outgoing, patience).await?;
+        Ok((response, date(&headers)))
     }
 
     /// As [`Self::send`], with what the response can be recognised by.
@@ -98,6 +118,15 @@ impl Transport {
         outgoing: Outgoing<'_>,
         patience: Span,
     ) -> Result<(HttpResponse, Validators), CallError> {
+        let (response, headers) = self.exchange(outgoing, patience).await?;
+        Ok((response, validators(&headers)))
+    }
+
+    async fn exchange(
+        &self,
+        outgoing: Outgoing<'_>,
+        patience: Span,
+    ) -> Result<(HttpResponse, HeaderMap), CallError> {
         let method = match outgoing.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
@@ -121,17 +150,33 @@ impl Transport {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         match request.send().await {
-            Ok(response) => {
-                let validators = validators(&response);
-                Ok((read(response).await?, validators))
+            Ok(mut response) => {
+                let headers = std::mem::take(response.headers_mut());
+                let content_type = headers.get(CONTENT_TYPE);
+                let content_type = content_type.and_then(|value| value.to_str().ok());
+                let content_type = content_type.map(str::to_owned);
+                Ok((read(response, content_type).await?, headers))
             }
-            Err(error) => Err(classify(&error)),
+            Err(error) => Err(self.blamed(classify(&error))),
         }
     }
 
-    fn build(builder: ClientBuilder) -> Result<Self, TransportError> {
+    /// Names the proxy in a failure of the connection: the address that failed may be the proxy's.
+    fn blamed(&self, error: CallError) -> CallError {
+        let Some(proxy) = &self.proxy else { return error };
+        let through = |why: String| format!("{why} (asked through the proxy {proxy})");
+        match error {
+            CallError::NotSent { why } => CallError::NotSent { why: through(why) },
+            CallError::Unknown(Doubt::Closed { why }) => {
+                CallError::Unknown(Doubt::Closed { why: through(why) })
+            }
+            CallError::Rejected { .. } | CallError::Unknown(_) => error,
+        }
+    }
+
+    fn build(builder: ClientBuilder, proxy: Option<String>) -> Result<Self, TransportError> {
         let client = builder.build().map_err(|error| TransportError(error.into()))?;
-        Ok(Self { client })
+        Ok(Self { client, proxy })
     }
 }
 
@@ -156,15 +201,46 @@ fn builder(tls: bool) -> Result<ClientBuilder, TransportError> {
     Ok(builder.tls_backend_preconfigured(trusts_nobody))
 }
 
-fn validators(response: &reqwest::Response) -> Validators {
+/// Whether an address is one of this machine alone.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// The proxy that the environment names for an address, without the password that may be in its own.
+#[must_use]
+pub fn proxy_for(url: &Url) -> Option<String> {
+    let address = url.as_str().parse().ok()?;
+    let proxy = Matcher::from_env().intercept(&address)?;
+    let proxy = proxy.uri();
+    let port = proxy.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+    let scheme = proxy.scheme_str().unwrap_or("http");
+    Some(format!("{scheme}://{}{port}", proxy.host().unwrap_or_default()))
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    let micros = rfc2822::parse(text).ok()?.timestamp().as_microsecond();
+    u64::try_from(micros).ok().map(Timestamp::from_unix_micros)
+}
+
+fn validators(headers: &HeaderMap) -> Validators {
     let text = |name| {
-        let value = response.headers().get(name)?;
+        let value = headers.get(name)?;
         value.to_str().ok().map(str::to_owned)
     };
     Validators { etag: text(ETAG), modified: text(LAST_MODIFIED) }
 }
 
-async fn read(mut response: reqwest::Response) -> Result<HttpResponse, CallError> {
+async fn read(
+    mut response: reqwest::Response,
+    content_type: Option<String>,
+) -> Result<HttpResponse, CallError> {
     let done = response.status().is_success();
     let length_max = if done { BODY_LENGTH_MAX } else { ERROR_BODY_LENGTH_MAX };
     let mut body = Vec::new();
@@ -185,12 +261,7 @@ async fn read(mut response: reqwest::Response) -> Result<HttpResponse, CallError
             break;
         }
     }
-    let content_type = response.headers().get(CONTENT_TYPE);
-    Ok(HttpResponse {
-        status: Status(response.status().as_u16()),
-        content_type: content_type.and_then(|value| value.to_str().ok()).map(str::to_owned),
-        body,
-    })
+    Ok(HttpResponse { status: Status(response.status().as_u16()), content_type, body })
 }
 
 fn classify(error: &reqwest::Error) -> CallError {

@@ -10,6 +10,8 @@ pub mod cli;
 pub mod config;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod core;
+#[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the I/O shell")]
+pub mod doctor;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]
 pub mod driver;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]

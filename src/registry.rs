@@ -57,7 +57,7 @@ impl Registry {
     ///
     /// Fails if the address is `https` and the system has no certificates to trust.
     pub fn new(base: Url, count: bool) -> Result<Self, TransportError> {
-        let transport = Transport::public(base.scheme() == "https")?;
+        let transport = Transport::public(&base)?;
         Ok(Self { base, count, transport })
     }
 

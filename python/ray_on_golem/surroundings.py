@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .errors import RayOnGolemError
+
 # Set on every node of a cluster, to the addresses of its private network.
 ON_NETWORK_VARIABLE = "ON_GOLEM_NETWORK"
 DATADIR_VARIABLE = "RAY_ON_GOLEM_DATADIR"
@@ -17,6 +19,10 @@ TOKEN_FILE_VARIABLE = "RAY_ON_GOLEM_TOKEN_FILE"
 
 # The webserver puts the token of a cluster there before it tells that the head is running.
 HEAD_TOKEN_FILE = Path("/etc/ray_on_golem/token")
+NO_HOME = (
+    "this user has no home directory (there is no `HOME`), so that there is no place for the data directory; name one "
+    f"by `webserver_datadir` in the cluster file, or in `{DATADIR_VARIABLE}`"
+)
 TOKEN_FILE_NAME = "webserver.token"
 # The webserver keeps the files of clusters with longer names, or with none, under a digest of the name.
 NAME_LENGTH = 120
@@ -30,7 +36,10 @@ def is_on_head(environment: Mapping[str, str] = os.environ) -> bool:
 def datadir(parameters: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Path:
     """The data directory that a webserver started from here would use."""
     said = parameters.get("webserver_datadir") or environment.get(DATADIR_VARIABLE)
-    return Path(said).expanduser().absolute() if said else _user_data(environment) / "ray_on_golem"
+    try:
+        return Path(said).expanduser().absolute() if said else _user_data(environment) / "ray_on_golem"
+    except RuntimeError as error:
+        raise RayOnGolemError(NO_HOME) from error
 
 
 def token_file(own_datadir: Path, environment: Mapping[str, str] = os.environ) -> Path:

@@ -150,7 +150,7 @@ def _spawn(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
             f"Ray on Golem {__version__} are installs it, or set {PROGRAM_VARIABLE} to it."
         ) from error
     except OSError as error:
-        raise StartError(f"Starting webserver failed! {error}") from error
+        raise StartError(f"Starting webserver failed! {log.parent}: {error.strerror or error}") from error
 
 
 def _note_pid(process: subprocess.Popen[bytes], file: Path) -> None:
@@ -160,9 +160,11 @@ def _note_pid(process: subprocess.Popen[bytes], file: Path) -> None:
 
 
 def _failure(sentence: str, log: Path, begin: int) -> str:
+    """The sentence with what the webserver has said itself; what an earlier one has said is not about it."""
     try:
-        said = log.read_bytes()
-        lines = (said[begin:] or said).decode("utf-8", errors="replace").splitlines()[-LOG_LINES:]
+        lines = log.read_bytes()[begin:].decode("utf-8", errors="replace").splitlines()[-LOG_LINES:]
     except OSError:
+        return sentence
+    if not lines:
         return sentence
     return "\n".join([sentence, f"Showing last {LOG_LINES} lines from `{log}`:", *lines])

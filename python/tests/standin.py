@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import threading
 import unittest
 from dataclasses import dataclass, field
@@ -271,7 +272,10 @@ def serving(test: unittest.TestCase, **fields: Any) -> StandIn:
 
 
 def main() -> None:
-    """Serves until it is ended, with the arguments of `ray-on-golem webserver`."""
+    """Serves until it is ended, with the arguments of `ray-on-golem webserver`; `doctor` finds all well."""
+    if sys.argv[1] == "doctor":
+        print(json.dumps({"version": 1, "fit": True, "findings": []}))
+        return
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["webserver"])
     parser.add_argument("-p", type=int, required=True)

@@ -4,8 +4,8 @@ use thiserror::Error;
 
 use super::exit::Exit;
 use crate::{
-    config::ConfigError, core::survey::SurveyError, driver::DriverError, registry::RegistryError,
-    reputation::StoreError,
+    config::ConfigError, core::survey::SurveyError, doctor::Finding, driver::DriverError,
+    registry::RegistryError, reputation::StoreError,
 };
 
 /// Why a command failed.
@@ -28,6 +28,15 @@ pub enum CliError {
         /// What to do.
         hint: String,
     },
+    /// What was started did not come up, or has ended; the sentence says all that is known.
+    #[error("{0}")]
+    Broken(String),
+    /// The machine is not as a cluster needs it.
+    #[error("{}", unfit(.0))]
+    Unfit(Vec<Finding>),
+    /// What stands in the way was told as data.
+    #[error("this machine has not all that a cluster needs")]
+    Told,
     /// The survey came to nothing.
     #[error(transparent)]
     Survey(#[from] SurveyError),
@@ -64,6 +73,22 @@ impl From<DriverError> for CliError {
     }
 }
 
+/// An error with all that caused it, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut what = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        what = format!("{what}: {cause}");
+        source = cause.source();
+    }
+    what
+}
+
+/// What is wrong, each with its cure.
+fn unfit(findings: &[Finding]) -> String {
+    findings.iter().map(Finding::sentence).collect::<Vec<_>>().join("\nerror: ")
+}
+
 impl CliError {
     /// The exit code.
     #[must_use]
@@ -73,6 +98,9 @@ impl CliError {
             Self::Image(RegistryError::Unknown(_)) => Exit::Usage,
             Self::Image(RegistryError::Unavailable(_) | RegistryError::Unusable { .. })
             | Self::Environment { .. }
+            | Self::Broken(_)
+            | Self::Unfit(_)
+            | Self::Told
             | Self::Survey(SurveyError::Unauthorized(_)) => Exit::Environment,
             Self::Survey(SurveyError::Busy) | Self::Aborted | Self::Output(_) => Exit::Failure,
             Self::Interrupted => Exit::Interrupted,
@@ -96,6 +124,9 @@ impl CliError {
             Self::Image(RegistryError::Unusable { .. })
             | Self::Config(_)
             | Self::Argument(_)
+            | Self::Broken(_)
+            | Self::Unfit(_)
+            | Self::Told
             | Self::Survey(SurveyError::Busy)
             | Self::Interrupted
             | Self::Aborted

@@ -2,11 +2,13 @@
 
 use clap::{Parser, Subcommand};
 
+mod doctor;
 pub mod document;
 pub mod error;
 mod exec;
 pub mod exit;
 pub mod explain;
+mod left;
 pub mod network_stats;
 pub mod printer;
 pub mod report;
@@ -20,6 +22,7 @@ mod table;
 mod web;
 mod webserver;
 
+use doctor::Doctor;
 use error::CliError;
 use exec::Exec;
 use exit::Exit;
@@ -49,6 +52,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Looks whether this machine has all that a cluster needs; ✘ with what to do.
+    Doctor(Doctor),
     /// Runs a command on a node through its provider, also where ssh does not reach it.
     Exec(Exec),
     /// Says for each offer on the market why it would be hired, or why not.
@@ -77,6 +82,7 @@ enum Command {
 #[must_use]
 pub fn run(cli: Cli, printer: &mut Printer) -> Exit {
     let result = match cli.command {
+        Command::Doctor(command) => command.run(printer),
         Command::Exec(command) => command.run(printer),
         Command::Explain(command) => command.run(printer),
         Command::NetworkStats(command) => command.run(printer),

@@ -11,7 +11,9 @@ use std::{
 use clap::Args;
 
 use super::{
+    doctor,
     error::CliError,
+    left::Left,
     printer::Printer,
     web::Web,
     webserver::{Common, DEBUG_LOG, Served},
@@ -52,6 +54,10 @@ impl Start {
             }
             wait_for_previous(&web, printer)?;
         }
+        // Clusters that a crash has left cost money: whatever else is wrong, they are gone on with.
+        if Left::of(&data).is_ok_and(|left| left.is_empty()) {
+            doctor::refuse_unfit(self.common.port, data.clone(), &self.served)?;
+        }
         printer.line(&format!("Starting webserver on {}...", web.url()))?;
         let log_path = data.join(DEBUG_LOG);
         let mut child = self.spawn(&data, &log_path)?;
@@ -59,15 +65,17 @@ impl Start {
             None => printer.line("Starting webserver done"),
             Some(why) => {
                 let _ = child.kill();
-                let lines = log::last_lines(&log_path, LOG_LINES).join("\n");
+                let lines = log::last_lines(&log_path, LOG_LINES);
+                let what = format!("Starting webserver failed! {why}");
+                if lines.is_empty() {
+                    return Err(CliError::Broken(what));
+                }
                 printer.tell(&format!(
-                    "Showing last {LOG_LINES} lines from `{}`:\n{lines}",
-                    log_path.display()
+                    "Showing last {LOG_LINES} lines from `{}`:\n{}",
+                    log_path.display(),
+                    lines.join("\n")
                 ));
-                Err(CliError::Environment {
-                    what: format!("Starting webserver failed! {why}"),
-                    hint: "the lines above say why".to_owned(),
-                })
+                Err(CliError::Environment { what, hint: "the lines above say why".to_owned() })
             }
         }
     }
@@ -76,7 +84,10 @@ impl Start {
         if fs::metadata(log_path).is_ok_and(|file| file.len() > 0) {
             log::rotate(log_path)?;
         }
-        let said = fs::File::options().append(true).create(true).open(log_path)?;
+        let said = fs::File::options().append(true).create(true).open(log_path);
+        let said = said.map_err(|error| {
+            CliError::Broken(format!("cannot write to `{}`: {error}", log_path.display()))
+        })?;
         let child = Command::new(env::current_exe()?)
             .args(["webserver", "--port", &self.common.port.to_string(), "--datadir"])
             .arg(data)

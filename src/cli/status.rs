@@ -10,12 +10,16 @@ use serde_json::{Value, json};
 
 use super::{
     error::CliError,
+    left::Left,
     printer::Printer,
     table::{plain, table},
-    web::{Process, Root, Web},
+    web::{Root, Web},
     webserver::Common,
 };
-use crate::units::{Glm, Rounding};
+use crate::{
+    driver::process::Process,
+    units::{Glm, Rounding},
+};
 
 /// Arguments of `status`.
 #[derive(Args, Debug)]
@@ -39,24 +43,28 @@ impl Status {
         }
         let root = web.root();
         if self.json {
+            let left = if root.is_none() { Left::of(&data)? } else { Left::default() };
             let mut document = match &root {
                 Some(_) => web.get("/status")?,
-                None => json!({ "version": 1, "webserver": null, "clusters": [] }),
+                None => json!({ "version": 1, "webserver": null, "clusters": left.document() }),
             };
             document["url"] = web.url().into();
             let text = serde_json::to_string_pretty(&document).unwrap_or_default();
-            return printer.line(&text);
+            printer.line(&text)?;
+            return left.refuse();
         }
         let Some(root) = root else {
             printer
                 .line(&format!("The webserver doesn't seem to be listening on {}.", web.url()))?;
-            return match Process::of(&data) {
-                None => Ok(()),
-                Some(Process { pid, .. }) => printer.line(&format!(
+            if let Some(Process { pid, .. }) = Process::of(&data) {
+                return printer.line(&format!(
                     "However, the webserver seems to be running under pid: {pid}.\n\
                          You may use the `ray-on-golem stop` command to terminate it."
-                )),
-            };
+                ));
+            }
+            let left = Left::of(&data)?;
+            printer.print(&left.text())?;
+            return left.refuse();
         };
         printer.print(&server(&root, web.url()))?;
         let is_terminal = io::stdout().is_terminal();

@@ -10,13 +10,8 @@ use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{
-    error::CliError,
-    printer::Printer,
-    web::{Process, Web},
-    webserver::Common,
-};
-use crate::server::bills::Bills;
+use super::{error::CliError, printer::Printer, web::Web, webserver::Common};
+use crate::{driver::process::Process, server::bills::Bills};
 
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
 const PROCESS_PATIENCE: Duration = Duration::from_secs(180);

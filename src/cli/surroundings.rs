@@ -19,6 +19,8 @@ use crate::{
     yagna::{AppKey, Endpoints},
 };
 
+const NO_HOME: &str = "this user has no home directory (there is no `HOME`), so that there is no place for the data \
+                       directory; name one with `--datadir`, or in `RAY_ON_GOLEM_DATADIR`";
 const DEFAULT_API_URL: &str = "http://127.0.0.1:7465";
 
 /// The option, else `RAY_ON_GOLEM_DATADIR`, else where the system keeps the data of its users.
@@ -27,8 +29,8 @@ pub(super) fn data_directory(given: Option<PathBuf>) -> Result<PathBuf, CliError
     let data = given
         .or_else(|| set("RAY_ON_GOLEM_DATADIR").map(PathBuf::from))
         .or_else(|| set("XDG_DATA_HOME").map(|data| PathBuf::from(data).join("ray_on_golem")))
-        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/share/ray_on_golem")))
-        .ok_or_else(|| CliError::Argument("there is no `HOME`; give `--datadir`".to_owned()))?;
+        .or_else(|| home().map(|home| home.join(".local/share/ray_on_golem")))
+        .ok_or_else(|| CliError::Argument(NO_HOME.to_owned()))?;
     // Clients are told of it in JSON.
     match data.to_str() {
         Some(_) => Ok(data),
@@ -36,6 +38,14 @@ pub(super) fn data_directory(given: Option<PathBuf>) -> Result<PathBuf, CliError
             "the name of the data directory `{}` is not UTF-8; name another one with `--datadir`",
             data.display()
         ))),
+    }
+}
+
+/// The home directory, by `HOME` or else by the system's file of users.
+fn home() -> Option<PathBuf> {
+    match env::var_os("HOME") {
+        Some(home) if home.is_empty() => None,
+        Some(_) | None => env::home_dir().filter(|home| !home.as_os_str().is_empty()),
     }
 }
 
@@ -67,7 +77,17 @@ pub(super) fn recorder(path: Option<&Path>, key: &AppKey) -> Result<Recorder, Cl
 
 /// Where images are looked up.
 pub(super) fn registry() -> Result<Url, CliError> {
-    url_of("GOLEM_REGISTRY_URL")?.map_or_else(|| address(registry::DEFAULT_URL), Ok)
+    named_registry()?.map_or_else(public_registry, Ok)
+}
+
+/// Where the user says that images are looked up, if anywhere.
+pub(super) fn named_registry() -> Result<Option<Url>, CliError> {
+    url_of("GOLEM_REGISTRY_URL")
+}
+
+/// Where images are looked up if nobody says otherwise.
+pub(super) fn public_registry() -> Result<Url, CliError> {
+    address(registry::DEFAULT_URL)
 }
 
 /// Where scores of providers are fetched.

@@ -6,14 +6,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::runtime::{self, Runtime};
 use url::Url;
 
-use super::{error::CliError, webserver::PID_FILE};
+use super::error::CliError;
 use crate::{
-    driver::daemon,
     http::{Outgoing, Transport},
     server::auth::TOKEN_FILE,
     units::Span,
@@ -180,38 +178,4 @@ fn said(body: &str) -> String {
     let document: Option<Value> = serde_json::from_str(body).ok();
     let sentence = document.as_ref().and_then(|document| document["error"].as_str());
     sentence.unwrap_or(body).to_owned()
-}
-
-/// The process of the webserver, by its pid file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Process {
-    pub(super) pid: i32,
-    began: u64,
-}
-
-impl Process {
-    /// The webserver of a data directory, if it lives.
-    pub(super) fn of(data: &Path) -> Option<Self> {
-        let pid = fs::read_to_string(data.join(PID_FILE)).ok()?.trim().parse().ok()?;
-        let began = daemon::began(pid)?;
-        // A pid is used again; then it is somebody else's.
-        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let is_ours = command.split(|byte| *byte == 0).any(|word| word == b"webserver");
-        is_ours.then_some(Self { pid, began })
-    }
-
-    /// Whether it lives.
-    pub(super) fn is_alive(self) -> bool {
-        daemon::began(self.pid) == Some(self.began)
-    }
-
-    /// Asks it to end, or makes it.
-    pub(super) fn signal(self, signal: Signal) {
-        if self.is_alive()
-            && let Some(pid) = Pid::from_raw(self.pid)
-        {
-            // It may just have ended.
-            let _ = kill_process(pid, signal);
-        }
-    }
 }

@@ -19,9 +19,14 @@ use tokio::{
 };
 use url::Url;
 
-use super::{error::CliError, printer::Printer, surroundings};
+use super::{
+    error::{CliError, chain},
+    printer::Printer,
+    surroundings,
+};
 use crate::{
     core::Command,
+    doctor,
     driver::{
         alerts,
         commands::Commands,
@@ -29,6 +34,7 @@ use crate::{
         journal::{Journals, JournalsError, Recovered},
         log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
+        process::PID_FILE,
         providers::{self, Providers},
         reach::{Reach, ReachPlan},
         wallet::Wallet,
@@ -44,8 +50,6 @@ use crate::{
 
 /// The port of the webserver.
 pub(super) const DEFAULT_PORT: u16 = 4578;
-/// The pid of the webserver, in the data directory.
-pub(super) const PID_FILE: &str = "ray_on_golem.pid";
 /// What the webserver logs, in the data directory.
 pub(super) const LOG_FILE: &str = "webserver.log";
 /// What the process says that `start`, or Ray, has put into the background, in the data directory.
@@ -128,9 +132,12 @@ impl Common {
 /// The data directory that was named, or the usual one; it is made if it is not there.
 pub(super) fn data_of(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
     let data = std::path::absolute(surroundings::data_directory(named)?)?;
-    fs::create_dir_all(&data).map_err(|error| CliError::Environment {
-        what: format!("cannot make the data directory `{}`: {error}", data.display()),
-        hint: "choose another one with `--datadir`".to_owned(),
+    fs::create_dir_all(&data).map_err(|error| {
+        let (what, hint) = doctor::data::usable(&data).err().unwrap_or_else(|| {
+            let what = format!("cannot make the data directory `{}`: {error}", data.display());
+            (what, "choose another one with `--datadir`".to_owned())
+        });
+        CliError::Environment { what, hint }
     })?;
     Ok(data)
 }
@@ -159,6 +166,11 @@ impl Served {
         Ok(arguments)
     }
 
+    /// Whether it is to be served over a simulated network.
+    pub(super) fn is_simulated(&self) -> bool {
+        self.sim.is_some()
+    }
+
     fn is_anonymous(&self) -> bool {
         self.allow_anonymous || env::var(ANONYMOUS_VARIABLE).is_ok_and(|value| value == "1")
     }
@@ -184,7 +196,7 @@ impl Webserver {
     pub(super) fn run(self, _: &mut Printer) -> Result<(), CliError> {
         let data = self.common.data()?;
         // Before anything else: nobody else may have this directory.
-        let (journals, recovered) = Journals::open(&data).map_err(in_use)?;
+        let (journals, recovered) = Journals::open(&data).map_err(|error| in_use(&error, &data))?;
         let log = Log::to_file(&data.join(LOG_FILE))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -517,33 +529,30 @@ impl Drop for PidFile {
 }
 
 async fn listen(port: u16) -> Result<Listening, CliError> {
-    Listening::on(port).await.map_err(|error| CliError::Environment {
-        what: format!("cannot listen on 127.0.0.1:{port}: {error}"),
-        hint: "end what listens there, or choose another port with `--port`".to_owned(),
+    Listening::on(port).await.map_err(|error| {
+        let (what, hint) = doctor::port::taken(port, &error);
+        CliError::Environment { what, hint }
     })
 }
 
-fn in_use(error: JournalsError) -> CliError {
-    let hint = match &error {
+fn in_use(error: &JournalsError, data: &Path) -> CliError {
+    let hint = match error {
         JournalsError::InUse { .. } => {
             "`ray-on-golem status` shows it, `ray-on-golem stop` ends it"
         }
-        JournalsError::Bad { .. }
-        | JournalsError::Stray { .. }
-        | JournalsError::Io { .. }
-        | JournalsError::Broken { .. } => "nothing was changed",
+        JournalsError::Io { .. } => match doctor::data::usable(data) {
+            Err((what, hint)) => return CliError::Environment { what, hint },
+            Ok(()) => "nothing was changed",
+        },
+        JournalsError::Bad { .. } | JournalsError::Stray { .. } | JournalsError::Broken { .. } => {
+            "nothing was changed"
+        }
     };
-    CliError::Environment { what: error.to_string(), hint: hint.to_owned() }
+    CliError::Environment { what: chain(error), hint: hint.to_owned() }
 }
 
 fn broken(error: &dyn std::error::Error) -> CliError {
-    let mut what = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        what = format!("{what}: {cause}");
-        source = cause.source();
-    }
-    CliError::Environment { what, hint: "the log says more".to_owned() }
+    CliError::Broken(chain(error))
 }
 
 fn bug(what: &str) -> CliError {

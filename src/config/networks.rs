@@ -17,6 +17,8 @@ pub struct PaymentNetwork {
     pub testnet: bool,
     /// Whether the daemon can get tokens from a faucet.
     pub fundable: bool,
+    /// The first version of the daemon that knows it, of those that this program can use at all.
+    pub since: [u16; 3],
     /// The network to use in its place, if the chain has been shut down.
     pub replaced_by: Option<&'static str>,
 }
@@ -25,7 +27,11 @@ pub struct PaymentNetwork {
 pub const DRIVER: &str = "erc20";
 
 /// The network that is used if the cluster file names none: a testnet that is alive.
-pub const DEFAULT: PaymentNetwork = testnet("hoodi", "erc20-hoodi-tglm");
+pub const DEFAULT: PaymentNetwork =
+    PaymentNetwork { since: [0, 17, 4], ..testnet("hoodi", "erc20-hoodi-tglm") };
+
+/// The first version of the daemon that has all that is asked of it.
+pub const DAEMON_SINCE: [u16; 3] = [0, 17, 0];
 
 /// Every network that the daemon knows, the ones to use first.
 pub const NETWORKS: [PaymentNetwork; 9] = [
@@ -76,6 +82,7 @@ const fn mainnet(name: &'static str, platform: &'static str) -> PaymentNetwork {
         platform,
         testnet: false,
         fundable: false,
+        since: DAEMON_SINCE,
         replaced_by: None,
     }
 }
@@ -88,6 +95,7 @@ const fn testnet(name: &'static str, platform: &'static str) -> PaymentNetwork {
         platform,
         testnet: true,
         fundable: true,
+        since: DAEMON_SINCE,
         replaced_by: None,
     }
 }

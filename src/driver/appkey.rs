@@ -44,9 +44,7 @@ pub enum AppKeyError {
     #[error("`YAGNA_APPKEY` is not usable")]
     Given(#[source] BadAppKey),
     /// The daemon's command line could not be started.
-    #[error(
-        "cannot run `{}`; install yagna, or set `YAGNA_PATH` to where it is", binary.display()
-    )]
+    #[error("{}; {}", missing(binary).0, missing(binary).1)]
     NotStarted {
         /// What was to be run.
         binary: PathBuf,
@@ -159,6 +157,15 @@ struct Entry {
     key: String,
 }
 
+/// What is said where there is no daemon to be run, with the cure.
+#[must_use]
+pub fn missing(binary: &Path) -> (String, String) {
+    let what = format!("there is no program `{}`, which is Golem's daemon", binary.display());
+    let cure = "install it by `pip install golem-node`, or set `YAGNA_PATH` to where it is, or do without it on a \
+                simulated network: `ray-on-golem start --sim`";
+    (what, cure.to_owned())
+}
+
 fn shown(binary: &Path, arguments: &[&str]) -> String {
     format!("{} {}", binary.display(), arguments.join(" "))
 }
@@ -168,6 +175,11 @@ fn shown(binary: &Path, arguments: &[&str]) -> String {
 pub(super) fn last_words(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).rev();
-    let complaint = lines.clone().find_map(|line| line.strip_prefix("Error: "));
-    complaint.or_else(|| lines.next()).map_or_else(|| output.status.to_string(), str::to_owned)
+    let complaint = |line: &'_ str| {
+        let rest = line.strip_prefix("Error: ").or_else(|| line.strip_prefix("error: "));
+        rest.map(str::to_owned)
+    };
+    let complaint = lines.clone().find_map(complaint);
+    let last = || lines.next().map(str::to_owned);
+    complaint.or_else(last).unwrap_or_else(|| output.status.to_string())
 }

@@ -24,9 +24,10 @@ use tokio::{
 use url::Url;
 
 use super::{
-    appkey::{AppKeyError, AppKeySource},
+    appkey::{self, AppKeyError, AppKeySource},
+    cli::{self, DaemonCli},
     log::{self, Log},
-    wallet::DaemonCli,
+    wallet,
 };
 use crate::{
     http::TransportError,
@@ -42,11 +43,16 @@ const END_PATIENCE: Duration = Duration::from_secs(30);
 /// It is asked this often: a daemon that has just started misses the first time.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A daemon that does not answer is asked this often, over its bus, whether its wallet is locked.
+const ASK_LOCK_EVERY: Duration = Duration::from_secs(1);
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const PROBE_PATIENCE: Span = Span::secs(10);
 /// From the end of our daemon to its next start, and after starts that failed.
 const RESTART_AFTER: Duration = Duration::from_secs(5);
 const RESTART_AFTER_MAX: Duration = Duration::from_secs(60);
 const LOG_FILE: &str = "yagna.log";
+/// What a simulated network leaves in the data directory.
+const SIM_DIRECTORY: &str = "sim";
 const LOG_LINES: usize = 50;
 const WHO: &str = "daemon";
 
@@ -106,11 +112,41 @@ struct Mark {
     /// When its process began, as the system counts; a pid may be used again.
     began: u64,
     url: Url,
+    /// Whether it is the simulator.
+    #[serde(default)]
+    simulated: bool,
+}
+
+/// A daemon as it can be known without being waited for.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Where it listens, or would.
+    pub endpoints: Endpoints,
+    /// The key to it, if there is one without asking.
+    pub key: Option<AppKey>,
+    /// Its command line.
+    pub cli: DaemonCli,
+    /// Its process, if it was started by us and lives.
+    pub pid: Option<i32>,
+    /// Whether it is a simulated network.
+    pub simulated: bool,
 }
 
 /// Why there is no daemon.
 #[derive(Debug, Error)]
 pub enum DaemonError {
+    /// There is no such program.
+    #[error("{}; {}", appkey::missing(program).0, appkey::missing(program).1)]
+    Missing {
+        /// What was to be run.
+        program: PathBuf,
+    },
+    /// Its wallet is locked by a password, and it waits for it to be unlocked.
+    #[error("{}; {}, then run this again", wallet::locked(address).0, wallet::locked(address).1)]
+    Locked {
+        /// The address of the wallet.
+        address: String,
+    },
     /// It could not be started.
     #[error("cannot start `{}`", program.display())]
     NotStarted {
@@ -159,8 +195,11 @@ impl Daemon {
         let may_be_there = plan.sim.is_none() || mark.is_some();
         let mark = mark.filter(|mark| mark.url == endpoints.base);
         let is_there = may_be_there && answers(&endpoints).await?;
-        if !is_there && !awakes(mark.as_ref(), &endpoints, &plan, &log).await {
-            return Self::start(plan, 0, log).await;
+        if !is_there {
+            refuse_locked(&plan).await?;
+            if !awakes(mark.as_ref(), &endpoints, &plan, &log).await? {
+                return Self::start(plan, 0, log).await;
+            }
         }
         let key = match (&plan.key.given, saved_key(&plan.data).filter(|_| mark.is_some())) {
             (None, Some(saved)) => saved,
@@ -274,9 +313,10 @@ impl Daemon {
             None => command.stdout(said),
         };
         log.info(WHO, &format!("Starting `{}`...", program.display()));
-        let child = command
-            .spawn()
-            .map_err(|source| DaemonError::NotStarted { program: program.clone(), source })?;
+        let child = command.spawn().map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => DaemonError::Missing { program: program.clone() },
+            _ => DaemonError::NotStarted { program: program.clone(), source },
+        })?;
         let mut starting = Starting(Some(child));
         let failed = |why: &str| DaemonError::Failed {
             why: why.to_owned(),
@@ -290,15 +330,50 @@ impl Daemon {
             }
             None => plan.endpoints.clone(),
         };
-        let mark = Mark::of(starting.child(), &endpoints.base);
+        let mark = Mark::of(starting.child(), &endpoints.base, plan.sim.is_some());
         let mark = mark.ok_or_else(|| failed("ended at once"))?;
         mark.save(&plan.data)?;
         let has_ended = || starting.child().try_wait().is_ok_and(|status| status.is_some());
-        until_ready(has_ended, &endpoints, &key).await.map_err(failed)?;
+        match until_ready(has_ended, &endpoints, &key, &plan).await {
+            Ok(()) => {}
+            Err(Unready::Failed(why)) => return Err(failed(why)),
+            Err(Unready::Locked(address)) => {
+                // It is left to wait: only a daemon that runs can be told to unlock its wallet.
+                drop(starting.keep());
+                return Err(DaemonError::Locked { address });
+            }
+        }
         log.info(WHO, &format!("The daemon answers at {}", endpoints.base));
         let cli = cli(&plan, &endpoints, &key)?;
         let owned = Some(Owned { mark, child: Some(starting.keep()) });
         Ok(Self { endpoints, key, cli, plan, owned, log })
+    }
+}
+
+impl Known {
+    /// The daemon of the data directory, if one of ours lives, or else the one that the environment names.
+    #[must_use]
+    pub fn of(plan: &DaemonPlan) -> Self {
+        let mark = Mark::load(&plan.data).filter(Mark::is_alive);
+        let mark = mark.filter(|mark| mark.simulated || mark.url == plan.endpoints.base);
+        let given = plan.key.given.as_deref().and_then(|key| AppKey::new(key).ok());
+        let Some(mark) = mark else {
+            let cli = DaemonCli { binary: plan.key.binary.clone(), environment: Vec::new() };
+            let endpoints = plan.endpoints.clone();
+            return Self { endpoints, key: given, cli, pid: None, simulated: false };
+        };
+        let key = given.or_else(|| saved_key(&plan.data));
+        let cli = match (mark.simulated, &key) {
+            (true, Some(key)) => simulated_cli(&plan.data, &mark.url, key),
+            (true, None) | (false, _) => {
+                DaemonCli { binary: plan.key.binary.clone(), environment: Vec::new() }
+            }
+        };
+        let endpoints = match mark.simulated {
+            true => Endpoints::from(mark.url.clone()),
+            false => plan.endpoints.clone(),
+        };
+        Self { endpoints, key, cli, pid: Some(mark.pid), simulated: mark.simulated }
     }
 }
 
@@ -351,9 +426,9 @@ impl Owned {
 }
 
 impl Mark {
-    fn of(child: &Child, url: &Url) -> Option<Self> {
+    fn of(child: &Child, url: &Url, simulated: bool) -> Option<Self> {
         let pid = i32::try_from(child.id()?).ok()?;
-        Some(Self { pid, began: began(pid)?, url: url.clone() })
+        Some(Self { pid, began: began(pid)?, url: url.clone(), simulated })
     }
 
     fn load(data: &Path) -> Option<Self> {
@@ -422,19 +497,49 @@ fn cli(plan: &DaemonPlan, endpoints: &Endpoints, key: &AppKey) -> io::Result<Dae
     let Some(sim) = &plan.sim else {
         return Ok(DaemonCli { binary: plan.key.binary.clone(), environment: Vec::new() });
     };
-    let directory = plan.data.join("sim");
-    fs::create_dir_all(&directory)?;
-    let link = directory.join("yagna");
+    let cli = simulated_cli(&plan.data, &endpoints.base, key);
+    fs::create_dir_all(plan.data.join(SIM_DIRECTORY))?;
     // It may lead to where the simulator was once.
-    let _ = fs::remove_file(&link);
-    std::os::unix::fs::symlink(&sim.program, &link)?;
+    let _ = fs::remove_file(&cli.binary);
+    std::os::unix::fs::symlink(&sim.program, &cli.binary)?;
+    Ok(cli)
+}
+
+fn simulated_cli(data: &Path, base: &Url, key: &AppKey) -> DaemonCli {
+    let directory = data.join(SIM_DIRECTORY);
     let environment = vec![
-        ("YAGNA_API_URL".to_owned(), endpoints.base.as_str().trim_end_matches('/').to_owned()),
+        ("YAGNA_API_URL".to_owned(), base.as_str().trim_end_matches('/').to_owned()),
         ("YAGNA_APPKEY".to_owned(), key.as_str().to_owned()),
         // What a simulator of the user's has left in the usual place is not about ours.
         ("YAGNA_DATADIR".to_owned(), directory.display().to_string()),
     ];
-    Ok(DaemonCli { binary: link, environment })
+    DaemonCli { binary: directory.join("yagna"), environment }
+}
+
+/// Why a daemon cannot be used yet.
+enum Unready {
+    Failed(&'static str),
+    /// The wallet at this address is locked.
+    Locked(String),
+}
+
+/// The address of the wallet that a daemon on the bus waits for to be unlocked.
+async fn locked_wallet(plan: &DaemonPlan) -> Option<String> {
+    if plan.sim.is_some() || !cli::is_on_bus().await {
+        return None;
+    }
+    let cli = DaemonCli { binary: plan.key.binary.clone(), environment: Vec::new() };
+    let identities = cli.identities(LOCK_PATIENCE).await.ok()?;
+    let waited_for = identities.into_iter().find(|it| it.is_default() && it.is_locked())?;
+    Some(waited_for.address)
+}
+
+/// A second daemon cannot be started beside one that waits for its wallet.
+async fn refuse_locked(plan: &DaemonPlan) -> Result<(), DaemonError> {
+    match locked_wallet(plan).await {
+        Some(address) => Err(DaemonError::Locked { address }),
+        None => Ok(()),
+    }
 }
 
 /// Any answer shows that the daemon runs, whatever it thinks of the key.
@@ -456,16 +561,24 @@ async fn announced(child: &mut Child) -> Option<Url> {
 
 /// Whether a daemon of ours that does not answer is only just starting. One that never comes to answer
 /// is ended, since it stands in the way of the next.
-async fn awakes(mark: Option<&Mark>, endpoints: &Endpoints, plan: &DaemonPlan, log: &Log) -> bool {
-    let (Some(mark), Some(key)) = (mark, saved_key(&plan.data)) else { return false };
+async fn awakes(
+    mark: Option<&Mark>,
+    endpoints: &Endpoints,
+    plan: &DaemonPlan,
+    log: &Log,
+) -> Result<bool, DaemonError> {
+    let (Some(mark), Some(key)) = (mark, saved_key(&plan.data)) else { return Ok(false) };
     log.info(WHO, "A daemon of ours does not answer yet");
-    let is_ready = until_ready(|| !mark.is_alive(), endpoints, &key).await;
-    let Err(why) = is_ready else { return true };
+    let why = match until_ready(|| !mark.is_alive(), endpoints, &key, plan).await {
+        Ok(()) => return Ok(true),
+        Err(Unready::Locked(address)) => return Err(DaemonError::Locked { address }),
+        Err(Unready::Failed(why)) => why,
+    };
     log.warn(WHO, &format!("It {why}, and is ended"));
     let mut owned = Owned { mark: mark.clone(), child: None };
     owned.signal(Signal::KILL);
     drop(timeout(END_PATIENCE, owned.ended()).await);
-    false
+    Ok(false)
 }
 
 /// Waits until the daemon knows its key, or why it does not.
@@ -473,17 +586,26 @@ async fn until_ready(
     mut has_ended: impl FnMut() -> bool,
     endpoints: &Endpoints,
     key: &AppKey,
-) -> Result<(), &'static str> {
-    let client = Client::new(endpoints.clone(), key.clone()).map_err(|_| "cannot be asked")?;
+    plan: &DaemonPlan,
+) -> Result<(), Unready> {
+    let client = Client::new(endpoints.clone(), key.clone())
+        .map_err(|_| Unready::Failed("cannot be asked"))?;
     let started = Instant::now();
+    let mut asked = started;
     while started.elapsed() < READY_PATIENCE {
         if has_ended() {
-            return Err("has ended");
+            return Err(Unready::Failed("has ended"));
         }
         if client.call(Request::WhoAmI, PROBE_PATIENCE).await.is_ok() {
             return Ok(());
         }
+        if asked.elapsed() > ASK_LOCK_EVERY {
+            asked = Instant::now();
+            if let Some(address) = locked_wallet(plan).await {
+                return Err(Unready::Locked(address));
+            }
+        }
         sleep(LOOK_EVERY).await;
     }
-    Err("did not answer within two minutes")
+    Err(Unready::Failed("did not answer within two minutes"))
 }

@@ -18,6 +18,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use thiserror::Error;
@@ -126,6 +127,49 @@ impl Journals {
             journals.read(journal, &mut recovered)?;
         }
         Ok((journals, recovered))
+    }
+
+    /// Whether another process has the journals below `data`.
+    #[must_use]
+    pub fn are_in_use(data: &Path) -> bool {
+        let Ok(file) = File::open(data.join(DIRECTORY).join(LOCK)) else { return false };
+        // It is given back at the end of this function.
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
+    /// What the journals below `data` fold to, and when the last of them was written, without a change to any file;
+    /// nothing while another process has them, or if there are none.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be trusted, or the disk fails.
+    pub fn peek(data: &Path) -> Result<Option<(Durable, SystemTime)>, JournalsError> {
+        let directory = data.join(DIRECTORY);
+        if Self::are_in_use(data) || !directory.exists() {
+            return Ok(None);
+        }
+        let mut durable = Durable::default();
+        let mut written = SystemTime::UNIX_EPOCH;
+        let mut fold = |journal: JournalId, durable: &mut Durable| {
+            let path = directory.join(format!("{}.{EXTENSION}", name_of(journal)));
+            let bytes = match fs::read(&path) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(source) => return Err(failed("read", &path, source)),
+            };
+            let at = fs::metadata(&path).and_then(|file| file.modified());
+            written = written.max(at.unwrap_or(SystemTime::UNIX_EPOCH));
+            match journal::read(journal, &bytes, durable) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(JournalsError::Bad { path, error }),
+            }
+        };
+        fold(JournalId::Common, &mut durable)?;
+        let clusters: Vec<JournalId> = durable.journals().collect();
+        for journal in clusters.into_iter().filter(|journal| *journal != JournalId::Common) {
+            fold(journal, &mut durable)?;
+        }
+        Ok(Some((durable, written)))
     }
 
     /// Writes records that become durable together. They are on the disk when this returns.
@@ -238,11 +282,7 @@ impl Journals {
     }
 
     fn path(&self, journal: JournalId, extension: &str) -> PathBuf {
-        let name = match journal {
-            JournalId::Common => "common".to_owned(),
-            JournalId::Cluster(id) => format!("cluster-{}", id.0),
-        };
-        self.directory.join(format!("{name}.{extension}"))
+        self.directory.join(format!("{}.{extension}", name_of(journal)))
     }
 }
 
@@ -310,6 +350,13 @@ impl JournalFile {
     fn cut(&self) -> io::Result<()> {
         self.file.set_len(self.len)?;
         self.file.sync_data()
+    }
+}
+
+fn name_of(journal: JournalId) -> String {
+    match journal {
+        JournalId::Common => "common".to_owned(),
+        JournalId::Cluster(id) => format!("cluster-{}", id.0),
     }
 }
 

@@ -25,6 +25,7 @@ const FILES: &[(&str, &str)] = &[
     file!("messages.py"),
     file!("misnamed.py"),
     file!("plain_path.py"),
+    file!("preflight.py"),
     file!("provider/__init__.py"),
     file!("provider/command_runner.py"),
     file!("provider/invocation.py"),

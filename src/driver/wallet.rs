@@ -1,12 +1,16 @@
 //! The wallet, by the daemon's command line: how much is in it, and tokens from the faucet of a testnet.
 
-use std::{collections::BTreeSet, path::PathBuf, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 use thiserror::Error;
-use tokio::{process::Command, sync::Mutex, time::sleep, time::timeout};
+use tokio::{sync::Mutex, time::sleep, time::timeout};
 
-use super::{appkey::last_words, log::Log};
+pub use super::cli::DaemonCli;
+use super::{
+    cli::{CliFailure, Identity},
+    log::Log,
+};
 use crate::{
     config::PaymentNetwork,
     units::{Glm, Rounding},
@@ -20,15 +24,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// With less than this a testnet's faucet is asked.
 const LOW: Glm = Glm::from_whole(1);
 const WHO: &str = "wallet";
-
-/// The daemon's command line.
-#[derive(Clone, Debug)]
-pub struct DaemonCli {
-    /// The program.
-    pub binary: PathBuf,
-    /// What it needs to know beside our own environment.
-    pub environment: Vec<(String, String)>,
-}
 
 /// The wallet of our identity.
 #[derive(Debug)]
@@ -53,12 +48,13 @@ pub struct WalletStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WalletError {
     /// The daemon's command line failed.
-    #[error("`{command}` failed: {why}")]
-    Failed {
-        /// What was run.
-        command: String,
-        /// The last thing that it said.
-        why: String,
+    #[error(transparent)]
+    Failed(#[from] CliFailure),
+    /// A password keeps the wallet from paying.
+    #[error("{}; {}", locked(address).0, locked(address).1)]
+    Locked {
+        /// Which one.
+        address: String,
     },
     /// There are no tokens, and the faucet gave none.
     #[error("Can't prepare `{driver}/{network}` funds! {why}")]
@@ -92,6 +88,7 @@ impl Wallet {
     ///
     /// If the daemon does not say, or if there are no tokens where they cost nothing.
     pub async fn status(&self, network: PaymentNetwork) -> Result<WalletStatus, WalletError> {
+        self.refuse_if_locked().await?;
         let mut document = self.document(network).await?;
         if network.fundable && amount(&document) < LOW {
             let mut funded = self.funded.lock().await;
@@ -102,15 +99,28 @@ impl Wallet {
                 funded.insert(network.name);
             }
         }
-        let table = self.run(&arguments("status", network, &[]), STATUS_PATIENCE).await?;
+        let arguments = arguments("status", network, &[]);
+        let table = self.cli.run(&arguments, STATUS_PATIENCE).await?;
         Ok(WalletStatus { table, document })
+    }
+
+    /// A daemon whose wallet was locked while it ran answers everything as before, and signs nothing any more.
+    async fn refuse_if_locked(&self) -> Result<(), WalletError> {
+        // Whoever does not say that it is locked is asked for its tokens, and says then what is wrong.
+        let Ok(identities) = self.cli.identities(STATUS_PATIENCE).await else { return Ok(()) };
+        let is_ours = |identity: &Identity| identity.address.eq_ignore_ascii_case(&self.address);
+        match identities.iter().any(|identity| is_ours(identity) && identity.is_locked()) {
+            true => Err(WalletError::Locked { address: self.address.clone() }),
+            false => Ok(()),
+        }
     }
 
     async fn fund(&self, network: PaymentNetwork, before: Value) -> Result<Value, WalletError> {
         let PaymentNetwork { name, driver, .. } = network;
         self.log.info(WHO, &format!("Asking the faucet of `{driver}/{name}` for tokens..."));
         let funded = timeout(FUND_PATIENCE, async {
-            if let Err(error) = self.run(&arguments("fund", network, &[]), FUND_PATIENCE).await {
+            if let Err(error) = self.cli.run(&arguments("fund", network, &[]), FUND_PATIENCE).await
+            {
                 return match amount(&before) > Glm::ZERO {
                     true => {
                         self.log.warn(WHO, &format!("the faucet gives nothing: {error}"));
@@ -138,35 +148,15 @@ impl Wallet {
 
     async fn document(&self, network: PaymentNetwork) -> Result<Value, WalletError> {
         let arguments = arguments("status", network, &["--json"]);
-        let text = self.run(&arguments, STATUS_PATIENCE).await?;
-        serde_json::from_str(&text).map_err(|error| WalletError::Failed {
-            command: self.shown(&arguments),
-            why: format!("its answer is not understood: {error}"),
-        })
+        Ok(self.cli.json(&arguments, STATUS_PATIENCE).await?)
     }
+}
 
-    async fn run(&self, arguments: &[&str], patience: Duration) -> Result<String, WalletError> {
-        let failed = |why: String| WalletError::Failed { command: self.shown(arguments), why };
-        let running = Command::new(&self.cli.binary)
-            .args(arguments)
-            .envs(self.cli.environment.iter().cloned())
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = match timeout(patience, running).await {
-            Ok(Ok(output)) => output,
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed(format!("no answer within {} s", patience.as_secs()))),
-        };
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(failed(last_words(&output))),
-        }
-    }
-
-    fn shown(&self, arguments: &[&str]) -> String {
-        format!("{} {}", self.cli.binary.display(), arguments.join(" "))
-    }
+/// What is said of a wallet that a password keeps from paying, with the cure.
+#[must_use]
+pub fn locked(address: &str) -> (String, String) {
+    let what = format!("the wallet {address} of the daemon is locked by a password");
+    (what, "unlock it with `yagna id unlock`".to_owned())
 }
 
 fn arguments<'a>(verb: &'a str, network: PaymentNetwork, more: &[&'a str]) -> Vec<&'a str> {

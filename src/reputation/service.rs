@@ -67,7 +67,7 @@ impl Service {
     ///
     /// Fails if the address is `https` and the system has no certificates to trust.
     pub fn new(base: Url) -> Result<Self, TransportError> {
-        let transport = Transport::public(base.scheme() == "https")?;
+        let transport = Transport::public(&base)?;
         Ok(Self { base, transport })
     }
 

@@ -6,14 +6,16 @@ use thiserror::Error;
 use url::Url;
 
 use super::{
-    error::CallError,
+    error::{CallError, Doubt},
     request::Request,
     response::Response,
-    wire::{self, ACTIVITY_PREFIX, HttpResponse, MARKET_PREFIX, NET_PREFIX, PAYMENT_PREFIX},
+    wire::{
+        self, ACTIVITY_PREFIX, HttpResponse, MARKET_PREFIX, Method, NET_PREFIX, PAYMENT_PREFIX,
+    },
 };
 use crate::{
     http::{Outgoing, Transport, TransportError},
-    units::Span,
+    units::{Span, Timestamp},
 };
 
 /// Something that answers as the daemon does. One request, one reply: no retries, no caching, no
@@ -76,6 +78,30 @@ pub struct AppKey(String);
 pub struct BadAppKey;
 
 impl Client {
+    /// The version that the daemon says it has, and the instant at which it says that. No key is asked for.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer, or none that is understood.
+    pub async fn version(
+        endpoints: &Endpoints,
+        patience: Span,
+    ) -> Result<(String, Option<Timestamp>), CallError> {
+        let not_sent =
+            |error: &dyn std::error::Error| CallError::NotSent { why: error.to_string() };
+        let transport =
+            Transport::direct(endpoints.any_https()).map_err(|error| not_sent(&error))?;
+        let url = endpoints.url("/version/get").map_err(|error| not_sent(&error))?;
+        let outgoing =
+            Outgoing { method: Method::Get, url, bearer: None, headers: &[], body: None };
+        let (response, date) = transport.send_dated(outgoing, patience).await?;
+        let document: Option<serde_json::Value> = serde_json::from_slice(&response.body).ok();
+        let version = document.as_ref().and_then(|it| it["current"]["version"].as_str());
+        let garbled = || Doubt::Garbled { why: format!("`/version/get`: {}", response.status) };
+        let version = version.ok_or_else(|| CallError::Unknown(garbled()))?;
+        Ok((version.to_owned(), date))
+    }
+
     /// A client of the daemon at `endpoints`, a single address or a set of them.
     ///
     /// # Errors

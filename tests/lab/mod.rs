@@ -10,6 +10,7 @@
 #![expect(clippy::disallowed_methods, reason = "the lab is a process")]
 #![expect(clippy::print_stderr, reason = "a failed test tells where its logs are")]
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -262,6 +263,8 @@ pub(crate) struct Facts {
     pub(crate) registry_url: String,
     /// The stand-in providers.
     pub(crate) identities: Vec<Identity>,
+    /// What the daemon's command line needs to know: variables, and their values.
+    cli: BTreeMap<String, String>,
     /// The daemon's process id when the lab came up; a restart changes it.
     pub(crate) pid: u32,
 }
@@ -306,6 +309,24 @@ impl Lab {
     /// Stops the daemon politely and starts it again: same port, same data.
     pub(crate) fn restart(&self) {
         self.command("restart");
+    }
+
+    /// What leads a program of ours to this daemon: variables, and their values.
+    pub(crate) fn variables(&self) -> BTreeMap<String, String> {
+        let mut variables = self.facts.cli.clone();
+        variables.insert("YAGNA_API_URL".to_owned(), self.facts.api_url.clone());
+        variables.insert("YAGNA_APPKEY".to_owned(), self.facts.app_key.clone());
+        variables
+    }
+
+    /// Locks the wallet of the daemon with a password, while it runs.
+    pub(crate) fn lock(&self) {
+        self.command("lock");
+    }
+
+    /// Starts the daemon anew with its wallet locked: it waits on its bus for the password.
+    pub(crate) fn restart_locked(&self) {
+        self.command("restart-locked");
     }
 
     /// Ends the daemon as a power cut would; `restart` brings it back.

@@ -6,6 +6,8 @@
     lab.py down
     lab.py restart                 stops the daemon politely and starts it again in place
     lab.py kill                    ends the daemon as a power cut would; `restart` brings it back
+    lab.py lock                    a password locks the daemon's wallet, as `yagna id lock` does
+    lab.py restart-locked          the daemon starts with its wallet locked, and waits on its bus
     lab.py freeze | thaw           the daemon stops answering | goes on
     lab.py provider [--mode refuse]                            more offers, until interrupted
     lab.py chain stalls            what becomes of payments from now on: mines, reverts, stalls, …
@@ -22,8 +24,10 @@ import hashlib
 import http.client
 import json
 import os
+import pty
 import random
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -141,12 +145,49 @@ class Lab:
             daemon.stop()
         self._boot()
 
+    def lock(self):
+        """Locks the wallet with a password, which the daemon's command line asks a terminal for."""
+        argv = [venv("yagna"), "id", "lock", "--new-password"]
+        command, terminal = pty.fork()
+        if command == 0:
+            os.execve(argv[0], argv, self._environment())
+        said = b""
+        # It drops what was typed before it asked.
+        for question in (b"Password: ", b"Confirm password: "):
+            while question not in said:
+                said += os.read(terminal, 1000)
+            os.write(terminal, b"secret\n")
+            said = said.split(question, 1)[1]
+        while select.select([terminal], [], [], BOOT_PATIENCE)[0]:
+            try:
+                said += os.read(terminal, 1000)
+            except OSError:
+                break  # Nothing more comes from a terminal without its program.
+        os.close(terminal)
+        if os.waitpid(command, 0)[1] != 0:
+            raise RuntimeError(f"yagna id lock: {said.decode(errors='replace')}")
+
+    def restart_locked(self):
+        """Starts the daemon anew, and returns when it waits for its wallet on the bus."""
+        self.process("daemon").stop()
+        daemon = self._launch()
+        deadline = time.monotonic() + BOOT_PATIENCE
+        while time.monotonic() < deadline and daemon.alive():
+            try:
+                if self._cli("id", "show")["Ok"]["isLocked"]:
+                    return
+            except (subprocess.SubprocessError, ValueError, KeyError):
+                time.sleep(0.1)
+        raise TimeoutError("yagna does not wait for its wallet")
+
     def describe(self) -> dict:
         """What a user of the lab needs to know."""
         names = ("api_url", "app_key", "node_id", "registry_url", "identities")
         daemon = self.facts["daemon"]["pid"]
         known = {name: self.facts.get(name, []) for name in names}
-        return {**known, "pid": daemon, "state": str(self.directory)}
+        cli = {name: self._environment()[name] for name in ("YAGNA_DATADIR", "GSB_URL")}
+        cli["YAGNA_PATH"] = venv("yagna")
+        return {**known, "pid": daemon, "state": str(self.directory), "cli": cli}
 
     def _start_outside(self):
         argv = [sys.executable, str(HERE / "outside.py")]
@@ -167,18 +208,11 @@ class Lab:
 
     def _boot(self):
         """Starts the daemon and returns when it answers to our key."""
-        gsb = Path(self.facts["socket_dir"]) / "gsb.sock"
-        gsb.unlink(missing_ok=True)
-        settings = payment_settings(self.facts["registry_url"])
-        (self.directory / "data" / "config-payments.toml").write_text(settings)
-        log = self.directory / "yagna.log"
-        argv = [venv("yagna"), "service", "run", "--disable-metrics-push"]
-        daemon = Process.start(argv, self._environment(), log)
-        self.remember(daemon=daemon.to_json())
+        daemon = self._launch()
         deadline = time.monotonic() + BOOT_PATIENCE
         while time.monotonic() < deadline:
             if not daemon.alive():
-                raise ChildProcessError(f"yagna ended while it started, see {log}")
+                raise ChildProcessError(f"yagna ended while it started, see {self._log}")
             try:
                 status, me = self._call("GET", "/me")
                 if status == 200:
@@ -188,7 +222,21 @@ class Lab:
                 pass
             time.sleep(0.02)
         daemon.kill()
-        raise TimeoutError(f"yagna does not answer, see {log}")
+        raise TimeoutError(f"yagna does not answer, see {self._log}")
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "yagna.log"
+
+    def _launch(self) -> Process:
+        gsb = Path(self.facts["socket_dir"]) / "gsb.sock"
+        gsb.unlink(missing_ok=True)
+        settings = payment_settings(self.facts["registry_url"])
+        (self.directory / "data" / "config-payments.toml").write_text(settings)
+        argv = [venv("yagna"), "service", "run", "--disable-metrics-push"]
+        daemon = Process.start(argv, self._environment(), self._log)
+        self.remember(daemon=daemon.to_json())
+        return daemon
 
     def _call(self, method: str, path: str):
         return rest.call(self.facts["api_url"], self.facts["app_key"], method, path, timeout=2.0)
@@ -367,6 +415,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="lab.py", description="A real yagna daemon, offline.")
     commands = parser.add_subparsers(dest="command", required=True)
     names = ("install", "up", "down", "restart", "kill", "freeze", "thaw", "provider", "chain")
+    names += ("lock", "restart-locked")
     for name in names:
         command = commands.add_parser(name)
         if name != "install":
@@ -412,6 +461,10 @@ def main():
         sys.exit(f"lab.py: there is no lab in {lab.directory}")
     elif options.command == "restart":
         lab.restart()
+    elif options.command == "lock":
+        lab.lock()
+    elif options.command == "restart-locked":
+        lab.restart_locked()
     elif options.command == "kill":
         lab.process("daemon").kill()
     elif options.command == "provider":

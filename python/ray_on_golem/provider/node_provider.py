@@ -17,7 +17,7 @@ from ray.autoscaler.node_launch_exception import NodeLaunchException
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
 
-from .. import cluster_file, misnamed, ssh_key, surroundings, webserver
+from .. import cluster_file, misnamed, preflight, ssh_key, surroundings, webserver
 from ..client import Client
 from ..errors import ClusterFileError, ConnectionFailed, RayOnGolemError, WebserverError
 from ..messages import Node, WebserverInfo
@@ -90,6 +90,7 @@ class GolemNodeProvider(NodeProvider):
             client = _client(parameters, config["cluster_name"])
             if may_rent() is not False:
                 cluster_file.check_local_files(config)
+            preflight.check(client, parameters)
             _ensure_webserver(client, parameters, log)
             _check_cluster(client, cluster_config, file, log)
             _ensure_key(client, parameters)

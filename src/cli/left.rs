@@ -1,0 +1,118 @@
+//! What a webserver has left behind that ended in the midst of its work: clusters that no process looks after.
+//!
+//! Their nodes go on, and cost what they cost, until a webserver goes on with the journals, or until their providers
+//! give them up.
+
+use std::{path::Path, time::SystemTime};
+
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use crate::{
+    core::cluster::state::NodeState,
+    core::payment::ledger,
+    driver::{
+        clock,
+        journal::{Journals, JournalsError},
+    },
+    units::{Glm, Timestamp},
+};
+
+/// The clusters of journals that no process has open.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    clusters: Vec<Cluster>,
+    /// When the last of the journals was written.
+    written: Option<Timestamp>,
+}
+
+/// One cluster, as it was when its journal was last written.
+#[derive(Debug)]
+struct Cluster {
+    name: String,
+    /// The nodes that were up, coming up, or about to end.
+    nodes: usize,
+    rate_per_hour: Glm,
+    spent: Glm,
+}
+
+impl Left {
+    /// What is left in a data directory.
+    pub(super) fn of(data: &Path) -> Result<Self, CliError> {
+        let peeked = Journals::peek(data).map_err(|error| unreadable(&error))?;
+        let Some((durable, written)) = peeked else { return Ok(Self::default()) };
+        let now = clock::now();
+        let clusters = durable.clusters().values().map(|state| {
+            let live = state.nodes.values().filter(|node| node.state < NodeState::Terminated);
+            let money = ledger::ledger(state, now);
+            Cluster {
+                name: state.name.as_str().to_owned(),
+                nodes: live.count(),
+                rate_per_hour: money.rate_per_hour,
+                spent: money.spent,
+            }
+        });
+        Ok(Self { clusters: clusters.collect(), written: instant(written) })
+    }
+
+    /// The clusters as lines for people.
+    pub(super) fn text(&self) -> String {
+        let at = self.written.map_or_else(String::new, |at| format!(" at {}", clock::written(at)));
+        let line = |cluster: &Cluster| {
+            let Cluster { name, nodes, rate_per_hour, spent } = cluster;
+            let plural = if *nodes == 1 { "" } else { "s" };
+            let rate = rate_per_hour.rounded_up(4);
+            format!(
+                "`{name}` had {nodes} node{plural}, at {rate} GLM per hour, when it was last seen{at}; {spent} GLM were \
+                 spent until then.\n"
+            )
+        };
+        self.clusters.iter().map(line).collect()
+    }
+
+    /// The clusters for programs.
+    pub(super) fn document(&self) -> Value {
+        let one = |cluster: &Cluster| {
+            json!({
+                "cluster_name": cluster.name,
+                "state": "unattended",
+                "nodes_at_last_sight": cluster.nodes,
+                "glm_per_hour": cluster.rate_per_hour.to_string(),
+                "spent_glm": cluster.spent.to_string(),
+                "last_seen": self.written.map(clock::written),
+            })
+        };
+        self.clusters.iter().map(one).collect()
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.clusters.is_empty()
+    }
+
+    /// Clusters without a webserver are nothing to be content with.
+    pub(super) fn refuse(&self) -> Result<(), CliError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::Environment {
+            what: "the webserver has ended while it had clusters: their nodes go on, and cost, until their providers \
+                   give them up"
+                .to_owned(),
+            hint: "`ray-on-golem start` goes on where it was; then `ray down`, or `ray-on-golem stop --force`, ends them"
+                .to_owned(),
+        })
+    }
+}
+
+fn instant(time: SystemTime) -> Option<Timestamp> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_unix_micros(u64::try_from(since.as_micros()).ok()?))
+}
+
+fn unreadable(error: &JournalsError) -> CliError {
+    CliError::Environment {
+        what: super::error::chain(error),
+        hint: "no webserver can start with it; nothing was changed".to_owned(),
+    }
+}

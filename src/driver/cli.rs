@@ -1,0 +1,164 @@
+//! The daemon's command line, as a program that answers in JSON over the daemon's bus.
+//!
+//! The bus is a socket of its own (`GSB_URL`), beside the REST API: a daemon whose wallet is locked answers on the
+//! bus alone, and two daemons can be mixed up when one has the bus and the other one the REST API.
+
+use std::{env, os::unix::net::UnixStream, path::PathBuf, process::Stdio, time::Duration};
+
+use serde::{Deserialize, de::DeserializeOwned};
+use thiserror::Error;
+use tokio::{net::TcpStream, process::Command, time::timeout};
+use url::Url;
+
+use super::appkey::last_words;
+
+/// The daemon's default for `GSB_URL`.
+const DEFAULT_BUS: &str = "unix:/tmp/yagna.sock";
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+/// So many app-keys are looked at.
+const KEYS_PER_PAGE: &str = "100";
+
+/// The daemon's command line.
+#[derive(Clone, Debug)]
+pub struct DaemonCli {
+    /// The program.
+    pub binary: PathBuf,
+    /// What it needs to know beside our own environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// Why the daemon's command line did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{command}` failed: {why}")]
+pub struct CliFailure {
+    /// What was run.
+    pub command: String,
+    /// The last thing that it said.
+    pub why: String,
+}
+
+/// An identity of the daemon: also the address of a wallet.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Identity {
+    /// Its address.
+    pub address: String,
+    /// Not empty if it is the one that is used where none is named.
+    default: String,
+    /// Not empty if it is locked by a password.
+    locked: String,
+}
+
+/// An app-key as the daemon lists it.
+#[derive(Clone, Deserialize)]
+pub struct ListedKey {
+    /// Its name.
+    pub name: String,
+    /// The key itself; it must not be printed.
+    pub key: String,
+    /// The identity that it stands for.
+    pub id: String,
+}
+
+impl DaemonCli {
+    /// What it says of itself, such as `yagna 0.17.6 (a98d28015 2026-03-13)`. Needs no daemon.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such program, or it is none of the kind.
+    pub async fn version(&self, patience: Duration) -> Result<String, CliFailure> {
+        let text = self.run(&["--version"], patience).await?;
+        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    }
+
+    /// The identities of the daemon on the bus. A daemon that waits for its wallet to be unlocked tells them, too.
+    ///
+    /// # Errors
+    ///
+    /// If no daemon is on the bus.
+    pub async fn identities(&self, patience: Duration) -> Result<Vec<Identity>, CliFailure> {
+        self.json(&["id", "list", "--json"], patience).await
+    }
+
+    /// The first hundred app-keys of the daemon on the bus.
+    ///
+    /// # Errors
+    ///
+    /// If no daemon is on the bus, or its wallet is locked since it was started.
+    pub async fn keys(&self, patience: Duration) -> Result<Vec<ListedKey>, CliFailure> {
+        // The first page is 1; see `appkey`.
+        let arguments = ["app-key", "list", "--json", "--page", "1", "--per-page", KEYS_PER_PAGE];
+        self.json(&arguments, patience).await
+    }
+
+    /// The JSON that it answers with.
+    ///
+    /// # Errors
+    ///
+    /// If it fails, or answers something else.
+    pub async fn json<T: DeserializeOwned>(
+        &self,
+        arguments: &[&str],
+        patience: Duration,
+    ) -> Result<T, CliFailure> {
+        let text = self.run(arguments, patience).await?;
+        serde_json::from_str(&text).map_err(|error| CliFailure {
+            command: self.shown(arguments),
+            why: format!("its answer is not understood: {error}"),
+        })
+    }
+
+    /// What it writes to its standard output.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be run, does not end in time, or fails.
+    pub async fn run(&self, arguments: &[&str], patience: Duration) -> Result<String, CliFailure> {
+        let failed = |why: String| CliFailure { command: self.shown(arguments), why };
+        let running = Command::new(&self.binary)
+            .args(arguments)
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = match timeout(patience, running).await {
+            Ok(Ok(output)) => output,
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(failed(format!("no answer within {} s", patience.as_secs()))),
+        };
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(failed(last_words(&output))),
+        }
+    }
+
+    fn shown(&self, arguments: &[&str]) -> String {
+        format!("{} {}", self.binary.display(), arguments.join(" "))
+    }
+}
+
+impl Identity {
+    /// Whether it is the one that is used where none is named.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        !self.default.is_empty()
+    }
+
+    /// Whether a password keeps it from signing.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        !self.locked.is_empty()
+    }
+}
+
+/// Whether some daemon listens on the bus that the environment names. The command line takes a second to find that
+/// there is none; a connection takes no time.
+pub async fn is_on_bus() -> bool {
+    let named = env::var("GSB_URL").ok().filter(|url| !url.is_empty());
+    let address = named.as_deref().unwrap_or(DEFAULT_BUS);
+    if let Some(path) = address.strip_prefix("unix:") {
+        return UnixStream::connect(path).is_ok();
+    }
+    let Ok(url) = Url::parse(address) else { return false };
+    let (Some(host), Some(port)) = (url.host_str(), url.port()) else { return false };
+    timeout(CONNECT_PATIENCE, TcpStream::connect((host, port))).await.is_ok_and(|it| it.is_ok())
+}
