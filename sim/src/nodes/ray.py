@@ -1,0 +1,81 @@
+"""Ray's command line in a node that shares its machine with others; in front stand `THREADS` and `MEMORY` of the node.
+
+Ray takes the machine for its own. It looks for its processes everywhere, so that `ray stop` in one node would end Ray in
+all of them, and on the machine itself; it asks the network for its address, and the system for processors and memory.
+"""
+
+import os
+import socket
+import sys
+
+import ray  # It brings the psutil that it uses.
+import psutil
+from ray.scripts import scripts
+
+# Workers of a node have ports of this range to themselves, as long as there are not too many nodes.
+WORKER_PORTS = 10002
+PORTS_EACH = 300
+RANGES = 33
+
+
+def processes_of_node(*_attributes, **_more):
+    """What `psutil.process_iter` is to find: all that descends from the first process of the node."""
+    try:
+        return iter(psutil.Process(int(os.environ["GOLEM_SIM_NODE"])).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return iter(())
+
+
+def start_options(arguments):
+    """What `ray start` would not find out here. What the user says comes after it, and holds."""
+    network, node = os.environ["NODE_IP"].split(".")[2:]
+    first = WORKER_PORTS + PORTS_EACH * ((8 * int(network) + int(node)) % RANGES)
+    store = MEMORY * 3 // 10  # noqa: F821
+    options = [
+        f"--node-ip-address={os.environ['NODE_IP']}",
+        f"--temp-dir={os.environ['TMPDIR']}/ray",
+        f"--num-cpus={THREADS}",  # noqa: F821
+        f"--memory={MEMORY - store}",  # noqa: F821
+        f"--object-store-memory={store}",
+    ]
+    if not any(argument.startswith("--worker-port-list") for argument in arguments):
+        options += [f"--min-worker-port={first}", f"--max-worker-port={first + PORTS_EACH - 1}"]
+    return options
+
+
+def port_of_head(arguments):
+    """Where the head will listen, on all addresses of the machine."""
+    for argument, following in zip(arguments, [*arguments[1:], ""]):
+        if argument.startswith("--port="):
+            return int(argument.partition("=")[2])
+        if argument == "--port":
+            return int(following)
+    return 6379
+
+
+def see_that_free(port):
+    """Ends with a sentence if another head has the port: its workers would join that one."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", port))
+        except OSError:
+            sys.exit(
+                f"ray: port {port} of this machine is taken, and nodes that are plain processes share its ports: end the "
+                "Ray that has it, or start the cluster with another `--port`"
+            )
+
+
+def main():
+    """Runs the command."""
+    arguments = sys.argv[1:]
+    psutil.process_iter = processes_of_node
+    if arguments[:1] == ["start"] and "--help" not in arguments:
+        if "--head" in arguments:
+            see_that_free(port_of_head(arguments))
+        sys.argv[2:2] = start_options(arguments)
+    scripts.main()
+
+
+if __name__ == "__main__":
+    main()
