@@ -75,7 +75,9 @@ pub(super) fn variables(birth: &Birth) -> Vec<(String, String)> {
         ("TMPDIR", temporary.clone()),
         ("RAY_TMPDIR", temporary),
         ("RAY_ON_GOLEM_TOKEN_FILE", token),
+        ("RAY_ON_GOLEM_TUNNEL_HOST", birth.spec.address.to_string()),
         ("NODE_IP", birth.spec.address.to_string()),
+        ("GOLEM_SIM_NODE", std::process::id().to_string()),
     ];
     variables.map(|(name, value)| (name.to_owned(), value)).into()
 }

@@ -18,12 +18,18 @@ PORTS_EACH = 300
 RANGES = 33
 
 
-def processes_of_node(*_attributes, **_more):
-    """What `psutil.process_iter` is to find: all that descends from the first process of the node."""
-    try:
-        return iter(psutil.Process(int(os.environ["GOLEM_SIM_NODE"])).children(recursive=True))
-    except psutil.NoSuchProcess:
-        return iter(())
+def only_of_node(process_iter):
+    """The `psutil.process_iter` that finds nothing but what descends from the first process of the node."""
+
+    def of_node(*attributes, **more):
+        try:
+            below = psutil.Process(int(os.environ["GOLEM_SIM_NODE"])).children(recursive=True)
+        except psutil.NoSuchProcess:
+            below = []
+        own = {process.pid for process in below}
+        return (process for process in process_iter(*attributes, **more) if process.pid in own)
+
+    return of_node
 
 
 def start_options(arguments):
@@ -69,7 +75,7 @@ def see_that_free(port):
 def main():
     """Runs the command."""
     arguments = sys.argv[1:]
-    psutil.process_iter = processes_of_node
+    psutil.process_iter = only_of_node(psutil.process_iter)
     if arguments[:1] == ["start"] and "--help" not in arguments:
         if "--head" in arguments:
             see_that_free(port_of_head(arguments))
