@@ -117,8 +117,19 @@ fn ssh(birth: &Birth, bin: &Path) -> io::Result<()> {
     );
     let file = ground.at("/etc/ssh/ssh_config");
     fs::write(&file, config)?;
-    let real = "PATH=${PATH#*/bin:}";
-    let text = format!("#!/bin/sh\n{real}\nexec ssh -F {} \"$@\"\n", quoted(&file));
+    let text = format!(
+        "#!/bin/sh\n\
+        # OpenSSH looks for `~` in the table of users, too.\n\
+        PATH=${{PATH#*{SUPPORT}/bin:}}\n\
+        before=\n\
+        for word; do\n\
+        shift\n\
+        case $before$word in -i'~/'*) set -- \"$@\" \"$HOME/${{word#??}}\" ;; *) set -- \"$@\" \"$word\" ;; esac\n\
+        before=$word\n\
+        done\n\
+        exec ssh -F {} \"$@\"\n",
+        quoted(&file)
+    );
     script(&bin.join("ssh"), &text)
 }
 
