@@ -151,8 +151,11 @@ fn python(birth: &Birth, bin: &Path) -> io::Result<()> {
     for packages in packages(&given) {
         let there = own.join(packages.strip_prefix(&given).unwrap_or(&packages));
         fs::create_dir_all(&there)?;
-        let line = format!("import site; site.addsitedir({:?})\n", packages.display().to_string());
-        fs::write(there.join("golem_sim.pth"), line)?;
+        if birth.venv.is_some() {
+            let line =
+                format!("import site; site.addsitedir({:?})\n", packages.display().to_string());
+            fs::write(there.join("golem_sim.pth"), line)?;
+        }
     }
     if birth.venv.is_some() {
         copy_programs(&given.join("bin"), &own.join("bin"))?;
@@ -194,12 +197,10 @@ fn packages(venv: &Path) -> Vec<PathBuf> {
     libraries.map(|entry| entry.path()).filter(named).map(|it| it.join("site-packages")).collect()
 }
 
-/// What holds the `bin` of the first Python on the search path.
+/// What holds the `bin` of the system's Python, if there is one on the search path of nodes.
 fn system_python() -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    let mut places = env::split_paths(&path);
-    let bin = places.find(|bin| bin.join("python3").is_file())?;
-    Some(bin.parent()?.to_owned())
+    let places = ["/usr/local", "/usr"].map(PathBuf::from);
+    places.into_iter().find(|place| place.join("bin/python3").is_file())
 }
 
 fn quoted(path: &Path) -> String {

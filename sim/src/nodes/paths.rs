@@ -38,23 +38,30 @@ impl Paths {
     pub(super) fn in_command(&self, command: &[u8]) -> Vec<u8> {
         let mut moved = Vec::with_capacity(command.len());
         let mut rest = command;
-        while let Some(&byte) = rest.first() {
+        while !rest.is_empty() {
             let is_begin = moved.last().is_none_or(|before| may_precede(*before));
-            if byte == b'/' && is_begin && begins_with_own(rest) && !self.is_moved(rest) {
+            if is_begin && let Some(below) = self.below_a_node(rest) {
+                moved.extend_from_slice(self.root.as_os_str().as_encoded_bytes());
+                rest = below;
+            } else if is_begin && begins_with_own(rest) {
                 moved.extend_from_slice(self.root.as_os_str().as_encoded_bytes());
             }
             // The path itself follows, up to its last byte, none of which begins another one.
             let length = rest.iter().skip(1).take_while(|byte| is_of_name(**byte)).count() + 1;
-            moved.extend_from_slice(&rest[..length]);
-            rest = &rest[length..];
+            let (word, others) = rest.split_at(length.min(rest.len()));
+            moved.extend_from_slice(word);
+            rest = others;
         }
         moved
     }
 
-    /// Whether a path, which a command may have printed before, is already below the nodes' directory.
-    fn is_moved(&self, text: &[u8]) -> bool {
-        let all = self.root.parent().unwrap_or(&self.root);
-        text.starts_with(all.as_os_str().as_encoded_bytes())
+    /// What follows the directory of a node of this network, if a text begins with one. A command that a head hands on to a
+    /// worker names the head's, and means the worker's.
+    fn below_a_node<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let all = self.root.parent()?.as_os_str().as_encoded_bytes();
+        let node = text.strip_prefix(all)?.strip_prefix(b"/node")?;
+        let number = node.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        (number > 0).then(|| &node[number..])
     }
 
     /// The same for text.
@@ -111,11 +118,15 @@ mod tests {
 
     #[test]
     fn a_path_is_moved_once() {
-        let paths = Paths::below(Path::new("/tmp/nodes/3"));
+        let [head, worker] =
+            ["/tmp/all/node3", "/tmp/all/node14"].map(|it| Paths::below(Path::new(it)));
 
-        let once = paths.in_text("cat /tmp/x /tmp/nodes/4/root");
-        assert_eq!(once, "cat /tmp/nodes/3/tmp/x /tmp/nodes/4/root");
-        assert_eq!(paths.in_text(&once), once);
+        let once = head.in_text("cat /tmp/x /etc/hosts");
+        assert_eq!(once, "cat /tmp/all/node3/tmp/x /tmp/all/node3/etc/hosts");
+        assert_eq!(head.in_text(&once), once);
+        let on_worker = worker.in_text(&once);
+        assert_eq!(on_worker, "cat /tmp/all/node14/tmp/x /tmp/all/node14/etc/hosts");
+        assert_eq!(head.in_text("cd /tmp/all/node3"), "cd /tmp/all/node3");
     }
 
     #[test]
