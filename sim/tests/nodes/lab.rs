@@ -66,7 +66,7 @@ impl Lab {
         command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key);
         let made = soon(command.status()).await.expect("ssh-keygen is installed");
         assert!(made.success());
-        let network = host.network().map_or(address(0), |(network, _)| network);
+        let network = host.network().map_or_else(|| address(0), |(network, _)| network);
         Self { host, network, directory }
     }
 
