@@ -16,6 +16,9 @@ from ray.scripts import scripts
 WORKER_PORTS = 10002
 PORTS_EACH = 300
 RANGES = 33
+# Shared memory is for so many nodes.
+SHARES = 8
+STORE_MIN = 256 << 20
 
 
 def only_of_node(process_iter):
@@ -32,11 +35,21 @@ def only_of_node(process_iter):
     return of_node
 
 
+def object_store():
+    """How much memory is for objects: what Ray would take of the node's, within the node's share of what all have.
+
+    Ray refuses a large store that the machine's shared memory has no room for, and keeps a small one on its disk.
+    """
+    shared = os.statvfs("/dev/shm")
+    share = shared.f_bavail * shared.f_frsize // SHARES
+    return min(MEMORY * 3 // 10, max(share, STORE_MIN))  # noqa: F821
+
+
 def start_options(arguments):
     """What `ray start` would not find out here. What the user says comes after it, and holds."""
     network, node = os.environ["NODE_IP"].split(".")[2:]
     first = WORKER_PORTS + PORTS_EACH * ((8 * int(network) + int(node)) % RANGES)
-    store = MEMORY * 3 // 10  # noqa: F821
+    store = object_store()
     options = [
         f"--node-ip-address={os.environ['NODE_IP']}",
         f"--temp-dir={os.environ['TMPDIR']}/ray",
