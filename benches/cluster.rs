@@ -138,6 +138,7 @@ impl Bench {
                 max_workers: None,
                 ssh_public_key: "ssh-ed25519 AAAA bench".to_owned(),
                 reputation: Reputation::default(),
+                network: None,
             },
             order: NodeOrder { kind, spec, image: plan::image("bench"), count, tags: Tags::new() },
         };

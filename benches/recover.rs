@@ -123,6 +123,7 @@ fn opened() -> ClusterRecord {
             max_workers: Some(NODES),
             ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIbench".to_owned(),
             reputation: Reputation::default(),
+            network: None,
         }),
         at: NOW,
         first_node: NodeId(0),

@@ -101,6 +101,7 @@ async fn start(data: &std::path::Path) -> (SocketAddr, String) {
         providers: Default::default(),
         wallet: Wallet::new(String::new(), cli, log.clone()),
         commands: Commands::new(Silent),
+        simulated: None,
         heads: HeadTokens::new(data),
         bills: Bills::open(data).expect("an empty directory"),
         alerts: Alerts::default(),
@@ -132,6 +133,7 @@ fn request() -> NodeRequest {
             max_workers: None,
             ssh_public_key: String::new(),
             reputation: Reputation::default(),
+            network: None,
         },
         order: NodeOrder {
             kind: NodeKind::Worker,

@@ -10,8 +10,8 @@ from typing import Any
 
 from .errors import AccessError, WebserverError
 from .messages import Node, Wallet, WebserverInfo
-from .surroundings import TOKEN_FILE_NAME, TOKEN_FILE_VARIABLE, is_on_head, read_token, token_file
-from .transport import Transport
+from .surroundings import TOKEN_FILE_NAME, TOKEN_FILE_VARIABLE, is_on_head, read_token, token_file, tunnel_host
+from .transport import HOST, Transport
 
 # On testnets the webserver waits for free coins to arrive.
 WALLET_SECONDS = 330.0
@@ -33,7 +33,7 @@ class Client:
     def __init__(self, port: int, cluster_name: str, own_datadir: Path) -> None:
         self.cluster_name = cluster_name
         self._own_datadir = own_datadir
-        self._transport = Transport(port, self._authorization)
+        self._transport = Transport(port, self._authorization, tunnel_host() or HOST)
         self._token_lock = threading.Lock()
         self._token_file = token_file(own_datadir)
         self._token: str | None = None

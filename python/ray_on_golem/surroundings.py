@@ -16,6 +16,8 @@ from .errors import RayOnGolemError
 ON_NETWORK_VARIABLE = "ON_GOLEM_NETWORK"
 DATADIR_VARIABLE = "RAY_ON_GOLEM_DATADIR"
 TOKEN_FILE_VARIABLE = "RAY_ON_GOLEM_TOKEN_FILE"
+# Set on simulated heads that share the loopback with the webserver itself, to their own address.
+TUNNEL_HOST_VARIABLE = "RAY_ON_GOLEM_TUNNEL_HOST"
 
 # The webserver puts the token of a cluster there before it tells that the head is running.
 HEAD_TOKEN_FILE = Path("/etc/ray_on_golem/token")
@@ -31,6 +33,11 @@ NAME_LENGTH = 120
 def is_on_head(environment: Mapping[str, str] = os.environ) -> bool:
     """Tells whether this is a node of a cluster, where the webserver is at the other end of a tunnel."""
     return bool(environment.get(ON_NETWORK_VARIABLE))
+
+
+def tunnel_host(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Where the head's end of the tunnel is, if not on the usual loopback address."""
+    return environment.get(TUNNEL_HOST_VARIABLE) if is_on_head(environment) else None
 
 
 def datadir(parameters: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Path:

@@ -27,8 +27,9 @@ Headers = Callable[[], Mapping[str, str]]
 class Transport:
     """Sends requests to one port of this machine. Safe to be used by many threads."""
 
-    def __init__(self, port: int, headers: Headers = dict) -> None:
-        self.url = f"http://{HOST}:{port}"
+    def __init__(self, port: int, headers: Headers = dict, host: str = HOST) -> None:
+        self.url = f"http://{host}:{port}"
+        self._host = host
         self._port = port
         self._headers = headers
         self._kept = threading.local()
@@ -80,7 +81,7 @@ class Transport:
         connection = getattr(self._kept, "connection", None)
         if connection is not None and self._kept.process == os.getpid():
             return connection
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=CONNECT_SECONDS)
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_SECONDS)
         try:
             connection.connect()
         except OSError as error:

@@ -35,6 +35,13 @@ class SurroundingsTest(unittest.TestCase):
         self.assertEqual(surroundings.token_file(Path("/d"), on_head), Path("/etc/ray_on_golem/token"))
         self.assertEqual(surroundings.token_file(Path("/d"), named), Path("/n"))
 
+    def test_only_a_head_has_a_tunnel_at_another_address(self) -> None:
+        named = {"RAY_ON_GOLEM_TUNNEL_HOST": "127.7.0.3"}
+
+        self.assertIsNone(surroundings.tunnel_host(named))
+        self.assertIsNone(surroundings.tunnel_host({"ON_GOLEM_NETWORK": "1"}))
+        self.assertEqual(surroundings.tunnel_host({"ON_GOLEM_NETWORK": "1", **named}), "127.7.0.3")
+
     def test_missing_and_empty_tokens_are_none(self) -> None:
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory) / "token"

@@ -44,11 +44,28 @@ pub(crate) struct ServeArgs {
 
 /// What an activity is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum NodesKind {
+pub(crate) enum NodesKind {
     /// An ssh server answers, and every command succeeds; nothing runs
     None,
+    /// `local` where this host allows namespaces, `processes` where not
+    Auto,
     /// A real node on this host, in namespaces of its own
     Local,
+    /// A group of processes of this host, with an address and a directory of its own
+    Processes,
+}
+
+impl NodesKind {
+    /// The nodes of this kind, with a virtual environment if one is given.
+    pub(crate) fn nodes(self, venv: Option<PathBuf>) -> Nodes {
+        let setup = Box::new(LocalSetup { venv, ..LocalSetup::default() });
+        match self {
+            Self::None => Nodes::Virtual,
+            Self::Auto => Nodes::Best(setup),
+            Self::Local => Nodes::Local(setup),
+            Self::Processes => Nodes::Processes(setup),
+        }
+    }
 }
 
 /// Serves until Ctrl-C or SIGTERM.
@@ -60,15 +77,13 @@ pub(crate) fn serve(args: ServeArgs, printer: &mut Printer) -> Result<(), CliErr
         haste,
         port,
         keys: keys(appkey)?,
-        nodes: match nodes {
-            NodesKind::None => Nodes::Virtual,
-            NodesKind::Local => {
-                Nodes::Local(Box::new(LocalSetup { venv: node_venv, ..LocalSetup::default() }))
-            }
-        },
+        nodes: nodes.nodes(node_venv),
         patience: Patience::default(),
     };
     run(options, |server| {
+        if let Some(caveat) = server.caveat() {
+            printer.warn(caveat);
+        }
         let (url, key) = (server.url(), server.keys().first());
         printer.line(&format!("YAGNA_API_URL={url} YAGNA_APPKEY={key}"))
     })

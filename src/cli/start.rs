@@ -62,7 +62,12 @@ impl Start {
         let log_path = data.join(DEBUG_LOG);
         let mut child = self.spawn(&data, &log_path)?;
         match until_ready(&web, &mut child, printer)? {
-            None => printer.line("Starting webserver done"),
+            None => {
+                printer.line("Starting webserver done")?;
+                let root = web.root();
+                root.iter().flat_map(|it| &it.warnings).for_each(|it| printer.warn(it));
+                Ok(())
+            }
             Some(why) => {
                 let _ = child.kill();
                 let lines = log::last_lines(&log_path, LOG_LINES);

@@ -37,6 +37,7 @@ use crate::{
         process::PID_FILE,
         providers::{self, Providers},
         reach::{Reach, ReachPlan},
+        simulated::Simulated,
         wallet::Wallet,
     },
     reputation::Service,
@@ -87,9 +88,10 @@ pub(super) struct Served {
     /// Put a simulated network where the daemon would be; the default is a small testnet
     #[arg(long, value_name = "SCENARIO", num_args = 0..=1)]
     sim: Option<Option<PathBuf>>,
-    /// What the nodes of the simulated network are
-    #[arg(long, value_name = "KIND", default_value = "local", requires = "sim",
-        value_parser = ["local", "none"])]
+    /// What the nodes of the simulated network are: `local` ones in namespaces, plain `processes`, the better of both that
+    /// this host allows (`auto`), or `none` at all
+    #[arg(long, value_name = "KIND", default_value = "auto", requires = "sim",
+        value_parser = ["auto", "local", "processes", "none"])]
     sim_nodes: String,
     /// How many times faster the providers of the simulated network work
     #[arg(long, value_name = "N", default_value_t = 1, requires = "sim")]
@@ -274,6 +276,7 @@ impl Webserver {
             .map_err(|error| broken(&error))?;
         let address = daemon.identity(&client).await.map_err(|error| broken(&error))?;
         let listening = [listen(self.common.port).await?, Listening::on(0).await?];
+        let simulated = self.simulated(daemon, log).await?;
         let vpn =
             Vpn::new(&daemon.endpoints, daemon.key.clone()).map_err(|error| broken(&error))?;
         let heads = HeadTokens::new(data);
@@ -312,6 +315,7 @@ impl Webserver {
             images: Images::new(self.registry(daemon)?),
             wallet: Wallet::new(address, daemon.cli.clone(), log.clone()),
             commands,
+            simulated,
             heads,
             bills: Bills::open(data)?,
             alerts: Alerts::default(),
@@ -319,6 +323,19 @@ impl Webserver {
             log: log.clone(),
         });
         Ok(Built { app, manager, keeper, reach, listening })
+    }
+
+    /// The simulated network, asked what its nodes are.
+    async fn simulated(&self, daemon: &Daemon, log: &Log) -> Result<Option<Simulated>, CliError> {
+        if self.served.sim.is_none() {
+            return Ok(None);
+        }
+        let found = Simulated::at(daemon.endpoints.base.clone()).await;
+        let found = found.map_err(|error| broken(&error))?;
+        if let Some(caveat) = found.caveat() {
+            log.warn(WHO, caveat);
+        }
+        Ok(Some(found))
     }
 
     /// Simulated providers are known apart from real ones.

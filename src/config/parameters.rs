@@ -67,6 +67,7 @@ impl Parameters {
             max_workers,
             ssh_public_key,
             reputation,
+            network: None,
         }
     }
 

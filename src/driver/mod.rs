@@ -31,6 +31,7 @@ pub mod providers;
 pub mod reach;
 pub mod recorder;
 pub mod settings;
+pub mod simulated;
 pub mod wallet;
 
 pub use recorder::{Recorder, RecorderError};

@@ -48,7 +48,8 @@ pub use openapi::document as openapi_document;
 pub use purchase::Images;
 
 use crate::driver::{
-    commands::Commands, log::Log, manager::Handle, providers::Refresh, wallet::Wallet,
+    commands::Commands, log::Log, manager::Handle, providers::Refresh, simulated::Simulated,
+    wallet::Wallet,
 };
 use auth::{Caller, Guard, HeadTokens};
 use bills::Bills;
@@ -69,6 +70,8 @@ pub struct App {
     pub wallet: Wallet,
     /// The way to run commands on nodes.
     pub commands: Commands,
+    /// The simulated network in the daemon's place, if there is one.
+    pub simulated: Option<Simulated>,
     /// The tokens of heads.
     pub heads: HeadTokens,
     /// What closed clusters have cost.
@@ -158,12 +161,13 @@ impl App {
         let of_clusters = board.warnings().into_iter();
         let of_clusters =
             of_clusters.map(|(at, what)| format!("{} {what}", crate::driver::clock::written(at)));
+        let caveat = self.simulated.as_ref().and_then(Simulated::caveat).map(str::to_owned);
         RootDocument {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             datadir: self.settings.data.display().to_string(),
             shutting_down: self.stop.is_ordered() || board.is_shutting_down,
             self_shutdown: self.settings.self_shutdown,
-            server_warnings: of_clusters.chain(self.alerts.get()).collect(),
+            server_warnings: of_clusters.chain(self.alerts.get()).chain(caveat).collect(),
         }
     }
 

@@ -144,7 +144,13 @@ async fn new_plan(
         Ok(Err(error)) => return Err(error),
         Err(error) => return Err(ApiError::Unavailable(error.to_string())),
     };
-    Ok(request.parameters.plan(public_key, Reputation::default(), None))
+    let network = match &app.simulated {
+        Some(simulated) => simulated.subnet().await,
+        None => Ok(None),
+    };
+    let network = network.map_err(|error| ApiError::Unavailable(error.to_string()))?;
+    let plan = request.parameters.plan(public_key, Reputation::default(), None);
+    Ok(ClusterPlan { network, ..plan })
 }
 
 /// Finds the key of a new cluster, and remembers how to reach it.

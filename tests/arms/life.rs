@@ -223,6 +223,7 @@ pub(crate) async fn ask(handle: &Handle, kind: NodeKind, count: u32) -> Answer {
             max_workers: None,
             ssh_public_key: "ssh-ed25519 AAAA".to_owned(),
             reputation: Reputation::default(),
+            network: None,
         },
         order: NodeOrder {
             kind,

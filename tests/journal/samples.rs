@@ -82,6 +82,7 @@ pub(crate) fn opened() -> ClusterRecord {
             max_workers: Some(10),
             ssh_public_key: "ssh-ed25519 AAAA user@host".to_owned(),
             reputation: Reputation([(provider, standing)].into()),
+            network: None,
         }),
         at: at(0),
         first_node: NodeId(4),

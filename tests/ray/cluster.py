@@ -54,12 +54,20 @@ def wait_until(what: str, seconds: float, look: Callable[[], Any]) -> Any:
 class Cluster:
     """A webserver with a simulated network of its own, and the cluster file of `demo.yaml` for it."""
 
-    def __init__(self, venv: str = "python/ray-2.60", nodes: str | None = None, data: str = "data") -> None:
-        """Lays out files; nothing runs yet. Virtual environments are below `target`: the user's, and that of the nodes."""
+    def __init__(
+        self, venv: str = "python/ray-2.60", nodes: str | None = None, data: str = "data", kind: str = "auto"
+    ) -> None:
+        """Lays out files; nothing runs yet.
+
+        Virtual environments are below `target`: the user's, and that of the nodes. The kind is what `--sim-nodes` takes.
+        """
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="ray-on-golem-"))
         self.data = self.home / data
         self.venv = TARGET / venv
         self.nodes_venv = TARGET / (nodes or venv)
+        self.kind = kind
+        # What is less true about the nodes than it could be on another machine.
+        self.caveats: list[str] = []
         self.port = free_port()
         self.file = self.home / "cluster.yaml"
         text = CLUSTER_FILE.read_text()
@@ -81,8 +89,9 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         """Starts the network and the webserver."""
-        sim = ("--sim", "--sim-nodes=local", f"--sim-haste={HASTE}", f"--sim-venv={self.nodes_venv}")
-        self.golem("start", "--no-registry-stats", *sim)
+        sim = ("--sim", f"--sim-nodes={self.kind}", f"--sim-haste={HASTE}", f"--sim-venv={self.nodes_venv}")
+        said = self.golem("start", "--no-registry-stats", *sim)
+        self.caveats = [line.partition(": ")[2] for line in said.splitlines() if line.startswith("warning: ")]
         return self
 
     def __exit__(self, *_error: object) -> None:

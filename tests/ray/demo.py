@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from decimal import Decimal
@@ -40,8 +41,12 @@ def bill(books: dict[str, Any]) -> None:
 
 def main() -> int:
     """The demo; 1 if a step failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    kinds = ("auto", "local", "processes")
+    parser.add_argument("--nodes", choices=kinds, default="auto", help="what the nodes are (%(default)s)")
+    arguments = parser.parse_args()
     print("Ray on a simulated Golem network: no daemon, no wallet, no money. The nodes are local, Ray is real.\n")
-    cluster = Cluster()
+    cluster = Cluster(kind=arguments.nodes)
     try:
         return tell(cluster)
     except Failed as failed:
@@ -56,6 +61,8 @@ def tell(cluster: Cluster) -> int:
     """The steps, one after the other."""
     print("A simulated network and the webserver start")
     with cluster:
+        for caveat in cluster.caveats:
+            print(f"Note: {caveat}")
         file = str(cluster.file)
         step("ray up: rents a head and starts Ray on it", lambda: cluster.ray("up", file, "--yes", "--no-config-cache"))
         step("the autoscaler rents a worker", lambda: cluster.wait_for_nodes(2, 120))

@@ -119,6 +119,7 @@ impl Web {
             providers: Default::default(),
             wallet: Wallet::new("0xabc".to_owned(), cli(), log.clone()),
             commands,
+            simulated: None,
             heads: HeadTokens::new(data),
             bills: Bills::open(data).expect("a readable directory"),
             alerts: Alerts::default(),

@@ -311,6 +311,7 @@ impl Drill<'_> {
                 max_workers: self.plan.max_workers,
                 ssh_public_key: "ssh-ed25519 AAAA drill".to_owned(),
                 reputation: Reputation::default(),
+                network: None,
             },
             order: NodeOrder {
                 kind,

@@ -43,14 +43,14 @@ pub(super) async fn arguments() -> Result<&'static [&'static str], NodeError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let words =
                     "local nodes need the program `unshare`; install the package util-linux";
-                return Err(NodeError::Forbidden(words.to_owned()));
+                return Err(NodeError::NoNamespaces(words.to_owned()));
             }
             Err(error) => reason = error.to_string(),
         }
     }
     let turned = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let found = SWITCHES.iter().find(|(path, off, _)| turned(path) == *off);
-    Err(NodeError::Forbidden(sentence(&reason, found.map(|(_, _, cure)| *cure), in_container())))
+    Err(NodeError::NoNamespaces(sentence(&reason, found.map(|(_, _, cure)| *cure), in_container())))
 }
 
 /// Makes namespaces of every kind that a node has; nothing, or what the kernel says.

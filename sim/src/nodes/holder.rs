@@ -9,24 +9,34 @@ use std::{
     collections::BTreeMap,
     io,
     os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
     process::Command,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{
+    directory,
     netlink::Netlink,
-    orders::{Birth, HolderOrder, INTERFACE, Reply},
+    orders::{Birth, Ground, HolderOrder, INTERFACE, Reply},
     passing::{Letter, Post, read_message, write_message},
     reaper::Reaper,
+    sweep,
 };
 
 const BRIDGE: &str = "golem0";
 /// A node that is told to end has this long before it is killed from outside.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Between two looks for what a node has left behind, after what was seen has been killed.
+const LOOKS_EVERY: Duration = Duration::from_millis(5);
 
 /// Holds a network until its parent is gone.
 ///
@@ -34,26 +44,46 @@ const ENDS_WITHIN: Duration = Duration::from_secs(2);
 ///
 /// If the kernel refuses the network, or the parent speaks another language.
 pub(super) async fn hold() -> io::Result<()> {
-    let post = Post::of_parent()?;
     let netlink = Netlink::new()?;
     netlink.switch_on("lo")?;
     netlink.add_bridge(BRIDGE)?;
-    let holder = Arc::new(Holder { netlink, reaper: Reaper::start()?, members: Mutex::default() });
-    while let Some(letter) = post.receive().await? {
-        if letter.text == b"end" {
-            return Ok(());
-        }
-        let holder = Arc::clone(&holder);
-        tokio::spawn(async move { holder.deliver(letter).await });
+    Arc::new(Holder::new(Common::Bridge(netlink))?).serve().await
+}
+
+/// Holds a network of plain processes until its parent is gone.
+///
+/// # Errors
+///
+/// If there is no room for its directory, or the parent speaks another language.
+pub(super) async fn hold_processes() -> io::Result<()> {
+    sweep::adopt()?;
+    let all = directory::for_network()?;
+    let holder = Arc::new(Holder::new(Common::Directory(all.clone()))?);
+    let served = Arc::clone(&holder).serve().await;
+    // Nodes end when nobody holds the other end of their posts, and are given their time for it.
+    let activities: Vec<String> = holder.members().running.keys().cloned().collect();
+    for activity in activities {
+        holder.stop(&activity).await;
     }
-    Ok(())
+    sweep::end_all();
+    directory::remove(&all);
+    served
 }
 
 #[derive(Debug)]
 struct Holder {
-    netlink: Netlink,
+    common: Common,
     reaper: Reaper,
     members: Mutex<Members>,
+}
+
+/// What the nodes of a network have in common.
+#[derive(Debug)]
+enum Common {
+    /// The bridge that their cables end at.
+    Bridge(Netlink),
+    /// The directory that theirs are in.
+    Directory(PathBuf),
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +104,26 @@ struct Member {
 }
 
 impl Holder {
+    fn new(common: Common) -> io::Result<Self> {
+        Ok(Self { common, reaper: Reaper::start()?, members: Mutex::default() })
+    }
+
+    /// Delivers letters until the parent is gone, or says that it is over.
+    async fn serve(self: Arc<Self>) -> io::Result<()> {
+        let post = Post::of_parent()?;
+        // Without namespaces, nobody would end what a killed holder leaves.
+        let mut terminated = signal(SignalKind::terminate())?;
+        loop {
+            let letter = tokio::select! {
+                letter = post.receive() => letter?,
+                _ = terminated.recv() => None,
+            };
+            let Some(letter) = letter.filter(|letter| letter.text != b"end") else { return Ok(()) };
+            let holder = Arc::clone(&self);
+            tokio::spawn(async move { holder.deliver(letter).await });
+        }
+    }
+
     /// Takes an order of our own, or hands it on to the node that it is for.
     async fn deliver(&self, letter: Letter) {
         if let Some(name) = letter.text.strip_prefix(b"node ") {
@@ -110,23 +160,29 @@ impl Holder {
         Reply::of("starting the node", result)
     }
 
-    /// Starts the first process of a node in fresh namespaces.
+    /// Starts the first process of a node, in fresh namespaces where there are any.
     fn conceive(&self, activity: &str) -> io::Result<Member> {
         let (post, theirs) = Post::pair()?;
-        let mut command = Command::new("unshare");
-        command
-            .args(["--net", "--mount", "--pid", "--uts", "--ipc"])
-            .args(["--fork", "--kill-child=KILL", "--"])
-            .arg(std::env::current_exe()?)
-            .arg("node-init")
-            .stdin(theirs);
+        let program = std::env::current_exe()?;
+        let mut command = match &self.common {
+            Common::Bridge(_) => {
+                let mut command = Command::new("unshare");
+                command
+                    .args(["--net", "--mount", "--pid", "--uts", "--ipc"])
+                    .args(["--fork", "--kill-child=KILL", "--"])
+                    .arg(program);
+                command
+            }
+            Common::Directory(_) => Command::new(program),
+        };
+        command.arg("node-init").stdin(theirs);
+        let mut members = self.members();
         let offspring = self.reaper.spawn(&mut command)?;
         let (end, is_over) = watch::channel(false);
         tokio::spawn(async move {
             let _ = offspring.code.await;
             end.send_replace(true);
         });
-        let mut members = self.members();
         members.born += 1;
         let cable = format!("node{}", members.born);
         let member = Member { post: Arc::new(post), pid: offspring.pid, cable, is_over };
@@ -136,11 +192,22 @@ impl Holder {
 
     /// Tells a node who it is, and connects it.
     async fn raise(&self, birth: &Birth, Member { post, cable, .. }: &Member) -> io::Result<()> {
-        post.send(&serde_json::to_vec(birth)?, None).await?;
-        let namespace = word(post, "net").await?.ok_or(io::ErrorKind::InvalidData)?;
-        let address = birth.spec.address;
-        self.netlink.add_cable(cable, BRIDGE, INTERFACE, address, namespace.as_fd())?;
-        post.send(b"linked", None).await?;
+        match &self.common {
+            Common::Bridge(netlink) => {
+                post.send(&serde_json::to_vec(birth)?, None).await?;
+                let namespace = word(post, "net").await?.ok_or(io::ErrorKind::InvalidData)?;
+                let address = birth.spec.address;
+                netlink.add_cable(cable, BRIDGE, INTERFACE, address, namespace.as_fd())?;
+                post.send(b"linked", None).await?;
+            }
+            Common::Directory(all) => {
+                let mut birth = birth.clone();
+                if let Ground::Directory { root, .. } = &mut birth.ground {
+                    *root = all.join(cable);
+                }
+                post.send(&serde_json::to_vec(&birth)?, None).await?;
+            }
+        }
         word(post, "ready").await.map(|_| ())
     }
 
@@ -157,9 +224,30 @@ impl Holder {
             // Nothing outlives that signal; an end that nobody is left to tell is one, too.
             let _ = is_over.wait_for(|is_over| *is_over).await;
         }
-        // The kernel clears a network away some time after its last process. Until then it would answer for the
-        // address, which is free now. A cable that is gone already, or was never laid, is what we want.
-        let _ = self.netlink.remove_cable(&cable);
+        match &self.common {
+            // The kernel clears a network away some time after its last process. Until then it would answer for the
+            // address, which is free now. A cable that is gone already, or was never laid, is what we want.
+            Common::Bridge(netlink) => drop(netlink.remove_cable(&cable)),
+            Common::Directory(all) => {
+                self.end_strays().await;
+                directory::remove(&all.join(cable));
+            }
+        }
+    }
+
+    /// Ends what a node has left that could not end it itself.
+    async fn end_strays(&self) {
+        while self.kill_strays() {
+            sleep(LOOKS_EVERY).await;
+        }
+    }
+
+    /// Kills what descends from no node that runs; tells whether there was anything.
+    fn kill_strays(&self) -> bool {
+        // While it is locked no node is born, whose first process would be a stray for a moment.
+        let members = self.members();
+        let first = members.running.values().map(|member| member.pid.as_raw_pid());
+        sweep::end_strays(&first.collect())
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {

@@ -5,6 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
+    path::Path,
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -13,15 +14,18 @@ use rustix::system::sethostname;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpStream, UnixListener, UnixStream, unix::pipe},
+    signal::unix::{SignalKind, signal},
 };
 
 use super::{
-    Finished, filesystem,
+    Finished, SSH_PORT, directory, filesystem,
     netlink::Netlink,
-    orders::{Birth, CALLS, INTERFACE, NodeOrder, Reply},
+    orders::{Birth, Ground, INTERFACE, NodeOrder, Reply},
     passing::{Letter, Post, read_message, write_message},
+    paths::Paths,
     reaper::Reaper,
-    sshd::Sshd,
+    sshd::{Sshd, Surroundings},
+    sweep,
 };
 
 /// Lives for as long as the holder does.
@@ -33,12 +37,23 @@ pub(super) async fn live() -> io::Result<()> {
     let post = Post::of_parent()?;
     let Some(letter) = post.receive().await? else { return Ok(()) };
     let birth: Birth = serde_json::from_slice(&letter.text)?;
-    let node = match begin(&post, birth).await {
-        Ok(node) => Arc::new(node),
-        Err(error) => return post.send(error.to_string().as_bytes(), None).await,
+    let ground = birth.ground.clone();
+    let lived = match begin(&post, birth).await {
+        Ok(node) => serve(&post, Arc::new(node)).await,
+        Err(error) => post.send(error.to_string().as_bytes(), None).await,
     };
-    let calls = UnixListener::bind(CALLS)?;
+    // In a namespace the kernel ends all at once, and has nothing to remove.
+    if let Some(root) = ground.directory() {
+        sweep::end_all();
+        directory::remove(root);
+    }
+    lived
+}
+
+async fn serve(post: &Post, node: Arc<Node>) -> io::Result<()> {
+    let calls = UnixListener::bind(node.birth.ground.calls())?;
     post.send(b"ready", None).await?;
+    let mut terminated = signal(SignalKind::terminate())?;
     loop {
         tokio::select! {
             letter = post.receive() => match letter? {
@@ -53,6 +68,7 @@ pub(super) async fn live() -> io::Result<()> {
                 let node = Arc::clone(&node);
                 tokio::spawn(async move { node.answer_call(stream).await });
             }
+            _ = terminated.recv() => return Ok(()),
         }
     }
 }
@@ -62,8 +78,9 @@ pub(super) async fn live() -> io::Result<()> {
 /// # Errors
 ///
 /// If this is no node, or the server does not start.
-pub(super) async fn call_ssh() -> io::Result<()> {
-    let mut stream = UnixStream::connect(CALLS).await?;
+pub(super) async fn call_ssh(calls: Option<&Path>) -> io::Result<()> {
+    let own = Ground::Namespaces.calls();
+    let mut stream = UnixStream::connect(calls.unwrap_or(&own)).await?;
     match read_message(&mut stream).await? {
         Reply::Done | Reply::Finished(_) => Ok(()),
         Reply::Failed(_, reason) => Err(io::Error::other(reason)),
@@ -79,6 +96,25 @@ struct Node {
 }
 
 async fn begin(post: &Post, birth: Birth) -> io::Result<Node> {
+    match birth.ground.directory() {
+        None => enter(post, &birth).await?,
+        Some(root) => {
+            sweep::adopt()?;
+            directory::make(&birth, root)?;
+        }
+    }
+    let reaper = Reaper::start()?;
+    let surroundings = Surroundings {
+        ground: birth.ground.clone(),
+        address: birth.spec.address,
+        environment: environment(&birth),
+    };
+    let sshd = Sshd::new(reaper.clone(), surroundings)?;
+    Ok(Node { birth, reaper, sshd })
+}
+
+/// Takes the namespaces that this process is in for the node's.
+async fn enter(post: &Post, birth: &Birth) -> io::Result<()> {
     let namespace = std::fs::File::open("/proc/self/ns/net")?;
     post.send(b"net", Some(namespace.as_fd())).await?;
     if post.receive().await?.is_none() {
@@ -89,16 +125,14 @@ async fn begin(post: &Post, birth: Birth) -> io::Result<Node> {
     netlink.add_address(INTERFACE, birth.spec.address, birth.spec.netmask)?;
     netlink.switch_on(INTERFACE)?;
     sethostname(birth.spec.hostname.as_bytes())?;
-    filesystem::enter(&birth)?;
-    let reaper = Reaper::start()?;
-    let sshd = Sshd::new(reaper.clone(), environment(&birth))?;
-    Ok(Node { birth, reaper, sshd })
+    filesystem::enter(birth)
 }
 
 /// The variables of every process of a node.
 fn environment(birth: &Birth) -> Vec<(String, String)> {
+    let home = birth.ground.at("/root").display().to_string();
     let fixed = [
-        ("HOME", "/root"),
+        ("HOME", home.as_str()),
         ("LANG", "C.UTF-8"),
         ("LOGNAME", "root"),
         ("PATH", &birth.path()),
@@ -106,7 +140,8 @@ fn environment(birth: &Birth) -> Vec<(String, String)> {
         ("USER", "root"),
     ];
     let fixed = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    fixed.chain(birth.spec.env.clone()).collect()
+    let own = birth.ground.directory().map(|_| directory::variables(birth)).unwrap_or_default();
+    fixed.chain(own).chain(birth.spec.env.clone()).collect()
 }
 
 impl Node {
@@ -121,7 +156,13 @@ impl Node {
                 Reply::Done
             }
             Ok(NodeOrder::FillDisk(is_full)) => {
-                Reply::of("filling the disk", filesystem::fill(is_full, self.birth.spec.disk))
+                let filled = match self.birth.ground {
+                    Ground::Namespaces => filesystem::fill(is_full, self.birth.spec.disk),
+                    Ground::Directory { .. } => Err(io::Error::other(
+                        "a node that is plain processes has no disk of its own",
+                    )),
+                };
+                Reply::of("filling the disk", filled)
             }
             Err(error) => Reply::failed("reading an order", &error),
         };
@@ -136,6 +177,7 @@ impl Node {
 
     /// Joins a stream to a port of this node.
     async fn connect(&self, mut stream: UnixStream, port: u16) {
+        let port = if port == SSH_PORT { self.birth.ground.ssh_port() } else { port };
         let address = SocketAddr::from((self.birth.spec.address, port));
         match TcpStream::connect(address).await {
             Ok(mut connection) => {
@@ -166,8 +208,20 @@ impl Node {
         let (stdout, stdout_end) = io::pipe()?;
         let (stderr, stderr_end) = io::pipe()?;
         let offspring = {
-            let mut command = Command::new(program);
-            command.args(args).current_dir("/").env_clear().envs(environment(&self.birth));
+            let mut command = match self.birth.ground.directory() {
+                None => {
+                    let mut command = Command::new(program);
+                    command.args(args).current_dir("/");
+                    command
+                }
+                Some(root) => {
+                    let paths = Paths::below(root);
+                    let mut command = Command::new(paths.in_text(program));
+                    command.args(args.iter().map(|text| paths.in_text(text))).current_dir(root);
+                    command
+                }
+            };
+            command.env_clear().envs(environment(&self.birth));
             command.stdin(Stdio::null()).stdout(stdout_end).stderr(stderr_end);
             // Our ends of the pipes for the child close with the command.
             self.reaper.spawn(&mut command)?

@@ -1,7 +1,7 @@
 //! The entry points of the processes that local nodes are made of. They are this same program, started again
 //! with a hidden command.
 
-use std::{ffi::OsString, io, os::unix::process::CommandExt as _, process::Command};
+use std::{ffi::OsString, io, os::unix::process::CommandExt as _, path::PathBuf, process::Command};
 
 use clap::Subcommand;
 use rustix::process::{ioctl_tiocsctty, setsid};
@@ -13,13 +13,20 @@ use super::{holder, init};
 pub enum Inside {
     /// Holds a private network
     #[command(name = "node-holder", hide = true)]
-    Holder,
+    Holder {
+        /// Its nodes are plain processes
+        #[arg(long)]
+        processes: bool,
+    },
     /// Is the first process of a node
     #[command(name = "node-init", hide = true)]
     Init,
     /// Asks the first process of a node
     #[command(name = "node-call", hide = true)]
     Call {
+        /// Where that one listens
+        #[arg(long)]
+        at: Option<PathBuf>,
         /// What to start anew
         #[arg(value_parser = ["ssh"])]
         what: String,
@@ -49,9 +56,10 @@ impl Inside {
     /// If the kernel refuses something, or the process that started this one is none of ours.
     pub fn run(self) -> io::Result<()> {
         match self {
-            Self::Holder => block_on(holder::hold()),
+            Self::Holder { processes: false } => block_on(holder::hold()),
+            Self::Holder { processes: true } => block_on(holder::hold_processes()),
             Self::Init => block_on(init::live()),
-            Self::Call { .. } => block_on(init::call_ssh()),
+            Self::Call { at, .. } => block_on(init::call_ssh(at.as_deref())),
             Self::Exec { terminal, name, program, args } => {
                 setsid()?;
                 if terminal {

@@ -1,8 +1,8 @@
 //! Local nodes, seen from the process that serves the simulated network.
 //!
 //! Each private network has a holder (`holder.rs`), and each node a first process (`init.rs`). Both are this program
-//! again, inside namespaces that `unshare` of util-linux makes. All talk goes through nameless sockets, so nothing of
-//! a network is seen on the host but processes, and these end with us.
+//! again, inside namespaces that `unshare` of util-linux makes, or, where the host forbids these, as they are. All talk
+//! goes through nameless sockets, and both end with us.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,8 @@ use tokio::{
 
 use super::{
     Finished, NodeError, NodeSpec, Wire, forbidden,
-    orders::{Birth, HolderOrder, NodeOrder, Reply},
+    loopback::{self, Loopback},
+    orders::{Birth, Ground, HolderOrder, NodeOrder, Reply},
     passing::{Post, read_message, write_message},
 };
 
@@ -42,11 +43,19 @@ pub struct LocalSetup {
 #[derive(Debug)]
 pub(super) struct LocalNodes {
     program: PathBuf,
-    /// How `unshare` makes namespaces here.
-    way: &'static [&'static str],
+    way: Way,
     venv: Option<PathBuf>,
     visible: Vec<PathBuf>,
     state: Mutex<State>,
+}
+
+/// How nodes are kept apart.
+#[derive(Debug)]
+enum Way {
+    /// By namespaces, with these arguments of `unshare`.
+    Namespaces(&'static [&'static str]),
+    /// By their addresses and directories only.
+    Processes(Loopback),
 }
 
 #[derive(Debug, Default)]
@@ -65,8 +74,18 @@ struct Holder {
 }
 
 impl LocalNodes {
-    pub(super) async fn new(setup: LocalSetup) -> Result<Self, NodeError> {
-        let way = forbidden::arguments().await?;
+    /// Nodes in namespaces.
+    pub(super) async fn in_namespaces(setup: LocalSetup) -> Result<Self, NodeError> {
+        Self::new(setup, Way::Namespaces(forbidden::arguments().await?))
+    }
+
+    /// Nodes that are plain processes.
+    pub(super) fn of_processes(setup: LocalSetup) -> Result<Self, NodeError> {
+        let loopback = Loopback::take().map_err(|error| cannot("give nodes addresses", &error))?;
+        Self::new(setup, Way::Processes(loopback))
+    }
+
+    fn new(setup: LocalSetup, way: Way) -> Result<Self, NodeError> {
         let program = match setup.program {
             Some(program) => program,
             None => env::current_exe().map_err(|error| cannot("find this program", &error))?,
@@ -82,9 +101,18 @@ impl LocalNodes {
         Ok(Self { program, way, venv, visible, state: Mutex::default() })
     }
 
+    /// The address and prefix that the next private network must have, if nodes cannot have any address.
+    pub(super) fn network(&self) -> Option<(Ipv4Addr, u8)> {
+        match &self.way {
+            Way::Namespaces(_) => None,
+            Way::Processes(loopback) => Some((loopback.network(), loopback::PREFIX)),
+        }
+    }
+
     pub(super) async fn start(&self, spec: NodeSpec) -> Result<(), NodeError> {
         let activity = spec.activity.clone();
         let place = (spec.network.clone(), spec.address);
+        let ground = self.ground(spec.address)?;
         let post = {
             let mut state = self.state.lock().await;
             if state.places.contains_key(&activity) {
@@ -103,7 +131,8 @@ impl LocalNodes {
             state.places.insert(activity.clone(), place);
             post
         };
-        let birth = Birth { spec, venv: self.venv.clone(), visible: self.visible.clone() };
+        let (venv, visible) = (self.venv.clone(), self.visible.clone());
+        let birth = Birth { spec, venv, visible, ground };
         let order = HolderOrder::Start(Box::new(birth));
         let result = ask_holder(&post, &order).await;
         drop(post);
@@ -191,17 +220,43 @@ impl LocalNodes {
         }
     }
 
+    /// What a node of this address stands on.
+    fn ground(&self, address: Ipv4Addr) -> Result<Ground, NodeError> {
+        match &self.way {
+            Way::Namespaces(_) => Ok(Ground::Namespaces),
+            // The holder says where.
+            Way::Processes(loopback) if loopback::may_have(address) => {
+                Ok(Ground::Directory { root: PathBuf::new(), ssh_port: loopback.ssh_port() })
+            }
+            Way::Processes(_) => Err(NodeError::Forbidden(format!(
+                "nodes that are plain processes have loopback addresses, and {address} is none: \
+                 `POST /sim/networks` tells where a private network may be"
+            ))),
+        }
+    }
+
     /// Starts the holder of a network.
     fn hold(&self) -> io::Result<Holder> {
         let (post, theirs) = Post::pair()?;
-        let process = Command::new("unshare")
-            .args(self.way)
-            .args(["--net", "--pid", "--fork", "--kill-child=KILL", "--"])
-            .arg(&self.program)
-            .arg("node-holder")
-            .stdin(Stdio::from(theirs))
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut command = match &self.way {
+            Way::Namespaces(arguments) => {
+                let mut command = Command::new("unshare");
+                command
+                    .args(*arguments)
+                    .args(["--net", "--pid", "--fork", "--kill-child=KILL", "--"])
+                    .arg(&self.program)
+                    .arg("node-holder")
+                    .kill_on_drop(true);
+                command
+            }
+            Way::Processes(_) => {
+                let mut command = Command::new(&self.program);
+                // Whoever kills the simulator's group leaves it the time to end its nodes.
+                command.args(["node-holder", "--processes"]).process_group(0);
+                command
+            }
+        };
+        let process = command.stdin(Stdio::from(theirs)).spawn()?;
         Ok(Holder { post: Arc::new(post), process, activities: BTreeSet::new() })
     }
 

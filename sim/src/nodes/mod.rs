@@ -1,9 +1,10 @@
-//! What an activity of the simulated network is: a node, of one of two kinds.
+//! What an activity of the simulated network is: a node, of one of three kinds.
 //!
 //! A *virtual* node lives in this process: its ssh server answers, and whatever it is told to run succeeds
 //! and prints nothing. A *local* node is a real one in namespaces of this Linux host, with an address, a
-//! disk, and processes of its own, in which Ray runs. The shell that serves the simulated daemon asks for
-//! nodes here, and knows no more of them than a daemon does of its providers.
+//! disk, and processes of its own, in which Ray runs. Where the host forbids namespaces, a local node is a group of
+//! *processes* with a loopback address and a directory of its own, in which Ray runs as well. The shell that serves the
+//! simulated daemon asks for nodes here, and knows no more of them than a daemon does of its providers.
 
 use std::{collections::BTreeMap, io, net::Ipv4Addr, sync::Arc};
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+mod directory;
 mod filesystem;
 mod forbidden;
 mod holder;
@@ -18,13 +20,16 @@ mod init;
 mod inside;
 mod keys;
 mod local;
+mod loopback;
 mod netlink;
 mod orders;
 mod passing;
+mod paths;
 mod reaper;
 mod session;
 mod sshd;
 mod stall;
+mod sweep;
 mod virtual_nodes;
 
 use local::LocalNodes;
@@ -73,7 +78,10 @@ pub struct Finished {
 /// Why a node cannot do what it is asked for.
 #[derive(Debug, Error)]
 pub enum NodeError {
-    /// The host does not let us make nodes; the sentence says which switch to turn.
+    /// The host forbids the namespaces that nodes need; the sentence says which switch to turn.
+    #[error("{0}")]
+    NoNamespaces(String),
+    /// The host does not let us make nodes; the sentence says what it lacks.
     #[error("{0}")]
     Forbidden(String),
     /// No node of this name runs.
@@ -125,7 +133,28 @@ impl NodeHost {
     ///
     /// If the host forbids namespaces, or a path of the setup is not there.
     pub async fn local_nodes(setup: LocalSetup) -> Result<Self, NodeError> {
-        Ok(Self { kind: Kind::Local(Arc::new(LocalNodes::new(setup).await?)) })
+        Ok(Self { kind: Kind::Local(Arc::new(LocalNodes::in_namespaces(setup).await?)) })
+    }
+
+    /// A host whose nodes are groups of processes, each with a loopback address and a directory of its own.
+    ///
+    /// They share everything else: whoever listens on all addresses has the port for all nodes, and each sees the
+    /// processes and files of the others. Nothing limits their memory and disk.
+    ///
+    /// # Errors
+    ///
+    /// If there are no addresses, or a path of the setup is not there.
+    pub fn processes(setup: LocalSetup) -> Result<Self, NodeError> {
+        Ok(Self { kind: Kind::Local(Arc::new(LocalNodes::of_processes(setup)?)) })
+    }
+
+    /// The address and the length of the prefix that the next private network must have; any will do if there is none.
+    #[must_use]
+    pub fn network(&self) -> Option<(Ipv4Addr, u8)> {
+        match &self.kind {
+            Kind::Virtual(_) => None,
+            Kind::Local(nodes) => nodes.network(),
+        }
     }
 
     /// Makes a node; when this returns, commands run in it.

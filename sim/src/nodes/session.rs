@@ -10,6 +10,7 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::ffi::OsStringExt as _,
     },
+    path::Path,
     process::Command,
     sync::Arc,
 };
@@ -31,7 +32,10 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-use super::sshd::{Launcher, QUEUE_CHUNKS};
+use super::{
+    paths::Paths,
+    sshd::{Launcher, QUEUE_CHUNKS, Surroundings},
+};
 
 const SHELL: &str = "/bin/bash";
 /// Extended data of this code is standard error (RFC 4254, 5.2).
@@ -106,6 +110,7 @@ impl Wishes {
     }
 
     fn launch(&self, task: Task, launcher: &Launcher) -> io::Result<Child> {
+        let Surroundings { ground, environment, .. } = &launcher.surroundings;
         let mut command = Command::new("/proc/self/exe");
         command.arg("node-exec");
         if self.terminal.is_some() {
@@ -114,12 +119,17 @@ impl Wishes {
         match task {
             Task::Shell => command.args(["--", "-bash", SHELL]),
             Task::Command(line) => {
+                let line = match ground.directory() {
+                    None => line,
+                    Some(root) => Paths::below(root).in_command(&line),
+                };
                 command.args(["--", "bash", SHELL, "-c"]).arg(OsString::from_vec(line))
             }
         };
-        command.current_dir("/root").env_clear();
-        command.envs(launcher.environment.iter().cloned());
-        command.envs(settings()).envs(self.environment.iter().cloned());
+        command.current_dir(ground.at("/root")).env_clear();
+        command.envs(environment.iter().cloned());
+        command.envs(settings(&ground.at("/etc/environment")));
+        command.envs(self.environment.iter().cloned());
         match &self.terminal {
             Some((kind, size)) => {
                 command.env("TERM", kind);
@@ -283,8 +293,8 @@ async fn carry(
 }
 
 /// The variables of `/etc/environment`, which the bootstrap writes for all sessions.
-fn settings() -> Vec<(String, String)> {
-    let text = fs::read_to_string("/etc/environment").unwrap_or_default();
+fn settings(file: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(file).unwrap_or_default();
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     let pairs = lines.filter_map(|line| line.trim_start_matches("export ").split_once('='));
     pairs

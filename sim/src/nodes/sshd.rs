@@ -28,7 +28,8 @@ use tokio::{
 };
 
 use super::{
-    SSH_PORT, keys,
+    keys,
+    orders::Ground,
     reaper::Reaper,
     session,
     stall::{Flow, Switch},
@@ -40,11 +41,22 @@ const AUTHORIZED_KEYS: &str = "/root/.ssh/authorized_keys";
 /// for may come behind them.
 pub(super) const QUEUE_CHUNKS: usize = 2048;
 
+/// What the server finds in its node.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    /// What its files are on.
+    pub(super) ground: Ground,
+    /// The node's address.
+    pub(super) address: Ipv4Addr,
+    /// The variables of every process.
+    pub(super) environment: Vec<(String, String)>,
+}
+
 /// What a session starts its processes with.
 #[derive(Debug)]
 pub(super) struct Launcher {
     pub(super) reaper: Reaper,
-    pub(super) environment: Vec<(String, String)>,
+    pub(super) surroundings: Surroundings,
 }
 
 /// The server.
@@ -57,17 +69,18 @@ pub(super) struct Sshd {
 
 impl Sshd {
     /// A server that does not listen yet; it leaves its host key where an image's server has it.
-    pub(super) fn new(reaper: Reaper, environment: Vec<(String, String)>) -> io::Result<Self> {
+    pub(super) fn new(reaper: Reaper, surroundings: Surroundings) -> io::Result<Self> {
         let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519);
         let key = key.map_err(io::Error::other)?;
         let secret = key.to_openssh(LineEnding::LF).map_err(io::Error::other)?;
+        let host_key = surroundings.ground.at(HOST_KEY);
         let mut options = fs::OpenOptions::new();
         let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(HOST_KEY)?;
+            options.write(true).create(true).truncate(true).mode(0o600).open(&host_key)?;
         io::Write::write_all(&mut file, secret.as_bytes())?;
         let public = key.public_key().to_openssh().map_err(io::Error::other)?;
-        fs::write(format!("{HOST_KEY}.pub"), format!("{public}\n"))?;
-        let launcher = Arc::new(Launcher { reaper, environment });
+        fs::write(host_key.with_extension("pub"), format!("{public}\n"))?;
+        let launcher = Arc::new(Launcher { reaper, surroundings });
         Ok(Self { launcher, switch: Switch::default(), listening: Mutex::default() })
     }
 
@@ -80,7 +93,8 @@ impl Sshd {
             let _ = old.await;
         }
         self.switch.turn(Flow::Open);
-        let key = load_secret_key(HOST_KEY, None).map_err(io::Error::other)?;
+        let Surroundings { ground, address, .. } = &self.launcher.surroundings;
+        let key = load_secret_key(ground.at(HOST_KEY), None).map_err(io::Error::other)?;
         let config = Arc::new(server::Config {
             keys: vec![key],
             methods: (&[MethodKind::PublicKey][..]).into(),
@@ -89,7 +103,8 @@ impl Sshd {
             nodelay: true,
             ..server::Config::default()
         });
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, SSH_PORT)).await?;
+        let address = ground.directory().map_or(Ipv4Addr::UNSPECIFIED, |_| *address);
+        let listener = TcpListener::bind((address, ground.ssh_port())).await?;
         let (launcher, switch) = (Arc::clone(&self.launcher), self.switch.clone());
         *listening = Some(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -111,6 +126,14 @@ impl Sshd {
     /// Falls silent, or speaks again.
     pub(super) fn stall(&self, is_stalled: bool) {
         self.switch.turn(if is_stalled { Flow::Stalled } else { Flow::Open });
+    }
+}
+
+impl Surroundings {
+    /// The address that is the node's own where its loopback is the host's; its services may listen there.
+    fn own_loopback(&self, host: &str) -> Option<Ipv4Addr> {
+        let is_loopback = matches!(host, "localhost" | "127.0.0.1");
+        self.ground.directory().filter(|_| is_loopback).map(|_| self.address)
     }
 }
 
@@ -137,7 +160,8 @@ impl Handler for Visitor {
         _user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Self::Error> {
-        let known = fs::read_to_string(AUTHORIZED_KEYS).unwrap_or_default();
+        let file = self.launcher.surroundings.ground.at(AUTHORIZED_KEYS);
+        let known = fs::read_to_string(file).unwrap_or_default();
         let is_known =
             keys::in_text(&known).iter().any(|known| known.key_data() == key.public_key.key_data());
         Ok(if is_known { Auth::Accept } else { Auth::reject() })
@@ -165,10 +189,14 @@ impl Handler for Visitor {
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
         let (host, port) = (host_to_connect.to_owned(), u16::try_from(port_to_connect));
+        let own = self.launcher.surroundings.own_loopback(host_to_connect);
         tokio::spawn(async move {
-            let connected = match port {
-                Ok(port) => TcpStream::connect((host.as_str(), port)).await.ok(),
-                Err(_) => None,
+            let connected = match (port, own) {
+                (Ok(port), Some(own)) if let Ok(stream) = TcpStream::connect((own, port)).await => {
+                    Some(stream)
+                }
+                (Ok(port), _) => TcpStream::connect((host.as_str(), port)).await.ok(),
+                (Err(_), _) => None,
             };
             match connected {
                 Some(stream) => {
@@ -189,7 +217,9 @@ impl Handler for Visitor {
     ) -> Result<bool, Self::Error> {
         let Ok(wanted) = u16::try_from(*port) else { return Ok(false) };
         // As OpenSSH does unless it is told otherwise: whatever the client asks for, only the node itself gets in.
-        let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).await else {
+        let inside = self.launcher.surroundings.own_loopback("localhost");
+        let inside = inside.unwrap_or(Ipv4Addr::LOCALHOST);
+        let Ok(listener) = TcpListener::bind((inside, wanted)).await else {
             return Ok(false);
         };
         let Ok(bound) = listener.local_addr() else { return Ok(false) };

@@ -11,9 +11,9 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::daemon::Daemon;
+use super::{Nodes, daemon::Daemon};
 use crate::{
-    nodes::{Finished, NodeError, NodeHost, NodeSpec},
+    nodes::{Finished, LocalSetup, NodeError, NodeHost, NodeSpec},
     yagna::{
         Errand, Outcome,
         errand::{CommandPlace, NodeFacts, Task},
@@ -35,6 +35,45 @@ pub(super) enum Substance {
     Virtual,
     /// They do.
     Real,
+}
+
+/// The host that was chosen.
+#[derive(Debug)]
+pub(super) struct Hosting {
+    pub(super) host: NodeHost,
+    pub(super) substance: Substance,
+    /// What is less true about its nodes than it could be, and why, if anything is.
+    pub(super) caveat: Option<String>,
+}
+
+/// What nodes lack that are plain processes.
+const LACKS: &str = "local nodes are plain processes with addresses of their own: they see this machine's files, \
+                     processes, and ports, and nothing limits their memory and disk; one cluster at a time";
+
+impl Hosting {
+    /// Makes the host that was asked for; the best one is found out by trying.
+    pub(super) async fn of(nodes: Nodes) -> Result<Self, NodeError> {
+        let real = |host| Self { host, substance: Substance::Real, caveat: None };
+        match nodes {
+            Nodes::Virtual => {
+                let (host, substance) = (NodeHost::virtual_nodes(), Substance::Virtual);
+                Ok(Self { host, substance, caveat: None })
+            }
+            Nodes::Local(setup) => Ok(real(NodeHost::local_nodes(*setup).await?)),
+            Nodes::Processes(setup) => {
+                let caveat = Some(LACKS.to_owned());
+                Ok(Self { caveat, ..real(NodeHost::processes(*setup)?) })
+            }
+            Nodes::Best(setup) => match NodeHost::local_nodes(LocalSetup::clone(&setup)).await {
+                Ok(host) => Ok(real(host)),
+                Err(NodeError::NoNamespaces(why)) => {
+                    let caveat = Some(format!("{LACKS} ({why})"));
+                    Ok(Self { caveat, ..real(NodeHost::processes(*setup)?) })
+                }
+                Err(error) => Err(error),
+            },
+        }
+    }
 }
 
 /// Carries out what activities ask for, until the daemon is gone.
@@ -62,7 +101,7 @@ pub(super) async fn carry_out(
         let (daemon, host) = (Arc::clone(&daemon), host.clone());
         match task {
             Task::Start { command, node } => {
-                let spec = spec(&activity, &node);
+                let spec = spec(&host, &activity, &node);
                 let (started, start) = oneshot::channel();
                 tasks.spawn(async move {
                     let outcome = host.start(spec).await;
@@ -131,9 +170,13 @@ fn outcome_of(finished: Result<Finished, NodeError>) -> Outcome {
     }
 }
 
-fn spec(activity: &ActivityId, node: &NodeFacts) -> NodeSpec {
+fn spec(host: &NodeHost, activity: &ActivityId, node: &NodeFacts) -> NodeSpec {
     let joined = node.addresses.first();
-    let (address, netmask) = joined.map_or(ALONE, |(_, address, mask)| (*address, *mask));
+    let alone = || {
+        let own = host.network().map(|(network, _)| Ipv4Addr::from_bits(network.to_bits() + 2));
+        (own.unwrap_or(ALONE.0), ALONE.1)
+    };
+    let (address, netmask) = joined.map_or_else(alone, |(_, address, mask)| (*address, *mask));
     let network = joined.map_or(activity.as_str(), |(network, _, _)| network.as_str());
     NodeSpec {
         activity: activity.as_str().to_owned(),

@@ -43,7 +43,7 @@ use crate::{
     scenario::Scenario,
 };
 use daemon::Daemon;
-use host::Substance;
+use host::{Hosting, Substance};
 
 /// Open connections get this long to finish what they do, at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -90,8 +90,12 @@ impl Default for Patience {
 pub enum Nodes {
     /// It pretends: an ssh server answers, and every command succeeds.
     Virtual,
-    /// It is a real node on this host.
+    /// It is a real node on this host, in namespaces of its own.
     Local(Box<LocalSetup>),
+    /// It is a group of processes of this host, for want of namespaces.
+    Processes(Box<LocalSetup>),
+    /// It is in namespaces where the host allows them, and a group of processes where not.
+    Best(Box<LocalSetup>),
 }
 
 /// Why nothing is served.
@@ -123,6 +127,7 @@ pub struct Server {
     address: SocketAddr,
     state: Arc<State>,
     host: NodeHost,
+    caveat: Option<String>,
     clock: JoinHandle<()>,
     hosting: JoinHandle<()>,
     doors: JoinHandle<()>,
@@ -133,6 +138,8 @@ pub struct Server {
 struct State {
     daemon: Arc<Daemon>,
     host: NodeHost,
+    /// What is less true about nodes, and why, if anything is.
+    caveat: Option<String>,
     keys: Keys,
     patience: Patience,
 }
@@ -153,21 +160,25 @@ impl Server {
         let address =
             listener.local_addr().map_err(|source| ServeError::Listen { port, source })?;
         scenario.hasten(haste);
-        let (host, substance) = match nodes {
-            Nodes::Virtual => (NodeHost::virtual_nodes(), Substance::Virtual),
-            Nodes::Local(setup) => {
-                scenario.leave_running_to_nodes();
-                (NodeHost::local_nodes(*setup).await?, Substance::Real)
-            }
-        };
+        let Hosting { host, caveat, substance } = Hosting::of(nodes).await?;
+        if substance == Substance::Real {
+            scenario.leave_running_to_nodes();
+        }
         let (daemon, errands) = Daemon::new(&scenario, seed);
         let daemon = Arc::new(daemon);
         let hosting = host::carry_out(Arc::clone(&daemon), host.clone(), substance, errands);
         let hosting = tokio::spawn(hosting);
         let clock = tokio::spawn(Arc::clone(&daemon).keep_time());
-        let state = Arc::new(State { daemon, host: host.clone(), keys, patience });
+        let state =
+            Arc::new(State { daemon, host: host.clone(), caveat: caveat.clone(), keys, patience });
         let doors = tokio::spawn(connection::accept(listener, address, Arc::clone(&state)));
-        Ok(Self { address, state, host, clock, hosting, doors })
+        Ok(Self { address, state, host, caveat, clock, hosting, doors })
+    }
+
+    /// What is less true about its nodes than it could be, as one line, if anything is.
+    #[must_use]
+    pub fn caveat(&self) -> Option<&str> {
+        self.caveat.as_deref()
     }
 
     /// The address of the API.

@@ -39,6 +39,12 @@ pub(super) async fn answer(state: &State, ask: &Ask) -> Response<Body> {
         (Method::GET, ["sim", "account", platform]) => {
             reply::json(200, &account(&state.daemon.look(), platform))
         }
+        (Method::GET, ["sim", "nodes"]) => reply::json(200, &json!({ "caveat": state.caveat })),
+        (Method::POST, ["sim", "networks"]) => {
+            let network =
+                state.host.network().map(|(ip, prefix)| json!({ "ip": ip, "prefix": prefix }));
+            reply::json(200, &json!(network))
+        }
         (Method::POST, ["sim", "nodes", activity]) => spoil_node(state, ask, activity).await,
         (Method::POST, ["sim", "accounts"]) => match serde_json::from_slice::<Value>(&ask.body) {
             Ok(Value::String(platform)) => {
@@ -49,8 +55,8 @@ pub(super) async fn answer(state: &State, ask: &Ask) -> Response<Body> {
         },
         _ => reply::message(
             404,
-            "there are `GET /sim/ledger`, `/sim/providers`, `/sim/trace`, `GET`, `PUT`, and `POST \
-             /sim/faults`, and `POST /sim/nodes/ACTIVITY`",
+            "there are `GET /sim/ledger`, `/sim/nodes`, `/sim/providers`, `/sim/trace`, `GET`, `PUT`, and \
+             `POST /sim/faults`, `POST /sim/networks`, and `POST /sim/nodes/ACTIVITY`",
         ),
     }
 }

@@ -11,16 +11,14 @@ mod print;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use golem_sim::{
-    nodes::LocalSetup,
-    serve::{Keys, Nodes, Options, Patience},
-};
+use golem_sim::serve::{Keys, Options, Patience};
 use ray_on_golem::{
     cli::{error::CliError, printer::Printer},
     core::rng::Seed,
 };
 use serde_json::{Value, json};
 
+use crate::service::NodesKind;
 use ask::Daemon;
 use note::Note;
 
@@ -156,9 +154,9 @@ struct Run {
     /// How many times faster providers work
     #[arg(long, env = "GOLEM_SIM_HASTE", default_value_t = 1)]
     haste: u64,
-    /// `none` or `local`
-    #[arg(long, env = "GOLEM_SIM_NODES", default_value = "none", value_parser = ["none", "local"])]
-    nodes: String,
+    /// What an activity is
+    #[arg(long, env = "GOLEM_SIM_NODES", value_enum, default_value_t = NodesKind::None)]
+    nodes: NodesKind,
     /// Where to listen
     #[arg(long, env = "YAGNA_API_URL", default_value = "http://127.0.0.1:7465")]
     api_url: String,
@@ -218,22 +216,21 @@ fn serve(run: Run, datadir: Option<PathBuf>, printer: &mut Printer) -> Result<()
         CliError::Argument(text)
     })?;
     let key = std::env::var("YAGNA_AUTOCONF_APPKEY").ok().filter(|key| !key.is_empty());
-    let nodes = match run.nodes.as_str() {
-        "local" => Nodes::Local(Box::<LocalSetup>::default()),
-        _ => Nodes::Virtual,
-    };
     let options = Options {
         scenario: super::read(run.scenario)?,
         seed: Seed::new(run.seed),
         haste: run.haste,
         port,
         keys: crate::service::keys(key)?,
-        nodes,
+        nodes: run.nodes.nodes(None),
         patience: Patience::default(),
     };
     let note = Note::place(datadir)?;
     crate::service::run(options, |server| {
         note.leave(&server.url(), &server.keys().first())?;
+        if let Some(caveat) = server.caveat() {
+            printer.warn(caveat);
+        }
         printer.tell(&format!("the simulated daemon listens on {}", server.url()));
         Ok(())
     })?;

@@ -96,17 +96,8 @@ async fn a_host_that_forbids_namespaces_is_told_which_switch_to_turn() {
         io::stdout().write_all(words.as_bytes()).expect("somebody listens");
         return;
     }
-    let forbid = "for kind in net user; do echo 0 > /proc/sys/user/max_${kind}_namespaces; done";
     let test = "host::a_host_that_forbids_namespaces_is_told_which_switch_to_turn";
-    let mut command = Command::new("unshare");
-    command.args([
-        "--user",
-        "--map-root-user",
-        "sh",
-        "-c",
-        &format!("{forbid}; exec \"$@\""),
-        "sh",
-    ]);
+    let mut command = without_namespaces();
     command.arg(env::current_exe().expect("this test")).args(["--exact", test, "--nocapture"]);
 
     let output = soon(command.env(FORBIDDEN, "1").output()).await.expect("unshare is installed");
@@ -121,6 +112,15 @@ async fn a_host_that_forbids_namespaces_is_told_which_switch_to_turn() {
           left on device): run `sysctl -w user.max_user_namespaces=15000` as root"
         ]
     );
+}
+
+/// A command whose program, the next argument, is not allowed to make namespaces.
+pub(crate) fn without_namespaces() -> Command {
+    let forbid = "for kind in net user; do echo 0 > /proc/sys/user/max_${kind}_namespaces; done";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c"]);
+    command.args([&format!("{forbid}; exec \"$@\""), "sh"]).kill_on_drop(true);
+    command
 }
 
 /// A shell lets its jobs in the background ignore what interrupts.
@@ -166,7 +166,7 @@ async fn an_ordinary_user_has_the_same_nodes() {
 }
 
 /// Processes of this machine whose command line holds some words.
-fn processes(words: &str) -> usize {
+pub(crate) fn processes(words: &str) -> usize {
     let all = fs::read_dir("/proc").expect("it is mounted").filter_map(Result::ok);
     let lines = all.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
     let mine = lines.filter(|line| !line.is_empty());

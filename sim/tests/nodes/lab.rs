@@ -28,6 +28,8 @@ pub(crate) const PROGRAM: &str = "GOLEM_SIM_TEST_PROGRAM";
 
 pub(crate) struct Lab {
     pub(crate) host: NodeHost,
+    /// Where the network `net` is.
+    network: Ipv4Addr,
     /// Keys, and what else a test needs.
     pub(crate) directory: TempDir,
 }
@@ -38,15 +40,19 @@ impl Lab {
     }
 
     pub(crate) async fn with(setup: LocalSetup) -> Self {
-        let directory = TempDir::new().expect("a directory");
-        // A copy of its own, so that a test knows its processes by their names.
-        let own = directory.path().join("golem-sim");
-        fs::hard_link(program(), &own)
-            .or_else(|_| fs::copy(program(), &own).map(|_| ()))
-            .expect("a copy");
-        let setup = LocalSetup { program: Some(own), ..setup };
+        let (setup, directory) = prepared(setup);
         let host = NodeHost::local_nodes(setup).await.expect("this host allows namespaces");
         Self::of(host, directory).await
+    }
+
+    /// A lab whose nodes are plain processes.
+    pub(crate) async fn of_processes() -> Self {
+        Self::of_processes_with(LocalSetup::default()).await
+    }
+
+    pub(crate) async fn of_processes_with(setup: LocalSetup) -> Self {
+        let (setup, directory) = prepared(setup);
+        Self::of(NodeHost::processes(setup).expect("there is a loopback"), directory).await
     }
 
     /// A lab of virtual nodes.
@@ -60,7 +66,19 @@ impl Lab {
         command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key);
         let made = soon(command.status()).await.expect("ssh-keygen is installed");
         assert!(made.success());
-        Self { host, directory }
+        let network = host.network().map_or_else(|| address(0), |(network, _)| network);
+        Self { host, network, directory }
+    }
+
+    /// The address of a node of the network `net`.
+    pub(crate) fn address(&self, number: u8) -> Ipv4Addr {
+        let [first, second, third, _] = self.network.octets();
+        Ipv4Addr::new(first, second, third, number)
+    }
+
+    /// What a node of the network `net` is made of.
+    pub(crate) fn spec(&self, activity: &str, number: u8) -> NodeSpec {
+        NodeSpec { address: self.address(number), ..spec(activity, "net", number) }
     }
 
     /// The directory that is this lab's alone.
@@ -68,9 +86,9 @@ impl Lab {
         self.directory.path().display().to_string()
     }
 
-    /// Starts a node of the network `net` that has 192.168.0.`number`.
+    /// Starts a node of the network `net`.
     pub(crate) async fn start(&self, activity: &str, number: u8) {
-        soon(self.host.start(spec(activity, "net", number))).await.expect("the node starts");
+        soon(self.host.start(self.spec(activity, number))).await.expect("the node starts");
     }
 
     /// Starts a node as a cluster does: with a key in it, and its ssh server on.
@@ -84,11 +102,12 @@ impl Lab {
         let key = fs::read_to_string(self.directory.path().join("key.pub")).expect("a key");
         let script = format!(
             "set -e
-             echo 'NODE_IP=192.168.0.{number}' >> /etc/environment
+             echo 'NODE_IP={}' >> /etc/environment
              for file in .bashrc .profile; do mv /root_copy/$file ~; done
-             mkdir -p ~/.ssh
-             echo '{}' >> ~/.ssh/authorized_keys
+             mkdir -p /root/.ssh
+             echo '{}' >> /root/.ssh/authorized_keys
              service ssh start",
+            self.address(number),
             key.trim()
         );
         let finished = self.run(activity, &script).await;
@@ -104,10 +123,10 @@ impl Lab {
     pub(crate) async fn relay(&self, number: u8) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let host = self.host.clone();
+        let (host, address) = (self.host.clone(), self.address(number));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(host.clone(), number, client));
+                tokio::spawn(carry(host.clone(), address, client));
             }
         });
         port
@@ -136,13 +155,23 @@ impl Lab {
     }
 }
 
+/// The setup with a program of its own, so that a test knows its processes by their names.
+fn prepared(setup: LocalSetup) -> (LocalSetup, TempDir) {
+    let directory = TempDir::new().expect("a directory");
+    let own = directory.path().join("golem-sim");
+    fs::hard_link(program(), &own)
+        .or_else(|_| fs::copy(program(), &own).map(|_| ()))
+        .expect("a copy");
+    (LocalSetup { program: Some(own), ..setup }, directory)
+}
+
 /// The program that nodes are made of.
 pub(crate) fn program() -> PathBuf {
     env::var_os(PROGRAM).map_or_else(|| env!("CARGO_BIN_EXE_golem-sim").into(), PathBuf::from)
 }
 
-async fn carry(host: NodeHost, number: u8, mut client: TcpStream) -> io::Result<()> {
-    let mut node = host.connect("net", address(number), SSH_PORT).await?;
+async fn carry(host: NodeHost, address: Ipv4Addr, mut client: TcpStream) -> io::Result<()> {
+    let mut node = host.connect("net", address, SSH_PORT).await?;
     copy_bidirectional(&mut client, &mut node).await.map(|_| ())
 }
 

@@ -1,9 +1,28 @@
-//! Local nodes: real ones, in namespaces of this machine.
+//! Local nodes: real ones, in namespaces of this machine, or plain processes of it.
 
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "starts real processes")]
 
+/// Makes tests of bodies that hold for both kinds of local nodes.
+macro_rules! for_both_kinds {
+    ($($body:ident)*) => {
+        mod in_namespaces {
+            $(#[tokio::test]
+            async fn $body() {
+                super::$body(crate::lab::Lab::new().await).await;
+            })*
+        }
+        mod of_processes {
+            $(#[tokio::test]
+            async fn $body() {
+                super::$body(crate::lab::Lab::of_processes().await).await;
+            })*
+        }
+    };
+}
+
 mod host;
 mod lab;
+mod processes;
 mod ray;
 mod ssh;
 
@@ -13,9 +32,13 @@ use golem_sim::nodes::{NodeError, NodeHost};
 use lab::{Lab, address, soon, spec, text, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-#[tokio::test]
-async fn a_command_tells_what_it_said_and_how_it_ended() {
-    let lab = Lab::new().await;
+for_both_kinds! {
+    a_command_tells_what_it_said_and_how_it_ended
+    a_connection_carries_bytes_both_ways_and_tells_why_it_is_not_there
+    names_and_addresses_are_taken_while_their_node_runs
+}
+
+async fn a_command_tells_what_it_said_and_how_it_ended(lab: Lab) {
     lab.start("one", 3).await;
 
     let finished = lab.run("one", "echo out; echo \"$GIVEN\" >&2; exit 7").await;
@@ -61,21 +84,19 @@ async fn nodes_of_a_network_see_each_other_and_nothing_else() {
     lab.host.end().await;
 }
 
-#[tokio::test]
-async fn a_connection_carries_bytes_both_ways_and_tells_why_it_is_not_there() {
-    let lab = Lab::new().await;
+async fn a_connection_carries_bytes_both_ways_and_tells_why_it_is_not_there(lab: Lab) {
     lab.start("one", 3).await;
     assert_eq!(lab.run("one", "service ssh start").await.code, 0);
 
-    let mut stream = soon(lab.host.connect("net", address(3), 22)).await.expect("it listens");
+    let mut stream = soon(lab.host.connect("net", lab.address(3), 22)).await.expect("it listens");
     soon(stream.write_all(b"no greeting of ssh\r\n\r\n")).await.expect("it is open");
     soon(stream.shutdown()).await.expect("one way is over");
     let mut said = Vec::new();
     // It hangs up on whoever does not greet, perhaps before it has read all.
     let _ = soon(stream.read_to_end(&mut said)).await;
-    let refused = soon(lab.host.connect("net", address(3), 7001)).await.err();
-    let nobody = soon(lab.host.connect("net", address(9), 22)).await.err();
-    let other = soon(lab.host.connect("other", address(3), 22)).await.err();
+    let refused = soon(lab.host.connect("net", lab.address(3), 7001)).await.err();
+    let nobody = soon(lab.host.connect("net", lab.address(9), 22)).await.err();
+    let other = soon(lab.host.connect("other", lab.address(3), 22)).await.err();
 
     assert!(said.starts_with(b"SSH-2.0-"), "{}", text(&said));
     assert_eq!(
@@ -120,13 +141,11 @@ async fn a_node_has_its_own_files_name_and_limits() {
     lab.host.end().await;
 }
 
-#[tokio::test]
-async fn names_and_addresses_are_taken_while_their_node_runs() {
-    let lab = Lab::new().await;
+async fn names_and_addresses_are_taken_while_their_node_runs(lab: Lab) {
     lab.start("one", 3).await;
 
-    let same_name = soon(lab.host.start(spec("one", "net", 4))).await;
-    let same_address = soon(lab.host.start(spec("two", "net", 3))).await;
+    let same_name = soon(lab.host.start(lab.spec("one", 4))).await;
+    let same_address = soon(lab.host.start(lab.spec("two", 3))).await;
     soon(lab.host.stop("one")).await;
     let unknown = soon(lab.host.run("one", "/bin/true", &[])).await;
     lab.start("one", 3).await;

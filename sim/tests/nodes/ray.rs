@@ -97,3 +97,54 @@ async fn login(lab: &Lab, number: u8, line: &str) -> Output {
     // A terminal ends its lines as typewriters do.
     Output { stdout: text(&output.stdout).replace('\r', "").into_bytes(), ..output }
 }
+
+/// Ray takes the machine for its own, and there are two nodes on it.
+#[tokio::test]
+async fn nodes_that_are_processes_have_ray_of_their_own() {
+    assert!(Path::new(VENV).exists(), "there is no Ray in {VENV}: run `make setup`");
+    let setup = LocalSetup { venv: Some(VENV.into()), ..LocalSetup::default() };
+    let lab = Lab::of_processes_with(setup).await;
+    for (activity, number, threads, memory) in [("head", 3, 3, 4 << 30), ("worker", 4, 5, 6 << 30)]
+    {
+        let spec = NodeSpec { threads, memory, ..lab.spec(activity, number) };
+        lab.host.start(spec).await.expect("the node starts");
+        lab.prepare(activity, number).await;
+    }
+    let [head_at, worker_at] = [lab.address(3), lab.address(4)];
+
+    let start = "ray start --disable-usage-stats --log-color=false";
+    // Another port than the usual one, which Ray of this machine's user may have.
+    let head =
+        login(&lab, 3, &format!("{start} --head --port 26379 --include-dashboard=false")).await;
+    let second =
+        login(&lab, 4, &format!("{start} --head --port 26379 --include-dashboard=false")).await;
+    let worker = login(&lab, 4, &format!("{start} --address {head_at}:26379")).await;
+    let tasks = login(
+        &lab,
+        3,
+        &format!("cat > tasks.py <<'END'\n{PROGRAM}END\npython tasks.py 2>&1 | grep -v -e INFO -e WARNING"),
+    )
+    .await;
+    let module = login(
+        &lab,
+        3,
+        "site=$(python3 -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))') \
+         && echo 'answer = 42' > $site/extra.py && python3 -c 'import extra; print(extra.answer)'",
+    )
+    .await;
+    let stop = login(&lab, 4, "ray stop --force").await;
+    let left = login(&lab, 3, "ray status | grep -c node_").await;
+
+    assert!(head.status.success(), "{head:?}");
+    assert!(text(&second.stdout).contains("port 26379 of this machine is taken"), "{second:?}");
+    assert!(worker.status.success(), "{worker:?}");
+    let expected = format!("{head_at} 3.0 4\n{worker_at} 5.0 6\n{head_at} {worker_at}\n");
+    assert_eq!(text(&tasks.stdout), expected, "{}", text(&tasks.stderr));
+    assert_eq!(text(&module.stdout), "42\n", "{}", text(&module.stderr));
+    let extra = Path::new(VENV).join("lib/python3.11/site-packages/extra.py");
+    assert!(!extra.exists(), "what is installed in a node stays in it");
+    assert!(text(&stop.stdout).contains("Stopped all"), "{stop:?}");
+    // The head's Ray answers still.
+    assert!(left.status.success(), "{left:?}");
+    lab.host.end().await;
+}

@@ -20,6 +20,12 @@ use tokio::{
 
 use crate::lab::{Lab, soon, text, until};
 
+for_both_kinds! {
+    strangers_stay_outside
+    one_connection_serves_many_sessions
+    files_are_synchronised
+}
+
 #[tokio::test]
 async fn a_command_has_its_input_output_errors_and_code() {
     let lab = Lab::new().await;
@@ -44,9 +50,7 @@ async fn a_command_has_its_input_output_errors_and_code() {
     lab.host.end().await;
 }
 
-#[tokio::test]
-async fn strangers_stay_outside() {
-    let lab = Lab::new().await;
+async fn strangers_stay_outside(lab: Lab) {
     lab.start("one", 3).await;
     assert_eq!(lab.run("one", "service ssh start").await.code, 0);
 
@@ -79,9 +83,7 @@ async fn a_virtual_node_pretends_to_whom_its_bootstrap_names() {
     assert_eq!(named.status.code(), Some(0), "{}", text(&named.stderr));
 }
 
-#[tokio::test]
-async fn one_connection_serves_many_sessions() {
-    let lab = Lab::new().await;
+async fn one_connection_serves_many_sessions(lab: Lab) {
     lab.bootstrap("one", 3).await;
     let socket = format!("ControlPath={}/c", lab.place());
     let mut command = lab.ssh(3).await;
@@ -229,9 +231,7 @@ async fn a_head_reaches_its_workers_without_this_machine() {
     lab.host.end().await;
 }
 
-#[tokio::test]
-async fn files_are_synchronised() {
-    let lab = Lab::new().await;
+async fn files_are_synchronised(lab: Lab) {
     lab.bootstrap("one", 3).await;
     let tree = lab.directory.path().join("tree");
     std::fs::create_dir_all(tree.join("below")).expect("a directory");
@@ -254,7 +254,8 @@ async fn files_are_synchronised() {
 
     assert_eq!(up.status.code(), Some(0), "{}", text(&up.stderr));
     assert_eq!(down.status.code(), Some(0), "{}", text(&down.stderr));
-    assert_eq!(text(&owner.stdout), "root\n");
+    let user = lab.run("one", "id -un").await;
+    assert_eq!(text(&owner.stdout), text(&user.stdout));
     assert!(std::fs::read(down_to.join("below/big")).expect("it is back") == big);
     lab.host.end().await;
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{
     AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, Work,
     account::Progress,
+    plan::Subnet,
     record::{AgreementFact, NodeFact},
     sightings::kind_of,
     state::{ClusterState, NodeState},
@@ -160,7 +161,8 @@ impl Cluster {
         let Some(account) = state.accounts.get(&number) else { return };
         let Some(activity) = account.activity.clone() else { return };
         let (ip, is_strict) = (account.ip, fx.planted(Bug::ScriptStrict));
-        let place = Place { network: &network, ip, nodes: members(state), is_strict };
+        let subnet = state.plan.network.unwrap_or(Subnet::USUAL);
+        let place = Place { network: &network, subnet, ip, nodes: members(state), is_strict };
         let script = steps::batch(place, &state.plan.ssh_public_key);
         self.enter(number, Stage::SendingBatch);
         let request = execute(activity, script);

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use super::{
     Cluster, ClusterCall, ClusterTimer,
     account::Account,
+    plan::Subnet,
     record::{ClusterRecord, NetworkFact},
     state,
 };
@@ -17,15 +18,7 @@ use crate::{
     yagna::{CallError, Network, NetworkId, ProviderId, Request, Response},
 };
 
-/// The network's own address.
-pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 0);
-/// Its mask.
-pub(super) const MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 0, 0);
-/// The first address of a node: the two before it are ours, as users know them.
-pub(super) const FIRST_NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
-const PREFIX: u8 = 16;
-/// Nodes have addresses below 192.168.192.0, marks above.
-const NODES_MAX: u32 = 192 * 256 - 3;
+/// Marks are above the addresses of nodes of the usual network, from 192.168.192.1.
 const FIRST_MARK: u32 = 0xc0a8_c001;
 const MARKS_MAX: u32 = 0x3f00;
 
@@ -76,9 +69,8 @@ pub(super) struct Work {
 }
 
 /// The lowest address that nobody has.
-pub(super) fn free_address(taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
-    let first = u32::from(FIRST_NODE);
-    (first..first + NODES_MAX).map(Ipv4Addr::from).find(|address| !taken.contains(address))
+pub(super) fn free_address(subnet: Subnet, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    subnet.of_nodes().find(|address| !taken.contains(address))
 }
 
 /// A gateway that no cluster has, or one would find the other's network: the drawn one, or the next
@@ -312,7 +304,8 @@ impl Cluster {
         let state = fx.cluster(self.id);
         let request = match (call, &state.network) {
             (NetworkCall::Create, state::Network::Intended { gateway }) => {
-                Request::CreateNetwork { ip: ADDRESS, prefix: PREFIX, gateway: *gateway }
+                let Subnet { ip, prefix } = state.plan.network.unwrap_or(Subnet::USUAL);
+                Request::CreateNetwork { ip, prefix, gateway: *gateway }
             }
             (NetworkCall::Remove, state::Network::Made { network, .. }) => {
                 if fx.planted(Bug::NetworkLeaked) {
@@ -346,18 +339,19 @@ impl Cluster {
 mod tests {
     use std::{collections::BTreeSet, net::Ipv4Addr};
 
-    use super::{FIRST_MARK, FIRST_NODE, MARKS_MAX, free_address, free_mark};
+    use super::{FIRST_MARK, MARKS_MAX, Subnet, free_address, free_mark};
 
     #[test]
     fn the_lowest_free_address_is_given_again() {
         let third = Ipv4Addr::new(192, 168, 0, 3);
         let fourth = Ipv4Addr::new(192, 168, 0, 4);
 
-        assert_eq!(free_address(&BTreeSet::new()), Some(FIRST_NODE));
-        assert_eq!(free_address(&BTreeSet::from([third])), Some(fourth));
-        assert_eq!(free_address(&BTreeSet::from([fourth])), Some(third));
+        let free = |taken| free_address(Subnet::USUAL, &taken);
+        assert_eq!(free(BTreeSet::new()), Some(third));
+        assert_eq!(free(BTreeSet::from([third])), Some(fourth));
+        assert_eq!(free(BTreeSet::from([fourth])), Some(third));
         let all = (3..49_152_u32).map(|host| Ipv4Addr::from(0xc0a8_0000 + host)).collect();
-        assert_eq!(free_address(&all), None);
+        assert_eq!(free(all), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a user asks of a cluster.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,18 @@ pub struct ClusterPlan {
     pub ssh_public_key: String,
     /// What is known about providers.
     pub reputation: Reputation,
+    /// Where the private network must be, if not at the usual place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Subnet>,
+}
+
+/// The addresses of a private network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// The first of them, which is the network's own.
+    pub ip: Ipv4Addr,
+    /// How many bits all of them share, at most 29.
+    pub prefix: u8,
 }
 
 /// Nodes that are asked for together.
@@ -64,6 +76,35 @@ pub enum NodeKind {
     Head,
     /// One that runs tasks.
     Worker,
+}
+
+impl Subnet {
+    /// The usual place: `192.168.0.0/16`, as users know it.
+    pub const USUAL: Self = Self { ip: Ipv4Addr::new(192, 168, 0, 0), prefix: 16 };
+
+    /// Its mask.
+    #[must_use]
+    pub const fn mask(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(!(self.size() - 1))
+    }
+
+    /// The addresses of nodes, from the lowest: the first two are ours, and the upper quarter is left free.
+    pub fn of_nodes(self) -> impl Iterator<Item = Ipv4Addr> {
+        let first = self.ip.to_bits();
+        let beyond = first.saturating_add(self.size() / 4 * 3);
+        (self.first_node().to_bits()..beyond).map(Ipv4Addr::from_bits)
+    }
+
+    /// The lowest address of a node.
+    #[must_use]
+    pub const fn first_node(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.ip.to_bits().saturating_add(3))
+    }
+
+    const fn size(self) -> u32 {
+        let own_bits = if self.prefix > 29 { 3 } else { 32 - self.prefix as u32 };
+        if own_bits > 31 { 1 << 31 } else { 1 << own_bits }
+    }
 }
 
 impl From<&str> for ClusterName {
@@ -97,10 +138,25 @@ pub fn matches(tags: &Tags, filter: &Tags) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tags, matches};
+    use super::{Subnet, Tags, matches};
 
     fn tags(pairs: &[(&str, &str)]) -> Tags {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn nodes_have_the_addresses_of_their_subnet() {
+        let small = Subnet { ip: [127, 7, 1, 0].into(), prefix: 24 };
+
+        assert_eq!(Subnet::USUAL.mask().to_string(), "255.255.0.0");
+        let usual: Vec<String> = Subnet::USUAL.of_nodes().map(|ip| ip.to_string()).collect();
+        assert_eq!((usual[0].as_str(), usual.len()), ("192.168.0.3", 192 * 256 - 3));
+        assert_eq!(small.mask().to_string(), "255.255.255.0");
+        let few: Vec<String> = small.of_nodes().map(|ip| ip.to_string()).collect();
+        assert_eq!(
+            (few[0].as_str(), few.last().map(String::as_str)),
+            ("127.7.1.3", Some("127.7.1.191"))
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
     AgreementCall, Cluster, ClusterCall, ClusterTimer, Stage, Work,
     account::{Account, Progress, Terms},
     network,
-    plan::NodeKind,
+    plan::{NodeKind, Subnet},
     record::AgreementFact,
     state::{ClusterState, Node},
     waiting::{Cost, Shortage},
@@ -268,12 +268,13 @@ impl Cluster {
     fn sign(&mut self, fx: &mut Effects, work: SigningWork, id: AgreementId) {
         let state = fx.cluster(self.id);
         let terms = terms_of(&work.draft);
-        let ip = network::free_address(&state.addresses());
+        let subnet = state.plan.network.unwrap_or(Subnet::USUAL);
+        let ip = network::free_address(subnet, &state.addresses());
         let (true, Some(ip)) = (self.may_sign(fx, &work, &terms), ip) else {
             self.unsigned(fx, &work);
             return;
         };
-        let ip = if fx.planted(Bug::AddressReused) { network::FIRST_NODE } else { ip };
+        let ip = if fx.planted(Bug::AddressReused) { Subnet::USUAL.first_node() } else { ip };
         let (number, session) = (state.next_agreement, state.session.clone());
         let is_free = fx.planted(Bug::NothingReserved);
         let reserve = if is_free { terms.price.start } else { terms.first_reserve() };

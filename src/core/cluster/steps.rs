@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Subnet;
 use crate::{
     units::Span,
     yagna::{Deployment, ExeCommand, NetworkId, ProviderId},
@@ -138,6 +139,7 @@ const fn rule(step: Step, patience: Span, tries: u32, undo: Undo) -> Rule {
 /// Where the node stands in its network.
 pub(super) struct Place<'a> {
     pub(super) network: &'a NetworkId,
+    pub(super) subnet: Subnet,
     pub(super) ip: Ipv4Addr,
     /// Everybody in the network, this node included.
     pub(super) nodes: Vec<(Ipv4Addr, ProviderId)>,
@@ -150,8 +152,8 @@ pub(super) fn batch(place: Place<'_>, ssh_public_key: &str) -> Vec<ExeCommand> {
     let ip = place.ip;
     let deployment = Deployment {
         network: place.network.clone(),
-        ip: super::network::ADDRESS,
-        mask: super::network::MASK,
+        ip: place.subnet.ip,
+        mask: place.subnet.mask(),
         node_ip: ip,
         nodes: place.nodes,
     };
