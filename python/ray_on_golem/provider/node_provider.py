@@ -90,7 +90,7 @@ class GolemNodeProvider(NodeProvider):
             client = _client(parameters, config["cluster_name"])
             if may_rent() is not False:
                 cluster_file.check_local_files(config)
-            preflight.check(client, parameters)
+                preflight.check(client, parameters)
             _ensure_webserver(client, parameters, log)
             _check_cluster(client, cluster_config, file, log)
             _ensure_key(client, parameters)
