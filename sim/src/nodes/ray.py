@@ -4,11 +4,11 @@ Ray takes the machine for its own. It looks for its processes everywhere, so tha
 all of them, and on the machine itself; it asks the network for its address, and the system for processors and memory.
 """
 
-import os
+import os  # noqa: I001 - Ray comes before what it brings.
 import socket
 import sys
 
-import ray  # It brings the psutil that it uses.
+import ray  # noqa: F401 - It brings the psutil that it uses.
 import psutil
 from ray.scripts import scripts
 
