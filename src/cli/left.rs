@@ -7,7 +7,7 @@ use std::{path::Path, time::SystemTime};
 
 use serde_json::{Value, json};
 
-use super::error::CliError;
+use super::{error::CliError, table::plain};
 use crate::{
     core::cluster::state::NodeState,
     core::payment::ledger,
@@ -63,8 +63,9 @@ impl Left {
             let plural = if *nodes == 1 { "" } else { "s" };
             let rate = rate_per_hour.rounded_up(4);
             format!(
-                "`{name}` had {nodes} node{plural}, at {rate} GLM per hour, when it was last seen{at}; {spent} GLM were \
-                 spent until then.\n"
+                "`{}` had {nodes} node{plural}, at {rate} GLM per hour, when it was last seen{at}; {spent} GLM were \
+                 spent until then.\n",
+                plain(name)
             )
         };
         self.clusters.iter().map(line).collect()

@@ -10,7 +10,7 @@ use crate::{
         appkey,
         cli::{self, Identity},
         clock,
-        daemon::Known,
+        known::Known,
         wallet as words,
     },
     units::{Span, Timestamp},

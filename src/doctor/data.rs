@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use rustix::fs::{Access, access, statvfs};
 
 use super::{Finding, Scene};
-use crate::driver::{daemon::Known, journal::Journals, process::Process};
+use crate::driver::{journal::Journals, known::Known, process::Process};
 
 /// Below this the journals and logs of a cluster's first hours may not fit.
 const ROOM_MIN: u64 = 4 << 20;

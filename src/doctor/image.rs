@@ -7,7 +7,7 @@ use url::Url;
 use super::{Finding, Scene};
 use crate::{
     core::market::spec::ImageRef,
-    driver::daemon::Known,
+    driver::known::Known,
     registry::{Registry, RegistryError},
     units::Span,
 };

@@ -11,7 +11,7 @@ use crate::{
     config::PaymentNetwork,
     driver::{
         cli::{CliFailure, Identity, ListedKey},
-        daemon::Known,
+        known::Known,
     },
     units::{Glm, Rounding, Span},
     yagna::{AppKey, CallError, Client, Request, Response, Status, Yagna},

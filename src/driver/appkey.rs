@@ -43,8 +43,14 @@ pub enum AppKeyError {
     /// The key that was given cannot be one.
     #[error("`YAGNA_APPKEY` is not usable")]
     Given(#[source] BadAppKey),
-    /// The daemon's command line could not be started.
+    /// There is no such program.
     #[error("{}; {}", missing(binary).0, missing(binary).1)]
+    Missing {
+        /// What was to be run.
+        binary: PathBuf,
+    },
+    /// The daemon's command line could not be started.
+    #[error("cannot run `{}`; set `YAGNA_PATH` to Golem's daemon", binary.display())]
     NotStarted {
         /// What was to be run.
         binary: PathBuf,
@@ -137,6 +143,9 @@ impl AppKeySource {
             .output();
         let output = match timeout(PATIENCE, running).await {
             Ok(Ok(output)) => output,
+            Ok(Err(source)) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(AppKeyError::Missing { binary: self.binary.clone() });
+            }
             Ok(Err(source)) => {
                 return Err(AppKeyError::NotStarted { binary: self.binary.clone(), source });
             }

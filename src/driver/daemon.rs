@@ -107,29 +107,14 @@ struct Starting(Option<Child>);
 
 /// By what a daemon of ours is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
-    pid: i32,
+pub(super) struct Mark {
+    pub(super) pid: i32,
     /// When its process began, as the system counts; a pid may be used again.
     began: u64,
-    url: Url,
+    pub(super) url: Url,
     /// Whether it is the simulator.
     #[serde(default)]
-    simulated: bool,
-}
-
-/// A daemon as it can be known without being waited for.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// Where it listens, or would.
-    pub endpoints: Endpoints,
-    /// The key to it, if there is one without asking.
-    pub key: Option<AppKey>,
-    /// Its command line.
-    pub cli: DaemonCli,
-    /// Its process, if it was started by us and lives.
-    pub pid: Option<i32>,
-    /// Whether it is a simulated network.
-    pub simulated: bool,
+    pub(super) simulated: bool,
 }
 
 /// Why there is no daemon.
@@ -350,33 +335,6 @@ impl Daemon {
     }
 }
 
-impl Known {
-    /// The daemon of the data directory, if one of ours lives, or else the one that the environment names.
-    #[must_use]
-    pub fn of(plan: &DaemonPlan) -> Self {
-        let mark = Mark::load(&plan.data).filter(Mark::is_alive);
-        let mark = mark.filter(|mark| mark.simulated || mark.url == plan.endpoints.base);
-        let given = plan.key.given.as_deref().and_then(|key| AppKey::new(key).ok());
-        let Some(mark) = mark else {
-            let cli = DaemonCli { binary: plan.key.binary.clone(), environment: Vec::new() };
-            let endpoints = plan.endpoints.clone();
-            return Self { endpoints, key: given, cli, pid: None, simulated: false };
-        };
-        let key = given.or_else(|| saved_key(&plan.data));
-        let cli = match (mark.simulated, &key) {
-            (true, Some(key)) => simulated_cli(&plan.data, &mark.url, key),
-            (true, None) | (false, _) => {
-                DaemonCli { binary: plan.key.binary.clone(), environment: Vec::new() }
-            }
-        };
-        let endpoints = match mark.simulated {
-            true => Endpoints::from(mark.url.clone()),
-            false => plan.endpoints.clone(),
-        };
-        Self { endpoints, key, cli, pid: Some(mark.pid), simulated: mark.simulated }
-    }
-}
-
 impl Starting {
     fn child(&mut self) -> &mut Child {
         self.0.as_mut().expect("it is there until it is kept")
@@ -431,7 +389,7 @@ impl Mark {
         Some(Self { pid, began: began(pid)?, url: url.clone(), simulated })
     }
 
-    fn load(data: &Path) -> Option<Self> {
+    pub(super) fn load(data: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(mark_path(data)).ok()?).ok()
     }
 
@@ -439,7 +397,7 @@ impl Mark {
         fs::write(mark_path(data), serde_json::to_vec(self).map_err(io::Error::other)?)
     }
 
-    fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         began(self.pid) == Some(self.began)
     }
 }
@@ -465,7 +423,7 @@ fn key_path(data: &Path) -> PathBuf {
     data.join("yagna.appkey")
 }
 
-fn saved_key(data: &Path) -> Option<AppKey> {
+pub(super) fn saved_key(data: &Path) -> Option<AppKey> {
     AppKey::new(&fs::read_to_string(key_path(data)).ok()?).ok()
 }
 
@@ -505,7 +463,7 @@ fn cli(plan: &DaemonPlan, endpoints: &Endpoints, key: &AppKey) -> io::Result<Dae
     Ok(cli)
 }
 
-fn simulated_cli(data: &Path, base: &Url, key: &AppKey) -> DaemonCli {
+pub(super) fn simulated_cli(data: &Path, base: &Url, key: &AppKey) -> DaemonCli {
     let directory = data.join(SIM_DIRECTORY);
     let environment = vec![
         ("YAGNA_API_URL".to_owned(), base.as_str().trim_end_matches('/').to_owned()),

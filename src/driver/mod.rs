@@ -22,6 +22,7 @@ pub mod clock;
 pub mod commands;
 pub mod daemon;
 pub mod journal;
+pub mod known;
 pub mod log;
 pub mod manager;
 mod package;

@@ -19,6 +19,7 @@ macro_rules! assert_said {
             (r"127\.0\.0\.1:\d+", "127.0.0.1:…"),
             (r"pid \d+", "pid …"),
             (r"pid PID", "pid …"),
+            (r"`/\S+/bin/yagna`", "`YAGNA`"),
             (r"`doctor-[0-9a-f]+`", "`PROGRAM`"),
             (r"\[\d{4}-\d\d-\d\dT[0-9:.]+Z\]", "[AT]"),
             (r"port=\d+", "port=…"),
