@@ -372,6 +372,20 @@ class HeadTest(RayTestCase):
         with self.assertLogs("ray.autoscaler.ray_on_golem", "WARNING"):
             self.provider()
 
+    def test_autoscaler_logs_why_a_worker_waits_once_for_each_kind_of_reason(self) -> None:
+        provider = self.provider()
+        provider.create_node(NODE_CONFIG, HEAD_TAGS, 2)
+        provider.non_terminated_nodes({})
+        kinds = ["no-provider", "no-provider", "budget"]
+        self.standin.waits = [(kind, f"{kind} {nth}") for nth, kind in enumerate(kinds)]
+
+        with self.assertLogs("ray.autoscaler.ray_on_golem", "INFO") as logs:
+            for _ in range(4):
+                provider.non_terminated_nodes({})
+
+        said = [record.getMessage() for record in logs.records if "node1: waits" in record.getMessage()]
+        self.assertEqual(said, ["node1: waits: no-provider 0", "node1: waits: budget 2"])
+
     def test_many_threads_share_few_requests(self) -> None:
         self.patch(mock.patch("ray_on_golem.snapshot.Snapshot.__init__.__defaults__", fresh_for(60.0)))
         provider = self.provider()

@@ -303,6 +303,8 @@ class GolemNodeProvider(NodeProvider):
             known = before.get(node_id)
             for line in node.state_log[len(known.state_log) if known else 0 :]:
                 self._log.say(f"{node_id}: {line}")
+            if node.waiting and node.waiting[0] != (known.waiting[0] if known and known.waiting else None):
+                self._log.say(f"{node_id}: {node.last_words}")
             if node.is_terminated and not (known and known.is_terminated):
                 with self._terminating_lock:
                     was_wanted = node_id in self._terminating
