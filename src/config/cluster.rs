@@ -103,9 +103,9 @@ impl ClusterFile {
             [&["available_node_types", node_type], &["provider", "parameters"]];
         levels.into_iter().find_map(|level| {
             let section = Section::new(root, "").ok()?;
-            let path = level.iter().chain(&["node_config", "demand"]);
+            let mut path = level.iter().chain(&["node_config", "demand"]);
             let demand =
-                path.fold(Some(section), |section, key| section?.optional(key)?.section().ok())?;
+                path.try_fold(section, |section, key| section.optional(key)?.section().ok())?;
             let image = demand.optional("image_tag").or_else(|| demand.optional("image_hash"))?;
             Some(image.place().clone())
         })
