@@ -108,7 +108,8 @@ fn what_a_machine_lacks_is_named_in_one_line() {
     let demo = "Rust 1.95 (https://rustup.rs), a C compiler, Python 3.10 to 3.14 with venv, an OpenSSH client, \
                 rsync, uptime, unshare and mount; on Debian, as root: apt-get install gcc libc6-dev python3 python3-venv \
                 openssh-client rsync procps util-linux mount";
-    let bare = "debootstrap, bubblewrap; on Debian, as root: apt-get install debootstrap bubblewrap";
+    let bare =
+        "debootstrap, bubblewrap; on Debian, as root: apt-get install debootstrap bubblewrap";
 
     for (command, all) in [("demo", demo), ("bare", bare)] {
         let said = depend::lacking(command);
