@@ -261,7 +261,10 @@ async fn a_daemon_that_does_not_start_is_told_with_its_last_words() {
     let data = tempfile::tempdir().expect("a directory");
     let missing = Daemon::ready(plan(data.path(), "/no/yagna".into()), Log::silent()).await;
     let error = missing.expect_err("no program").to_string();
-    assert_eq!(error, "cannot start `/no/yagna`");
+    assert!(
+        error.starts_with("there is no program `/no/yagna`, which is Golem's daemon; "),
+        "{error}"
+    );
 
     let script = program(data.path(), "echo 'there is no room' >&2\nexit 1");
     let broken = Daemon::ready(plan(data.path(), script), Log::silent()).await;

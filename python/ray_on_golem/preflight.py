@@ -30,6 +30,15 @@ def check(client: Client, parameters: Mapping[str, Any]) -> None:
         raise StartError("\n".join(wrong))
 
 
+def check_start(client: Client, parameters: Mapping[str, Any]) -> None:
+    """As `check`, where the webserver is still to be started: Ray leaves `bootstrap_config` out if it remembers its
+    answer from an earlier `ray up`."""
+    try:
+        client.info()
+    except RayOnGolemError:
+        check(client, parameters)
+
+
 def command(parameters: Mapping[str, Any]) -> list[str]:
     """The command line that looks around."""
     arguments = [webserver.program(), "doctor", "--quick", "--json"]

@@ -56,9 +56,7 @@ class PreflightTest(unittest.TestCase):
         with self.assertRaises(StartError) as caught:
             self.check(unused_port())
 
-        self.assertEqual(
-            str(caught.exception), "there is no `rsync` on the path; install it\nthe wallet is locked"
-        )
+        self.assertEqual(str(caught.exception), "there is no `rsync` on the path; install it\nthe wallet is locked")
 
     def test_it_is_asked_about_what_the_cluster_file_says(self) -> None:
         self.doctor(NOTE)
@@ -78,6 +76,18 @@ class PreflightTest(unittest.TestCase):
         self.check(standin.port)
 
         self.assertFalse(self.asked.exists())
+
+    def test_a_running_webserver_is_not_looked_at_once_more(self) -> None:
+        self.doctor(MISSING)
+        standin = serving(self)
+        parameters = cluster_file.with_defaults({"webserver_port": standin.port})
+
+        preflight.check_start(Client(standin.port, "c", self.directory), parameters)
+
+        self.assertFalse(self.asked.exists())
+        parameters["webserver_port"] = unused_port()
+        with self.assertRaises(StartError):
+            preflight.check_start(Client(parameters["webserver_port"], "c", self.directory), parameters)
 
     def test_nodes_on_a_head_look_at_nothing(self) -> None:
         self.doctor(MISSING)

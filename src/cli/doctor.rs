@@ -59,7 +59,10 @@ impl Doctor {
         let parameters = file.as_ref().map(|file| &file.parameters);
         let named = parameters.and_then(|it| it.webserver_datadir.clone()).map(PathBuf::from);
         let order = Order {
-            port: self.port.or(parameters.map(|it| it.webserver_port)).unwrap_or(DEFAULT_PORT),
+            port: self
+                .port
+                .or_else(|| parameters.map(|it| it.webserver_port))
+                .unwrap_or(DEFAULT_PORT),
             datadir: self.datadir.clone().or(named),
             network: match parameters {
                 Some(parameters) => parameters.payment_network,

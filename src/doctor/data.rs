@@ -12,7 +12,7 @@ const ROOM_MIN: u64 = 4 << 20;
 const NAME: &str = "data directory";
 const OTHERS_MAY_WRITE: u32 = 0o002;
 
-pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
+pub(super) fn check(scene: &Scene) -> Vec<Finding> {
     let data = &scene.data;
     let shown = data.display();
     if let Err((what, cure)) = usable(data) {
@@ -47,7 +47,7 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
 pub fn usable(data: &Path) -> Result<(), (String, String)> {
     let shown = data.display();
     let elsewhere = || "choose another one with `--datadir`, or `RAY_ON_GOLEM_DATADIR`".to_owned();
-    let there = data.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let there = data.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));
     if !there.is_dir() {
         return Err((
             format!("`{}` is a file, and `{shown}` cannot be there", there.display()),

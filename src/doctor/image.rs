@@ -32,7 +32,7 @@ pub(super) fn registry(scene: &Scene) -> Url {
     match (&scene.registry, known.simulated) {
         (Some(named), _) => named.clone(),
         (None, true) => {
-            let mut url = known.endpoints.base.clone();
+            let mut url = known.endpoints.base;
             url.set_path("/registry");
             url
         }

@@ -101,26 +101,21 @@ impl Finding {
 
 /// What can be looked at in no time, without a question to anything but this machine.
 pub async fn quick(scene: &Scene) -> Vec<Finding> {
-    let (programs, daemon, port, data) = join!(
-        programs::check(scene),
-        daemon::check(scene, false),
-        port::check(scene),
-        data::check(scene),
-    );
-    [programs, daemon, port, data].concat()
+    let (programs, daemon, port) =
+        join!(programs::check(scene), daemon::check(scene, false), port::check(scene),);
+    [programs, daemon, port, data::check(scene)].concat()
 }
 
 /// Everything.
 pub async fn whole(scene: &Scene) -> Vec<Finding> {
-    let (programs, daemon, port, data, ray, image, namespaces) = join!(
+    let (programs, daemon, port, ray, image, namespaces) = join!(
         programs::check(scene),
         daemon::check(scene, true),
         port::check(scene),
-        data::check(scene),
         ray::check(scene),
         image::check(scene),
         namespaces::check(),
     );
-    let proxies = proxies::check(scene);
+    let (data, proxies) = (data::check(scene), proxies::check(scene));
     [programs, daemon, port, data, ray, image, proxies, namespaces].concat()
 }

@@ -40,12 +40,9 @@ struct Webserver {
 
 pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
     let port = scene.port;
-    let error = match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-        Ok(_) => {
-            let what = format!("127.0.0.1:{port} is free for the webserver");
-            return vec![Finding::good(NAME, what)];
-        }
-        Err(error) => error,
+    let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) else {
+        let what = format!("127.0.0.1:{port} is free for the webserver");
+        return vec![Finding::good(NAME, what)];
     };
     let listener = Listener::of(port).unwrap_or_default();
     let is_ours = listener.user.is_none_or(|user| user == rustix::process::getuid().as_raw());

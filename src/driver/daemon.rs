@@ -298,9 +298,12 @@ impl Daemon {
             None => command.stdout(said),
         };
         log.info(WHO, &format!("Starting `{}`...", program.display()));
-        let child = command.spawn().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => DaemonError::Missing { program: program.clone() },
-            _ => DaemonError::NotStarted { program: program.clone(), source },
+        let child = command.spawn().map_err(|source| {
+            let program = program.clone();
+            match source.kind() == io::ErrorKind::NotFound {
+                true => DaemonError::Missing { program },
+                false => DaemonError::NotStarted { program, source },
+            }
         })?;
         let mut starting = Starting(Some(child));
         let failed = |why: &str| DaemonError::Failed {

@@ -280,9 +280,7 @@ class Lab:
 
     def _cli(self, *words):
         argv = [venv("yagna"), *words, "--json"]
-        done = subprocess.run(
-            argv, env=self._environment(), check=True, capture_output=True, timeout=BOOT_PATIENCE
-        )
+        done = subprocess.run(argv, env=self._environment(), check=True, capture_output=True, timeout=BOOT_PATIENCE)
         return json.loads(done.stdout)
 
     def provider_argv(self, options) -> list:

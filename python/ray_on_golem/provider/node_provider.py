@@ -206,6 +206,7 @@ class GolemNodeProvider(NodeProvider):
     def _greet(self) -> None:
         try:
             cluster_file.check({"provider": self.provider_config})
+            preflight.check_start(self._client, self._parameters)
             info = _ensure_webserver(self._client, self._parameters, self._log)
             _ensure_key(self._client, self._parameters)
         except RayOnGolemError as error:
