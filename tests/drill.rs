@@ -86,7 +86,7 @@ fn story(outcome: &Outcome) -> String {
     let mut lines = Vec::new();
     let calls = |what: &str| !what.starts_with('[') && !what.starts_with("the ");
     let mut notes = 0;
-    let is_reason = |what: &str| what.starts_with("told: ") && what.contains(" wait");
+    let is_reason = |what: &str| what.contains("node waits: ") || what.contains("nodes wait: ");
     let is_of_interest = |what: &str| !calls(what) || is_reason(what);
     for told in outcome.told.iter().filter(|told| is_of_interest(&told.what)) {
         if told.what.contains(": note of ") {

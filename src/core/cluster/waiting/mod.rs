@@ -44,7 +44,7 @@ pub struct Waits {
     since: BTreeMap<NodeId, Timestamp>,
     told: BTreeMap<NodeId, Waiting>,
     found_at: Option<Timestamp>,
-    /// Which kinds of reasons were told in words, by the shape of the nodes.
+    /// Which kinds of reasons were told in words, by the shape of the nodes, while some of it come up.
     announced: BTreeSet<(usize, &'static str)>,
     revision: u64,
 }
@@ -242,7 +242,6 @@ impl Cluster {
         self.note_who_waits(fx);
         let Some(first) = self.waits.since.values().min().copied() else {
             self.rest(fx, ClusterTimer::Waiting);
-            self.waits.announced.clear();
             self.tell_waits(BTreeMap::new());
             return;
         };
@@ -363,6 +362,11 @@ impl Cluster {
         };
         let is_pending =
             |id: &NodeId| state.nodes.get(id).is_some_and(|node| node.state == NodeState::Pending);
+        let comes_up = |shape: usize| {
+            let mut nodes = state.nodes.values();
+            nodes.any(|node| node.state == NodeState::Pending && node.shape == shape)
+        };
+        self.waits.announced.retain(|(shape, _)| comes_up(*shape));
         self.waits.since.retain(|id, _| seekers.contains(id) && is_pending(id));
         for id in seekers.into_iter().filter(is_pending) {
             self.waits.since.entry(id).or_insert(fx.now);
@@ -387,10 +391,8 @@ impl Cluster {
         let state = fx.cluster(self.id);
         let name = state.name.clone();
         let mut news: BTreeMap<(usize, &'static str), (usize, Arc<Why>)> = BTreeMap::new();
-        let mut shapes = BTreeSet::new();
         for (id, waiting) in known {
             let Some(node) = state.nodes.get(id) else { continue };
-            shapes.insert(node.shape);
             // All other providers are asked in a moment.
             if self.waits_for_priority(fx, *id) {
                 continue;
@@ -412,7 +414,6 @@ impl Cluster {
                 news.entry(key).or_insert_with(|| (0, Arc::clone(&waiting.why))).0 += 1;
             }
         }
-        self.waits.announced.retain(|(shape, _)| shapes.contains(shape));
         for (key, (nodes, why)) in news {
             self.waits.announced.insert(key);
             fx.notify(Notice::Waiting { cluster: name.clone(), nodes, why: why.to_string() });
