@@ -160,11 +160,16 @@ def _note_pid(process: subprocess.Popen[bytes], file: Path) -> None:
 
 
 def _failure(sentence: str, log: Path, begin: int) -> str:
-    """The sentence with what the webserver has said itself; what an earlier one has said is not about it."""
+    """Why the webserver did not come up, in its own last words or else with the end of what it has said; what an earlier one
+    has said is not about it."""
     try:
         lines = log.read_bytes()[begin:].decode("utf-8", errors="replace").splitlines()[-LOG_LINES:]
     except OSError:
         return sentence
+    errors = [nth for nth, line in enumerate(lines) if line.startswith("error: ")]
+    if errors:
+        words = lines[errors[-1] :]
+        return "\n".join([f"Starting webserver failed! {words[0][len('error: ') :]}", *words[1:]])
     if not lines:
         return sentence
-    return "\n".join([sentence, f"Showing last {LOG_LINES} lines from `{log}`:", *lines])
+    return "\n".join([sentence, f"The last lines of `{log}`:", *lines])

@@ -103,10 +103,18 @@ class WebserverTest(unittest.TestCase):
             str(caught.exception).splitlines(),
             [
                 "Starting webserver failed! It ended with code 3.",
-                f"Showing last 50 lines from `{log}`:",
+                f"The last lines of `{log}`:",
                 "the daemon is not installed",
             ],
         )
+
+    def test_failed_start_is_told_in_the_last_words(self) -> None:
+        self.program("import sys; print('[INFO] x\\nerror: no room\\nhint: make some', file=sys.stderr); sys.exit(3)")
+
+        with self.assertRaises(StartError) as caught:
+            self.ensure(unused_port())
+
+        self.assertEqual(str(caught.exception), "Starting webserver failed! no room\nhint: make some")
 
     def test_missing_program_is_named(self) -> None:
         os.environ["RAY_ON_GOLEM_PATH"] = "/nowhere/ray-on-golem"

@@ -70,17 +70,7 @@ impl Start {
             }
             Some(why) => {
                 let _ = child.kill();
-                let lines = log::last_lines(&log_path, LOG_LINES);
-                let what = format!("Starting webserver failed! {why}");
-                if lines.is_empty() {
-                    return Err(CliError::Broken(what));
-                }
-                printer.tell(&format!(
-                    "Showing last {LOG_LINES} lines from `{}`:\n{}",
-                    log_path.display(),
-                    lines.join("\n")
-                ));
-                Err(CliError::Environment { what, hint: "the lines above say why".to_owned() })
+                Err(failure(&why, &log_path))
             }
         }
     }
@@ -104,6 +94,21 @@ impl Start {
             .process_group(0)
             .spawn()?;
         Ok(child)
+    }
+}
+
+/// Why the webserver did not come up: in its own last words, or else with the end of what it has said.
+fn failure(why: &str, log_path: &Path) -> CliError {
+    let lines = log::last_lines(log_path, LOG_LINES);
+    match log::last_words(&lines) {
+        Some((what, Some(hint))) => CliError::Environment { what, hint },
+        Some((what, None)) => CliError::Broken(what),
+        None if lines.is_empty() => CliError::Broken(format!("Starting webserver failed! {why}")),
+        None => CliError::Broken(format!(
+            "Starting webserver failed! {why} The last lines of `{}`:\n{}",
+            log_path.display(),
+            lines.join("\n")
+        )),
     }
 }
 

@@ -219,11 +219,41 @@ pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
     lines
 }
 
+/// How a program of ours begins the line that says why it fails, and the one that says what to do.
+const ERROR: &str = "error: ";
+const HINT: &str = "hint: ";
+
+/// With what words a program of ours has ended, of the lines that it has said: the error, and the hint to it.
+#[must_use]
+pub fn last_words(lines: &[String]) -> Option<(String, Option<String>)> {
+    let begin = lines.iter().rposition(|line| line.starts_with(ERROR))?;
+    let (hints, error): (Vec<&String>, Vec<&String>) =
+        lines[begin..].iter().partition(|line| line.starts_with(HINT));
+    let said = error.iter().map(|line| line.as_str()).collect::<Vec<_>>().join("\n");
+    let hint = hints.last().and_then(|line| line.strip_prefix(HINT));
+    Some((said.trim_start_matches(ERROR).to_owned(), hint.map(str::to_owned)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, io::Write as _};
 
-    use super::{BACKUPS, LENGTH_MAX, Rotated, cut, last_lines};
+    use super::{BACKUPS, LENGTH_MAX, Rotated, cut, last_lines, last_words};
+
+    #[test]
+    fn the_last_error_and_its_hint_are_what_a_program_ended_with() {
+        let words = |text: &str| last_words(&text.lines().map(str::to_owned).collect::<Vec<_>>());
+        let some = |what: &str, hint: Option<&str>| Some((what.to_owned(), hint.map(str::to_owned)));
+
+        assert_eq!(words(""), None);
+        assert_eq!(words("[INFO] Starting"), None);
+        assert_eq!(words("[INFO] x\nerror: no room"), some("no room", None));
+        assert_eq!(words("error: a\nhint: b\nerror: c\nhint: d"), some("c", Some("d")));
+        assert_eq!(
+            words("error: it says:\n  two\nhint: look"),
+            some("it says:\n  two", Some("look"))
+        );
+    }
 
     #[test]
     fn a_log_that_has_grown_long_makes_room_and_the_oldest_goes() {
