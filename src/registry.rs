@@ -38,8 +38,8 @@ pub enum RegistryError {
     #[error("Golem Registry request failed\n{} does not exist", named(.0))]
     Unknown(ImageRef),
     /// The registry could not be asked.
-    #[error("Golem Registry request failed\nCan't access Golem Registry for image lookup!")]
-    Unavailable(#[source] CallError),
+    #[error("Golem Registry request failed\nCan't access Golem Registry for image lookup: {0}")]
+    Unavailable(CallError),
     /// The registry's answer cannot be used.
     #[error("Golem Registry request failed\n{} has {why}", named(.image))]
     Unusable {
@@ -166,7 +166,7 @@ mod tests {
         );
         assert_eq!(
             error(503, "down"),
-            "Golem Registry request failed\nCan't access Golem Registry for image lookup!"
+            "Golem Registry request failed\nCan't access Golem Registry for image lookup: 503: down"
         );
         assert_eq!(
             error(200, &format!(r#"{{"http":"file:///etc/passwd","sha3":"{SHA3}"}}"#)),
