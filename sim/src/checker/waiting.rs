@@ -26,8 +26,6 @@ use crate::prices::{self, Costs};
 const SLACK: Span = Span::secs(15);
 /// What has changed is noticed within this time.
 const NOTICED_WITHIN: Span = Span::secs(10);
-/// A scan is over with a page that is not full.
-const PAGE: usize = 100;
 /// So many looks at the market are remembered.
 const LOOKS_MAX: usize = 64;
 
@@ -61,7 +59,7 @@ impl Family for Waiting {
         };
         let offers = self.scans.entry(scan.clone()).or_default();
         offers.extend(page.iter().cloned());
-        if page.len() < PAGE {
+        if page.is_empty() {
             let offers = self.scans.remove(scan).unwrap_or_default();
             self.looks.insert(look.now(), offers);
             if self.looks.len() > LOOKS_MAX {

@@ -1,8 +1,8 @@
 //! A look at all offers that the daemon knows, for a census: without a demand, so that no provider hears of
 //! it, and it costs nothing.
 //!
-//! A scan is asked for page by page, and a page comes at once where there are offers. Nothing of it is durable:
-//! a scan that was lost ends by itself.
+//! A scan is asked for page by page until there is nothing new: a page comes at once where there are offers, and
+//! need not be full. Nothing of it is durable: a scan that was lost ends by itself.
 
 use super::{
     Market, MarketCall,
@@ -83,7 +83,7 @@ impl Market {
             self.end_scan(fx);
             return;
         };
-        let is_last = offers.len() < usize::from(PAGE);
+        let is_last = offers.is_empty();
         self.count(fx, &offers);
         let has_room = self.scan.work.as_ref().is_some_and(|work| work.pages < PAGES_MAX);
         if !is_last && has_room {

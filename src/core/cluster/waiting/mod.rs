@@ -32,7 +32,7 @@ use crate::{
 /// A node that has waited for so long says why.
 pub const TOLD_AFTER: Span = Span::secs(20);
 /// The market is looked at some seconds before, so that there is something to say.
-const LOOKED_AFTER: Span = Span::secs(17);
+const LOOKED_AFTER: Span = Span::secs(15);
 /// Reasons are not found again sooner than this.
 const FOUND_EVERY: Span = Span::secs(2);
 /// What daemons and providers said is cut to this.
