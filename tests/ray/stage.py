@@ -176,7 +176,7 @@ class Stage:
         ):
             text = text.replace(value, name)
         text = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d([.,]\d+)?Z?", "TIME", text)
-        text = re.sub(r"pid[ =]\d+", "pid N", text)
+        text = re.sub(r"`python[\d.]*` \(pid \d+\)", "`python` (pid N)", text)
         return "\n".join(line.rstrip() for line in text.splitlines())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import pathlib
+import re
 import sys
 import unittest
 
@@ -14,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from beginnings import BEGINNINGS, Beginning  # noqa: E402
 
-MESSAGES = pathlib.Path(__file__).with_suffix("").parent / "beginnings.txt"
+MESSAGES = pathlib.Path(__file__).parent / "beginnings.txt"
 AT_A_TIME = 3
 
 
@@ -22,6 +23,11 @@ def page(beginning: Beginning, code: int, text: str) -> str:
     """One wrong beginning, as `beginnings.txt` tells it."""
     lines = "".join(f"    {line}".rstrip() + "\n" for line in text.splitlines())
     return f"== {beginning.what}\n$ {' '.join(beginning.command)}\n{lines}exit code {code}\n"
+
+
+def pages() -> list[str]:
+    """What `beginnings.txt` tells, one wrong beginning each."""
+    return re.split(r"^(?=== )", MESSAGES.read_text(), flags=re.MULTILINE)[1:]
 
 
 def play_all() -> list[tuple[Beginning, int, str, int]]:
@@ -37,18 +43,18 @@ class Beginnings(unittest.TestCase):
 
     def test_each_is_told_before_anything_is_rented(self) -> None:
         """What is said is what `beginnings.txt` says; no traceback, no success, no agreement."""
-        known = dict(zip(BEGINNINGS, MESSAGES.read_text().split("\n\n")))
+        known = {page.splitlines()[0]: page.strip() for page in pages()}
         for beginning, code, text, agreements in play_all():
             with self.subTest(beginning.what):
-                self.assertEqual(page(beginning, code, text).strip(), known.get(beginning, "").strip())
+                self.assertEqual(page(beginning, code, text).strip(), known.get(f"== {beginning.what}"))
                 self.assertNotIn(code, (0, 124))
                 self.assertNotIn("Traceback", text)
                 self.assertEqual(agreements, 0)
 
     def test_there_are_as_many_pages_as_beginnings(self) -> None:
         """No page of an earlier beginning is left."""
-        titles = [line[3:] for line in MESSAGES.read_text().splitlines() if line.startswith("== ")]
-        self.assertEqual(titles, [it.what for it in BEGINNINGS])
+        titles = [page.splitlines()[0] for page in pages()]
+        self.assertEqual(titles, [f"== {it.what}" for it in BEGINNINGS])
 
 
 if __name__ == "__main__":
