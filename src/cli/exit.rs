@@ -41,7 +41,9 @@ impl Exit {
             Self::Success => "success, also when Ctrl-C ended a survey early",
             Self::Failure => "an unforeseen failure, such as a full disk",
             Self::Usage => "wrong arguments, or an error in a file",
-            Self::Environment => "what is needed is not there, such as the daemon or a program; or a crash has left clusters",
+            Self::Environment => {
+                "what is needed is not there, such as the daemon or a program; or a crash has left clusters"
+            }
             Self::Interrupted => "interrupted twice, without cleaning up",
         }
     }

@@ -18,7 +18,7 @@ use super::{
     web::Web,
     webserver::{Common, DEBUG_LOG, Served},
 };
-use crate::driver::log;
+use crate::{doctor::port, driver::log};
 
 const LOG_LINES: usize = 50;
 const START_PATIENCE: Duration = Duration::from_secs(5 * 60);
@@ -40,6 +40,9 @@ impl Start {
         let data = self.common.data()?;
         let web = Web::new(self.common.port, &data)?;
         if let Some(root) = web.root() {
+            if let Some((what, hint)) = port::of_another_user(self.common.port) {
+                return Err(CliError::Environment { what, hint });
+            }
             if !root.shutting_down {
                 printer.line("Not starting the webserver, as it's already running")?;
                 if self.common.names_data() && root.datadir != data {

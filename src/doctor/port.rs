@@ -63,6 +63,14 @@ pub async fn data_of_webserver(port: u16) -> Option<PathBuf> {
     is_ours.then_some(webserver.data)
 }
 
+/// Why a webserver that answers at a port is none of ours, and what to do, if another user runs it.
+#[must_use]
+pub fn of_another_user(port: u16) -> Option<(String, String)> {
+    let user = Listener::of(port)?.user?;
+    let is_ours = user == rustix::process::getuid().as_raw();
+    (!is_ours).then(|| taken(port, &ErrorKind::AddrInUse.into()))
+}
+
 /// Why a port cannot be listened on, and what to do.
 #[must_use]
 pub fn taken(port: u16, error: &io::Error) -> (String, String) {

@@ -243,7 +243,8 @@ mod tests {
     #[test]
     fn the_last_error_and_its_hint_are_what_a_program_ended_with() {
         let words = |text: &str| last_words(&text.lines().map(str::to_owned).collect::<Vec<_>>());
-        let some = |what: &str, hint: Option<&str>| Some((what.to_owned(), hint.map(str::to_owned)));
+        let some =
+            |what: &str, hint: Option<&str>| Some((what.to_owned(), hint.map(str::to_owned)));
 
         assert_eq!(words(""), None);
         assert_eq!(words("[INFO] Starting"), None);
