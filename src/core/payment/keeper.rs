@@ -179,11 +179,10 @@ impl Keeper {
         call: KeeperCall,
         result: Result<Response, CallError>,
     ) {
-        match (call, &result) {
-            (KeeperCall::Create | KeeperCall::Find | KeeperCall::Decorate, Err(error)) => {
-                self.trouble = Some(error.said());
-            }
-            (_, Ok(_) | Err(_)) => {}
+        if let (KeeperCall::Create | KeeperCall::Find | KeeperCall::Decorate, Err(error)) =
+            (call, &result)
+        {
+            self.trouble = Some(error.said());
         }
         match call {
             KeeperCall::Check => self.is_checking = false,
