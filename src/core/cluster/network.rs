@@ -231,11 +231,8 @@ impl Cluster {
             self.net.is_busy = false;
         }
         self.is_dirty = true;
-        match (call, &result) {
-            (NetworkCall::Create | NetworkCall::Find, Err(error)) => {
-                self.net.trouble = Some(error.said());
-            }
-            (_, Ok(_) | Err(_)) => {}
+        if let (NetworkCall::Create | NetworkCall::Find, Err(error)) = (call, &result) {
+            self.net.trouble = Some(error.said());
         }
         match (call, result) {
             (NetworkCall::Create, Ok(Response::NetworkCreated(network))) => {

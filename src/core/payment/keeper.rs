@@ -179,11 +179,12 @@ impl Keeper {
         call: KeeperCall,
         result: Result<Response, CallError>,
     ) {
-        match (call, &result) {
-            (KeeperCall::Create | KeeperCall::Find | KeeperCall::Decorate, Err(error)) => {
-                self.trouble = Some(error.said());
-            }
-            (_, Ok(_) | Err(_)) => {}
+        let is_needed =
+            matches!(call, KeeperCall::Create | KeeperCall::Find | KeeperCall::Decorate);
+        if let Err(error) = &result
+            && is_needed
+        {
+            self.trouble = Some(error.said());
         }
         match call {
             KeeperCall::Check => self.is_checking = false,
