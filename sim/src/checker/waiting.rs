@@ -104,7 +104,7 @@ impl Family for Waiting {
                     self.lies.remove(&(*id, *node));
                     continue;
                 };
-                let since = *self.lies.entry((*id, *node)).or_insert_with(|| look.now());
+                let since = *self.lies.entry((*id, *node)).or_insert(look.scene.now);
                 if look.now().since(since) > NOTICED_WITHIN {
                     let why = &waiting.why;
                     let what = format!("{node} of {} says `{why}`, but {lie}", cluster.name);

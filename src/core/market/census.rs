@@ -465,11 +465,11 @@ mod tests {
 
     #[test]
     fn the_nearest_offers_lack_least_and_filters_are_counted_one_after_the_other() {
-        let small = |name, gib: f64| offer(name, json!({ "golem.inf.mem.gib": gib }));
+        let small = |name, gib: u8| offer(name, json!({ "golem.inf.mem.gib": gib }));
         let census = census(&[
             offer("a", json!({ "golem.node.debug.subnet": "x", "golem.inf.cpu.threads": 64 })),
-            small("b", 8.0),
-            small("c", 12.0),
+            small("b", 8),
+            small("c", 12),
         ]);
 
         let left = |requirement: &str, left| Filter { requirement: requirement.to_owned(), left };

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     core::{Purpose, effects::Effects, planted::Bug},
     units::{Span, Timestamp},
-    yagna::{CallError, PublishedOffer, Request, Response, ScanId},
+    yagna::{CallError, PublishedOffer, Request, Response, ScanId, Status},
 };
 
 /// From the beginning of a scan to the next one.
@@ -35,6 +35,8 @@ pub(super) struct Scan {
     work: Option<Work>,
     /// What the last one that was finished has found.
     census: Option<Census>,
+    /// Whether the daemon has no scans: it is older than 0.16.
+    is_blind: bool,
 }
 
 /// A scan under way.
@@ -52,6 +54,11 @@ impl Market {
         self.scan.census.as_ref()
     }
 
+    /// Whether the daemon cannot show what is on the market.
+    pub(in crate::core) const fn is_blind(&self) -> bool {
+        self.scan.is_blind
+    }
+
     /// Looks at the whole market, unless that was done just now.
     pub(in crate::core) fn look_around(&mut self, fx: &mut Effects) {
         let is_due = self.scan.begun.is_none_or(|at| fx.now.since(at) >= SCAN_EVERY);
@@ -67,6 +74,7 @@ impl Market {
     }
 
     pub(super) fn on_scan_begun(&mut self, fx: &mut Effects, result: Result<Response, CallError>) {
+        self.scan.is_blind = matches!(&result, Err(error) if error.is_refusal(Status::NOT_FOUND));
         match (&mut self.scan.work, result) {
             (Some(work), Ok(Response::ScanBegun(id))) if work.id.is_none() => {
                 work.id = Some(id);

@@ -152,6 +152,8 @@ pub struct Attempts {
 pub struct Supplies {
     /// What is on the market, if the daemon can show it.
     pub census: Option<Arc<Census>>,
+    /// Whether the daemon is too old to show it.
+    pub is_blind: bool,
     /// Distinct offers that the demand was matched with.
     pub matched: u64,
     /// How many of those the filters of the cluster file left.
@@ -400,7 +402,7 @@ impl Cluster {
             // That is what waiting is for, and the first look at the market is on its way.
             let is_plain = match waiting.why.as_ref() {
                 Why::Approval { .. } => true,
-                Why::NoProvider(supplies) => supplies.census.is_none(),
+                Why::NoProvider(supplies) => supplies.census.is_none() && !supplies.is_blind,
                 Why::Wallet { .. }
                 | Why::NetworkLost { .. }
                 | Why::NoNetwork { .. }
@@ -432,6 +434,7 @@ impl Supplies {
     const fn none(attempts: Attempts) -> Self {
         Self {
             census: None,
+            is_blind: false,
             matched: 0,
             usable: 0,
             taken: 0,
@@ -455,6 +458,7 @@ fn supplies(fx: &Effects, shop: &Shop, attempts: Attempts) -> Supplies {
     let fitting = census.iter().flat_map(|census| &census.fitting);
     let (taken, resting) = market.out_of_reach(fx, fitting);
     Supplies {
+        is_blind: market.is_blind(),
         matched: funnel.initial,
         usable,
         taken,

@@ -147,11 +147,16 @@ impl fmt::Display for Supplies {
                 self.usable
             )?,
         }
+        if self.is_blind {
+            f.write_str("; yagna shows what else is on the market from version 0.16 on")?;
+        }
         if self.census.is_some() && self.matched == 0 {
             f.write_str("; none of them was matched with the demand yet")?;
         }
+        let has_one = self.census.as_ref().is_some_and(|census| census.fit == 1);
         match self.taken {
             0 => {}
+            1 if has_one => f.write_str("; its provider is taken by a node of this cluster")?,
             1 => f.write_str("; 1 of their providers is taken by a node of this cluster")?,
             taken => {
                 write!(f, "; {taken} of their providers are taken by nodes of this cluster")?;
@@ -331,6 +336,7 @@ mod tests {
         let fits = Census { fit: 4, nearest: None, filters: Vec::new(), ..census(0, Vec::new()) };
         let supplies = Supplies {
             census: Some(Arc::new(fits)),
+            is_blind: false,
             matched: 4,
             usable: 4,
             taken: 1,
@@ -340,7 +346,8 @@ mod tests {
             failures: BTreeMap::from([("busy".to_owned(), 5), ("too slow".to_owned(), 1)]),
             attempts: Attempts::default(),
         };
-        let unseen = Supplies { census: None, ..Supplies::none(Attempts::default()) };
+        let unseen = Supplies::none(Attempts::default());
+        let blind = Supplies { is_blind: true, ..unseen.clone() };
 
         assert_eq!(
             Why::NoProvider(Box::new(supplies)).to_string(),
@@ -351,6 +358,11 @@ mod tests {
         assert_eq!(
             Why::NoProvider(Box::new(unseen)).to_string(),
             "no offer has matched the demand yet"
+        );
+        assert_eq!(
+            Why::NoProvider(Box::new(blind)).to_string(),
+            "no offer has matched the demand yet; yagna shows what else is on the market from \
+             version 0.16 on"
         );
     }
 }
