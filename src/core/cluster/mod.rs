@@ -328,7 +328,11 @@ impl Cluster {
     ) {
         if let Some(shop) = self.shops.get_mut(&market) {
             shop.market.on_reply(fx, call, result, sweeper);
-            self.is_dirty = true;
+            if call.is_of_scan() {
+                self.tend_waits(fx);
+            } else {
+                self.is_dirty = true;
+            }
         }
     }
 

@@ -75,6 +75,13 @@ pub(super) enum MarketCall {
     CollectScan,
 }
 
+impl MarketCall {
+    /// Whether it is part of a look at the market, on which nothing depends but what is said.
+    pub(super) const fn is_of_scan(self) -> bool {
+        matches!(self, Self::BeginScan | Self::CollectScan)
+    }
+}
+
 /// What a market waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MarketTimer {
