@@ -4,10 +4,10 @@
 # Software: golem-node 0.17.0 and 0.17.6 (PyPI), semver 3.0.4 (PyPI).
 #
 # One would guess that a package of version 0.17.0 brings a daemon of version 0.17.0, and that a
-# client that needs 0.17.0 may compare what the daemon says, on its command line and at
-# GET /version/get, as a semantic version. The daemon of that package says 0.17.0-rc10, which comes
-# before 0.17.0, so the comparison turns away the very release that it asks for. A client compares
-# the three numbers only. Later packages are as one guesses: the one of 0.17.6 says 0.17.6.
+# client that needs 0.17.0 may compare what the daemon says of itself as a semantic version. The
+# daemon of that package says 0.17.0-rc10, which comes before 0.17.0, so the comparison turns away the
+# very release that it asks for. A client compares the three numbers only. The daemon of a later
+# package, 0.17.6, is as one guesses.
 #
 # Output seen:
 #

@@ -7,14 +7,14 @@
 # and completes it. One would guess that it runs in each `ray up`, so that checks of the outside world
 # (is there a key, a wallet, a daemon) belong there. But Ray keeps the result in the temporary
 # directory, as `ray-config-HASH` by the contents of the file, and takes it from there the next time:
-# what the check would find is not found. Neither a failed `ray up` nor `ray down` removes it; the
+# what the check would find is not found. A `ray up` that fails later leaves the result there too; the
 # option `--no-config-cache` passes it by. A check has to stand where a node is created as well.
 #
 # Output seen (a provider whose `bootstrap_config` asks for a key, and that has no machine to give):
 #
-#     ray up, with the key:                        bootstrap_config, create_node
-#     ray up, without the key:                     create_node
-#     ray up --no-config-cache, without the key:   bootstrap_config
+#     ray up, with the key: bootstrap_config create_node
+#     ray up, without the key: create_node
+#     ray up --no-config-cache, without the key: bootstrap_config
 set -euo pipefail
 
 fail() { echo "ray-up-config-cache: $1" >&2; exit 1; }
