@@ -43,17 +43,23 @@ auth:
   ssh_user: ray
 YAML
 
+default=$(env -u AUTOSCALER_NODE_START_WAIT_S "$work/venv/bin/python" -c '
+from ray.autoscaler._private.constants import AUTOSCALER_NODE_START_WAIT_S
+
+print(AUTOSCALER_NODE_START_WAIT_S)')
+[ "$default" = 900 ] || fail "Ray waits $default seconds by default, where 900 was seen before."
+
 code=0
 PATH="$work/programs" HOME="$work/home" TMPDIR="$work/tmp" RAY_USAGE_STATS_ENABLED=0 \
     AUTOSCALER_NODE_START_WAIT_S=12 "$work/venv/bin/python" "$work/venv/bin/ray" \
     up --yes --log-style=record --log-color=false "$work/cluster.yaml" > "$work/output" 2>&1 || code=$?
 
-# Ray keeps the sockets of ssh outside of TMPDIR.
-sockets=$(grep -o 'ControlPath=/tmp/ray_ssh_[0-9a-f]*/[0-9a-f]*' "$work/output" | sed -n '1s/.*=//p')
-rmdir "$sockets" || true
+# Ray makes a folder for the sockets of ssh outside of TMPDIR.
+sockets=$(grep -o '/tmp/ray_ssh_[0-9a-f]*/[0-9a-f]*' "$work/output" | head -n 1 || true)
+[ -z "$sockets" ] || rmdir --ignore-fail-on-non-empty "$sockets" "${sockets%/*}"
 
 grep -oE 'SSH still not available.*|^Exception: .*|^Error: .*' "$work/output" | tee "$work/seen" || true
 tries=$(grep -c "No such file or directory: 'ssh'), retrying in 5 seconds" "$work/seen" || true)
 [ "$code" = 1 ] || fail "the exit code is $code, where 1 was seen before."
 [ "$tries" -ge 2 ] || fail "Ray tries ssh $tries times, where it was seen to try until the time is over."
-grep -q '^Exception: wait_ready timeout exceeded' "$work/seen" || fail "Ray does not end by its timeout any more."
+grep -q '^Exception: wait_ready timeout exceeded' "$work/seen" || fail "Ray ends without the timeout that was seen before."
