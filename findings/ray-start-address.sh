@@ -31,7 +31,7 @@ below() {
 }
 # Ray's head ends its own processes; their last files come after its own end.
 end_head() {
-    [ -z "$head" ] && return
+    [ -n "$head" ] || return 0
     local pid try others
     others=$(below "$head")
     kill "$head" 2> /dev/null || true
