@@ -21,11 +21,29 @@ fail() { echo "ray-start-address: $1" >&2; exit 1; }
 
 head=
 work=$(mktemp -d)
+# The processes that a process has started, and those that these have.
+below() {
+    local child
+    for child in $(ps -o pid= --ppid "$1"); do
+        echo "$child"
+        below "$child"
+    done
+}
+# Ray's head ends its own processes; their last files come after its own end.
 end_head() {
-    [ -z "$head" ] && return
+    [ -n "$head" ] || return 0
+    local pid try others
+    others=$(below "$head")
     kill "$head" 2> /dev/null || true
     wait "$head" 2> /dev/null || true
     head=
+    for pid in $others; do
+        for ((try = 0; try < 100; try++)); do
+            kill -0 "$pid" 2> /dev/null || continue 2
+            sleep 0.1
+        done
+        kill -KILL "$pid" 2> /dev/null || true
+    done
 }
 trap 'end_head; rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"

@@ -24,7 +24,7 @@ fail() { echo "yagna-locked-start: $1" >&2; exit 1; }
 daemon=
 work=$(mktemp -d)
 end_daemon() {
-    [ -z "$daemon" ] && return
+    [ -n "$daemon" ] || return 0
     kill "$daemon" 2> /dev/null || true
     wait "$daemon" 2> /dev/null || true
     daemon=
