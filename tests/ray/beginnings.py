@@ -168,7 +168,7 @@ BEGINNINGS = [
     file(
         "containers", "upscaling_speed: 10", "upscaling_speed: 10\ndocker: {image: rayproject/ray, container_name: ray}"
     ),
-    file("a directory to be copied that is not there", "file_mounts: {}", "file_mounts: {/root/data: /nowhere/data}"),
+    file("a directory to be copied that is not there", "file_mounts: {}", "file_mounts: {/data: /nowhere/data}"),
     # Values of the parameters.
     parameter("a misspelt parameter", "    total_bugdet: 5\n"),
     parameter("a budget of nothing", "    total_budget: 0\n"),
