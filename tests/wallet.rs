@@ -1,7 +1,7 @@
 //! The wallet: the faucet is asked where tokens cost nothing, once, and only when there are few.
 #![expect(clippy::disallowed_methods, reason = "runs a program")]
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, process::Command};
 
 use ray_on_golem::{
     config::networks,
@@ -34,8 +34,12 @@ impl Lab {
              *) echo table ;;\nesac\n"
         );
         fs::write(home.path().join("amount"), amount).expect("a writable directory");
-        fs::write(&binary, script).expect("a writable directory");
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("ours");
+        let draft = home.path().join("draft");
+        fs::write(&draft, script).expect("a writable directory");
+        // Written by a process of its own: one that another test starts meanwhile would hold a file of ours open, and
+        // what is open for writing cannot be run.
+        let installed = Command::new("install").arg("--mode=755").args([&draft, &binary]).status();
+        assert!(installed.expect("`install` is a usual program").success());
         let cli = DaemonCli { binary, environment: Vec::new() };
         Self { home, wallet: Wallet::new("0xabc".to_owned(), cli, Log::silent()) }
     }

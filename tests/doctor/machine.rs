@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -88,9 +88,12 @@ impl Machine {
     }
 
     fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        fs::write(&path, text).expect("a writable directory");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+        let (draft, path) = (self.path("draft"), self.path(name));
+        fs::write(&draft, text).expect("a writable directory");
+        // Written by a process of its own: one that another test starts meanwhile would hold a file of ours open, and
+        // what is open for writing cannot be run.
+        let installed = Command::new("install").arg("--mode=755").args([&draft, &path]).status();
+        assert!(installed.expect("`install` is a usual program").success());
     }
 
     pub(crate) fn remove(&self, program: &str) {
