@@ -85,7 +85,7 @@ pub(super) fn named_registry() -> Result<Option<Url>, CliError> {
     url_of("GOLEM_REGISTRY_URL")
 }
 
-/// Where images are looked up if nobody says otherwise.
+/// Where images are looked up if the user does not say otherwise.
 pub(super) fn public_registry() -> Result<Url, CliError> {
     address(registry::DEFAULT_URL)
 }

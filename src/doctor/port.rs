@@ -1,4 +1,4 @@
-//! The webserver's port: free, ours already, or somebody else's.
+//! The webserver's port: free, ours already, or another program's.
 
 use std::{
     fs,

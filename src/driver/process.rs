@@ -23,7 +23,7 @@ impl Process {
     pub fn of(data: &Path) -> Option<Self> {
         let pid = fs::read_to_string(data.join(PID_FILE)).ok()?.trim().parse().ok()?;
         let began = daemon::began(pid)?;
-        // A pid is used again; then it is somebody else's.
+        // A pid is used again; then it is another process's.
         let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let is_ours = command.split(|byte| *byte == 0).any(|word| word == b"webserver");
         is_ours.then_some(Self { pid, began })

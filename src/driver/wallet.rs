@@ -106,7 +106,7 @@ impl Wallet {
 
     /// A daemon whose wallet was locked while it ran answers everything as before, and signs nothing any more.
     async fn refuse_if_locked(&self) -> Result<(), WalletError> {
-        // Whoever does not say that it is locked is asked for its tokens, and says then what is wrong.
+        // A daemon that does not say that its wallet is locked is asked for its tokens, and says then what is wrong.
         let Ok(identities) = self.cli.identities(STATUS_PATIENCE).await else { return Ok(()) };
         let is_ours = |identity: &Identity| identity.address.eq_ignore_ascii_case(&self.address);
         match identities.iter().any(|identity| is_ours(identity) && identity.is_locked()) {

@@ -68,7 +68,7 @@ pub struct Subscription {
     pub body: DemandBody,
 }
 
-/// An offer as a scan shows it: a provider wrote it, and nobody has negotiated it.
+/// An offer as a scan shows it: a provider wrote it, and no requestor has negotiated it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedOffer {
     /// Its id.

@@ -166,7 +166,7 @@ fn late(
     }
 }
 
-/// Whether somebody had come to terms, or was asked to approve.
+/// Whether a provider had come to terms, or was asked to approve.
 fn has_agreed(reason: &str) -> bool {
     reason.contains(" came to terms") || reason.contains("is asked to approve")
 }

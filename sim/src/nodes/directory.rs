@@ -26,7 +26,7 @@ const OWN: [&str; 9] = [
 /// Ray's sockets are below a node's temporary directory, and the kernel takes paths of at most 107 bytes for them.
 const PARENT_LENGTH_MAX: usize = 24;
 
-/// Makes a directory that nobody else has, for the nodes of a network.
+/// Makes a directory that no other user has, for the nodes of a network.
 pub(super) fn for_network() -> io::Result<PathBuf> {
     let usual = env::temp_dir();
     let is_short = usual.as_os_str().len() <= PARENT_LENGTH_MAX;

@@ -60,7 +60,7 @@ pub(super) async fn hold_processes() -> io::Result<()> {
     let all = directory::for_network()?;
     let holder = Arc::new(Holder::new(Common::Directory(all.clone()))?);
     let served = Arc::clone(&holder).serve().await;
-    // Nodes end when nobody holds the other end of their posts, and are given their time for it.
+    // Nodes end when no process holds the other end of their posts, and are given their time for it.
     let activities: Vec<String> = holder.members().running.keys().cloned().collect();
     for activity in activities {
         holder.stop(&activity).await;
@@ -111,7 +111,7 @@ impl Holder {
     /// Delivers letters until the parent is gone, or says that it is over.
     async fn serve(self: Arc<Self>) -> io::Result<()> {
         let post = Post::of_parent()?;
-        // Without namespaces, nobody would end what a killed holder leaves.
+        // Without namespaces, no process would end what a killed holder leaves.
         let mut terminated = signal(SignalKind::terminate())?;
         loop {
             let letter = tokio::select! {

@@ -251,7 +251,7 @@ impl LocalNodes {
             }
             Way::Processes(_) => {
                 let mut command = Command::new(&self.program);
-                // Whoever kills the simulator's group leaves it the time to end its nodes.
+                // A user who kills the simulator's group leaves it the time to end its nodes.
                 command.args(["node-holder", "--processes"]).process_group(0);
                 command
             }

@@ -22,7 +22,7 @@ const SSH_PORTS: [u16; 4] = [SSH_PORT, 2222, 22022, 52222];
 pub(super) const PREFIX: u8 = 24;
 const SIMULATORS: u8 = 254;
 
-/// The addresses of one simulator; nobody else has them until it is dropped, or its process ends.
+/// The addresses of one simulator; no other simulator has them until it is dropped, or its process ends.
 #[derive(Debug)]
 pub(super) struct Loopback {
     second: u8,
@@ -33,7 +33,7 @@ pub(super) struct Loopback {
 }
 
 impl Loopback {
-    /// Takes addresses that nobody has.
+    /// Takes addresses that no simulator has.
     ///
     /// # Errors
     ///

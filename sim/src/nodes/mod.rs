@@ -138,7 +138,7 @@ impl NodeHost {
 
     /// A host whose nodes are groups of processes, each with a loopback address and a directory of its own.
     ///
-    /// They share everything else: whoever listens on all addresses has the port for all nodes, and each sees the
+    /// They share everything else: a program that listens on all addresses has the port for all nodes, and each sees the
     /// processes and files of the others. Nothing limits their memory and disk.
     ///
     /// # Errors

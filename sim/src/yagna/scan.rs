@@ -12,7 +12,7 @@ use crate::provider::{Draft, Offer};
 
 /// More scans than this end the oldest one.
 const SCANS_MAX: usize = 100;
-/// Whoever waits for offers is told of them this often.
+/// A client that waits for offers is told of them this often.
 const LOOKS_EVERY: Span = Span::millis(500);
 
 /// A request that waits for offers.
@@ -162,7 +162,7 @@ impl SimYagna {
         reply
     }
 
-    /// Whoever waits for offers may have waited long enough.
+    /// A client that waits for offers may have waited long enough.
     pub(super) fn on_scan_due(&mut self, now: Timestamp, due: Due) {
         let request = due.request;
         if self.open.contains(&request)

@@ -264,7 +264,7 @@ impl Cluster {
         self.find_reasons(fx);
     }
 
-    /// Whoever does not wait any more says nothing any more, at once.
+    /// A node that does not wait any more says nothing any more, at once.
     fn forget_who_waits_no_more(&mut self) {
         let Waits { since, told, .. } = &self.waits;
         let left = told.iter().filter(|(id, waiting)| since.get(id) == Some(&waiting.since));
@@ -487,7 +487,7 @@ fn attempts(state: &ClusterState, id: NodeId) -> Attempts {
     })
 }
 
-/// What somebody said, made fit for one sentence.
+/// What a daemon or a provider said, made fit for one sentence.
 fn brief(said: &str) -> String {
     let plain = said.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
     plain.take(SAID_LENGTH_MAX).collect()
