@@ -32,9 +32,9 @@ const LOOKS_MAX: usize = 64;
 /// Keeps what the machine was shown of the market.
 #[derive(Default)]
 pub(super) struct Waiting {
-    scans: BTreeMap<ScanId, Vec<PublishedOffer>>,
+    scans: BTreeMap<ScanId, Vec<Shown>>,
     /// What each finished scan has shown, by the instant of its last page.
-    looks: BTreeMap<Timestamp, Vec<PublishedOffer>>,
+    looks: BTreeMap<Timestamp, Vec<Shown>>,
     /// When the process that runs began, if it is not the first one.
     recovered: Option<Timestamp>,
     last: Option<Timestamp>,
@@ -42,6 +42,13 @@ pub(super) struct Waiting {
     woke: Option<Timestamp>,
     /// Since when each node says what is not so.
     lies: BTreeMap<(ClusterId, NodeId), Timestamp>,
+}
+
+/// An offer of a scan's page.
+struct Shown {
+    offer: PublishedOffer,
+    /// When the page came. The machine counts each page at once, by what it thinks of a provider then.
+    at: Timestamp,
 }
 
 impl Family for Waiting {
@@ -58,7 +65,7 @@ impl Family for Waiting {
             return;
         };
         let offers = self.scans.entry(scan.clone()).or_default();
-        offers.extend(page.iter().cloned());
+        offers.extend(page.iter().map(|it| Shown { offer: it.clone(), at: look.now() }));
         if page.is_empty() {
             let offers = self.scans.remove(scan).unwrap_or_default();
             self.looks.insert(look.now(), offers);
@@ -164,13 +171,13 @@ impl Waiting {
             return Some(format!("it was shown {} offers", offers.len()));
         }
         let platform = cluster.plan.platform.as_str();
-        let fits = |offer: &&PublishedOffer| {
+        let fits = |Shown { offer, .. }: &&Shown| {
             let costs = Costs::of_properties(&offer.body.properties);
             is_matching(&node.spec, platform, &offer.body.properties)
                 && costs.is_some_and(|it| prices::exceeded(&node.spec.limits, &it).is_none())
         };
-        let is_free = |offer: &&PublishedOffer| {
-            !look.facts.is_blacklisted(cluster, &offer.provider, census.at)
+        let is_free = |Shown { offer, at }: &&Shown| {
+            !look.facts.is_blacklisted(cluster, &offer.provider, *at)
         };
         let most = offers.iter().filter(fits).count() as u64;
         // A provider may be blacklisted since then; who was blacklisted then still counts as such.
