@@ -139,6 +139,7 @@ impl Bench {
                 ssh_public_key: "ssh-ed25519 AAAA bench".to_owned(),
                 reputation: Reputation::default(),
                 network: None,
+                network_path: None,
             },
             order: NodeOrder { kind, spec, image: plan::image("bench"), count, tags: Tags::new() },
         };

@@ -134,6 +134,7 @@ fn request() -> NodeRequest {
             ssh_public_key: String::new(),
             reputation: Reputation::default(),
             network: None,
+            network_path: None,
         },
         order: NodeOrder {
             kind: NodeKind::Worker,

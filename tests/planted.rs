@@ -148,6 +148,7 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::ActivityLeaked => "L2",
         Bug::StartTwice => "L5",
         Bug::ThreeStrikes => "L11",
+        Bug::PathMixed => "L13",
         Bug::ScriptStrict => "L12",
         Bug::NodeUntold => "A2",
         Bug::EndAgainRefused => "A3",
@@ -157,7 +158,7 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::ReserveBySeconds => "B4",
         Bug::EndUnrecorded | Bug::ForgottenEarly => "V2",
         Bug::EarlyInvoiceWaits => "V3",
-        Bug::GivenUpEarly => "V5",
+        Bug::GivenUpEarly | Bug::BusTrusted => "V5",
         Bug::WaitingUntold | Bug::CensusBlind => "V8",
     }
 }

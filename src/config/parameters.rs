@@ -68,6 +68,7 @@ impl Parameters {
             ssh_public_key,
             reputation,
             network: None,
+            network_path: None,
         }
     }
 

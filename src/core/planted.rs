@@ -89,6 +89,10 @@ pub enum Bug {
     ProviderTwice,
     /// All nodes get the same address (L6).
     AddressReused,
+    /// A cluster's next network goes another way than its nodes were reached by (L13).
+    PathMixed,
+    /// The bus is trusted also where no node is ever reached over it (V5).
+    BusTrusted,
     /// A provider that could not be taken out of the network counts as out of it (L6).
     MemberForgotten,
     /// A provider is not taken out of the network after its node's end (L3).
@@ -157,7 +161,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 74] = [
+    pub const ALL: [Self; 76] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -200,6 +204,8 @@ impl Bug {
         Self::WatchEnds,
         Self::ProviderTwice,
         Self::AddressReused,
+        Self::PathMixed,
+        Self::BusTrusted,
         Self::MemberForgotten,
         Self::MemberKept,
         Self::RefusalIsApproval,

@@ -365,6 +365,27 @@ pub struct CommandResult {
     pub is_batch_finished: bool,
 }
 
+/// Who carries the frames of a private network between us and its nodes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkPath {
+    /// The daemon: it keeps the network in memory, with a TCP of its own, behind a websocket.
+    #[default]
+    Daemon,
+    /// We do, with a TCP of our own, over the daemon's bus: the network is ours, and outlives the daemon.
+    Bus,
+}
+
+impl NetworkPath {
+    /// Whether the daemon carries the frames.
+    #[must_use]
+    pub const fn is_daemon(&self) -> bool {
+        matches!(self, Self::Daemon)
+    }
+}
+
 /// A private network of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {

@@ -7,7 +7,7 @@ use super::{
         ActivityId, AgreementId, AllocationId, BatchId, DebitNoteId, InvoiceId, NetworkId,
         PlatformId, ProposalId, ProviderId, ScanId, SessionId, SubscriptionId,
     },
-    model::{BilledAmount, DemandBody, ExeCommand, RejectionReason},
+    model::{BilledAmount, DemandBody, ExeCommand, NetworkPath, RejectionReason},
 };
 use crate::units::{Glm, Span, Timestamp};
 
@@ -186,8 +186,11 @@ pub enum Request {
         /// How long the daemon may wait for it.
         timeout: Span,
     },
-    /// `POST /net`: make a private network. Our own address in it is the first one.
+    /// `POST /net`: make a private network. Our own address in it is the first one. One over the bus is
+    /// made by the shell, which answers as the daemon does; 404 means that the bus cannot be reached.
     CreateNetwork {
+        /// Who carries its frames.
+        path: NetworkPath,
         /// Its address.
         ip: Ipv4Addr,
         /// The length of its prefix.

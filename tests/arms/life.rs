@@ -224,6 +224,7 @@ pub(crate) async fn ask(handle: &Handle, kind: NodeKind, count: u32) -> Answer {
             ssh_public_key: "ssh-ed25519 AAAA".to_owned(),
             reputation: Reputation::default(),
             network: None,
+            network_path: None,
         },
         order: NodeOrder {
             kind,

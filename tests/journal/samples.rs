@@ -19,7 +19,7 @@ use ray_on_golem::{
     },
     journal::Writer,
     units::{Glm, Timestamp},
-    yagna::{BilledAmount, PlatformId, ProviderId, SessionId},
+    yagna::{BilledAmount, NetworkPath, PlatformId, ProviderId, SessionId},
 };
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(3);
@@ -83,6 +83,7 @@ pub(crate) fn opened() -> ClusterRecord {
             ssh_public_key: "ssh-ed25519 AAAA user@host".to_owned(),
             reputation: Reputation([(provider, standing)].into()),
             network: None,
+            network_path: None,
         }),
         at: at(0),
         first_node: NodeId(4),
@@ -197,6 +198,7 @@ fn beginning() -> Vec<Vec<ClusterRecord>> {
             total,
         })],
         vec![ClusterRecord::Network(NetworkFact::Intended {
+            path: NetworkPath::Daemon,
             gateway: Ipv4Addr::new(192, 168, 0, 1),
         })],
         vec![ClusterRecord::Network(NetworkFact::Made("net-1".to_owned().into()))],

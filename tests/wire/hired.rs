@@ -9,7 +9,7 @@ use ray_on_golem::{
         ActivityPhase, ActivityState, Agreement, AgreementEvent, AgreementEventKind,
         AgreementState, AgreementSummary, BatchCycle, BillEvent, BillEventKind, BilledAmount,
         CommandResult, DebitNote, Deployment, DocumentState, ExeCommand, Invoice, Network,
-        RejectionReason, Request, Response,
+        NetworkPath, RejectionReason, Request, Response,
     },
 };
 
@@ -142,6 +142,7 @@ fn activities() -> BoxedStrategy<Request> {
 fn networks() -> BoxedStrategy<Request> {
     prop_oneof![
         (ip(), 0..=32_u8, ip()).prop_map(|(ip, prefix, gateway)| Request::CreateNetwork {
+            path: NetworkPath::Daemon,
             ip,
             prefix,
             gateway

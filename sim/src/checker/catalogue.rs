@@ -38,6 +38,7 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("L9", "nothing is started on what is not approved, or not alive", Safety),
     ("L10", "every network is removed with its cluster", Safety),
     ("L11", "no node is given up for a hiccup", Liveness),
+    ("L13", "a cluster keeps to the way by which its nodes were reached", Safety),
     ("L12", "what a reliable provider is asked to run succeeds, whatever the image", Safety),
     ("K1", "no blacklisted provider is asked or signed", Safety),
     ("K2", "a demand is published exactly while a node waits", Safety),

@@ -16,7 +16,7 @@ use ray_on_golem::{
         record::CommonRecord,
     },
     units::{Glm, Span, Timestamp, money::Rounding, money::parse_scaled},
-    yagna::{Properties, ProviderId},
+    yagna::{NetworkPath, Properties, ProviderId},
 };
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     prices::Costs,
     provider::{Draft, Offer},
-    scenario::{Behaviour, Conduct, Quirk},
+    scenario::{Behaviour, Bus, Conduct, Quirk},
 };
 
 /// A node is up or given up within this time: twenty minutes, and what it takes to say so.
@@ -253,7 +253,8 @@ fn prospect(look: &Look<'_>, cluster: &ClusterFacts, node: &NodeFacts) -> Prospe
         waited: node.waited,
         limits: node.spec.limits.clone(),
         is_funded: open.is_some(),
-        is_network_lost: cluster.is_network_lost,
+        is_network_lost: cluster.is_network_lost
+            || (cluster.plan.network_path == Some(NetworkPath::Bus) && daemon.bus() != Bus::Good),
         budget: open.map_or(cluster.budget, |book| cluster.budget.min(book.allocation.total)),
         committed: cluster.committed_without(None),
         rate_limit: cluster.plan.max_glm_per_hour,

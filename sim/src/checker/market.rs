@@ -245,7 +245,7 @@ fn subject(request: &Request) -> Option<(Endpoint, String)> {
         Request::AcceptInvoice { invoice, .. } => of(invoice.as_str()),
         Request::CreateAllocation { timeout, .. } => of(&timeout.as_unix_millis().to_string()),
         Request::ReleaseAllocation { allocation } => of(allocation.as_str()),
-        Request::CreateNetwork { gateway, .. } => of(&gateway.to_string()),
+        Request::CreateNetwork { path, gateway, .. } => of(&format!("{gateway} by {path:?}")),
         Request::RemoveNetwork { network } => of(network.as_str()),
         _ => None,
     }

@@ -28,6 +28,7 @@ mod recovery;
 mod situations;
 mod subject;
 mod waiting;
+mod way;
 
 pub use catalogue::{INVARIANTS, Kind};
 pub use situations::SITUATIONS;
@@ -194,6 +195,7 @@ pub struct Checkers {
     bounds: bounds::Bounds,
     liveness: liveness::Liveness,
     waiting: waiting::Waiting,
+    ways: way::Ways,
     situations: situations::Situations,
     steps: u32,
     rounded: Option<Timestamp>,
@@ -220,6 +222,7 @@ impl Checkers {
         tell(&mut self.bounds, &look);
         tell(&mut self.liveness, &look);
         tell(&mut self.waiting, &look);
+        tell(&mut self.ways, &look);
         tell(&mut self.situations, &look);
     }
 }

@@ -92,7 +92,7 @@ fn unannounced(look: &Look<'_>, request: &Request) -> Option<String> {
             })
         }
         Request::CreateNetwork { gateway, .. } => durable.clusters().values().any(
-            |it| matches!(it.network, Network::Intended { gateway: ours } if ours == *gateway),
+            |it| matches!(it.network, Network::Intended { gateway: ours, .. } if ours == *gateway),
         ),
         Request::ConfirmAgreement { agreement, .. } => account(look, agreement).is_some(),
         Request::CreateActivity { agreement, .. } => account(look, agreement)

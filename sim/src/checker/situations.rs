@@ -10,7 +10,9 @@ use ray_on_golem::{
         },
     },
     units::{Span, Timestamp},
-    yagna::{AgreementState, CallError, DocumentState, Doubt, Request, Response, Status},
+    yagna::{
+        AgreementState, CallError, DocumentState, Doubt, NetworkPath, Request, Response, Status,
+    },
 };
 
 use super::{Family, Findings, Look};
@@ -41,6 +43,8 @@ pub const SITUATIONS: &[&str] = &[
     "provider terminates first",
     "daemon restart",
     "network lost",
+    "begun again without the bus",
+    "network outlives the daemon",
     "clock jump of hours",
     "request during shutdown",
     "same key twice",
@@ -106,7 +110,13 @@ impl Family for Situations {
                 answer: Answer::NodesRequested(Err(RequestError::ShuttingDown)),
                 ..
             } => findings.reach("request during shutdown"),
-            Output::Notify(Notice::DemandLost) => findings.reach("daemon restart"),
+            Output::Notify(Notice::DemandLost) => {
+                findings.reach("daemon restart");
+                let mut networks = look.scene.daemon.networks().iter();
+                if networks.any(|it| it.path == NetworkPath::Bus && it.removed.is_none()) {
+                    findings.reach("network outlives the daemon");
+                }
+            }
             Output::Answer { .. }
             | Output::Abandon { .. }
             | Output::Probe { .. }
@@ -223,6 +233,9 @@ fn on_record(look: &Look<'_>, record: &ClusterRecord, findings: &mut Findings) {
         }
         ClusterRecord::BudgetSet { .. } => findings.reach("budget raised"),
         ClusterRecord::Network(NetworkFact::Lost) => findings.reach("network lost"),
+        ClusterRecord::Network(NetworkFact::Unreached) => {
+            findings.reach("begun again without the bus");
+        }
         ClusterRecord::Agreement { fact, .. } => match fact {
             AgreementFact::NoteDisputed(dispute) | AgreementFact::InvoiceDisputed(dispute)
                 if dispute.reason.starts_with("no more than") =>

@@ -1,12 +1,15 @@
 //! Plans from seeds: for each a random part of the features, so that rare pairs of them meet.
 
-use ray_on_golem::{core::rng::Seed, units::Span};
+use ray_on_golem::{core::rng::Seed, units::Span, yagna::NetworkPath};
 
 use super::{
     character::Character,
     plan::{Choosing, Op, Plan},
 };
-use crate::fault::{Faults, Outage, OutageKind};
+use crate::{
+    fault::{Faults, Outage, OutageKind},
+    scenario::Bus,
+};
 
 /// What kind of plans are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,16 @@ impl Plan {
                 .then(|| 5 + dice.below("idle of", 60)),
             max_workers: (dice.below("max workers", 4) == 0).then_some(6),
             wallet,
+            path: match dice.below("path", 6) {
+                0..=2 => Some(NetworkPath::Daemon),
+                3..=4 => None,
+                _ => Some(NetworkPath::Bus),
+            },
+            bus: match dice.below("bus", 4) {
+                0 if dice.is_on("bus absent") => Bus::Absent,
+                1 if dice.is_on("bus deaf") => Bus::Deaf,
+                _ => Bus::Good,
+            },
             is_wired: dice.is_on("wired"),
             faults: dice.faults(),
             crash_chance: if dice.is_on("crashes") && dice.below("crash at all", 2) == 0 {

@@ -21,7 +21,7 @@ use ray_on_golem::{
         rng::Seed,
     },
     units::{Glm, Span, Timestamp},
-    yagna::PlatformId,
+    yagna::{NetworkPath, PlatformId},
 };
 
 pub mod character;
@@ -51,7 +51,7 @@ use crate::{
     plan as survey_plan,
     policy::Policy,
     provider,
-    scenario::{Daemon, Scenario},
+    scenario::{Bus, Daemon, Scenario},
 };
 
 /// A node that is asked for in fair times is up, or given up with a reason, within this time (V1).
@@ -170,7 +170,12 @@ impl Plan {
         let populations = characters.chain(others).collect();
         Scenario {
             about: "a plan".to_owned(),
-            daemon: Daemon { wallet: self.wallet(), warm: 1_000_000, ..Daemon::default() },
+            daemon: Daemon {
+                wallet: self.wallet(),
+                warm: 1_000_000,
+                bus: self.bus,
+                ..Daemon::default()
+            },
             populations,
             faults: self.faults.clone(),
         }
@@ -312,6 +317,7 @@ impl Drill<'_> {
                 ssh_public_key: "ssh-ed25519 AAAA drill".to_owned(),
                 reputation: Reputation::default(),
                 network: None,
+                network_path: self.plan.path,
             },
             order: NodeOrder {
                 kind,
@@ -446,7 +452,8 @@ impl Drill<'_> {
                 .ops
                 .iter()
                 .any(|op| matches!(op, Op::Crash(_) | Op::Restart(_) | Op::Suspend(_)));
-        is_poor || is_short || was_faulty
+        let has_no_way = self.plan.path == Some(NetworkPath::Bus) && self.plan.bus != Bus::Good;
+        is_poor || is_short || was_faulty || has_no_way
     }
 
     /// Everything is asked to end, and nothing must be left.

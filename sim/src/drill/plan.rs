@@ -9,13 +9,14 @@ use ray_on_golem::{
     config::yaml::{self, Field, Section, YamlError},
     core::market::choice::Choice,
     units::{Glm, Span, money::Rounding},
+    yagna::NetworkPath,
 };
 use serde_json::Value;
 
 use super::character::Character;
 use crate::{
     fault::{Faults, Outage, OutageKind},
-    scenario::Population,
+    scenario::{Bus, Population},
 };
 
 /// A cluster's life on a small network.
@@ -41,6 +42,10 @@ pub struct Plan {
     pub max_workers: Option<u32>,
     /// What the wallet holds, in thousandths of a GLM.
     pub wallet: u64,
+    /// Who is to carry the frames of private networks, if the cluster file says so.
+    pub path: Option<NetworkPath>,
+    /// What becomes of those over the bus.
+    pub bus: Bus,
     /// Calls pass through their wire form.
     pub is_wired: bool,
     /// What goes wrong on the way.
@@ -123,7 +128,7 @@ pub(crate) const IDLE_MINUTES_MAX: u64 = 100_000;
 pub(crate) const CHANCE_MAX: u64 = 1_000_000;
 const HEDGE_MAX: u32 = 5;
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "about",
     "invariant",
     "seed",
@@ -134,6 +139,8 @@ const KEYS: [&str; 15] = [
     "idle_minutes",
     "max_workers",
     "wallet",
+    "path",
+    "bus",
     "wired",
     "faults",
     "crash_chance",
@@ -193,6 +200,8 @@ impl Plan {
                 .read("idle_minutes", |field| field.whole(1..=IDLE_MINUTES_MAX))?,
             max_workers: section.read("max_workers", |field| field.whole(0..=WORKERS_MAX))?,
             wallet: section.read("wallet", thousandths)?.unwrap_or(1_000_000),
+            path: section.read("path", path)?.unwrap_or(Some(NetworkPath::Daemon)),
+            bus: section.read("bus", Bus::read)?.unwrap_or_default(),
             is_wired: section.read("wired", Field::flag)?.unwrap_or(false),
             faults: section.read("faults", Faults::read)?.unwrap_or_default(),
             crash_chance: section
@@ -221,6 +230,15 @@ impl Choosing {
             newcomers: number("newcomers", 0..=100)?.unwrap_or(default.newcomers),
             barred: number("barred", 0..=PROVIDERS_MAX)?.unwrap_or(0),
         })
+    }
+}
+
+fn path(field: &Field<'_>) -> Result<Option<NetworkPath>, YamlError> {
+    match field.text()? {
+        "auto" => Ok(None),
+        "bus" => Ok(Some(NetworkPath::Bus)),
+        "daemon" => Ok(Some(NetworkPath::Daemon)),
+        _ => Err(field.unknown_word(&["auto", "bus", "daemon"])),
     }
 }
 
@@ -261,6 +279,14 @@ impl fmt::Display for Plan {
         }
         if self.wallet != 1_000_000 {
             writeln!(f, "wallet: {}", milli(self.wallet))?;
+        }
+        match self.path {
+            None => writeln!(f, "path: auto")?,
+            Some(NetworkPath::Bus) => writeln!(f, "path: bus")?,
+            Some(NetworkPath::Daemon) => {}
+        }
+        if self.bus != Bus::Good {
+            writeln!(f, "bus: {}", self.bus.name())?;
         }
         if self.is_wired {
             writeln!(f, "wired: true")?;

@@ -12,8 +12,8 @@ use ray_on_golem::{
     core::{market::offer::Offer, reputation::Reputation},
     units::{Span, Timestamp},
     yagna::{
-        ActivityId, AgreementId, DebitNote, Deployment, Invoice, NetworkId, PlatformId, ProviderId,
-        Request, Response, SessionId, Status,
+        ActivityId, AgreementId, DebitNote, Deployment, Invoice, NetworkId, NetworkPath,
+        PlatformId, ProviderId, Request, Response, SessionId, Status,
     },
 };
 
@@ -104,6 +104,7 @@ impl Service {
     /// Makes the private network, and begins to listen.
     pub(super) async fn open(self: &Rc<Self>) {
         let made = self.world.call(Request::CreateNetwork {
+            path: NetworkPath::Daemon,
             ip: NETWORK,
             prefix: 16,
             gateway: Ipv4Addr::new(192, 168, 0, 1),

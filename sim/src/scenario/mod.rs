@@ -45,6 +45,37 @@ pub struct Daemon {
     pub sends_every: u64,
     /// How long a transaction takes to be confirmed, in seconds.
     pub confirms_after: u64,
+    /// What becomes of private networks that are carried over its bus.
+    pub bus: Bus,
+}
+
+/// The daemon's bus, as a shell meets it that carries private networks over it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bus {
+    /// It cannot be reached.
+    Absent,
+    /// It answers, and no node is ever reached over it.
+    Deaf,
+    /// It works.
+    #[default]
+    Good,
+}
+
+impl Bus {
+    const ALL: [(&'static str, Self); 3] =
+        [("absent", Self::Absent), ("deaf", Self::Deaf), ("good", Self::Good)];
+
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, it)| *it == self).map_or("good", |(name, _)| name)
+    }
+
+    pub(crate) fn read(field: &Field<'_>) -> Result<Self, YamlError> {
+        let text = field.text()?;
+        let found = Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, bus)| *bus);
+        found.ok_or_else(|| field.unknown_word(&Self::ALL.map(|(name, _)| name)))
+    }
 }
 
 impl Scenario {
@@ -99,12 +130,21 @@ impl Default for Daemon {
             hop_ms: Distribution::uniform(40 * distribution::ONE, 400 * distribution::ONE),
             sends_every: 60,
             confirms_after: 30,
+            bus: Bus::Good,
         }
     }
 }
 
-const KEYS: [&str; 7] =
-    ["wallet", "warm", "neighbours", "latency_ms", "hop_ms", "sends_every", "confirms_after"];
+const KEYS: [&str; 8] = [
+    "wallet",
+    "warm",
+    "neighbours",
+    "latency_ms",
+    "hop_ms",
+    "sends_every",
+    "confirms_after",
+    "bus",
+];
 
 impl Daemon {
     fn read(field: &Field<'_>) -> Result<Self, YamlError> {
@@ -125,6 +165,7 @@ impl Daemon {
             hop_ms: section.read("hop_ms", Distribution::read)?.unwrap_or(default.hop_ms),
             sends_every: seconds("sends_every")?.unwrap_or(default.sends_every),
             confirms_after: seconds("confirms_after")?.unwrap_or(default.confirms_after),
+            bus: section.read("bus", Bus::read)?.unwrap_or(default.bus),
         })
     }
 }

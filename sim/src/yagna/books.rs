@@ -8,7 +8,7 @@ use ray_on_golem::{
     units::{Glm, Timestamp},
     yagna::{
         ActivityId, AgreementId, AgreementState, AllocationId, BatchId, DebitNote, Invoice,
-        Network, PlatformId, ProposalId, ProviderId, SessionId,
+        Network, NetworkPath, PlatformId, ProposalId, ProviderId, SessionId,
     },
 };
 
@@ -99,6 +99,8 @@ impl ActivityBook {
 pub struct NetworkBook {
     /// What the daemon tells of it.
     pub network: Network,
+    /// Who carries its frames; one over the bus is ours, and does not end with the daemon.
+    pub path: NetworkPath,
     /// When it was made.
     pub created: Timestamp,
     /// Its address.

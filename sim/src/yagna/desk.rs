@@ -82,8 +82,8 @@ impl SimYagna {
             Request::CollectResults { activity, batch, command, timeout } => {
                 self.collect_results(now, id, activity, batch, *command, *timeout)
             }
-            Request::CreateNetwork { ip, prefix, gateway } => {
-                Some(self.networks.create(now, self.ids, *ip, *prefix, *gateway))
+            Request::CreateNetwork { path, ip, prefix, gateway } => {
+                Some(self.networks.create(now, self.ids, *path, (*ip, *prefix), *gateway))
             }
             Request::ListNetworks => Some(self.networks.list()),
             Request::RemoveNetwork { network } => Some(self.networks.remove(now, network)),

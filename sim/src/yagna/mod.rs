@@ -45,7 +45,10 @@ pub use payment::AllocationBook;
 
 use books::{ActivityBook, AgreementBook, InvoiceBook, NetworkBook, NoteBook, PaymentBook};
 
-use crate::{provider, scenario::Scenario};
+use crate::{
+    provider,
+    scenario::{Bus, Scenario},
+};
 
 /// Numbers a request to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,7 +101,7 @@ impl SimYagna {
             market: Market::new(scenario, seed, now, &mut agenda),
             agreements: Agreements::default(),
             activities: Activities::default(),
-            networks: Networks::default(),
+            networks: Networks { books: Vec::new(), bus: scenario.daemon.bus },
             payment: Payment::new(id.as_str(), &scenario.daemon, seed),
             scans: scan::Scans::default(),
             written: Vec::new(),
@@ -168,6 +171,12 @@ impl SimYagna {
         self.activities.forget_polls();
         self.networks.forget(now);
         self.payment.bills.forget_polls();
+    }
+
+    /// What becomes of private networks that are carried over the daemon's bus.
+    #[must_use]
+    pub fn bus(&self) -> Bus {
+        self.networks.bus
     }
 
     /// Our identity.

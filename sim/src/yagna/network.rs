@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ray_on_golem::{
     units::Timestamp,
-    yagna::{Network, NetworkId, ProviderId, Response, Status},
+    yagna::{Network, NetworkId, NetworkPath, ProviderId, Response, Status},
 };
 
 use super::{
@@ -13,11 +13,14 @@ use super::{
     ids::{Ids, place},
     refuse,
 };
+use crate::scenario::Bus;
 
 /// All private networks there ever were.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Networks {
     pub(super) books: Vec<NetworkBook>,
+    /// What becomes of networks over the bus.
+    pub(super) bus: Bus,
 }
 
 impl Networks {
@@ -25,10 +28,13 @@ impl Networks {
         &mut self,
         now: Timestamp,
         ids: Ids,
-        ip: Ipv4Addr,
-        prefix: u8,
+        path: NetworkPath,
+        (ip, prefix): (Ipv4Addr, u8),
         gateway: Ipv4Addr,
     ) -> Reply {
+        if (path, self.bus) == (NetworkPath::Bus, Bus::Absent) {
+            return Err(refuse(404, "the daemon's bus cannot be reached"));
+        }
         if prefix > 32 {
             return Err(refuse(400, "Invalid IP address: invalid IP address syntax"));
         }
@@ -42,6 +48,7 @@ impl Networks {
         };
         let book = NetworkBook {
             network: network.clone(),
+            path,
             created: now,
             address,
             nodes: Vec::new(),
@@ -88,12 +95,16 @@ impl Networks {
     /// Who is at an address of a network that there is.
     pub(super) fn member(&self, id: &NetworkId, ip: Ipv4Addr) -> Option<&ProviderId> {
         let book = &self.books[self.live(id)?];
+        if (book.path, self.bus) == (NetworkPath::Bus, Bus::Deaf) {
+            return None;
+        }
         book.nodes.iter().find(|(address, _)| *address == ip).map(|(_, member)| member)
     }
 
-    /// The daemon ends.
+    /// The daemon ends, and all networks that are its own.
     pub(super) fn forget(&mut self, now: Timestamp) {
-        for book in self.books.iter_mut().filter(|book| book.removed.is_none()) {
+        let is_own = |book: &NetworkBook| book.path.is_daemon() && book.removed.is_none();
+        for book in self.books.iter_mut().filter(|book| is_own(book)) {
             book.removed = Some(now);
             book.is_lost = true;
         }

@@ -12,8 +12,8 @@ use ray_on_golem::{
     yagna::{
         ActivityId, AgreementId, AllocationId, BatchCycle, BatchId, BillEventKind, CommandResult,
         DebitNote, DebitNoteId, DemandBody, DemandEvent, Deployment, ExeCommand, Invoice,
-        InvoiceId, NetworkId, PlatformId, Properties, Proposal, ProposalId, RejectionReason,
-        Request, Response, SessionId, Status, SubscriptionId,
+        InvoiceId, NetworkId, NetworkPath, PlatformId, Properties, Proposal, ProposalId,
+        RejectionReason, Request, Response, SessionId, Status, SubscriptionId,
     },
 };
 
@@ -358,7 +358,12 @@ impl Daemon {
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 
 pub(crate) fn create_network() -> Request {
-    Request::CreateNetwork { ip: Ipv4Addr::new(192, 168, 0, 0), prefix: 16, gateway: GATEWAY }
+    Request::CreateNetwork {
+        path: NetworkPath::Daemon,
+        ip: Ipv4Addr::new(192, 168, 0, 0),
+        prefix: 16,
+        gateway: GATEWAY,
+    }
 }
 
 pub(crate) fn execute(activity: &ActivityId, script: Vec<ExeCommand>) -> Request {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use golem_sim::yagna::{Refusal, Reply};
-use ray_on_golem::yagna::{Network, NetworkId, ProviderId, Request, Response, Status};
+use ray_on_golem::yagna::{Network, NetworkId, NetworkPath, ProviderId, Request, Response, Status};
 
 use crate::lab::{Daemon, GATEWAY};
 
@@ -13,6 +13,7 @@ const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
 fn a_network_keeps_the_gateway_that_was_asked_for() {
     let mut daemon = Daemon::of("");
     let request = Request::CreateNetwork {
+        path: NetworkPath::Daemon,
         ip: Ipv4Addr::new(192, 168, 0, 1),
         prefix: 16,
         gateway: Ipv4Addr::new(192, 168, 7, 9),

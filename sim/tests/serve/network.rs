@@ -6,7 +6,9 @@ use futures_util::{SinkExt, StreamExt};
 use golem_sim::serve::Patience;
 use ray_on_golem::{
     units::Span,
-    yagna::{ActivityId, Deployment, ExeCommand, Network, Request, Response, SessionId},
+    yagna::{
+        ActivityId, Deployment, ExeCommand, Network, NetworkPath, Request, Response, SessionId,
+    },
 };
 use tokio_tungstenite::tungstenite::{Error, Message, client::IntoClientRequest};
 
@@ -121,7 +123,10 @@ async fn open(lab: &Lab, network: &Network, ip: Ipv4Addr) -> Result<Socket, Erro
 
 async fn create(lab: &Lab) -> Network {
     let (ip, gateway) = (Ipv4Addr::new(192, 168, 0, 0), Ipv4Addr::new(192, 168, 0, 1));
-    match lab.call(Request::CreateNetwork { ip, prefix: 24, gateway }).await {
+    match lab
+        .call(Request::CreateNetwork { path: NetworkPath::Daemon, ip, prefix: 24, gateway })
+        .await
+    {
         Ok(Response::NetworkCreated(network)) => network,
         other => panic!("{other:?}"),
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     core::{backoff::Backoff, effects::Effects, ids::AgreementNo, planted::Bug},
     units::{Span, Timestamp},
-    yagna::{CallError, Network, NetworkId, ProviderId, Request, Response},
+    yagna::{CallError, Network, NetworkId, NetworkPath, ProviderId, Request, Response},
 };
 
 /// Marks are above the addresses of nodes of the usual network, from 192.168.192.1.
@@ -29,6 +29,9 @@ const LEAVE_PAUSE: Span = Span::secs(15);
 const DOUBT: Span = Span::secs(15);
 const NO_NETWORK: &str = "The private network is lost since the daemon restarted; new nodes start when \
     all that were in it have ended";
+/// A node that is not reached over the bus in the time of its step speaks against the bus.
+const UNREACHED: &str = "No node can be reached over the daemon's bus: the cluster begins again by the \
+    daemon's own network";
 const SUSPICION_PAUSE: Span = Span::secs(30);
 
 /// What the calls about the network are for.
@@ -64,6 +67,8 @@ pub(super) struct Work {
     /// How many networks this process has made.
     made: u32,
     is_unwanted: bool,
+    /// The bus was refused: the next one is the daemon's.
+    is_bus_refused: bool,
     /// Who is being taken out.
     parting: BTreeSet<AgreementNo>,
 }
@@ -84,12 +89,42 @@ impl Cluster {
     /// The network, if it can be used.
     pub(super) fn network(&self, fx: &Effects) -> Option<NetworkId> {
         match &fx.cluster(self.id).network {
-            state::Network::Made { network, .. } if !self.net.is_unwanted => Some(network.clone()),
+            state::Network::Made { network, path, .. } if self.is_usable(fx, *path) => {
+                Some(network.clone())
+            }
             state::Network::Made { .. }
             | state::Network::None
             | state::Network::Intended { .. }
             | state::Network::Lost { .. } => None,
         }
+    }
+
+    /// Whether a network of ours may be used whose frames go this way.
+    fn is_usable(&self, fx: &Effects, path: NetworkPath) -> bool {
+        let is_settled_otherwise = fx.cluster(self.id).path.is_some_and(|settled| settled != path);
+        !self.net.is_unwanted && !is_settled_otherwise
+    }
+
+    /// A node was not reached in time. If none ever was, and the user leaves the way to us, the bus is to
+    /// blame, and the cluster begins again by the daemon, once; says whether it does.
+    pub(super) fn doubt_bus(&mut self, fx: &mut Effects) -> bool {
+        let state = fx.cluster(self.id);
+        let is_bus = matches!(state.network, state::Network::Made { path: NetworkPath::Bus, .. });
+        let is_open = state.path.is_none() && state.plan.network_path.is_none();
+        if !is_bus || !is_open || fx.planted(Bug::BusTrusted) {
+            return false;
+        }
+        self.note_network(fx, NetworkFact::Unreached);
+        self.warn(fx, UNREACHED.to_owned());
+        true
+    }
+
+    /// The way that the next network's frames go.
+    fn next_path(&self, fx: &Effects) -> NetworkPath {
+        let state = fx.cluster(self.id);
+        let found = if self.net.is_bus_refused { NetworkPath::Daemon } else { NetworkPath::Bus };
+        let settled = state.path.filter(|_| !fx.planted(Bug::PathMixed));
+        state.plan.network_path.or(settled).unwrap_or(found)
     }
 
     /// Makes a network when it is needed.
@@ -109,6 +144,14 @@ impl Cluster {
                 self.create_network(fx);
             }
             state::Network::Lost { .. } => self.tell_of_lost_network(fx),
+            // Another one takes its place when nobody is left in it.
+            state::Network::Made { path, .. }
+                if is_settled
+                    && !self.is_usable(fx, *path)
+                    && state.accounts.values().all(|it| it.over.is_some()) =>
+            {
+                self.ask_network(fx, NetworkCall::Remove);
+            }
             state::Network::None
             | state::Network::Intended { .. }
             | state::Network::Made { .. } => {}
@@ -232,8 +275,14 @@ impl Cluster {
                 self.net.failures = 0;
             }
             (NetworkCall::Create, Err(CallError::Rejected { .. } | CallError::NotSent { .. })) => {
+                let was_bus = self.next_path(fx) == NetworkPath::Bus;
+                let state = fx.cluster(self.id);
+                self.net.is_bus_refused =
+                    was_bus && state.plan.network_path.is_none() && state.path.is_none();
                 self.note_network(fx, NetworkFact::Ended);
-                self.network_later(fx);
+                if !self.net.is_bus_refused {
+                    self.network_later(fx);
+                }
             }
             (NetworkCall::Create, Ok(_) | Err(CallError::Unknown(_))) => {
                 self.wake(fx, ClusterTimer::Network, fx.now.plus(DOUBT));
@@ -258,7 +307,8 @@ impl Cluster {
         let drawn = fx.seed.below(marks, "network", cluster.opened.as_unix_micros(), nth);
         let taken = fx.durable().clusters().values().filter_map(|it| it.network.gateway());
         let gateway = free_mark(u32::try_from(drawn).unwrap_or(0), &taken.collect());
-        self.note_network(fx, NetworkFact::Intended { gateway });
+        let path = self.next_path(fx);
+        self.note_network(fx, NetworkFact::Intended { gateway, path });
         self.ask_network(fx, NetworkCall::Create);
     }
 
@@ -272,7 +322,7 @@ impl Cluster {
     }
 
     fn on_found(&mut self, fx: &mut Effects, found: &[Network]) {
-        let state::Network::Intended { gateway } = fx.cluster(self.id).network else { return };
+        let state::Network::Intended { gateway, .. } = fx.cluster(self.id).network else { return };
         match found.iter().find(|network| network.gateway == gateway) {
             Some(ours) => self.on_made(fx, ours.id.clone()),
             None => self.note_network(fx, NetworkFact::Ended),
@@ -300,9 +350,9 @@ impl Cluster {
     fn ask_network(&mut self, fx: &mut Effects, call: NetworkCall) {
         let state = fx.cluster(self.id);
         let request = match (call, &state.network) {
-            (NetworkCall::Create, state::Network::Intended { gateway }) => {
+            (NetworkCall::Create, state::Network::Intended { gateway, path }) => {
                 let Subnet { ip, prefix } = state.plan.network.unwrap_or(Subnet::USUAL);
-                Request::CreateNetwork { ip, prefix, gateway: *gateway }
+                Request::CreateNetwork { path: *path, ip, prefix, gateway: *gateway }
             }
             (NetworkCall::Remove, state::Network::Made { network, .. }) => {
                 if fx.planted(Bug::NetworkLeaked) {

@@ -11,7 +11,7 @@ use crate::{
         reputation::Reputation,
     },
     units::Glm,
-    yagna::PlatformId,
+    yagna::{NetworkPath, PlatformId},
 };
 
 /// What Ray sticks on a node.
@@ -42,6 +42,10 @@ pub struct ClusterPlan {
     /// Where the private network must be, if not at the usual place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Subnet>,
+    /// Who carries its frames, if the user says so. Otherwise the cluster finds out: we do, over the bus, if
+    /// it can be reached, and the first node over it; else the daemon does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_path: Option<NetworkPath>,
 }
 
 /// The addresses of a private network.

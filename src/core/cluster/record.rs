@@ -13,7 +13,7 @@ use crate::{
     units::{Glm, Timestamp},
     yagna::{
         ActivityId, AgreementId, AllocationId, BatchId, BilledAmount, DebitNoteId, InvoiceId,
-        NetworkId, SessionId,
+        NetworkId, NetworkPath, SessionId,
     },
 };
 
@@ -213,11 +213,16 @@ pub enum NetworkFact {
     Intended {
         /// Its gateway, by which it is found.
         gateway: Ipv4Addr,
+        /// Who is to carry its frames.
+        #[serde(default, skip_serializing_if = "NetworkPath::is_daemon")]
+        path: NetworkPath,
     },
     /// It is there.
     Made(NetworkId),
     /// The provider of an agreement that is over is out of it.
     Left(AgreementNo),
+    /// No node was reached over the bus: the cluster goes on by the daemon, in another network.
+    Unreached,
     /// The daemon lost it; nodes that are in it stay in it.
     Lost,
     /// It was removed, or certainly never existed.

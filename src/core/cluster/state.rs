@@ -18,7 +18,7 @@ use crate::{
         market::spec::{Image, NodeSpec},
     },
     units::{Glm, Timestamp},
-    yagna::{AgreementId, AllocationId, InvoiceId, NetworkId, ProviderId, SessionId},
+    yagna::{AgreementId, AllocationId, InvoiceId, NetworkId, NetworkPath, ProviderId, SessionId},
 };
 
 /// Lines of its log that a node keeps.
@@ -65,6 +65,10 @@ pub struct ClusterState {
     pub funds: Funds,
     /// Its private network.
     pub network: Network,
+    /// Who carries the frames of its networks from now on: by whose way a node was reached, or the daemon
+    /// since none was reached over the bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<NetworkPath>,
     /// The latest disputes.
     pub disputes: Vec<Dispute>,
     /// How many disputes there ever were.
@@ -167,6 +171,9 @@ pub enum Network {
     Intended {
         /// Its gateway, by which it is found.
         gateway: Ipv4Addr,
+        /// Who is to carry its frames.
+        #[serde(default, skip_serializing_if = "NetworkPath::is_daemon")]
+        path: NetworkPath,
     },
     /// It is there.
     Made {
@@ -174,6 +181,9 @@ pub enum Network {
         gateway: Ipv4Addr,
         /// Its id.
         network: NetworkId,
+        /// Who carries its frames.
+        #[serde(default, skip_serializing_if = "NetworkPath::is_daemon")]
+        path: NetworkPath,
         /// Who is to be taken out of it, since the agreement is over; they hold their addresses.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         leaving: BTreeMap<AgreementNo, Member>,
@@ -217,6 +227,7 @@ impl ClusterState {
             closed_spent: Glm::ZERO,
             funds: Funds::None,
             network: Network::None,
+            path: None,
             disputes: Vec::new(),
             disputed: 0,
             warnings: Vec::new(),
@@ -237,6 +248,7 @@ impl ClusterState {
             ClusterRecord::Node { node, fact } => self.apply_to_node(*node, fact),
             ClusterRecord::Agreement { number, fact } => self.apply_to_agreement(*number, fact),
             ClusterRecord::Funds(fact) => self.funds.apply(fact),
+            ClusterRecord::Network(NetworkFact::Unreached) => self.path = Some(NetworkPath::Daemon),
             ClusterRecord::Network(fact) => self.network.apply(fact),
             ClusterRecord::BillsRead { notes, invoices } => {
                 self.notes_read = *notes;
@@ -329,6 +341,9 @@ impl ClusterState {
             }
             NodeFact::Running => {
                 node.advance(NodeState::Running);
+                if let Network::Made { path, .. } = &self.network {
+                    self.path = Some(*path);
+                }
                 let number = node.agreement;
                 if let Some(account) = number.and_then(|number| self.accounts.get_mut(&number)) {
                     account.advance(Progress::Running);
@@ -516,7 +531,7 @@ impl Network {
     #[must_use]
     pub const fn gateway(&self) -> Option<Ipv4Addr> {
         match self {
-            Self::Intended { gateway } | Self::Made { gateway, .. } => Some(*gateway),
+            Self::Intended { gateway, .. } | Self::Made { gateway, .. } => Some(*gateway),
             Self::None | Self::Lost { .. } => None,
         }
     }
@@ -542,10 +557,12 @@ impl Network {
 
     fn apply(&mut self, fact: &NetworkFact) {
         match (fact, &mut *self) {
-            (NetworkFact::Intended { gateway }, _) => *self = Self::Intended { gateway: *gateway },
-            (NetworkFact::Made(network), Self::Intended { gateway }) => {
-                let (gateway, network) = (*gateway, network.clone());
-                *self = Self::Made { gateway, network, leaving: BTreeMap::new() };
+            (NetworkFact::Intended { gateway, path }, _) => {
+                *self = Self::Intended { gateway: *gateway, path: *path };
+            }
+            (NetworkFact::Made(network), Self::Intended { gateway, path }) => {
+                let (gateway, path, network) = (*gateway, *path, network.clone());
+                *self = Self::Made { gateway, network, path, leaving: BTreeMap::new() };
             }
             (NetworkFact::Left(number), Self::Made { leaving, .. }) => {
                 leaving.remove(number);
@@ -553,7 +570,13 @@ impl Network {
             (NetworkFact::Lost, Self::Made { network, .. }) => {
                 *self = Self::Lost { network: network.clone() };
             }
-            (NetworkFact::Made(_) | NetworkFact::Left(_) | NetworkFact::Lost, _) => {}
+            (
+                NetworkFact::Made(_)
+                | NetworkFact::Left(_)
+                | NetworkFact::Unreached
+                | NetworkFact::Lost,
+                _,
+            ) => {}
             (NetworkFact::Ended, _) => *self = Self::None,
         }
     }

@@ -307,7 +307,7 @@ fn body(request: &Request) -> Option<Vec<u8>> {
             Some(write(&NewActivity { agreement_id: agreement.clone() }))
         }
         Request::Execute { script, .. } => Some(write(&write_script(script))),
-        Request::CreateNetwork { ip, prefix, gateway } => {
+        Request::CreateNetwork { ip, prefix, gateway, path: _ } => {
             Some(write(&NewNetwork { ip: format!("{ip}/{prefix}"), gateway: Some(*gateway) }))
         }
         Request::AddNode { provider, ip, .. } => {

@@ -29,7 +29,7 @@ use crate::{
     yagna::{
         error::Status,
         ids::{DebitNoteId, InvoiceId, PlatformId, SessionId},
-        model::{BillEvent, DemandBody},
+        model::{BillEvent, DemandBody, NetworkPath},
         request::Request,
         response::Response,
     },
@@ -418,7 +418,8 @@ fn decode_net(request: &HttpRequest, path: &[&str]) -> Result<Request, Malformed
             };
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
             let first = Ipv4Addr::from((u32::from(address) & mask).saturating_add(1));
-            Ok(Request::CreateNetwork { ip: address, prefix, gateway: gateway.unwrap_or(first) })
+            let gateway = gateway.unwrap_or(first);
+            Ok(Request::CreateNetwork { path: NetworkPath::Daemon, ip: address, prefix, gateway })
         }
         (Method::Delete, [network]) => Ok(Request::RemoveNetwork { network: (*network).into() }),
         (Method::Post, [network, "nodes"]) => {
