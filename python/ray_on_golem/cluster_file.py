@@ -59,6 +59,7 @@ PARAMETERS: Keys = {
     "total_budget": None,
     "max_glm_per_hour": None,
     "autostop": {"idle_minutes": None, "at": None},
+    "network_path": None,
     "node_config": NODE_CONFIG,
     # Copies of `auth`, which `ray up` puts there for the webserver.
     "ssh_user": None,

@@ -32,6 +32,7 @@ PROVIDER_KEYS = {
     "total_budget",
     "max_glm_per_hour",
     "autostop",
+    "network_path",
     "node_config",
     "ssh_private_key",
     "ssh_user",

@@ -7,6 +7,7 @@ use crate::core::autostop::Autostop;
 use crate::core::cluster::plan::ClusterPlan;
 use crate::core::reputation::Reputation;
 use crate::units::{Glm, Span};
+use crate::yagna::NetworkPath;
 
 /// Settings of the cluster as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Parameters {
     pub max_glm_per_hour: Option<Glm>,
     /// When the cluster ends by itself, if ever.
     pub autostop: Option<Autostop>,
+    /// Who carries the frames of the private network; none is `auto`.
+    pub network_path: Option<NetworkPath>,
 }
 
 /// The user on the nodes, if nobody says otherwise.
@@ -36,7 +39,7 @@ const WEBSERVER_PORT: u16 = 4578;
 const RAY_GCS_EXPOSE_PORT: u16 = 6379;
 const TOTAL_BUDGET: Glm = Glm::from_whole(5);
 const IDLE_MINUTES_MAX: u64 = 7 * 24 * 60;
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "webserver_port",
     "webserver_datadir",
     "ray_gcs_expose_port",
@@ -46,6 +49,7 @@ const KEYS: [&str; 10] = [
     "total_budget",
     "max_glm_per_hour",
     "autostop",
+    "network_path",
     "node_config",
 ];
 
@@ -68,7 +72,7 @@ impl Parameters {
             ssh_public_key,
             reputation,
             network: None,
-            network_path: None,
+            network_path: self.network_path,
         }
     }
 
@@ -101,6 +105,7 @@ impl Parameters {
             total_budget: section.read("total_budget", amount)?.unwrap_or(TOTAL_BUDGET),
             max_glm_per_hour: section.read("max_glm_per_hour", amount)?,
             autostop: section.read("autostop", autostop)?,
+            network_path: section.read("network_path", network_path)?.flatten(),
         })
     }
 }
@@ -130,6 +135,15 @@ fn payment_network(
             Ok(replacement)
         }
         None => Ok(network),
+    }
+}
+
+fn network_path(field: &Field<'_>) -> Result<Option<NetworkPath>, YamlError> {
+    match field.text()? {
+        "auto" => Ok(None),
+        "bus" => Ok(Some(NetworkPath::Bus)),
+        "daemon" => Ok(Some(NetworkPath::Daemon)),
+        _ => Err(field.unknown_word(&["auto", "bus", "daemon"])),
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn opened() -> ClusterRecord {
             ssh_public_key: "ssh-ed25519 AAAA user@host".to_owned(),
             reputation: Reputation([(provider, standing)].into()),
             network: None,
-            network_path: None,
+            network_path: Some(NetworkPath::Bus),
         }),
         at: at(0),
         first_node: NodeId(4),
@@ -198,10 +198,11 @@ fn beginning() -> Vec<Vec<ClusterRecord>> {
             total,
         })],
         vec![ClusterRecord::Network(NetworkFact::Intended {
-            path: NetworkPath::Daemon,
+            path: NetworkPath::Bus,
             gateway: Ipv4Addr::new(192, 168, 0, 1),
         })],
         vec![ClusterRecord::Network(NetworkFact::Made("net-1".to_owned().into()))],
+        vec![ClusterRecord::Network(NetworkFact::Settled(NetworkPath::Bus))],
         vec![ClusterRecord::Node {
             node: NodeId(4),
             fact: NodeFact::Tagged(tags(&[("ray-node-name", "ray-default-head")])),

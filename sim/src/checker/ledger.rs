@@ -236,7 +236,7 @@ impl ClusterFacts {
 
     fn on_network(&mut self, fact: &NetworkFact) {
         match fact {
-            NetworkFact::Intended { .. } | NetworkFact::Unreached => {}
+            NetworkFact::Intended { .. } | NetworkFact::Settled(_) => {}
             NetworkFact::Made(network) => {
                 self.networks.push(network.clone());
                 (self.has_network, self.is_network_lost) = (true, false);

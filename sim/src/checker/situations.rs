@@ -232,10 +232,10 @@ fn on_record(look: &Look<'_>, record: &ClusterRecord, findings: &mut Findings) {
             findings.reach("budget used up");
         }
         ClusterRecord::BudgetSet { .. } => findings.reach("budget raised"),
-        ClusterRecord::Network(NetworkFact::Lost) => findings.reach("network lost"),
-        ClusterRecord::Network(NetworkFact::Unreached) => {
+        ClusterRecord::Warned { warning, .. } if warning.contains("over the daemon's bus") => {
             findings.reach("begun again without the bus");
         }
+        ClusterRecord::Network(NetworkFact::Lost) => findings.reach("network lost"),
         ClusterRecord::Agreement { fact, .. } => match fact {
             AgreementFact::NoteDisputed(dispute) | AgreementFact::InvoiceDisputed(dispute)
                 if dispute.reason.starts_with("no more than") =>

@@ -58,11 +58,11 @@ impl Way {
                     format!("a network by the {path:?} after {settled:?} was settled")
                 })
             }
-            ClusterRecord::Network(NetworkFact::Unreached) => {
-                let is_bus = self.latest == NetworkPath::Bus && asked.is_none();
+            ClusterRecord::Network(NetworkFact::Settled(path)) if *path != self.latest => {
+                let is_open = self.latest == NetworkPath::Bus && asked.is_none();
                 let is_first = self.proven.is_none() && !self.is_second;
                 self.is_second = true;
-                (!is_bus || !is_first).then(|| "a cluster begins again for no reason".to_owned())
+                (!is_open || !is_first).then(|| "a cluster begins again for no reason".to_owned())
             }
             ClusterRecord::Node { fact: NodeFact::Running, .. } => {
                 self.proven = Some(self.latest);
@@ -75,6 +75,7 @@ impl Way {
             | ClusterRecord::Funds(_)
             | ClusterRecord::Network(
                 NetworkFact::Made(_)
+                | NetworkFact::Settled(_)
                 | NetworkFact::Left(_)
                 | NetworkFact::Lost
                 | NetworkFact::Ended,

@@ -63,9 +63,10 @@ pub(super) fn of_record(record: &Record) -> Option<String> {
             FundsFact::Ended => "the funds are released".to_owned(),
         },
         ClusterRecord::Network(fact) => match fact {
-            NetworkFact::Intended { .. } | NetworkFact::Left(_) => return None,
+            NetworkFact::Intended { .. } | NetworkFact::Left(_) | NetworkFact::Settled(_) => {
+                return None;
+            }
             NetworkFact::Made(_) => "the private network is there".to_owned(),
-            NetworkFact::Unreached => "no node is reached over the bus".to_owned(),
             NetworkFact::Lost => "the private network is lost".to_owned(),
             NetworkFact::Ended => "the private network is removed".to_owned(),
         },

@@ -282,6 +282,7 @@ impl Cluster {
     pub(super) fn ready(&mut self, fx: &mut Effects, number: AgreementNo) {
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
         let (node, provider) = (account.node, account.terms.provider.clone());
+        self.settle_path(fx);
         self.note_node(fx, node, NodeFact::Running);
         self.saw(fx, number, Observation::CameUp);
         self.begin_step(fx, number, Step::Ready);

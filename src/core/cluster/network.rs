@@ -105,6 +105,16 @@ impl Cluster {
         !self.net.is_unwanted && !is_settled_otherwise
     }
 
+    /// A node was reached: the cluster keeps to this way.
+    pub(super) fn settle_path(&self, fx: &mut Effects) {
+        let state = fx.cluster(self.id);
+        if let state::Network::Made { path, .. } = state.network
+            && state.path != Some(path)
+        {
+            self.note_network(fx, NetworkFact::Settled(path));
+        }
+    }
+
     /// A node was not reached in time. If none ever was, and the user leaves the way to us, the bus is to
     /// blame, and the cluster begins again by the daemon, once; says whether it does.
     pub(super) fn doubt_bus(&mut self, fx: &mut Effects) -> bool {
@@ -114,7 +124,7 @@ impl Cluster {
         if !is_bus || !is_open || fx.planted(Bug::BusTrusted) {
             return false;
         }
-        self.note_network(fx, NetworkFact::Unreached);
+        self.note_network(fx, NetworkFact::Settled(NetworkPath::Daemon));
         self.warn(fx, UNREACHED.to_owned());
         true
     }

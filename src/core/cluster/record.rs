@@ -221,8 +221,9 @@ pub enum NetworkFact {
     Made(NetworkId),
     /// The provider of an agreement that is over is out of it.
     Left(AgreementNo),
-    /// No node was reached over the bus: the cluster goes on by the daemon, in another network.
-    Unreached,
+    /// The way of its frames from now on: the one by which a node was reached, or the daemon, since none was
+    /// reached over the bus.
+    Settled(NetworkPath),
     /// The daemon lost it; nodes that are in it stay in it.
     Lost,
     /// It was removed, or certainly never existed.

@@ -248,7 +248,7 @@ impl ClusterState {
             ClusterRecord::Node { node, fact } => self.apply_to_node(*node, fact),
             ClusterRecord::Agreement { number, fact } => self.apply_to_agreement(*number, fact),
             ClusterRecord::Funds(fact) => self.funds.apply(fact),
-            ClusterRecord::Network(NetworkFact::Unreached) => self.path = Some(NetworkPath::Daemon),
+            ClusterRecord::Network(NetworkFact::Settled(path)) => self.path = Some(*path),
             ClusterRecord::Network(fact) => self.network.apply(fact),
             ClusterRecord::BillsRead { notes, invoices } => {
                 self.notes_read = *notes;
@@ -341,9 +341,6 @@ impl ClusterState {
             }
             NodeFact::Running => {
                 node.advance(NodeState::Running);
-                if let Network::Made { path, .. } = &self.network {
-                    self.path = Some(*path);
-                }
                 let number = node.agreement;
                 if let Some(account) = number.and_then(|number| self.accounts.get_mut(&number)) {
                     account.advance(Progress::Running);
@@ -573,7 +570,7 @@ impl Network {
             (
                 NetworkFact::Made(_)
                 | NetworkFact::Left(_)
-                | NetworkFact::Unreached
+                | NetworkFact::Settled(_)
                 | NetworkFact::Lost,
                 _,
             ) => {}
