@@ -1,8 +1,6 @@
 //! The client of the daemon's bus, against a bus of this process that speaks the same packets and
 //! misbehaves when it is told to.
 
-
-
 use std::time::Duration;
 
 use ray_on_golem::{
@@ -150,11 +148,8 @@ async fn a_call_has_the_reply_of_its_number() {
         }
     };
 
-    let (first, second, ()) = tokio::join!(
-        bus.call("/a", vec![], PATIENCE),
-        bus.call("/b", vec![], PATIENCE),
-        answering
-    );
+    let (first, second, ()) =
+        tokio::join!(bus.call("/a", vec![], PATIENCE), bus.call("/b", vec![], PATIENCE), answering);
 
     assert_eq!(first, Err(BusError::Failed { code: 400, why: "/a".to_owned() }));
     assert_eq!(second, Ok(b"/b".to_vec()));
@@ -178,7 +173,7 @@ async fn a_daemon_that_comes_back_hears_the_same_names() {
 
     assert_eq!(asked, Err(BusError::Gone));
     up(&bus).await;
-    assert!(bus.push("/udp/net/0x1/vpn/0123/raw", vec![5]));
+    bus.try_room().expect("it is empty").push("/udp/net/0x1/vpn/0123/raw", vec![5]);
     let Packet::Call(pushed) = side.next().await else { panic!("a call") };
     assert_eq!((pushed.no_reply, pushed.data), (true, vec![5]));
 }
@@ -205,7 +200,8 @@ async fn a_daemon_that_reads_nothing_fills_no_memory() {
 
     // The socket's own buffer takes some, the queue has an end.
     let mut taken = 0;
-    while bus.push("/udp/net/0x1/vpn/0123/raw", vec![0; 1200]) {
+    while let Some(room) = bus.try_room() {
+        room.push("/udp/net/0x1/vpn/0123/raw", vec![0; 1200]);
         taken += 1;
         tokio::task::yield_now().await;
     }

@@ -3,11 +3,13 @@
 use crate::source::{Source, is_word};
 
 /// The pure modules of the library.
-pub(crate) const PURE: &[&str] = &["config", "core", "journal", "recording", "units", "yagna"];
+pub(crate) const PURE: &[&str] =
+    &["config", "core", "journal", "recording", "tcp", "units", "yagna"];
 
 /// What each pure module, and what keeps data for one, may import of ours, besides itself.
 const BELOW: &[(&str, &[&str])] = &[
     ("units", &[]),
+    ("tcp", &["units"]),
     ("yagna", &["units"]),
     ("core", &["units", "yagna"]),
     ("journal", &["units", "core"]),

@@ -73,6 +73,13 @@ struct Inner {
     task: AbortHandle,
 }
 
+/// Room for one packet on its way to the bus.
+#[derive(Debug)]
+pub struct Room<'a> {
+    permit: mpsc::Permit<'a, Vec<u8>>,
+    calls: &'a Mutex<Calls>,
+}
+
 /// Whether the bus is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Link {
@@ -138,10 +145,8 @@ pub async fn answers(address: &BusAddress, patience: Span) -> Result<(), BusErro
     };
     let limit = Duration::from_micros(patience.as_micros());
     let asked = timeout(limit, asked).await.unwrap_or_else(|_| Err(timed_out()));
-    let down = |error: io::Error| BusError::Down {
-        address: address.to_string(),
-        why: error.to_string(),
-    };
+    let down =
+        |error: io::Error| BusError::Down { address: address.to_string(), why: error.to_string() };
     asked.map_err(down)
 }
 
@@ -165,21 +170,22 @@ impl Bus {
         self.0.link.clone()
     }
 
-    /// Sends to `address` what may be lost. `false` if there is no room, or no connection.
-    pub fn push(&self, address: &str, data: Vec<u8>) -> bool {
-        if *self.0.link.borrow() != Link::Up {
-            return false;
-        }
-        let Ok(room) = self.0.outgoing.try_reserve() else { return false };
-        let id = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner).id();
-        room.send(call(address, id, data, true));
-        true
+    /// Room for one packet, if there is some.
+    #[must_use]
+    pub fn try_room(&self) -> Option<Room<'_>> {
+        let permit = self.0.outgoing.try_reserve().ok()?;
+        Some(Room { permit, calls: &self.0.calls })
     }
 
-    /// Waits until there is room for [`Bus::push`].
+    /// Waits until there is room.
     pub async fn room(&self) {
         // It is never closed while this handle is there: the task ends with the last one.
         drop(self.0.outgoing.reserve().await);
+    }
+
+    /// Waits until all that was sent has left the queue.
+    pub async fn drained(&self) {
+        drop(self.0.outgoing.reserve_many(OUTGOING_MAX).await);
     }
 
     /// Calls `address`, and waits for the reply.
@@ -217,6 +223,14 @@ impl Bus {
         let answered = timeout(limit, asked).await;
         self.0.calls.lock().unwrap_or_else(PoisonError::into_inner).waiting.remove(&id);
         answered.unwrap_or(Err(BusError::TimedOut(patience)))
+    }
+}
+
+impl Room<'_> {
+    /// Sends to `address` what may be lost: no reply is wanted, and a connection that ends loses it.
+    pub fn push(self, address: &str, data: Vec<u8>) {
+        let id = self.calls.lock().unwrap_or_else(PoisonError::into_inner).id();
+        self.permit.send(call(address, id, data, true));
     }
 }
 

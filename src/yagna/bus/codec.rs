@@ -219,8 +219,12 @@ fn put(kind: u64, bytes: &[(u64, &[u8])], numbers: &[(u64, u64)], out: &mut Vec<
     let numbers = numbers.iter().filter(|(_, value)| *value != 0);
     let length: usize = bytes
         .clone()
-        .map(|(number, value)| varint_size(number << 3) + varint_size(value.len() as u64) + value.len())
-        .chain(numbers.clone().map(|(number, value)| varint_size(number << 3) + varint_size(*value)))
+        .map(|(number, value)| {
+            varint_size(number << 3) + varint_size(value.len() as u64) + value.len()
+        })
+        .chain(
+            numbers.clone().map(|(number, value)| varint_size(number << 3) + varint_size(*value)),
+        )
         .sum();
     put_varint(kind << 3 | LENGTH, out);
     put_varint(length as u64, out);
@@ -347,12 +351,12 @@ mod tests {
                 Packet::Call(Call { caller, address, id, data, no_reply })
             },
         );
-        let reply = (".*", any::<u32>(), any::<bool>(), data()).prop_map(
-            |(id, code, is_partial, data)| Packet::Reply(Reply { id, code, is_partial, data }),
-        );
-        let hello = (".*", ".*", any::<[u8; 16]>()).prop_map(|(name, version, instance)| {
-            Packet::Hello(Hello { name, version, instance })
-        });
+        let reply =
+            (".*", any::<u32>(), any::<bool>(), data()).prop_map(|(id, code, is_partial, data)| {
+                Packet::Reply(Reply { id, code, is_partial, data })
+            });
+        let hello = (".*", ".*", any::<[u8; 16]>())
+            .prop_map(|(name, version, instance)| Packet::Hello(Hello { name, version, instance }));
         prop_oneof![
             call,
             reply,

@@ -15,5 +15,5 @@ pub mod codec;
 pub mod control;
 
 pub use address::{BadBusAddress, BusAddress};
-pub use client::{Bus, BusError, BusPlan, Link, answers};
+pub use client::{Bus, BusError, BusPlan, Link, Room, answers};
 pub use codec::{BadPacket, Call, Decoder, Hello, Packet, Reply};
