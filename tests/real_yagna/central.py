@@ -125,14 +125,12 @@ class Central:
     def _call(self, daemon: Daemon, call: dict):
         caller, address, number = call.get(1, b"").decode(), call[2].decode(), call[3]
         data, is_push = call.get(4, b""), call.get(5, 0) == 1
-        parts = address.split("/")
-        if len(parts) == 6 and parts[1] == "net" and parts[3] == "vpn":
-            station = self.addresses.get((parts[2], parts[4]))
-            if station:
-                answer = station.take(caller, parts[5], data)
-                if not is_push:
-                    daemon.send(REPLY, {1: number, 4: answer})
-                return
+        station, what = self._station(address)
+        if station:
+            answer = station.take(caller, what, data)
+            if not is_push:
+                daemon.send(REPLY, {1: number, 4: answer})
+            return
         other = self._find(address)
         if other is None:
             if not is_push:
@@ -141,6 +139,14 @@ class Central:
         if not is_push:
             self.calls[number] = (daemon, other)
         other.send(CALL, call)
+
+    def _station(self, address: str) -> tuple:
+        """The node that an address of a private network belongs to, and what is said to it; twice
+        `None` if it is another address, or that of a daemon."""
+        parts = address.split("/")
+        if len(parts) != 6 or parts[1] != "net" or parts[3] != "vpn":
+            return None, None
+        return self.addresses.get((parts[2], parts[4])), parts[5]
 
     def _find(self, address: str):
         """The daemon that has registered what the address begins with, or `None`."""
@@ -176,8 +182,10 @@ class Central:
 
     def push(self, caller: str, address: str, data: bytes):
         """A call of a node; nobody waits for a reply."""
-        other = self._find(address)
-        if other:
+        (station, what), other = self._station(address), self._find(address)
+        if station:
+            station.take(caller, what, data)
+        elif other:
             other.send(CALL, {1: caller, 2: address, 3: secrets.token_hex(8), 4: data, 5: 1})
 
     # What the control socket takes; each order is a method, and the rest of the line its arguments.
