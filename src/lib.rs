@@ -1,7 +1,7 @@
 //! Ray on Golem: runs Ray clusters on the Golem Network.
 //!
-//! `units`, `yagna` (but for its clients), `core`, `journal`, `recording`, and `config` are pure: no clock, no
-//! randomness of their own, no I/O. `driver`, `http`, `registry`, `server`, `ssh`, and `cli` are the shell around
+//! `units`, `tcp`, `yagna` (but for its clients), `core`, `journal`, `recording`, and `config` are pure: no clock, no
+//! randomness of their own, no I/O. `driver`, `http`, `network`, `registry`, `server`, `ssh`, and `cli` are the shell around
 //! them.
 
 #[expect(clippy::disallowed_methods, reason = "the I/O shell")]
@@ -18,6 +18,8 @@ pub mod driver;
 pub mod http;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod journal;
+#[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the I/O shell")]
+pub mod network;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod recording;
 pub mod registry;
@@ -26,6 +28,8 @@ pub mod reputation;
 pub mod server;
 #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the I/O shell")]
 pub mod ssh;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod tcp;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod units;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -8,6 +8,7 @@ use tokio::runtime;
 use super::{error::CliError, surroundings};
 use crate::{
     core::{cluster::plan::ClusterName, ids::NodeId},
+    network::DoorError,
     ssh::{
         AccessError,
         proxy::{self, Destination, ProxyError},
@@ -61,7 +62,15 @@ impl From<ProxyError> for CliError {
             ProxyError::Access(AccessError::Io { .. } | AccessError::Unreadable { .. }) => {
                 "run it as the user that the webserver runs as"
             }
-            ProxyError::Vpn(_) | ProxyError::Broken(_) => {
+            ProxyError::Door(DoorError::NoWebserver { .. }) => {
+                "`ray-on-golem start` starts it, and it goes on with the clusters that there are"
+            }
+            ProxyError::Door(DoorError::Io { .. }) => {
+                "run it as the user that the webserver runs as"
+            }
+            ProxyError::Door(DoorError::Refused(_) | DoorError::Broken(_))
+            | ProxyError::Vpn(_)
+            | ProxyError::Broken(_) => {
                 "`ray-on-golem status` shows whether the daemon and the node are well"
             }
         };

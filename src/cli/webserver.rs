@@ -28,6 +28,7 @@ use crate::{
     core::Command,
     doctor,
     driver::{
+        cli::bus_address,
         alerts,
         commands::Commands,
         daemon::{Daemon, DaemonPlan, SimPlan},
@@ -37,16 +38,18 @@ use crate::{
         process::PID_FILE,
         providers::{self, Providers},
         reach::{Reach, ReachPlan},
+        routed::Routed,
         simulated::Simulated,
         wallet::Wallet,
     },
     reputation::Service,
+    network::{Door, NetworkPath, Networks, Ways},
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
         bills::Bills,
     },
-    yagna::{Client, Vpn},
+    yagna::{Client, ProviderId, Vpn},
 };
 
 /// The port of the webserver.
@@ -279,12 +282,16 @@ impl Webserver {
         let simulated = self.simulated(daemon, log).await?;
         let vpn =
             Vpn::new(&daemon.endpoints, daemon.key.clone()).map_err(|error| broken(&error))?;
+        let bus = bus_address().map_err(|error| broken(&error))?;
+        let networks = Networks::open(data, bus).map_err(|error| broken(&error))?;
+        let ways = Ways::new(vpn, Some(networks.clone()));
+        let door = Door::open(data, ways.clone()).map_err(|error| broken(&error))?;
         let heads = HeadTokens::new(data);
         let reach = Reach::new(ReachPlan {
             data: data.to_owned(),
             net: daemon.endpoints.net_api(),
             key: daemon.key.clone(),
-            vpn,
+            ways,
             heads: heads.clone(),
             heads_at: listening[1].address(),
             log: log.clone(),
@@ -292,7 +299,9 @@ impl Webserver {
         let recorder = surroundings::recorder(self.served.record.as_deref(), &daemon.key)?;
         let kept = Kept { journals, recovered, recorder };
         let commands = Commands::new(client.clone());
-        let (manager, handle) = Manager::new(kept, client, reach.clone(), log.clone());
+        let requestor = ProviderId::from(address.as_str());
+        let routed = Routed::new(client, networks.clone(), requestor, NetworkPath::Daemon);
+        let (manager, handle) = Manager::new(kept, routed, reach.clone(), log.clone());
         let (sightings, seen) = providers::sightings();
         let manager = manager.telling(sightings);
         let (keeper, providers) = Providers::new(
@@ -322,7 +331,7 @@ impl Webserver {
             stop: Stop::default(),
             log: log.clone(),
         });
-        Ok(Built { app, manager, keeper, reach, listening })
+        Ok(Built { app, manager, keeper, reach, networks, door, listening })
     }
 
     /// The simulated network, asked what its nodes are.
@@ -383,9 +392,12 @@ impl Webserver {
 /// All that is needed to serve.
 struct Built {
     app: Arc<App>,
-    manager: Manager<Client, Reach>,
+    manager: Manager<Routed, Reach>,
     keeper: Providers,
     reach: Reach,
+    networks: Networks,
+    /// Where `ssh-proxy` asks for connections.
+    door: Door,
     /// For users, and for heads.
     listening: [Listening; 2],
 }
@@ -393,6 +405,8 @@ struct Built {
 /// What runs side by side.
 struct Parts {
     tasks: JoinSet<Part>,
+    /// Reset their connections at the end.
+    networks: Networks,
     /// Tells the servers to end.
     end: watch::Sender<bool>,
 }
@@ -405,12 +419,14 @@ enum Part {
     Providers,
     Bills,
     Alerts,
+    Door,
     Shutdown,
 }
 
 impl Parts {
     fn start(built: Built, daemon: &Daemon) -> Result<Self, CliError> {
-        let Built { app, manager, keeper, reach, listening: [users_at, heads_at] } = built;
+        let Built { app, manager, keeper, reach, networks, door, listening: [users_at, heads_at] } =
+            built;
         let end = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let board = app.handle.changes();
@@ -435,6 +451,10 @@ impl Parts {
             Part::Reach
         });
         tasks.spawn(async move {
+            door.serve().await;
+            Part::Door
+        });
+        tasks.spawn(async move {
             watch.keep().await;
             Part::Alerts
         });
@@ -448,11 +468,18 @@ impl Parts {
             });
         }
         app.log.info(WHO, &format!("Starting server done, listening on port {port}"));
-        Ok(Self { tasks, end })
+        Ok(Self { tasks, networks, end })
     }
 
-    /// Runs until everything has ended as ordered, or something has ended that must not.
+    /// Runs until everything has ended as ordered, or something has ended that must not. Either way the nodes
+    /// are told that their connections are over.
     async fn run(mut self, app: &App, signals: &mut Signals) -> Result<(), CliError> {
+        let ended = self.follow(app, signals).await;
+        self.networks.end().await;
+        ended
+    }
+
+    async fn follow(&mut self, app: &App, signals: &mut Signals) -> Result<(), CliError> {
         let mut is_ordered = false;
         loop {
             tokio::select! {
@@ -464,7 +491,7 @@ impl Parts {
                     Some(Ok(Part::Reach)) if is_ordered => {}
                     // They end with the manager, whose own end says why.
                     Some(Ok(Part::Providers | Part::Bills)) => {}
-                    Some(Ok(Part::Reach | Part::Server | Part::Alerts)) | None => {
+                    Some(Ok(Part::Reach | Part::Server | Part::Alerts | Part::Door)) | None => {
                         return Err(bug("a part of the server has ended"));
                     }
                     Some(Err(error)) => return Err(died(&error)),
@@ -486,8 +513,8 @@ impl Parts {
         }
         self.end.send_replace(true);
         let rest = async {
-            // The last one watches the daemon until the process ends.
-            while self.tasks.len() > 1 && self.tasks.join_next().await.is_some() {}
+            // The last ones watch the daemon, and the door, until the process ends.
+            while self.tasks.len() > 2 && self.tasks.join_next().await.is_some() {}
         };
         drop(timeout(GRACE, rest).await);
         Ok(())

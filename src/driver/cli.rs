@@ -3,18 +3,19 @@
 //! The bus is a socket of its own (`GSB_URL`), beside the REST API: a daemon whose wallet is locked answers on the
 //! bus alone, and two daemons can be mixed up when one has the bus and the other one the REST API.
 
-use std::{env, os::unix::net::UnixStream, path::PathBuf, process::Stdio, time::Duration};
+use std::{env, path::PathBuf, process::Stdio, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
-use tokio::{net::TcpStream, process::Command, time::timeout};
-use url::Url;
+use tokio::{process::Command, time::timeout};
 
 use super::appkey::last_words;
+use crate::{
+    units::Span,
+    yagna::bus::{self, BadBusAddress, BusAddress},
+};
 
-/// The daemon's default for `GSB_URL`.
-const DEFAULT_BUS: &str = "unix:/tmp/yagna.sock";
-const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+const CONNECT_PATIENCE: Span = Span::secs(1);
 /// So many app-keys are looked at.
 const KEYS_PER_PAGE: &str = "100";
 
@@ -150,15 +151,21 @@ impl Identity {
     }
 }
 
-/// Whether some daemon listens on the bus that the environment names. The command line takes a second to find that
+/// Where the environment says that the bus is.
+///
+/// # Errors
+///
+/// If `GSB_URL` is no address.
+pub fn bus_address() -> Result<BusAddress, BadBusAddress> {
+    match env::var("GSB_URL").ok().filter(|url| !url.is_empty()) {
+        Some(named) => named.parse(),
+        None => Ok(BusAddress::default()),
+    }
+}
+
+/// Whether some daemon answers on the bus that the environment names. The command line takes a second to find that
 /// there is none; a connection takes no time.
 pub async fn is_on_bus() -> bool {
-    let named = env::var("GSB_URL").ok().filter(|url| !url.is_empty());
-    let address = named.as_deref().unwrap_or(DEFAULT_BUS);
-    if let Some(path) = address.strip_prefix("unix:") {
-        return UnixStream::connect(path).is_ok();
-    }
-    let Ok(url) = Url::parse(address) else { return false };
-    let (Some(host), Some(port)) = (url.host_str(), url.port()) else { return false };
-    timeout(CONNECT_PATIENCE, TcpStream::connect((host, port))).await.is_ok_and(|it| it.is_ok())
+    let Ok(address) = bus_address() else { return false };
+    bus::answers(&address, CONNECT_PATIENCE).await.is_ok()
 }

@@ -31,6 +31,7 @@ pub mod process;
 pub mod providers;
 pub mod reach;
 pub mod recorder;
+pub mod routed;
 pub mod settings;
 pub mod simulated;
 pub mod wallet;

@@ -33,13 +33,14 @@ use crate::{
         },
         ids::{ClusterId, NodeId},
     },
+    network::Ways,
     server::auth::HeadTokens,
     ssh::{
         Access, Forward, HostKeys, KeyPair, Login, NodeAccess, Pace, Session, SshError, Tunnel,
         Upload, probe,
     },
     units::Span,
-    yagna::{AppKey, NetworkId, Vpn},
+    yagna::{AppKey, NetworkId},
 };
 
 const SSH_PORT: u16 = 22;
@@ -58,7 +59,7 @@ struct Inner {
     data: PathBuf,
     net: Url,
     key: AppKey,
-    vpn: Vpn,
+    ways: Ways,
     heads: HeadTokens,
     /// Where the heads' port is, here.
     heads_at: SocketAddr,
@@ -76,8 +77,8 @@ pub struct ReachPlan {
     pub net: Url,
     /// The key to the daemon.
     pub key: AppKey,
-    /// The way through the daemon.
-    pub vpn: Vpn,
+    /// The ways to nodes.
+    pub ways: Ways,
     /// The tokens of heads.
     pub heads: HeadTokens,
     /// Where heads are listened to.
@@ -100,9 +101,9 @@ impl Reach {
     /// A way by this plan.
     #[must_use]
     pub fn new(plan: ReachPlan) -> Self {
-        let ReachPlan { data, net, key, vpn, heads, heads_at, log } = plan;
+        let ReachPlan { data, net, key, ways, heads, heads_at, log } = plan;
         let (hosts, forgotten) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { data, net, key, vpn, heads, heads_at, log, hosts, forgotten }))
+        Self(Arc::new(Inner { data, net, key, ways, heads, heads_at, log, hosts, forgotten }))
     }
 
     /// Lets tunnels, tokens, and files follow the board; returns when the manager has stopped.
@@ -195,6 +196,7 @@ impl Reach {
         Access {
             net: self.0.net.clone(),
             app_key: self.0.key.clone(),
+            path: self.0.ways.path(cluster.network.as_ref()),
             network: cluster.network.clone(),
             nodes: live.filter_map(|(id, node)| Some((*id, NodeAccess { ip: node.ip? }))).collect(),
         }
@@ -299,7 +301,7 @@ impl Reach {
             hosts.supply(node, target.ip, line).map_err(|error| error.to_string())?;
         }
         Ok(Login {
-            vpn: self.0.vpn.clone(),
+            ways: self.0.ways.clone(),
             network: target.network.clone(),
             ip: target.ip,
             port: SSH_PORT,

@@ -8,6 +8,7 @@
 //!   "version": 1,
 //!   "net_url": "http://127.0.0.1:7465/net-api/v2/vpn",
 //!   "app_key": "…",
+//!   "path": "daemon",
 //!   "network": "0123456789abcdef0123456789abcdef",
 //!   "nodes": { "node0": { "ip": "192.168.0.3" } }
 //! }
@@ -27,6 +28,7 @@ use url::Url;
 use super::{file, quote::quoted};
 use crate::{
     core::{cluster::plan::ClusterName, ids::NodeId},
+    network::NetworkPath,
     yagna::{AppKey, NetworkId},
 };
 
@@ -41,6 +43,8 @@ pub struct Access {
     pub net: Url,
     /// The key to the daemon.
     pub app_key: AppKey,
+    /// What leads into the private network: over the bus it is the webserver that `ssh-proxy` asks.
+    pub path: NetworkPath,
     /// The private network; none when it is lost.
     pub network: Option<NetworkId>,
     /// The nodes that have an address.
@@ -111,6 +115,8 @@ struct Document {
     version: u32,
     net_url: String,
     app_key: String,
+    #[serde(default)]
+    path: NetworkPath,
     network: Option<NetworkId>,
     nodes: BTreeMap<String, NodeAccess>,
 }
@@ -127,6 +133,7 @@ impl Access {
             version: VERSION,
             net_url: self.net.to_string(),
             app_key: self.app_key.as_str().to_owned(),
+            path: self.path,
             network: self.network.clone(),
             nodes: nodes.collect(),
         };
@@ -211,6 +218,7 @@ fn read(text: &str) -> Result<Access, String> {
     Ok(Access {
         net: document.net_url.parse().map_err(|error| format!("`net_url`: {error}"))?,
         app_key: AppKey::new(&document.app_key).map_err(|error| format!("`app_key`: {error}"))?,
+        path: document.path,
         network: document.network,
         nodes: nodes.collect::<Result<_, _>>()?,
     })
@@ -220,7 +228,7 @@ fn read(text: &str) -> Result<Access, String> {
 mod tests {
     use std::{collections::BTreeMap, fs, net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Path};
 
-    use super::{Access, AccessError, NodeAccess, path, proxy_command};
+    use super::{Access, AccessError, NetworkPath, NodeAccess, path, proxy_command};
     use crate::{core::ids::NodeId, yagna::AppKey};
 
     #[test]
@@ -231,6 +239,7 @@ mod tests {
         let access = Access {
             net: "http://127.0.0.1:7465/net-api/v2/vpn".parse().expect("a literal"),
             app_key: AppKey::new("secret").expect("a word"),
+            path: NetworkPath::Bus,
             network: Some("0123".into()),
             nodes: BTreeMap::from([(NodeId(11), node)]),
         };

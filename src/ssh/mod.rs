@@ -1,9 +1,9 @@
-//! The way to a node: keys, one ssh connection over the daemon's private network, and what runs over
+//! ssh to a node: keys, one connection over a private network, and what runs over
 //! it. It does what it is told and decides nothing.
 //!
 //! ```text
 //! ssh, rsync, Ray --ProxyCommand--> ray-on-golem ssh-proxy --+
-//!                                                            +--> yagna::vpn --> daemon --> sshd of a node
+//!                                                            +--> network::Ways --> sshd of a node
 //! webserver: probe, Session (run, upload), Tunnel -----------+
 //! ```
 //!
@@ -13,8 +13,8 @@
 //!    [`KeyPair::public_line`] goes into `ClusterPlan::ssh_public_key`, [`KeyPair::private_text`] is what
 //!    `/ger_or_create_default_ssh_key` answers with. A key of the user's own comes from
 //!    [`KeyPair::read`].
-//! 2. [`HostKeys::open`] gives the host keys of the cluster's nodes, [`Vpn::new`] the way through the
-//!    daemon; one [`Login`] for each node puts them together.
+//! 2. [`HostKeys::open`] gives the host keys of the cluster's nodes, [`Ways`] the ways to
+//!    nodes; one [`Login`] for each node puts them together.
 //! 3. [`Access::save`] writes what `ssh-proxy` needs whenever a node gets its address, or the network
 //!    or the daemon changes; [`Access::remove`] when the cluster is over. [`proxy_command`] is the
 //!    text for `ssh_proxy_command`.
@@ -28,7 +28,7 @@
 //! first login. Where an image tells none, the key that is seen at the first login that succeeds is the
 //! node's from then on.
 //!
-//! [`Vpn::new`]: crate::yagna::vpn::Vpn::new
+//! [`Ways`]: crate::network::Ways
 
 mod access;
 mod file;

@@ -3,9 +3,13 @@
 //! ssh starts it as its `ProxyCommand` ([`super::proxy_command`]). It learns the way from the file that
 //! the webserver keeps ([`Access`]), so that its arguments are no secret.
 //!
+//! A network of the daemon is reached through the daemon, one of our own through the webserver, which has it
+//! ([`Knock`]).
+//!
 //! It ends when the node ends the connection, or when nobody reads what it writes. When its input ends
-//! it sends the rest, and goes on to write until the node has been silent for [`LINGER`]: the websocket
-//! has no half-close by which the node could be told.
+//! it sends the rest. A node of a network of our own hears of that end; to one of the daemon's the websocket
+//! has no half-close by which it could be told, so what it writes is waited for until it has been silent for
+//! [`LINGER`].
 
 use std::{io, path::PathBuf, pin::pin, time::Duration};
 
@@ -19,6 +23,7 @@ use tokio::{
 use super::access::{Access, AccessError};
 use crate::{
     core::{cluster::plan::ClusterName, ids::NodeId},
+    network::{DoorError, Knock, NetworkPath},
     units::Span,
     yagna::vpn::{BUFFER, Vpn, VpnError},
 };
@@ -51,6 +56,9 @@ pub enum ProxyError {
     /// There is no connection.
     #[error(transparent)]
     Vpn(#[from] VpnError),
+    /// The webserver has no connection for us, or it broke.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// The connection broke.
     #[error("{0}")]
     Broken(io::Error),
@@ -72,9 +80,17 @@ pub async fn run(
     let lost = || AccessError::NoNetwork { cluster: cluster.clone() };
     let ip = access.nodes.get(node).ok_or_else(unknown)?.ip;
     let network = access.network.ok_or_else(lost)?;
-    let vpn = Vpn::at(&access.net, access.app_key)?;
-    let stream = vpn.connect(&network, ip, *port, PATIENCE).await?;
-    join(stream, input, output, LINGER).await.map_err(ProxyError::Broken)
+    match access.path {
+        NetworkPath::Bus => {
+            let knock = Knock { network, ip, port: *port };
+            Ok(knock.join(data, input, output, LINGER).await?)
+        }
+        NetworkPath::Daemon => {
+            let vpn = Vpn::at(&access.net, access.app_key)?;
+            let stream = vpn.connect(&network, ip, *port, PATIENCE).await?;
+            join(stream, input, output, LINGER).await.map_err(ProxyError::Broken)
+        }
+    }
 }
 
 /// Moves bytes both ways until `stream` or the reader of `output` is gone, or until `stream` was silent

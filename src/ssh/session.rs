@@ -30,11 +30,9 @@ use super::{
 };
 use crate::{
     core::ids::NodeId,
+    network::{Leash, WayError, Ways},
     units::Span,
-    yagna::{
-        NetworkId,
-        vpn::{Leash, Vpn, VpnError},
-    },
+    yagna::NetworkId,
 };
 
 /// The most that is kept of what a command writes, for each of its two streams.
@@ -60,8 +58,8 @@ const TRIVIAL: &str = "true";
 /// How to get into a node.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// The way through the daemon.
-    pub vpn: Vpn,
+    /// The ways to nodes.
+    pub ways: Ways,
     /// The private network.
     pub network: NetworkId,
     /// The node's address in it.
@@ -113,7 +111,7 @@ pub struct Upload {
 pub enum SshError {
     /// There is no connection.
     #[error(transparent)]
-    Vpn(#[from] VpnError),
+    Way(#[from] WayError),
     /// The node does not have the key that it had.
     #[error(
         "{node} shows another host key ({seen}) than before ({known}): somebody else may answer in \
@@ -238,7 +236,7 @@ impl Session {
         inbound: Option<Inbound>,
     ) -> Result<Self, SshError> {
         let stream =
-            login.vpn.connect(&login.network, login.ip, login.port, deadline.patience).await?;
+            login.ways.connect(&login.network, login.ip, login.port, deadline.patience).await?;
         // Whatever ends this future early ends the connection, too.
         let leash = stream.leash();
         let known = login.hosts.of(login.node);

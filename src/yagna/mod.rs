@@ -2,8 +2,10 @@
 //!
 //! One [`Request`] gets one reply: a [`Response`] or a [`CallError`] of one of three classes. Both
 //! sides of the wire speak these types: the production client encodes requests and decodes
-//! responses, a simulated daemon does the inverse. Everything here is pure, but for `client` and `vpn`.
+//! responses, a simulated daemon does the inverse. Everything here is pure, but for `client`, `vpn`, and
+//! the client of the bus.
 
+pub mod bus;
 pub mod client;
 pub mod error;
 pub mod ids;

@@ -92,9 +92,7 @@ class ExeUnit:
         last = len(self.scripts[batch]) - 1 if asked is None else asked
         results = self.results[batch]
         with self.progress:
-            is_done = self.progress.wait_for(
-                lambda: len(results) > last, timeout=content.get("timeout") or 0
-            )
+            is_done = self.progress.wait_for(lambda: len(results) > last, timeout=content.get("timeout") or 0)
             if asked is not None and not is_done:
                 return {"Err": "timeout"}
             return {"Ok": [self._told(result, asked, last) for result in results[: last + 1]]}

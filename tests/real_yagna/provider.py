@@ -131,9 +131,7 @@ class Seller(threading.Thread):
     def _answer_events(self) -> bool:
         """Answers the next events; false when the daemon knows the offer no more."""
         query = {"timeout": POLL_SECONDS, "maxEvents": 20}
-        status, events = self.identity.call(
-            "GET", f"{self.path}/events", query=query, timeout=LONG_POLL_PATIENCE
-        )
+        status, events = self.identity.call("GET", f"{self.path}/events", query=query, timeout=LONG_POLL_PATIENCE)
         if status != 200:
             log(self.name, "lost its offer:", status, events)
             return False
@@ -201,9 +199,7 @@ class Follower(threading.Thread):
 
     def _follow_events(self):
         query = {"timeout": POLL_SECONDS, "maxEvents": 20, "afterTimestamp": self.after}
-        status, events = self.identity.call(
-            "GET", self.path, query=query, timeout=LONG_POLL_PATIENCE
-        )
+        status, events = self.identity.call("GET", self.path, query=query, timeout=LONG_POLL_PATIENCE)
         if status == 408:  # Nothing happened; other long polls say so by an empty list.
             return
         if status != 200:

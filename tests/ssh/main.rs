@@ -14,6 +14,7 @@ use daemon::{Conduct, Daemon, KEY, NETWORK};
 use node::Node;
 use ray_on_golem::{
     core::ids::NodeId,
+    network::NetworkPath,
     ssh::{Access, HostKeys, KeyPair, Login, NodeAccess},
     units::Span,
     yagna::{AppKey, Vpn},
@@ -56,7 +57,7 @@ impl Stage {
 
     fn login(&self) -> Login {
         Login {
-            vpn: self.vpn(),
+            ways: self.vpn().into(),
             network: NETWORK.into(),
             ip: IP,
             port: 22,
@@ -71,6 +72,7 @@ impl Stage {
         Access {
             net: self.daemon.net(),
             app_key: AppKey::new(KEY).expect("a word"),
+            path: NetworkPath::Daemon,
             network: Some(NETWORK.into()),
             nodes: BTreeMap::from([(NodeId(0), NodeAccess { ip: IP })]),
         }

@@ -12,6 +12,7 @@ use ray_on_golem::{
         probe::{Prober as _, Target},
         reach::{Reach, ReachPlan},
     },
+    network::WayError,
     server::auth::HeadTokens,
     ssh::{Finished, HostKeys, KeyPair, Login, Session, SshError, Upload, probe},
     units::Span,
@@ -71,7 +72,7 @@ async fn a_host_key_that_a_node_told_of_is_required_at_the_first_look() {
         data: stage.data.path().to_owned(),
         net: stage.daemon.net(),
         key: AppKey::new(KEY).expect("a word"),
-        vpn: stage.vpn(),
+        ways: stage.vpn().into(),
         heads: HeadTokens::new(stage.data.path()),
         heads_at: ([127, 0, 0, 1], 0).into(),
         log: Log::silent(),
@@ -167,7 +168,7 @@ async fn what_the_daemon_refuses_is_told_in_words() {
     let stage = Stage::new().await;
     let tried = async |login: Login| {
         let error = probe(&login, PATIENCE).await.expect_err("refused");
-        let SshError::Vpn(error) = error else { panic!("{error}") };
+        let SshError::Way(WayError::Daemon(error)) = error else { panic!("{error}") };
         error
     };
 
@@ -177,7 +178,7 @@ async fn what_the_daemon_refuses_is_told_in_words() {
     );
     let key = AppKey::new("other").expect("a word");
     let vpn = Vpn::at(&stage.daemon.net(), key).expect("an address");
-    assert!(matches!(tried(Login { vpn, ..stage.login() }).await, VpnError::BadAppKey));
+    assert!(matches!(tried(Login { ways: vpn.into(), ..stage.login() }).await, VpnError::BadAppKey));
     stage.daemon.change(Conduct::Refuse(504, ""));
     assert!(matches!(tried(stage.login()).await, VpnError::NoNode { ip: IP, port: 22 }));
     stage.daemon.change(Conduct::Refuse(400, r#"{"message":"no route"}"#));

@@ -3,11 +3,13 @@
 use crate::source::{Source, is_word};
 
 /// The pure modules of the library.
-pub(crate) const PURE: &[&str] = &["config", "core", "journal", "recording", "units", "yagna"];
+pub(crate) const PURE: &[&str] =
+    &["config", "core", "journal", "recording", "tcp", "units", "yagna"];
 
 /// What each pure module, and what keeps data for one, may import of ours, besides itself.
 const BELOW: &[(&str, &[&str])] = &[
     ("units", &[]),
+    ("tcp", &["units"]),
     ("yagna", &["units"]),
     ("core", &["units", "yagna"]),
     ("journal", &["units", "core"]),
@@ -17,7 +19,7 @@ const BELOW: &[(&str, &[&str])] = &[
 ];
 
 /// The daemon's and the registry's clients: shell, though they stand in a pure directory.
-const SHELL: &[&str] = &["src/yagna/client.rs", "src/yagna/vpn.rs"];
+const SHELL: &[&str] = &["src/yagna/bus/client.rs", "src/yagna/client.rs", "src/yagna/vpn.rs"];
 
 /// The shells of the simulator.
 const SIM_SHELL: &[&str] = &["nodes", "serve"];

@@ -15,6 +15,7 @@ const SHELL: &[&str] = &[
     "sim/src/serve/",
     "sim/src/service.rs",
     "sim/src/stand_in/",
+    "src/yagna/bus/client.rs",
     "src/yagna/client.rs",
     "src/yagna/vpn.rs",
 ];

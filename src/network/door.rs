@@ -1,0 +1,310 @@
+//! Connections for other processes of the same user: the webserver has the networks, and `ssh-proxy` asks it for a
+//! connection over the socket `DATA/door.sock`, mode 0600.
+//!
+//! A socket's path has room for about a hundred bytes. A longer one is gone to by a link in a fresh directory, which
+//! is there only for that moment.
+
+use std::{
+    fs::{self, DirBuilder, Permissions},
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{DirBuilderExt as _, PermissionsExt as _, symlink},
+        net as unix,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use super::{
+    framing::{carry, send, take},
+    way::Ways,
+};
+use crate::{units::Span, yagna::NetworkId};
+
+const FILE: &str = "door.sock";
+/// What a path to a socket has room for on any system.
+const PATH_MAX: usize = 100;
+/// Connections at once, over all clusters.
+const CONNECTIONS_MAX: usize = 256;
+/// Who knocks says at once what is wanted.
+const QUESTION: Duration = Duration::from_secs(5);
+/// How long a connection to a node may take.
+const PATIENCE: Span = Span::secs(30);
+/// A system without descriptors gets some back.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The socket, and who answers there. It is gone when it is dropped.
+#[derive(Debug)]
+pub struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+    ways: Ways,
+}
+
+/// Asks for a connection to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Knock {
+    /// In which network.
+    pub network: NetworkId,
+    /// At which address.
+    pub ip: Ipv4Addr,
+    /// On which port.
+    pub port: u16,
+}
+
+/// Why there is no connection, or none any more.
+#[derive(Debug, Error)]
+pub enum DoorError {
+    /// Nobody answers at the socket.
+    #[error("the webserver does not run in the data directory `{}`; nodes are reached through it", data.display())]
+    NoWebserver {
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The webserver says why not.
+    #[error("{0}")]
+    Refused(String),
+    /// The socket cannot be used.
+    #[error("cannot use `{}`: {source}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("{0}")]
+    Broken(io::Error),
+}
+
+/// What the webserver answers.
+#[derive(Serialize, Deserialize)]
+enum Answer {
+    #[serde(rename = "connected")]
+    Connected,
+    #[serde(rename = "refused")]
+    Refused(String),
+}
+
+impl Door {
+    /// Opens the door of the data directory `data`. One that a webserver before left behind is replaced.
+    ///
+    /// # Errors
+    ///
+    /// If the socket cannot be made.
+    pub fn open(data: &Path, ways: Ways) -> Result<Self, DoorError> {
+        let path = data.join(FILE);
+        let opened = || {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            let listener = by_short_path(&path, |path| unix::UnixListener::bind(path))?;
+            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            listener.set_nonblocking(true)?;
+            UnixListener::from_std(listener)
+        };
+        match opened() {
+            Ok(listener) => Ok(Self { listener, path, ways }),
+            Err(source) => Err(DoorError::Io { path, source }),
+        }
+    }
+
+    /// Gives connections to whoever asks. It never ends.
+    pub async fn serve(self) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok((socket, _)) = self.listener.accept().await else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            let (ways, room) = (self.ways.clone(), Arc::clone(&room));
+            tokio::spawn(async move {
+                // Whoever asked knows best what broke.
+                let _ = answer(socket, &ways, &room).await;
+            });
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        // It may be gone with its directory.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Knock {
+    /// Joins `input` and `output` with the node, by the webserver of the data directory `data`. The end of each
+    /// direction is passed on. After the node has ended, an input that is silent for `linger` is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// If there is no webserver, or no connection, or it breaks.
+    pub async fn join(
+        &self,
+        data: &Path,
+        input: impl AsyncRead,
+        output: impl AsyncWrite,
+        linger: Span,
+    ) -> Result<(), DoorError> {
+        let mut socket = reach(data)?;
+        let question = serde_json::to_vec(self).expect("text and numbers are always JSON");
+        let mut bytes = Vec::new();
+        send(&mut socket, &question).await.map_err(DoorError::Broken)?;
+        take(&mut socket, &mut bytes).await.map_err(DoorError::Broken)?;
+        match serde_json::from_slice(&bytes) {
+            Ok(Answer::Connected) => {}
+            Ok(Answer::Refused(why)) => return Err(DoorError::Refused(why)),
+            Err(error) => return Err(DoorError::Broken(io::Error::other(error))),
+        }
+        carry(socket, input, output, Some(linger)).await.map_err(DoorError::Broken)
+    }
+}
+
+fn reach(data: &Path) -> Result<UnixStream, DoorError> {
+    let path = data.join(FILE);
+    let connected = by_short_path(&path, |path| unix::UnixStream::connect(path));
+    let reached = connected.and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        UnixStream::from_std(socket)
+    });
+    reached.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            DoorError::NoWebserver { data: data.to_owned() }
+        }
+        _ => DoorError::Io { path, source },
+    })
+}
+
+async fn answer(mut socket: UnixStream, ways: &Ways, room: &Semaphore) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    timeout(QUESTION, take(&mut socket, &mut bytes)).await??;
+    let refuse = |why: String| {
+        serde_json::to_vec(&Answer::Refused(why)).expect("text is always JSON")
+    };
+    let Ok(_permit) = room.try_acquire() else {
+        let why = format!("{CONNECTIONS_MAX} connections to nodes are open; no more can be made");
+        return send(&mut socket, &refuse(why)).await;
+    };
+    let knock: Knock = match serde_json::from_slice(&bytes) {
+        Ok(knock) => knock,
+        Err(error) => return send(&mut socket, &refuse(format!("no question: {error}"))).await,
+    };
+    let to = SocketAddrV4::new(knock.ip, knock.port);
+    let connected = match ways.own(&knock.network) {
+        Some(networks) => {
+            let connecting = networks.connect(&knock.network, to, PATIENCE);
+            connecting.await.map_err(|error| error.to_string())
+        }
+        None => Err("the webserver does not know the private network of this cluster".to_owned()),
+    };
+    let stream = match connected {
+        Ok(stream) => stream,
+        Err(why) => return send(&mut socket, &refuse(why)).await,
+    };
+    let answer = serde_json::to_vec(&Answer::Connected).expect("text is always JSON");
+    send(&mut socket, &answer).await?;
+    let (input, output) = tokio::io::split(stream);
+    carry(socket, input, output, None).await
+}
+
+/// Does something with the socket at `path`, by a shorter path if need be.
+fn by_short_path<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if path.as_os_str().as_bytes().len() <= PATH_MAX {
+        return act(path);
+    }
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return act(path);
+    };
+    let directory = fs::canonicalize(directory)?;
+    let own = std::env::temp_dir();
+    let own = if own.as_os_str().len() <= PATH_MAX / 2 { own } else { PathBuf::from("/tmp") };
+    let own = own.join(format!("rog-{:016x}", rand::random::<u64>()));
+    DirBuilder::new().mode(0o700).create(&own)?;
+    let link = own.join("d");
+    let done = symlink(directory, &link).and_then(|()| act(&link.join(name)));
+    // What is left of it harms nothing.
+    let _ = fs::remove_file(&link);
+    let _ = fs::remove_dir(&own);
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+    use super::{Door, DoorError, Knock};
+    use crate::{
+        network::{Networks, Ways},
+        units::Span,
+        yagna::{AppKey, Vpn, bus::BusAddress},
+    };
+
+    const LINGER: Span = Span::secs(10);
+
+    fn ways(data: &Path) -> Ways {
+        let net = "http://127.0.0.1:9/net-api/v2/vpn".parse().expect("a literal");
+        let vpn = Vpn::at(&net, AppKey::new("key").expect("a word")).expect("an address");
+        let nowhere = BusAddress::Unix(data.join("no-bus"));
+        Ways::new(vpn, Some(Networks::open(data, nowhere).expect("no file")))
+    }
+
+    fn knock() -> Knock {
+        Knock { network: "0123".into(), ip: [10, 0, 0, 3].into(), port: 22 }
+    }
+
+    async fn tried(data: &Path) -> DoorError {
+        let joined = knock().join(data, tokio::io::empty(), tokio::io::sink(), LINGER).await;
+        joined.expect_err("there is no such network")
+    }
+
+    #[tokio::test]
+    async fn without_a_webserver_the_sentence_says_so() {
+        let data = tempfile::tempdir().expect("a directory");
+
+        let error = tried(data.path()).await;
+        assert!(matches!(error, DoorError::NoWebserver { .. }), "{error}");
+
+        // What a webserver that was killed leaves behind is no webserver.
+        let door = Door::open(data.path(), ways(data.path())).expect("a writable directory");
+        fs::rename(data.path().join("door.sock"), data.path().join("kept")).expect("it is there");
+        drop(door);
+        fs::rename(data.path().join("kept"), data.path().join("door.sock")).expect("it is there");
+        let error = tried(data.path()).await;
+        assert!(matches!(error, DoorError::NoWebserver { .. }), "{error}");
+        Door::open(data.path(), ways(data.path())).expect("it is replaced");
+    }
+
+    #[tokio::test]
+    async fn a_deep_data_directory_has_a_door_for_its_user_only() {
+        let root = tempfile::tempdir().expect("a directory");
+        let data = root.path().join("d".repeat(90)).join("e".repeat(90));
+        fs::create_dir_all(&data).expect("a writable directory");
+        let door = Door::open(&data, ways(&data)).expect("however long the path is");
+        let mode = fs::metadata(data.join("door.sock")).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let serving = tokio::spawn(door.serve());
+
+        let error = tried(&data).await;
+
+        assert!(matches!(&error, DoorError::Refused(_)), "{error}");
+        assert!(error.to_string().contains("does not know the private network"), "{error}");
+        serving.abort();
+        assert!(serving.await.expect_err("it never ends").is_cancelled());
+        assert!(!data.join("door.sock").exists());
+    }
+}

@@ -1,0 +1,180 @@
+//! A connection to a node as it goes through a socket of this machine, with what a socket cannot tell.
+//!
+//! In both directions go chunks: a length in two bytes, the highest first, and as many bytes. A chunk of no bytes is
+//! the end that one side set. Where a direction ends without one, the connection was reset, or the process at the
+//! other end died.
+
+use std::{io, pin::pin, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::UnixStream,
+    sync::Notify,
+    time::timeout,
+};
+
+use crate::units::Span;
+
+/// The most bytes in a chunk.
+const CHUNK_MAX: usize = 32 << 10;
+
+/// Sends a chunk.
+pub(super) async fn send(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
+    writer.write_all(&length.to_be_bytes()).await?;
+    writer.write_all(bytes).await
+}
+
+/// Takes a chunk; it is empty at the end that the other side set.
+///
+/// # Errors
+///
+/// If there is none: the other side is gone.
+pub(super) async fn take(
+    reader: &mut (impl AsyncRead + Unpin),
+    bytes: &mut Vec<u8>,
+) -> io::Result<()> {
+    let gone = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            io::Error::new(io::ErrorKind::ConnectionReset, "the connection was reset")
+        }
+        _ => error,
+    };
+    let length = reader.read_u16().await.map_err(gone)?;
+    bytes.resize(usize::from(length), 0);
+    reader.read_exact(bytes).await.map_err(gone)?;
+    Ok(())
+}
+
+/// Moves bytes between `socket` and a connection until both directions have ended. When the other side has ended
+/// its direction, and `input` has been silent for `linger`, it is done, too.
+///
+/// # Errors
+///
+/// If one of them breaks.
+pub(super) async fn carry(
+    socket: UnixStream,
+    input: impl AsyncRead,
+    output: impl AsyncWrite,
+    linger: Option<Span>,
+) -> io::Result<()> {
+    let (mut from, mut to) = socket.into_split();
+    let has_ended = Notify::new();
+    let up = async {
+        let mut input = pin!(input);
+        let mut bytes = vec![0; CHUNK_MAX];
+        let mut is_lingering = false;
+        loop {
+            let read = async {
+                match linger.filter(|_| is_lingering) {
+                    Some(linger) => {
+                        let patience = Duration::from_micros(linger.as_micros());
+                        timeout(patience, input.read(&mut bytes)).await.unwrap_or(Ok(0))
+                    }
+                    None => input.read(&mut bytes).await,
+                }
+            };
+            let length = tokio::select! {
+                length = read => length?,
+                () = has_ended.notified(), if !is_lingering => {
+                    is_lingering = true;
+                    continue;
+                }
+            };
+            send(&mut to, &bytes[..length]).await?;
+            if length == 0 {
+                return Ok(());
+            }
+        }
+    };
+    let down = async {
+        let mut output = pin!(output);
+        let mut bytes = Vec::new();
+        loop {
+            take(&mut from, &mut bytes).await?;
+            if bytes.is_empty() {
+                output.shutdown().await?;
+                has_ended.notify_one();
+                return Ok::<(), io::Error>(());
+            }
+            output.write_all(&bytes).await?;
+            output.flush().await?;
+        }
+    };
+    tokio::try_join!(up, down)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, split},
+        net::UnixStream,
+    };
+
+    use super::{carry, send, take};
+    use crate::units::Span;
+
+    #[tokio::test]
+    async fn both_ends_are_passed_on_each_by_itself() {
+        let (near, far) = UnixStream::pair().expect("a pair");
+        let ((mut mine, a), (mut yours, b)) = (duplex(64), duplex(64));
+        let carrying = async {
+            let ((read, write), (read_too, write_too)) = (split(a), split(b));
+            let carried =
+                tokio::join!(carry(near, read, write, None), carry(far, read_too, write_too, None));
+            (carried.0.is_ok(), carried.1.is_ok())
+        };
+        let asking = async {
+            mine.write_all(&[7; 100_000]).await.expect("open");
+            mine.shutdown().await.expect("open");
+            let mut answer = Vec::new();
+            mine.read_to_end(&mut answer).await.expect("an end");
+            answer
+        };
+        let answering = async {
+            let mut question = Vec::new();
+            yours.read_to_end(&mut question).await.expect("an end");
+            yours.write_all(&question).await.expect("still open");
+            yours.shutdown().await.expect("open");
+        };
+
+        let (carried, answer, ()) = tokio::join!(carrying, asking, answering);
+
+        assert_eq!(carried, (true, true));
+        assert!(answer == [7; 100_000]);
+    }
+
+    #[tokio::test]
+    async fn a_side_that_dies_is_an_error_and_no_end() {
+        let (near, far) = UnixStream::pair().expect("a pair");
+        let (_open, input) = duplex(64);
+        let cut = async {
+            let mut far = far;
+            send(&mut far, b"half").await.expect("open");
+        };
+
+        let (carried, ()) = tokio::join!(carry(near, input, tokio::io::sink(), None), cut);
+
+        assert_eq!(carried.expect_err("no end").kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn an_input_that_stays_silent_after_the_end_is_left() {
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        let (_open, input) = duplex(64);
+        let node = async {
+            send(&mut far, b"").await.expect("open");
+            let mut bytes = vec![1];
+            take(&mut far, &mut bytes).await.expect("an end");
+            assert!(bytes.is_empty());
+        };
+
+        let linger = Some(Span::millis(1));
+        let (carried, ()) = tokio::join!(carry(near, input, tokio::io::sink(), linger), node);
+
+        carried.expect("a good end");
+    }
+}

@@ -1,0 +1,16 @@
+//! TCP of our own, for private networks: frames go in and out, and time is an argument.
+//!
+//! ```text
+//!   connect, read, write, shutdown --> Stack --> smoltcp (TCP, IP) --> Link (ARP, Ethernet) --> frames
+//! ```
+//!
+//! [`Stack`] is one end of all connections to the members of one network. It sends nothing by itself:
+//! [`Stack::next_frame`] hands out what is to be sent and to which member, [`Stack::take`] is told what came, and
+//! [`Stack::deadline`] says when [`Stack::poll`] must be called next. Nothing here reads a clock, so that two ends
+//! and the way between them can be played in virtual time.
+
+mod link;
+mod stack;
+
+pub use link::{Link, source};
+pub use stack::{Broken, ConnectError, ConnectionId, Stack, StackPlan};
