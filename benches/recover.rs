@@ -124,6 +124,7 @@ fn opened() -> ClusterRecord {
             ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIbench".to_owned(),
             reputation: Reputation::default(),
             network: None,
+            network_path: None,
         }),
         at: NOW,
         first_node: NodeId(0),

@@ -92,8 +92,17 @@ fn server(root: &Root, url: &str) -> String {
 /// All clusters of the document of `/status`.
 fn clusters(document: &Value, is_terminal: bool) -> String {
     let clusters = document["clusters"].as_array().map_or(&[][..], Vec::as_slice);
-    let money =
-        ["CLUSTER", "STATE", "NODES", "SPENT", "RESERVED", "BUDGET", "GLM/H", "LASTS UNTIL"];
+    let money = [
+        "CLUSTER",
+        "STATE",
+        "NODES",
+        "SPENT",
+        "RESERVED",
+        "BUDGET",
+        "GLM/H",
+        "LASTS UNTIL",
+        "PATH",
+    ];
     let amount = |text: &str| match is_terminal {
         true => short(text),
         false => text.to_owned(),
@@ -112,6 +121,7 @@ fn clusters(document: &Value, is_terminal: bool) -> String {
             amount(&text("budget_glm")),
             amount(&text("glm_per_hour")),
             text("lasts_until"),
+            text("network_path"),
         ]
     });
     let mut text = table(&money, &rows.collect::<Vec<_>>(), is_terminal);
@@ -163,7 +173,7 @@ mod tests {
         json!({"clusters": [{
             "cluster_name": "golem-cluster", "state": "running", "spent_glm": "0.03411",
             "reserved_glm": "0.1", "budget_glm": "5", "glm_per_hour": "0.24",
-            "lasts_until": null, "nodes_by_state": {"pending": 1, "running": 1, "terminated": 3},
+            "lasts_until": null, "network_path": "bus", "nodes_by_state": {"pending": 1, "running": 1, "terminated": 3},
             "nodes": [
                 {"node_id": "node0", "kind": "head", "state": "running", "provider_name": "apollo",
                  "glm_per_hour": "0.12", "spent_glm": "0.03411", "state_log": ["[9/9] up"]},
@@ -178,8 +188,8 @@ mod tests {
         assert_eq!(
             clusters(&document(), true),
             "
-CLUSTER        STATE    NODES  SPENT   RESERVED  BUDGET  GLM/H   LASTS UNTIL
-golem-cluster  running  2      0.0342  0.1000    5.0000  0.2400  -
+CLUSTER        STATE    NODES  SPENT   RESERVED  BUDGET  GLM/H   LASTS UNTIL  PATH
+golem-cluster  running  2      0.0342  0.1000    5.0000  0.2400  -            bus
 
 CLUSTER        NODE   KIND    STATE    PROVIDER  GLM/H   SPENT   LATEST
 golem-cluster  node0  head    running  apollo    0.1200  0.0342  [9/9] up
@@ -192,7 +202,7 @@ golem-cluster  node1  worker  pending  -         -       0.0000  -
     fn elsewhere_there_are_tabs_and_exact_amounts() {
         assert_eq!(
             clusters(&document(), false),
-            "golem-cluster\trunning\t2\t0.03411\t0.1\t5\t0.24\t-\n\
+            "golem-cluster\trunning\t2\t0.03411\t0.1\t5\t0.24\t-\tbus\n\
              golem-cluster\tnode0\thead\trunning\tapollo\t0.12\t0.03411\t[9/9] up\n\
              golem-cluster\tnode1\tworker\tpending\t-\t-\t0\t-\n"
         );

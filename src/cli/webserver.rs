@@ -28,8 +28,8 @@ use crate::{
     core::Command,
     doctor,
     driver::{
-        cli::bus_address,
         alerts,
+        cli::bus_address,
         commands::Commands,
         daemon::{Daemon, DaemonPlan, SimPlan},
         journal::{Journals, JournalsError, Recovered},
@@ -42,14 +42,14 @@ use crate::{
         simulated::Simulated,
         wallet::Wallet,
     },
+    network::{Door, Networks, Ways},
     reputation::Service,
-    network::{Door, NetworkPath, Networks, Ways},
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
         bills::Bills,
     },
-    yagna::{Client, ProviderId, Vpn},
+    yagna::{Client, ProviderId, Vpn, bus::BusAddress},
 };
 
 /// The port of the webserver.
@@ -282,7 +282,7 @@ impl Webserver {
         let simulated = self.simulated(daemon, log).await?;
         let vpn =
             Vpn::new(&daemon.endpoints, daemon.key.clone()).map_err(|error| broken(&error))?;
-        let bus = bus_address().map_err(|error| broken(&error))?;
+        let bus = self.bus(daemon)?;
         let networks = Networks::open(data, bus).map_err(|error| broken(&error))?;
         let ways = Ways::new(vpn, Some(networks.clone()));
         let door = Door::open(data, ways.clone()).map_err(|error| broken(&error))?;
@@ -300,7 +300,7 @@ impl Webserver {
         let kept = Kept { journals, recovered, recorder };
         let commands = Commands::new(client.clone());
         let requestor = ProviderId::from(address.as_str());
-        let routed = Routed::new(client, networks.clone(), requestor, NetworkPath::Daemon);
+        let routed = Routed::new(client, networks.clone(), requestor);
         let (manager, handle) = Manager::new(kept, routed, reach.clone(), log.clone());
         let (sightings, seen) = providers::sightings();
         let manager = manager.telling(sightings);
@@ -332,6 +332,17 @@ impl Webserver {
             log: log.clone(),
         });
         Ok(Built { app, manager, keeper, reach, networks, door, listening })
+    }
+
+    /// Where the bus of the daemon is. One that is simulated has none, nor has one on another machine, unless the
+    /// environment names it.
+    fn bus(&self, daemon: &Daemon) -> Result<Option<BusAddress>, CliError> {
+        let is_named = env::var_os("GSB_URL").is_some_and(|named| !named.is_empty());
+        let is_here = daemon.endpoints.is_on_this_machine();
+        if self.served.is_simulated() || !(is_here || is_named) {
+            return Ok(None);
+        }
+        bus_address().map(Some).map_err(|error| broken(&error))
     }
 
     /// The simulated network, asked what its nodes are.

@@ -47,6 +47,9 @@ pub(super) async fn check(scene: &Scene, thoroughly: bool) -> Vec<Finding> {
             }];
             findings.push(version::check(&said, scene.network));
             findings.extend(date.map(clock));
+            if !known.simulated {
+                findings.push(bus().await);
+            }
             findings.extend(wallet::check(scene, &known, thoroughly).await);
             findings
         }
@@ -103,6 +106,26 @@ async fn not_running(scene: &Scene, known: &Known, said: &str) -> Vec<Finding> {
 pub(super) fn locked(identity: &Identity) -> Finding {
     let (what, cure) = words::locked(&identity.address);
     Finding::bad("wallet", what, cure)
+}
+
+/// What carries what goes to nodes: the bus, or the daemon's own networks.
+async fn bus() -> Finding {
+    let address = match cli::bus_address() {
+        Ok(address) => address,
+        Err(error) => {
+            let cure = "unset `GSB_URL`, or set it as the daemon has it";
+            return Finding::bad("bus", error.to_string(), cure);
+        }
+    };
+    if cli::is_on_bus().await {
+        let what = format!("the daemon's bus answers at {address}: nodes are reached over it");
+        return Finding::good("bus", what);
+    }
+    let what = format!(
+        "the daemon's bus does not answer at {address}: nodes are reached through the daemon, and a restart of \
+         the daemon loses them"
+    );
+    Finding::note("bus", what)
 }
 
 fn running(what: &str, url: &str, pid: Option<i32>) -> String {

@@ -19,7 +19,7 @@ use crate::{
         payment::ledger::{self, Ledger},
     },
     units::{Glm, Timestamp},
-    yagna::{ActivityId, NetworkId, ProviderId},
+    yagna::{ActivityId, NetworkId, NetworkPath, ProviderId},
 };
 
 /// All clusters at one instant.
@@ -70,6 +70,8 @@ pub struct ClusterBoard {
     pub money: Ledger,
     /// Its private network, as long as it can be used.
     pub network: Option<NetworkId>,
+    /// Who carries its frames.
+    pub path: Option<NetworkPath>,
     /// Its nodes, also those that are no more.
     pub nodes: BTreeMap<NodeId, NodeBoard>,
     /// What the user should know, and since when.
@@ -186,9 +188,9 @@ impl ClusterBoard {
             (*id, NodeBoard { waiting, ..NodeBoard::of(*id, node, state, &money) })
         };
         let nodes: BTreeMap<NodeId, NodeBoard> = state.nodes.iter().map(board).collect();
-        let network = match &state.network {
-            Network::Made { network, .. } => Some(network.clone()),
-            Network::None | Network::Intended { .. } | Network::Lost { .. } => None,
+        let (network, path) = match &state.network {
+            Network::Made { network, path, .. } => (Some(network.clone()), Some(*path)),
+            Network::None | Network::Intended { .. } | Network::Lost { .. } => (None, None),
         };
         let live = nodes.iter().filter(|(_, node)| node.is_live()).map(|(id, _)| *id);
         Self {
@@ -198,6 +200,7 @@ impl ClusterBoard {
             opened: state.opened,
             ending: state.ending,
             network,
+            path,
             waits: waits.map_or(0, Waits::revision),
             listing: listing(live),
             nodes,

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    network::{NetworkPath, Networks},
+    network::Networks,
     units::Span,
     yagna::{
-        CallError, Client, ExeCommand, NetworkId, ProviderId, Request, Response, Yagna,
+        CallError, Client, ExeCommand, NetworkId, NetworkPath, ProviderId, Request, Response,
+        Status, Yagna, bus,
         wire::{self, HttpResponse},
     },
 };
@@ -17,19 +18,27 @@ pub struct Routed<Y = Client> {
     daemon: Y,
     networks: Networks,
     requestor: ProviderId,
-    created: NetworkPath,
 }
 
 impl<Y> Routed<Y> {
-    /// The `daemon`, where we are `requestor`, and our `networks`; new ones are of the kind `created`.
+    /// The `daemon`, where we are `requestor`, and our `networks`.
     #[must_use]
-    pub const fn new(
-        daemon: Y,
-        networks: Networks,
-        requestor: ProviderId,
-        created: NetworkPath,
-    ) -> Self {
-        Self { daemon, networks, requestor, created }
+    pub const fn new(daemon: Y, networks: Networks, requestor: ProviderId) -> Self {
+        Self { daemon, networks, requestor }
+    }
+
+    /// A network is made over the bus of this daemon only: the frames of its nodes come to no other.
+    async fn create(&self, request: &Request, patience: Span) -> Result<HttpResponse, CallError> {
+        let known = match self.networks.bus() {
+            Some(address) => bus::serves(address, &self.requestor, patience).await,
+            None => Err(bus::BusError::Unused),
+        };
+        if let Err(error) = known {
+            let why = error.to_string();
+            return answered(Err(CallError::Rejected { status: Status::NOT_FOUND, body: why }));
+        }
+        let made = self.networks.serve(request).await;
+        answered(made.expect("a network is made by us"))
     }
 
     /// A script that deploys into a network of ours, with us among the nodes; none if it does not.
@@ -51,7 +60,10 @@ impl<Y> Routed<Y> {
 impl<Y: Yagna + Sync> Yagna for Routed<Y> {
     async fn exchange(&self, request: &Request, patience: Span) -> Result<HttpResponse, CallError> {
         match request {
-            Request::CreateNetwork { .. } if self.created == NetworkPath::Daemon => {}
+            Request::CreateNetwork { path: NetworkPath::Daemon, .. } => {}
+            Request::CreateNetwork { path: NetworkPath::Bus, .. } => {
+                return self.create(request, patience).await;
+            }
             Request::ListNetworks => {
                 let reply = self.daemon.exchange(request, patience).await?;
                 return Ok(both(&reply, self.networks.serve(request).await).unwrap_or(reply));
@@ -85,10 +97,7 @@ fn answered(served: Result<Response, CallError>) -> Result<HttpResponse, CallErr
 }
 
 /// The daemon's networks and ours; none if the daemon's answer is no list of them.
-fn both(
-    reply: &HttpResponse,
-    ours: Option<Result<Response, CallError>>,
-) -> Option<HttpResponse> {
+fn both(reply: &HttpResponse, ours: Option<Result<Response, CallError>>) -> Option<HttpResponse> {
     let Ok(Response::Networks(mut networks)) = wire::decode_response(&Request::ListNetworks, reply)
     else {
         return None;

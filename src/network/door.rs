@@ -193,9 +193,8 @@ fn reach(data: &Path) -> Result<UnixStream, DoorError> {
 async fn answer(mut socket: UnixStream, ways: &Ways, room: &Semaphore) -> io::Result<()> {
     let mut bytes = Vec::new();
     timeout(QUESTION, take(&mut socket, &mut bytes)).await??;
-    let refuse = |why: String| {
-        serde_json::to_vec(&Answer::Refused(why)).expect("text is always JSON")
-    };
+    let refuse =
+        |why: String| serde_json::to_vec(&Answer::Refused(why)).expect("text is always JSON");
     let Ok(_permit) = room.try_acquire() else {
         let why = format!("{CONNECTIONS_MAX} connections to nodes are open; no more can be made");
         return send(&mut socket, &refuse(why)).await;
@@ -260,7 +259,7 @@ mod tests {
         let net = "http://127.0.0.1:9/net-api/v2/vpn".parse().expect("a literal");
         let vpn = Vpn::at(&net, AppKey::new("key").expect("a word")).expect("an address");
         let nowhere = BusAddress::Unix(data.join("no-bus"));
-        Ways::new(vpn, Some(Networks::open(data, nowhere).expect("no file")))
+        Ways::new(vpn, Some(Networks::open(data, Some(nowhere)).expect("no file")))
     }
 
     fn knock() -> Knock {

@@ -26,4 +26,4 @@ pub use door::{Door, DoorError, Knock};
 pub use registry::{Entry, Registry, RegistryError, Tell};
 pub use service::{Health, NetworkError, Networks};
 pub use stream::NodeStream;
-pub use way::{Leash, NetworkPath, WayError, WayStream, Ways};
+pub use way::{Leash, WayError, WayStream, Ways};

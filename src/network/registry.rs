@@ -383,7 +383,9 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         fs::write(&path, r#"{"version":2,"networks":[]}"#).expect("writable");
         let error = Registry::open(data.path()).expect_err("another version");
-        assert!(matches!(&error, RegistryError::Unreadable { why, .. } if why.contains("version 2")));
+        assert!(
+            matches!(&error, RegistryError::Unreadable { why, .. } if why.contains("version 2"))
+        );
     }
 
     #[test]

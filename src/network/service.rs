@@ -25,7 +25,8 @@ use crate::{
     tcp::{Broken, ConnectError},
     units::Span,
     yagna::{
-        CallError, Deployment, Network, NetworkId, ProviderId, Request, Response, Status,
+        CallError, Deployment, Network, NetworkId, NetworkPath, ProviderId, Request, Response,
+        Status,
         bus::{BusAddress, Link},
     },
 };
@@ -36,7 +37,8 @@ pub struct Networks(Arc<Inner>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    bus: BusAddress,
+    /// Where the daemon's bus is; none if there is none to be used.
+    bus: Option<BusAddress>,
     state: Mutex<State>,
     changed: Notify,
     /// Writers of the file take turns.
@@ -92,18 +94,25 @@ pub enum NetworkError {
 }
 
 impl Networks {
-    /// Goes on with the networks of the data directory `data`, over the bus at `bus`.
+    /// Goes on with the networks of the data directory `data`, over the bus at `bus`. Without one they are known, and
+    /// nothing is carried.
     ///
     /// # Errors
     ///
     /// If its file is not understood.
-    pub fn open(data: &Path, bus: BusAddress) -> Result<Self, RegistryError> {
+    pub fn open(data: &Path, bus: Option<BusAddress>) -> Result<Self, RegistryError> {
         let registry = Registry::open(data)?;
         let state = Mutex::new(State { registry, live: BTreeMap::new() });
         let (changed, turn) = (Notify::new(), tokio::sync::Mutex::default());
         let networks = Self(Arc::new(Inner { bus, state, changed, turn }));
         networks.follow();
         Ok(networks)
+    }
+
+    /// The bus that carries them.
+    #[must_use]
+    pub fn bus(&self) -> Option<&BusAddress> {
+        self.0.bus.as_ref()
     }
 
     /// Whether a network is one of these.
@@ -132,7 +141,7 @@ impl Networks {
     /// these. A network is created once for each gateway.
     pub async fn serve(&self, request: &Request) -> Option<Result<Response, CallError>> {
         match request {
-            Request::CreateNetwork { ip, prefix, gateway } => {
+            Request::CreateNetwork { path: NetworkPath::Bus, ip, prefix, gateway } => {
                 let created = self.create(*ip, *prefix, *gateway).await;
                 Some(created.map(Response::NetworkCreated))
             }
@@ -280,7 +289,8 @@ impl Networks {
                 running.live.follow(id, entry);
                 continue;
             }
-            let started = Live::start(id, entry, self.0.bus.clone());
+            let Some(bus) = &self.0.bus else { continue };
+            let started = Live::start(id, entry, bus.clone());
             let telling = teller::keep(Arc::downgrade(&self.0), id.clone(), started.bus.clone());
             let teller = tokio::spawn(telling).abort_handle();
             live.insert(id.clone(), Running { live: Arc::new(started), teller });

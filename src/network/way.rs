@@ -7,7 +7,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::{
     units::Span,
-    yagna::{NetworkId, Vpn, VpnError, VpnStream, vpn},
+    yagna::{NetworkId, NetworkPath, Vpn, VpnError, VpnStream, vpn},
 };
 
 /// The ways to nodes: our own TCP for networks of our own, the daemon's for those of the daemon.
@@ -25,17 +24,6 @@ use crate::{
 pub struct Ways {
     vpn: Vpn,
     networks: Option<Networks>,
-}
-
-/// What leads into a private network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkPath {
-    /// The daemon's own TCP.
-    #[default]
-    Daemon,
-    /// The daemon's bus, and a TCP of ours.
-    Bus,
 }
 
 /// A TCP connection to a node.

@@ -21,6 +21,7 @@ use crate::{
         clock::written,
     },
     ssh,
+    yagna::NetworkPath,
 };
 
 /// The port of the ssh service of nodes.
@@ -158,6 +159,8 @@ pub struct ClusterSummary {
     pub max_glm_per_hour: Option<String>,
     /// When the budget is spent if nothing changes.
     pub lasts_until: Option<String>,
+    /// Who carries what goes to the nodes: `bus` or `daemon`; none while there is no private network.
+    pub network_path: Option<&'static str>,
     /// Bills that were not paid.
     pub disputed_bills: u64,
     /// Agreements whose books are open.
@@ -353,6 +356,7 @@ impl ClusterSummary {
             glm_per_hour: money.rate_per_hour.to_string(),
             max_glm_per_hour: cluster.plan.max_glm_per_hour.map(|rate| rate.to_string()),
             lasts_until: money.lasts_until.map(written),
+            network_path: cluster.path.map(NetworkPath::name),
             disputed_bills: money.disputed,
             open_agreements: cluster.open_agreements,
             nodes_by_state: states.map(|state| (state_name(state), count(state))).into(),

@@ -28,8 +28,7 @@ use url::Url;
 use super::{file, quote::quoted};
 use crate::{
     core::{cluster::plan::ClusterName, ids::NodeId},
-    network::NetworkPath,
-    yagna::{AppKey, NetworkId},
+    yagna::{AppKey, NetworkId, NetworkPath},
 };
 
 const DIRECTORY: &str = "proxy";

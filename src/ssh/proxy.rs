@@ -23,9 +23,12 @@ use tokio::{
 use super::access::{Access, AccessError};
 use crate::{
     core::{cluster::plan::ClusterName, ids::NodeId},
-    network::{DoorError, Knock, NetworkPath},
+    network::{DoorError, Knock},
     units::Span,
-    yagna::vpn::{BUFFER, Vpn, VpnError},
+    yagna::{
+        NetworkPath,
+        vpn::{BUFFER, Vpn, VpnError},
+    },
 };
 
 /// How long a connection to a node may take.

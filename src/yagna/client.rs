@@ -3,7 +3,7 @@
 use std::fmt;
 
 use thiserror::Error;
-use url::Url;
+use url::{Host, Url};
 
 use super::{
     error::{CallError, Doubt},
@@ -151,6 +151,17 @@ impl Endpoints {
     #[must_use]
     pub fn net_api(&self) -> Url {
         self.url(NET_PREFIX).expect("an address with a path added is an address")
+    }
+
+    /// Whether the daemon runs on this machine.
+    #[must_use]
+    pub fn is_on_this_machine(&self) -> bool {
+        match self.net_api().host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
     }
 
     /// The address of `path`, which begins with the prefix of its API.

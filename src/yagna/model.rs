@@ -379,6 +379,15 @@ pub enum NetworkPath {
 }
 
 impl NetworkPath {
+    /// The word for it, in cluster files and for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Daemon => "daemon",
+            Self::Bus => "bus",
+        }
+    }
+
     /// Whether the daemon carries the frames.
     #[must_use]
     pub const fn is_daemon(&self) -> bool {

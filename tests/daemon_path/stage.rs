@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, process::Stdio};
 
 use ray_on_golem::{
     core::ids::NodeId,
-    network::NetworkPath,
     ssh::{Access, NodeAccess},
-    yagna::AppKey,
+    yagna::{AppKey, NetworkPath},
 };
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -147,7 +146,8 @@ pub(crate) fn bytes(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = || {
         // A linear congruence, of which the upper bits are good enough.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state.to_be_bytes()[0]
     };
     (0..length).map(|_| next()).collect()

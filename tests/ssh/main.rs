@@ -14,10 +14,9 @@ use daemon::{Conduct, Daemon, KEY, NETWORK};
 use node::Node;
 use ray_on_golem::{
     core::ids::NodeId,
-    network::NetworkPath,
     ssh::{Access, HostKeys, KeyPair, Login, NodeAccess},
     units::Span,
-    yagna::{AppKey, Vpn},
+    yagna::{AppKey, NetworkPath, Vpn},
 };
 use tempfile::TempDir;
 

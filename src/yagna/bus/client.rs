@@ -24,8 +24,9 @@ use tokio::{
 use super::{
     address::BusAddress,
     codec::{Call, Decoder, Hello, Packet, Reply},
+    identity,
 };
-use crate::units::Span;
+use crate::{units::Span, yagna::ProviderId};
 
 /// Packets that wait for the socket: about 128 KiB of frames.
 const OUTGOING_MAX: usize = 96;
@@ -106,6 +107,17 @@ pub enum BusError {
     /// The connection ended before the reply came.
     #[error("the daemon's bus went away")]
     Gone,
+    /// There is no bus of that daemon's.
+    #[error("the daemon is a simulated one, or on another machine, and has no bus here")]
+    Unused,
+    /// It is another daemon's.
+    #[error("the bus at `{address}` is that of another daemon, which has no identity `{identity}`")]
+    Strange {
+        /// Where.
+        address: String,
+        /// Whose it should be.
+        identity: ProviderId,
+    },
     /// There are too many calls at once.
     #[error("too many calls on the daemon's bus at once")]
     Busy,
@@ -148,6 +160,26 @@ pub async fn answers(address: &BusAddress, patience: Span) -> Result<(), BusErro
     let down =
         |error: io::Error| BusError::Down { address: address.to_string(), why: error.to_string() };
     asked.map_err(down)
+}
+
+/// Asks whether the bus at `address` is that of the daemon that has this `identity`: where several daemons run,
+/// the address of the REST API and that of the bus may lead to two of them.
+///
+/// # Errors
+///
+/// If it is not, or does not say so within `patience`.
+pub async fn serves(
+    address: &BusAddress,
+    identity: &ProviderId,
+    patience: Span,
+) -> Result<(), BusError> {
+    let (incoming, _calls) = mpsc::channel(1);
+    answers(address, patience).await?;
+    let plan = BusPlan { address: address.clone(), instance: rand::random(), services: Vec::new() };
+    let bus = Bus::start(plan, incoming);
+    let answer = bus.call(identity::GET, identity::question(identity), patience).await?;
+    let strange = || BusError::Strange { address: address.to_string(), identity: identity.clone() };
+    identity::has(&answer, identity).then_some(()).ok_or_else(strange)
 }
 
 impl Bus {

@@ -11,10 +11,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::payload;
 use crate::yagna::{NetworkId, ProviderId};
-
-/// The most that is read of an answer.
-const ANSWER_MAX: usize = 64 << 10;
 
 /// What is said to a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +61,7 @@ impl Control {
     /// The bytes of it.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        flexbuffers::to_vec(self).expect("maps of text are always FlexBuffers")
+        payload::write(self)
     }
 }
 
@@ -74,11 +72,9 @@ impl Answer {
         if bytes.is_empty() {
             return Self::Refused("the node does not know the network, or the message".to_owned());
         }
-        let read = (bytes.len() <= ANSWER_MAX).then(|| flexbuffers::from_slice(bytes));
-        let Some(Ok(outcome)) = read else {
+        let Some(outcome) = payload::read(bytes) else {
             return Self::Refused("an answer that is not understood".to_owned());
         };
-        let outcome: Outcome = outcome;
         match outcome {
             Outcome::Ok(()) => Self::Done,
             Outcome::Err(why) => {

@@ -13,7 +13,9 @@ pub mod address;
 pub mod client;
 pub mod codec;
 pub mod control;
+mod identity;
+mod payload;
 
 pub use address::{BadBusAddress, BusAddress};
-pub use client::{Bus, BusError, BusPlan, Link, Room, answers};
+pub use client::{Bus, BusError, BusPlan, Link, Room, answers, serves};
 pub use codec::{BadPacket, Call, Decoder, Hello, Packet, Reply};
