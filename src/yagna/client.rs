@@ -6,7 +6,8 @@ use thiserror::Error;
 use url::{Host, Url};
 
 use super::{
-    error::{CallError, Doubt},
+    error::{CallError, Doubt, Status},
+    model::NetworkPath,
     request::Request,
     response::Response,
     wire::{
@@ -116,6 +117,11 @@ impl Client {
 
 impl Yagna for Client {
     async fn exchange(&self, request: &Request, patience: Span) -> Result<HttpResponse, CallError> {
+        if let Request::CreateNetwork { path: NetworkPath::Bus, .. } = request {
+            // The daemon would make one of its own.
+            let body = "the daemon's API has no networks over its bus".to_owned();
+            return Err(CallError::Rejected { status: Status::NOT_FOUND, body });
+        }
         let encoded = wire::encode_request(request);
         let url = self
             .endpoints
