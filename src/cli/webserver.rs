@@ -28,8 +28,8 @@ use crate::{
     core::Command,
     doctor,
     driver::{
-        cli::bus_address,
         alerts,
+        cli::bus_address,
         commands::Commands,
         daemon::{Daemon, DaemonPlan, SimPlan},
         journal::{Journals, JournalsError, Recovered},
@@ -42,8 +42,8 @@ use crate::{
         simulated::Simulated,
         wallet::Wallet,
     },
-    reputation::Service,
     network::{Door, NetworkPath, Networks, Ways},
+    reputation::Service,
     server::{
         self, Alerts, App, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},

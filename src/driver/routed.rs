@@ -85,10 +85,7 @@ fn answered(served: Result<Response, CallError>) -> Result<HttpResponse, CallErr
 }
 
 /// The daemon's networks and ours; none if the daemon's answer is no list of them.
-fn both(
-    reply: &HttpResponse,
-    ours: Option<Result<Response, CallError>>,
-) -> Option<HttpResponse> {
+fn both(reply: &HttpResponse, ours: Option<Result<Response, CallError>>) -> Option<HttpResponse> {
     let Ok(Response::Networks(mut networks)) = wire::decode_response(&Request::ListNetworks, reply)
     else {
         return None;

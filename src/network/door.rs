@@ -193,9 +193,8 @@ fn reach(data: &Path) -> Result<UnixStream, DoorError> {
 async fn answer(mut socket: UnixStream, ways: &Ways, room: &Semaphore) -> io::Result<()> {
     let mut bytes = Vec::new();
     timeout(QUESTION, take(&mut socket, &mut bytes)).await??;
-    let refuse = |why: String| {
-        serde_json::to_vec(&Answer::Refused(why)).expect("text is always JSON")
-    };
+    let refuse =
+        |why: String| serde_json::to_vec(&Answer::Refused(why)).expect("text is always JSON");
     let Ok(_permit) = room.try_acquire() else {
         let why = format!("{CONNECTIONS_MAX} connections to nodes are open; no more can be made");
         return send(&mut socket, &refuse(why)).await;

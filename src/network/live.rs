@@ -67,11 +67,7 @@ impl Live {
         // Two lives of this process have the same one, so that the later one ends the earlier.
         let instance = md5::compute(format!("ray-on-golem {id}")).0;
         let bus = Bus::start(BusPlan { address, instance, services }, incoming);
-        let plan = StackPlan {
-            address: entry.address,
-            prefix: entry.prefix,
-            seed: rand::random(),
-        };
+        let plan = StackPlan { address: entry.address, prefix: entry.prefix, seed: rand::random() };
         let clock = Clock::default();
         let stack = Stack::new(plan, clock.now());
         let inner = Mutex::new(Inner { stack, members: BTreeMap::new() });

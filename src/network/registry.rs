@@ -353,7 +353,8 @@ mod tests {
     /// Tells each member what it must know until there is nothing left; gives how much that was.
     fn tell_all(entry: &mut Entry) -> Vec<Tell> {
         let mut all = Vec::new();
-        while let Some(tell) = entry.tells().next() {
+        loop {
+            let Some(tell) = entry.tells().next() else { break };
             let known = if tell.known.is_some() { None } else { tell.truth.as_ref() };
             entry.told(&tell.to, tell.ip, known);
             all.push(tell);
@@ -383,7 +384,9 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         fs::write(&path, r#"{"version":2,"networks":[]}"#).expect("writable");
         let error = Registry::open(data.path()).expect_err("another version");
-        assert!(matches!(&error, RegistryError::Unreadable { why, .. } if why.contains("version 2")));
+        assert!(
+            matches!(&error, RegistryError::Unreadable { why, .. } if why.contains("version 2"))
+        );
     }
 
     #[test]

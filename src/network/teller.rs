@@ -85,14 +85,17 @@ async fn tell_one(
 ) -> (Tell, Result<Option<ProviderId>, String>) {
     let outcome = match (&tell.known, &tell.truth) {
         (Some(known), _) => {
-            let told = say(&bus, &network, &tell.to, Control::remove(network.clone(), known.clone()));
+            let told =
+                say(&bus, &network, &tell.to, Control::remove(network.clone(), known.clone()));
             told.await.and_then(|answer| match answer {
                 Answer::Done => Ok(None),
                 Answer::Taken => Err("an answer to another question".to_owned()),
                 Answer::Refused(why) => Err(why),
             })
         }
-        (None, Some(truth)) => add(&bus, &network, &tell, truth).await.map(|()| Some(truth.clone())),
+        (None, Some(truth)) => {
+            add(&bus, &network, &tell, truth).await.map(|()| Some(truth.clone()))
+        }
         (None, None) => Ok(None),
     };
     (tell, outcome)

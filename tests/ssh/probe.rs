@@ -178,7 +178,10 @@ async fn what_the_daemon_refuses_is_told_in_words() {
     );
     let key = AppKey::new("other").expect("a word");
     let vpn = Vpn::at(&stage.daemon.net(), key).expect("an address");
-    assert!(matches!(tried(Login { ways: vpn.into(), ..stage.login() }).await, VpnError::BadAppKey));
+    assert!(matches!(
+        tried(Login { ways: vpn.into(), ..stage.login() }).await,
+        VpnError::BadAppKey
+    ));
     stage.daemon.change(Conduct::Refuse(504, ""));
     assert!(matches!(tried(stage.login()).await, VpnError::NoNode { ip: IP, port: 22 }));
     stage.daemon.change(Conduct::Refuse(400, r#"{"message":"no route"}"#));
