@@ -50,24 +50,21 @@ impl<Y> Routed<Y> {
 
 impl<Y: Yagna + Sync> Yagna for Routed<Y> {
     async fn exchange(&self, request: &Request, patience: Span) -> Result<HttpResponse, CallError> {
-        match request {
-            Request::CreateNetwork { .. } if self.created == NetworkPath::Daemon => {}
-            Request::ListNetworks => {
-                let reply = self.daemon.exchange(request, patience).await?;
-                return Ok(both(&reply, self.networks.serve(request).await).unwrap_or(reply));
-            }
-            Request::Execute { activity, script, timeout } => {
-                if let Some(script) = self.deployed(script).await? {
-                    let (activity, timeout) = (activity.clone(), *timeout);
-                    let request = Request::Execute { activity, script: Arc::new(script), timeout };
-                    return self.daemon.exchange(&request, patience).await;
-                }
-            }
-            other => {
-                if let Some(served) = self.networks.serve(other).await {
-                    return answered(served);
-                }
-            }
+        if let Request::ListNetworks = request {
+            let reply = self.daemon.exchange(request, patience).await?;
+            return Ok(both(&reply, self.networks.serve(request).await).unwrap_or(reply));
+        }
+        if let Request::Execute { activity, script, timeout } = request
+            && let Some(script) = self.deployed(script).await?
+        {
+            let (activity, timeout) = (activity.clone(), *timeout);
+            let request = Request::Execute { activity, script: Arc::new(script), timeout };
+            return self.daemon.exchange(&request, patience).await;
+        }
+        let is_new = matches!(request, Request::CreateNetwork { .. });
+        let is_daemons = is_new && self.created == NetworkPath::Daemon;
+        if !is_daemons && let Some(served) = self.networks.serve(request).await {
+            return answered(served);
         }
         self.daemon.exchange(request, patience).await
     }

@@ -201,7 +201,7 @@ impl Flow {
         if is_after(segment.piece.end(), self.sent) {
             self.sent = segment.piece.end();
         }
-        self.timer.get_or_insert(now.plus(timeout));
+        self.timer.get_or_insert_with(|| now.plus(timeout));
         Some(&segment.piece)
     }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ray_on_golem::network::NetworkError;
+use tokio::io::AsyncReadExt as _;
 
 use crate::{MIB, Stage, sha256, stage::bytes};
 
@@ -60,6 +61,36 @@ async fn others_go_on_beside_a_client_that_does_not_read() {
     }
 
     assert!(worst < Duration::from_secs(2), "an echo took {worst:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_are_told_of_each_other_and_of_who_is_gone() {
+    let stage = Stage::start("judy").await;
+    stage.deploy(stage.ip()).await;
+    let (ip, provider) = ([192, 168, 0, 4].into(), "0x00000000000000000000000000000000000000a2");
+    let second = stage.join("kate", ip, provider).await;
+    assert_eq!(stage.untold(), 2);
+    stage.deploy(ip).await;
+
+    stage.until_told().await;
+
+    // Who is gone while nobody hears it is told of later.
+    stage.remove(&second, provider).await;
+    stage.until_told().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webserver_that_is_started_again_goes_on_with_its_network() {
+    let mut stage = Stage::start("liam").await;
+    let mut open = stage.connect(stage.ip(), stage.port("echo")).await.expect("it listens");
+
+    stage.begin_again().await;
+
+    // What the life before had open is over, at both ends.
+    let mut byte = [0];
+    assert!(open.read_exact(&mut byte).await.is_err());
+    let stream = stage.connect(stage.ip(), stage.port("echo")).await.expect("the same network");
+    stage.finish(stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,9 @@ use ray_on_golem::{
     network::{Door, NetworkError, NetworkPath, Networks, NodeStream, Ways},
     ssh::{Access, NodeAccess},
     units::Span,
-    yagna::{AppKey, NetworkId, Request, Response, Vpn, bus::Link as BusLink},
+    yagna::{
+        AppKey, Deployment, NetworkId, ProviderId, Request, Response, Vpn, bus::Link as BusLink,
+    },
 };
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -105,6 +107,55 @@ impl Stage {
     pub(crate) fn restart_daemon(&self) {
         self.lab.kill();
         self.lab.restart();
+    }
+
+    /// Deploys the node at `ip`, as far as networks have to do with it.
+    pub(crate) async fn deploy(&self, ip: Ipv4Addr) {
+        let mut deployment = Deployment {
+            network: self.network.clone(),
+            ip: [192, 168, 0, 0].into(),
+            mask: [255, 255, 0, 0].into(),
+            node_ip: ip,
+            nodes: Vec::new(),
+        };
+        let us: ProviderId = self.lab.facts().node_id.as_str().into();
+        self.networks.deploy(&mut deployment, &us).await.expect("a writable directory");
+        assert_eq!(deployment.nodes, [([192, 168, 0, 1].into(), us)]);
+    }
+
+    /// Lets another node into the network.
+    pub(crate) async fn join(&self, name: &str, ip: Ipv4Addr, provider: &str) -> Node {
+        let node = self.lab.node_in(name, self.network.as_str(), ip, provider);
+        let (network, provider) = (self.network.clone(), provider.into());
+        let add = Request::AddNode { network, provider, ip };
+        assert_eq!(self.networks.serve(&add).await, Some(Ok(Response::NodeAdded)));
+        node
+    }
+
+    /// Takes a node out of the network, and ends it.
+    pub(crate) async fn remove(&self, node: &Node, provider: &str) {
+        let (network, provider) = (self.network.clone(), provider.into());
+        let remove = Request::RemoveNode { network, provider };
+        assert_eq!(self.networks.serve(&remove).await, Some(Ok(Response::NodeRemoved)));
+        self.lab.remove(node);
+    }
+
+    pub(crate) fn untold(&self) -> usize {
+        self.networks.health(&self.network).expect("it is there").untold
+    }
+
+    /// Waits until each member knows of each other one.
+    pub(crate) async fn until_told(&self) {
+        self.until(|health| health.untold == 0).await;
+    }
+
+    /// Ends the webserver's part, and starts it again.
+    pub(crate) async fn begin_again(&mut self) {
+        self.networks.end().await;
+        let bus = self.lab.variables()["GSB_URL"].parse().expect("an address");
+        self.networks = Networks::open(self.data.path(), bus).expect("a file of ours");
+        assert!(self.networks.has(&self.network));
+        self.until(|health| health.link == BusLink::Up).await;
     }
 
     /// Waits until no connection is left at our end.
