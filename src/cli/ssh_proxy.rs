@@ -1,9 +1,18 @@
 //! `ssh-proxy`: what ssh runs to reach a node.
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io,
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use clap::Args;
-use tokio::runtime;
+use tokio::{
+    io::{AsyncWrite, Stdout},
+    runtime,
+};
 
 use super::{error::CliError, surroundings};
 use crate::{
@@ -41,11 +50,37 @@ impl SshProxy {
             port: self.port,
         };
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let joined =
-            runtime.block_on(proxy::run(&destination, tokio::io::stdin(), tokio::io::stdout()));
+        let joined = runtime.block_on(proxy::run(
+            &destination,
+            tokio::io::stdin(),
+            Output(tokio::io::stdout()),
+        ));
         // A thread may still wait for input that does not come.
         runtime.shutdown_background();
         Ok(joined?)
+    }
+}
+
+/// Our output; it can be closed before we end, so that whoever reads it sees that the node has ended its direction.
+struct Output(Stdout);
+
+impl AsyncWrite for Output {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.0).poll_flush(cx))?;
+        let nothing = File::options().write(true).open("/dev/null")?;
+        Poll::Ready(rustix::stdio::dup2_stdout(nothing).map_err(Into::into))
     }
 }
 

@@ -59,27 +59,22 @@ impl<Y> Routed<Y> {
 
 impl<Y: Yagna + Sync> Yagna for Routed<Y> {
     async fn exchange(&self, request: &Request, patience: Span) -> Result<HttpResponse, CallError> {
-        match request {
-            Request::CreateNetwork { path: NetworkPath::Daemon, .. } => {}
-            Request::CreateNetwork { path: NetworkPath::Bus, .. } => {
-                return self.create(request, patience).await;
-            }
-            Request::ListNetworks => {
-                let reply = self.daemon.exchange(request, patience).await?;
-                return Ok(both(&reply, self.networks.serve(request).await).unwrap_or(reply));
-            }
-            Request::Execute { activity, script, timeout } => {
-                if let Some(script) = self.deployed(script).await? {
-                    let (activity, timeout) = (activity.clone(), *timeout);
-                    let request = Request::Execute { activity, script: Arc::new(script), timeout };
-                    return self.daemon.exchange(&request, patience).await;
-                }
-            }
-            other => {
-                if let Some(served) = self.networks.serve(other).await {
-                    return answered(served);
-                }
-            }
+        if let Request::ListNetworks = request {
+            let reply = self.daemon.exchange(request, patience).await?;
+            return Ok(both(&reply, self.networks.serve(request).await).unwrap_or(reply));
+        }
+        if let Request::Execute { activity, script, timeout } = request
+            && let Some(script) = self.deployed(script).await?
+        {
+            let (activity, timeout) = (activity.clone(), *timeout);
+            let request = Request::Execute { activity, script: Arc::new(script), timeout };
+            return self.daemon.exchange(&request, patience).await;
+        }
+        if let Request::CreateNetwork { path: NetworkPath::Bus, .. } = request {
+            return self.create(request, patience).await;
+        }
+        if let Some(served) = self.networks.serve(request).await {
+            return answered(served);
         }
         self.daemon.exchange(request, patience).await
     }

@@ -182,11 +182,14 @@ fn reach(data: &Path) -> Result<UnixStream, DoorError> {
         socket.set_nonblocking(true)?;
         UnixStream::from_std(socket)
     });
-    reached.map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+    reached.map_err(|source| {
+        let is_away =
+            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+        if is_away {
             DoorError::NoWebserver { data: data.to_owned() }
+        } else {
+            DoorError::Io { path, source }
         }
-        _ => DoorError::Io { path, source },
     })
 }
 

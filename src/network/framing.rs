@@ -34,11 +34,12 @@ pub(super) async fn take(
     reader: &mut (impl AsyncRead + Unpin),
     bytes: &mut Vec<u8>,
 ) -> io::Result<()> {
-    let gone = |error: io::Error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
+    let gone = |error: io::Error| {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
             io::Error::new(io::ErrorKind::ConnectionReset, "the connection was reset")
+        } else {
+            error
         }
-        _ => error,
     };
     let length = reader.read_u16().await.map_err(gone)?;
     bytes.resize(usize::from(length), 0);

@@ -353,7 +353,8 @@ mod tests {
     /// Tells each member what it must know until there is nothing left; gives how much that was.
     fn tell_all(entry: &mut Entry) -> Vec<Tell> {
         let mut all = Vec::new();
-        while let Some(tell) = entry.tells().next() {
+        loop {
+            let Some(tell) = entry.tells().next() else { break };
             let known = if tell.known.is_some() { None } else { tell.truth.as_ref() };
             entry.told(&tell.to, tell.ip, known);
             all.push(tell);

@@ -140,32 +140,38 @@ impl Networks {
     /// Answers a request about networks; `None` if it is about something else, or about a network that is none of
     /// these. A network is created once for each gateway.
     pub async fn serve(&self, request: &Request) -> Option<Result<Response, CallError>> {
-        match request {
-            Request::CreateNetwork { path: NetworkPath::Bus, ip, prefix, gateway } => {
-                let created = self.create(*ip, *prefix, *gateway).await;
-                Some(created.map(Response::NetworkCreated))
-            }
-            Request::ListNetworks => Some(Ok(Response::Networks(self.list()))),
-            Request::RemoveNetwork { network } if self.has(network) => {
-                let id = network.clone();
-                let removed = self.change(move |networks| Ok(networks.remove(&id))).await;
-                Some(removed.map(|_| Response::NetworkRemoved))
-            }
-            Request::AddNode { network, provider, ip } if self.has(network) => {
-                let (id, provider, ip) = (network.clone(), provider.clone(), *ip);
-                let join = move |entry: &mut Entry| entry.join(ip, &provider);
-                Some(self.change_one(id, join).await.map(|()| Response::NodeAdded))
-            }
-            Request::RemoveNode { network, provider } if self.has(network) => {
-                let (id, provider) = (network.clone(), provider.clone());
-                let leave = move |entry: &mut Entry| {
-                    entry.leave(&provider);
-                    Ok(())
-                };
-                Some(self.change_one(id, leave).await.map(|()| Response::NodeRemoved))
-            }
-            _ => None,
+        if let Request::CreateNetwork { path: NetworkPath::Bus, ip, prefix, gateway } = request {
+            let created = self.create(*ip, *prefix, *gateway).await;
+            return Some(created.map(Response::NetworkCreated));
         }
+        if let Request::ListNetworks = request {
+            return Some(Ok(Response::Networks(self.list())));
+        }
+        if let Request::RemoveNetwork { network } = request
+            && self.has(network)
+        {
+            let id = network.clone();
+            let removed = self.change(move |networks| Ok(networks.remove(&id))).await;
+            return Some(removed.map(|_| Response::NetworkRemoved));
+        }
+        if let Request::AddNode { network, provider, ip } = request
+            && self.has(network)
+        {
+            let (provider, ip) = (provider.clone(), *ip);
+            let joined = self.change_one(network.clone(), move |it| it.join(ip, &provider));
+            return Some(joined.await.map(|()| Response::NodeAdded));
+        }
+        if let Request::RemoveNode { network, provider } = request
+            && self.has(network)
+        {
+            let provider = provider.clone();
+            let left = self.change_one(network.clone(), move |it| {
+                it.leave(&provider);
+                Ok(())
+            });
+            return Some(left.await.map(|()| Response::NodeRemoved));
+        }
+        None
     }
 
     /// What a node of one of these networks must be deployed with: us, `requestor`, among the others, for a node

@@ -49,10 +49,9 @@ pub fn source(frame: &[u8]) -> Option<Ipv4Addr> {
         EthernetProtocol::Ipv4 => Some(Ipv4Packet::new_checked(frame.payload()).ok()?.src_addr()),
         EthernetProtocol::Arp => {
             let arp = ArpPacket::new_checked(frame.payload()).ok()?;
-            match ArpRepr::parse(&arp).ok()? {
-                ArpRepr::EthernetIpv4 { source_protocol_addr, .. } => Some(source_protocol_addr),
-                _ => None,
-            }
+            let repr = ArpRepr::parse(&arp).ok()?;
+            let ArpRepr::EthernetIpv4 { source_protocol_addr, .. } = repr else { return None };
+            Some(source_protocol_addr)
         }
         EthernetProtocol::Ipv6 | EthernetProtocol::Unknown(_) => None,
     }

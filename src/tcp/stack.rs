@@ -15,7 +15,7 @@ use smoltcp::{
 };
 use thiserror::Error;
 
-use super::link::Link;
+use super::{link::Link, recovery::Recovery};
 use crate::units::{Span, Timestamp};
 
 /// The largest IP packet: what a node's machine is set to, and what goes through any relay unbroken.
@@ -55,6 +55,7 @@ pub struct Stack {
     interface: Interface,
     sockets: SocketSet<'static>,
     queues: Queues,
+    recovery: Recovery,
     link: Link,
     address: Ipv4Addr,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -115,6 +116,7 @@ impl Stack {
             interface,
             sockets: SocketSet::new(Vec::new()),
             queues,
+            recovery: Recovery::default(),
             link: Link::new(address),
             address,
             connections: BTreeMap::new(),
@@ -166,7 +168,8 @@ impl Stack {
         socket.set_ack_delay(Some(ACK_DELAY));
         socket.set_keep_alive(Some(KEEP_ALIVE));
         socket.set_timeout(Some(USER_TIMEOUT));
-        socket.set_congestion_control(CongestionControl::Cubic);
+        // `recovery` sees to it.
+        socket.set_congestion_control(CongestionControl::None);
         let port = self.free_port();
         let there = IpEndpoint::new(IpAddress::Ipv4(*to.ip()), to.port());
         let here = (IpAddress::Ipv4(self.address), port);
@@ -352,15 +355,23 @@ impl Stack {
     pub fn poll(&mut self, now: Timestamp) {
         self.now = now;
         self.link.poll(now);
-        self.queues.room = match self.is_up {
-            true => OUT_MAX.saturating_sub(self.link.waiting()),
-            false => 0,
-        };
+        for packet in &self.queues.incoming {
+            self.recovery.take(now, packet);
+        }
+        self.queues.is_open = self.is_up;
         self.interface.poll(instant(now), &mut self.queues, &mut self.sockets);
         for packet in std::mem::take(&mut self.queues.outgoing) {
-            self.link.send(now, packet);
+            if let Some(packet) = self.recovery.send(packet) {
+                self.link.send(now, packet);
+            }
         }
         self.forget_ended();
+        if self.is_up {
+            let room = OUT_MAX.saturating_sub(self.link.waiting());
+            for packet in self.recovery.poll(now, room) {
+                self.link.send(now, packet);
+            }
+        }
     }
 
     /// When [`Stack::poll`] has something to do; none if nothing is left to be done until a frame comes.
@@ -368,10 +379,15 @@ impl Stack {
         if !self.is_up || self.link.waiting() >= OUT_MAX {
             return None;
         }
+        if self.recovery.is_cut() {
+            return Some(self.now);
+        }
         let own = self.interface.poll_at(instant(self.now), &self.sockets).map(timestamp);
         let left = self.connections.values().filter_map(|it| Some(it.left?.plus(FAREWELL)));
         let farewell = left.filter(|at| *at > self.now);
-        own.into_iter().chain(self.link.deadline()).chain(farewell).min().map(|at| at.max(self.now))
+        let all = own.into_iter().chain(self.link.deadline());
+        let all = all.chain(self.recovery.deadline()).chain(farewell);
+        all.min().map(|at| at.max(self.now))
     }
 
     fn socket(&mut self, id: ConnectionId) -> Option<&mut Socket<'static>> {
@@ -381,13 +397,17 @@ impl Stack {
 
     /// Forgets what was left and has nothing to send any more.
     fn forget_ended(&mut self) {
-        let (sockets, now) = (&mut self.sockets, self.now);
+        let (sockets, recovery, now) = (&mut self.sockets, &mut self.recovery, self.now);
         self.connections.retain(|_, connection| {
-            let Some(left) = connection.left else { return true };
             let socket = sockets.get::<Socket<'_>>(connection.handle);
+            // As long as there is a reset to be sent, there is an address.
+            let is_closed = socket.state() == State::Closed && socket.remote_endpoint().is_none();
+            if is_closed {
+                recovery.forget(connection.port);
+            }
+            let Some(left) = connection.left else { return true };
             let is_over = match socket.state() {
-                // As long as there is a reset to be sent, there is an address.
-                State::Closed => socket.remote_endpoint().is_none(),
+                State::Closed => is_closed,
                 // Its last acknowledgement is sent by then.
                 State::TimeWait => now.since(left) >= FAREWELL,
                 State::Listen
@@ -401,6 +421,7 @@ impl Stack {
                 | State::LastAck => false,
             };
             if is_over {
+                recovery.forget(connection.port);
                 sockets.remove(connection.handle);
             }
             !is_over
@@ -424,8 +445,8 @@ impl Stack {
 struct Queues {
     incoming: VecDeque<Vec<u8>>,
     outgoing: Vec<Vec<u8>>,
-    /// How many packets may be sent; answers to packets go beyond it.
-    room: usize,
+    /// Whether packets can be sent; answers to packets are made anyway.
+    is_open: bool,
 }
 
 struct Incoming(Vec<u8>);
@@ -456,7 +477,7 @@ impl Device for Queues {
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_>> {
-        (self.outgoing.len() < self.room).then_some(Outgoing(&mut self.outgoing))
+        self.is_open.then_some(Outgoing(&mut self.outgoing))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

@@ -31,3 +31,27 @@ proptest! {
         prop_assert!(world.echo(id, size));
     }
 }
+
+/// How many bytes in a second arrive of an upload that loses one frame in a hundred, at a round trip of 50 ms.
+fn rate(seed: u64) -> u64 {
+    const SIZE: usize = 4 << 20;
+    let way = Way {
+        lag: Span::millis(25),
+        jitter: Span::ZERO,
+        lost: 10_000,
+        doubled: 0,
+        rate: Some(12_500_000),
+    };
+    let mut world = World::with(seed, way, Service::Sink);
+    let id = world.connect();
+    let took = world.upload(id, SIZE).expect("it arrives");
+    SIZE as u64 * 1000 / took.as_millis()
+}
+
+#[test]
+fn an_upload_that_loses_one_frame_in_a_hundred_keeps_its_pace() {
+    let rates: Vec<u64> = (1..9).map(rate).collect();
+
+    let mean = rates.iter().sum::<u64>() / 8;
+    assert!(mean > 250_000 && rates.iter().all(|rate| *rate > 150_000), "{rates:?}");
+}

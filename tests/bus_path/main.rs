@@ -1,0 +1,86 @@
+//! The way to a node over the real daemon's bus: the product's `ssh-proxy`, door, and TCP against an unmodified
+//! daemon, with nodes whose TCP is the kernel's.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the daemon, its nodes, and the proxy are processes"
+)]
+
+mod ends;
+#[path = "../lab/mod.rs"]
+mod lab;
+mod stage;
+
+use std::time::Duration;
+
+use stage::{Burner, Stage, bytes, sha256};
+
+use crate::lab::Link;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// How long a transfer may take on a machine that does other things, too.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Transfers of one size, half of them while both cores are busy.
+async fn transfers_arrive_whole(stage: &Stage, size: usize, rounds: u64) {
+    for round in 0..rounds {
+        let busy = (round % 2 == 1).then(Burner::start);
+        let content = bytes(size, round);
+        let said = stage.take(&content).await;
+        assert_eq!(said, sha256(&content), "upload {round} of {size} bytes");
+        let (content, said) = stage.give(size).await;
+        assert_eq!(said, sha256(&content), "download {round} of {size} bytes");
+        drop(busy);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transfers_of_all_sizes_arrive_whole() {
+    let stage = Stage::start("alice").await;
+
+    transfers_arrive_whole(&stage, 64 * KIB, 10).await;
+    transfers_arrive_whole(&stage, MIB, 10).await;
+    transfers_arrive_whole(&stage, 12 * MIB, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transfers_arrive_whole_where_frames_lag_get_lost_and_overtake_each_other() {
+    let stage = Stage::start("bob").await;
+    stage.shape(Link {
+        lag: Some(Duration::from_millis(10)),
+        loss_permille: Some(10),
+        reorder_permille: Some(20),
+        is_silent: None,
+    });
+
+    transfers_arrive_whole(&stage, 256 * KIB, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_sessions_at_once_are_whole() {
+    let stage = Stage::start("carol").await;
+    let content = bytes(256 * KIB, 1);
+    let hash = sha256(&content);
+
+    let sessions = (0..50).map(|_| stage.take(&content));
+    let said = futures_util::future::join_all(sessions).await;
+
+    assert!(said.iter().all(|said| *said == hash));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_outlives_a_restart_of_the_daemon() {
+    let stage = Stage::start("dave").await;
+    let content = bytes(50 * MIB, 1);
+    let upload = stage.take(&content);
+    let restart = async {
+        stage.until_received(5_000).await;
+        tokio::task::block_in_place(|| stage.restart_daemon());
+    };
+
+    let (said, ()) = tokio::join!(upload, restart);
+
+    assert_eq!(said, sha256(&content));
+}
