@@ -12,7 +12,6 @@ use std::{
 
 use clap::Args;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
@@ -22,6 +21,7 @@ use url::Url;
 use super::{
     error::{CliError, chain},
     printer::Printer,
+    signals::Signals,
     surroundings,
 };
 use crate::{
@@ -538,31 +538,6 @@ async fn shut_down(handle: Handle, delay: Duration) -> Part {
     // If the manager is gone, its own end says why.
     let _ = handle.ask(Command::Shutdown).await;
     Part::Shutdown
-}
-
-/// What ends the process from outside.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Heard so that it ends nothing: the terminal that we were started from may close.
-    _hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, CliError> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            _hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 /// The file with our pid, as long as we live.

@@ -101,3 +101,146 @@ fn both(reply: &HttpResponse, ours: Option<Result<Response, CallError>>) -> Opti
     networks.extend(ours);
     Some(wire::encode_response(Ok(&Response::Networks(networks))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::Ipv4Addr,
+        sync::{Arc, Mutex},
+    };
+
+    use tempfile::TempDir;
+
+    use super::Routed;
+    use crate::{
+        network::{NetworkPath, Networks},
+        units::Span,
+        yagna::{
+            CallError, Deployment, ExeCommand, Network, NetworkId, ProviderId, Request, Response,
+            Yagna,
+            bus::BusAddress,
+            wire::{self, HttpResponse},
+        },
+    };
+
+    const US: &str = "0xus";
+    const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
+    const PATIENCE: Span = Span::secs(10);
+
+    /// A daemon with one network, that keeps what it is asked.
+    #[derive(Clone, Default)]
+    struct Daemon(Arc<Mutex<Vec<Request>>>);
+
+    impl Daemon {
+        fn heard(&self) -> Vec<Request> {
+            std::mem::take(&mut self.0.lock().expect("no panic"))
+        }
+    }
+
+    impl Yagna for Daemon {
+        async fn exchange(&self, request: &Request, _: Span) -> Result<HttpResponse, CallError> {
+            self.0.lock().expect("no panic").push(request.clone());
+            let response = if let Request::ListNetworks = request {
+                Response::Networks(vec![theirs()])
+            } else if let Request::CreateNetwork { .. } = request {
+                Response::NetworkCreated(theirs())
+            } else {
+                Response::BatchStarted("batch".into())
+            };
+            Ok(wire::encode_response(Ok(&response)))
+        }
+    }
+
+    fn theirs() -> Network {
+        Network {
+            id: "theirs".into(),
+            ip: "10.0.0.0/24".to_owned(),
+            mask: [255, 255, 255, 0].into(),
+            gateway: [10, 0, 0, 1].into(),
+        }
+    }
+
+    fn routed(created: NetworkPath) -> (TempDir, Daemon, Routed<Daemon>) {
+        let data = tempfile::tempdir().expect("a directory");
+        let nowhere = BusAddress::Unix(data.path().join("no-bus"));
+        let networks = Networks::open(data.path(), nowhere).expect("no file");
+        let daemon = Daemon::default();
+        (data, daemon.clone(), Routed::new(daemon, networks, US.into(), created))
+    }
+
+    fn create() -> Request {
+        let (ip, gateway) = ([192, 168, 0, 0].into(), [192, 168, 192, 1].into());
+        Request::CreateNetwork { ip, prefix: 16, gateway }
+    }
+
+    async fn created(routed: &Routed<Daemon>) -> Network {
+        match routed.call(create(), PATIENCE).await {
+            Ok(Response::NetworkCreated(network)) => network,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn add(network: &NetworkId, ip: Ipv4Addr) -> Request {
+        Request::AddNode { network: network.clone(), provider: "0xa".into(), ip }
+    }
+
+    #[tokio::test]
+    async fn a_network_of_ours_never_reaches_the_daemon() {
+        let (_data, daemon, routed) = routed(NetworkPath::Bus);
+
+        let ours = created(&routed).await;
+        let again = created(&routed).await;
+        let added = routed.call(add(&ours.id, NODE), PATIENCE).await;
+        let strange = routed.call(add(&ours.id, [10, 0, 0, 3].into()), PATIENCE).await;
+
+        assert_eq!((again, added), (ours.clone(), Ok(Response::NodeAdded)));
+        assert!(matches!(strange, Err(CallError::Rejected { .. })), "{strange:?}");
+        assert_eq!(daemon.heard(), []);
+        let listed = routed.call(Request::ListNetworks, PATIENCE).await;
+        assert_eq!(listed, Ok(Response::Networks(vec![theirs(), ours.clone()])));
+        let remove = Request::RemoveNetwork { network: ours.id };
+        assert_eq!(routed.call(remove, PATIENCE).await, Ok(Response::NetworkRemoved));
+        let listed = routed.call(Request::ListNetworks, PATIENCE).await;
+        assert_eq!(listed, Ok(Response::Networks(vec![theirs()])));
+    }
+
+    #[tokio::test]
+    async fn a_network_of_the_daemon_is_left_to_it() {
+        let (_data, daemon, routed) = routed(NetworkPath::Daemon);
+
+        assert_eq!(created(&routed).await, theirs());
+
+        assert_eq!(daemon.heard(), [create()]);
+    }
+
+    #[tokio::test]
+    async fn a_node_of_ours_is_deployed_with_us_among_the_nodes() {
+        let (_data, daemon, routed) = routed(NetworkPath::Bus);
+        let ours = created(&routed).await;
+        routed.call(add(&ours.id, NODE), PATIENCE).await.expect("a free address");
+        let itself: (Ipv4Addr, ProviderId) = (NODE, "0xa".into());
+        let deploy = |network: &NetworkId, nodes| Request::Execute {
+            activity: "activity".into(),
+            script: Arc::new(vec![ExeCommand::Deploy {
+                networks: vec![Deployment {
+                    network: network.clone(),
+                    ip: [192, 168, 0, 0].into(),
+                    mask: [255, 255, 0, 0].into(),
+                    node_ip: NODE,
+                    nodes,
+                }],
+            }]),
+            timeout: PATIENCE,
+        };
+
+        for network in [&ours.id, &theirs().id] {
+            let request = deploy(network, vec![itself.clone()]);
+            routed.call(request, PATIENCE).await.expect("the daemon takes it");
+        }
+
+        let us = ([192, 168, 0, 1].into(), US.into());
+        let expected =
+            [deploy(&ours.id, vec![us, itself.clone()]), deploy(&theirs().id, vec![itself])];
+        assert_eq!(daemon.heard(), expected);
+    }
+}

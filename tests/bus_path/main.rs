@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use stage::{Burner, Stage, bytes, sha256};
 
-use crate::lab::Link;
+use crate::lab::network::Link;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;

@@ -24,7 +24,10 @@ use tokio::{
 
 use crate::{
     PATIENCE,
-    lab::{Lab, Link, Market, Node},
+    lab::{
+        Lab, Market,
+        network::{Link, Node},
+    },
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ray-on-golem");

@@ -16,7 +16,7 @@ mod stage;
 use std::time::{Duration, Instant};
 
 use crate::{
-    lab::Link,
+    lab::network::Link,
     stage::{Burner, Stage, bytes, sha256},
 };
 
