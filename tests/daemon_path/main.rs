@@ -4,7 +4,10 @@
 //! The simulation of the daemon passes bytes on as they come. The real one reorders them, and keeps
 //! ends of connections to itself, so what moves bytes is held to the real one here.
 
-#![expect(clippy::disallowed_methods, reason = "the daemon, its nodes, and the proxy are processes")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the daemon, its nodes, and the proxy are processes"
+)]
 
 #[path = "../lab/mod.rs"]
 mod lab;

@@ -1,6 +1,14 @@
 //! A real daemon with one node, and the product's proxy to it.
 
-use std::{collections::BTreeMap, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
 
 use ray_on_golem::{
     core::ids::NodeId,
@@ -37,8 +45,11 @@ pub(crate) struct Proxy {
     _child: Child,
 }
 
-/// Keeps both cores busy.
-pub(crate) struct Burner(Vec<std::process::Child>);
+/// Keeps both cores busy; threads, so that nothing stays behind a test that is killed.
+pub(crate) struct Burner {
+    is_over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
 
 impl Stage {
     pub(crate) fn start(name: &str) -> Self {
@@ -121,16 +132,24 @@ impl Proxy {
 
 impl Burner {
     pub(crate) fn start() -> Self {
-        let one = || std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
-        Self((0..2).map(|_| one().expect("a shell")).collect())
+        let is_over = Arc::new(AtomicBool::new(false));
+        let burn = |is_over: Arc<AtomicBool>| {
+            move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            }
+        };
+        let threads = (0..2).map(|_| thread::spawn(burn(Arc::clone(&is_over)))).collect();
+        Self { is_over, threads }
     }
 }
 
 impl Drop for Burner {
     fn drop(&mut self) {
-        for process in &mut self.0 {
-            process.kill().expect("it runs");
-            process.wait().expect("it is ours");
+        self.is_over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().expect("it does nothing that fails");
         }
     }
 }
@@ -145,7 +164,8 @@ pub(crate) fn bytes(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = || {
         // A linear congruence, of which the upper bits are good enough.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state.to_be_bytes()[0]
     };
     (0..length).map(|_| next()).collect()
