@@ -32,7 +32,8 @@ What listens on a node is in `services.py`.
 Several labs live side by side: each has its own state directory (`--state`), ports, and app key.
 Without `--state` it is `default` below the home of all labs, which is `$REAL_YAGNA_STATE` or
 `real-yagna` in Cargo's target directory. `up --hold` ends the lab when its standard input closes,
-so a lab never outlives the process that asked for it.
+so a lab never outlives the process that asked for it. `REAL_YAGNA_VERSION` asks for another version
+of the daemon, for all commands of a lab alike.
 """
 
 import argparse
@@ -59,8 +60,10 @@ from billing import MISCHIEFS
 from chain import CHAIN_IDS, MOODS
 from process import Process
 
-# The daemon, and the encoding of what is said on its bus.
-PACKAGES = ("golem-node==0.17.6", "flatbuffers==25.12.19")
+# The daemon that all tests run with, and the encoding of what is said on its bus.
+NEWEST = "0.17.6"
+VERSION = os.environ.get("REAL_YAGNA_VERSION", NEWEST)
+PACKAGES = (f"golem-node=={VERSION}", "flatbuffers==25.12.19")
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 
@@ -88,22 +91,28 @@ def labs_home() -> Path:
     return Path(os.environ.get("REAL_YAGNA_STATE") or target / "real-yagna").resolve()
 
 
+def venv_home() -> Path:
+    """Where this version of the daemon is installed."""
+    return labs_home() / ("venv" if VERSION == NEWEST else f"venv-{VERSION}")
+
+
 def venv(program: str) -> str:
     """An installed program: the daemon, or the Python that speaks on its bus."""
-    return str(labs_home() / "venv" / "bin" / program)
+    return str(venv_home() / "bin" / program)
 
 
 def install() -> str:
     """Installs the daemon unless this version is there; several callers may come at once."""
     home = labs_home()
     home.mkdir(parents=True, exist_ok=True)
-    done = home / "venv" / f".installed-{'-'.join(PACKAGES)}"
+    place = venv_home()
+    done = place / f".installed-{'-'.join(PACKAGES)}"
     with (home / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            shutil.rmtree(home / "venv", ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
-            pip = [home / "venv" / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
+            shutil.rmtree(place, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", place], check=True)
+            pip = [place / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
             subprocess.run([*pip, "install", *PACKAGES], check=True, stdout=sys.stderr)
             done.touch()
     return venv("yagna")
