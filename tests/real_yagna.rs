@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 
-use crate::lab::{Lab, Link, Market};
+use crate::lab::{Lab, Market, network::Link};
 
 /// A client as the product builds it: no TLS provider is chosen by default.
 fn client() -> Client {

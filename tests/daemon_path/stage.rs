@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     process::Stdio,
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use std::{
 
 use ray_on_golem::{
     core::ids::NodeId,
-    ssh::{Access, NodeAccess},
+    ssh::{Access, NodeAccess, proxy_command},
     yagna::AppKey,
 };
 use sha2::{Digest as _, Sha256};
@@ -25,7 +26,10 @@ use tokio::{
 
 use crate::{
     PATIENCE,
-    lab::{Lab, Link, Market, Node},
+    lab::{
+        Lab, Market,
+        network::{Link, Node},
+    },
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ray-on-golem");
@@ -55,6 +59,17 @@ impl Stage {
     pub(crate) fn start(name: &str) -> Self {
         let lab = Lab::start_central(&Market::empty());
         let node = lab.node(name);
+        Self::with(lab, node)
+    }
+
+    /// The same with OpenSSH's server on the node.
+    pub(crate) fn start_with_sshd(name: &str) -> Self {
+        let lab = Lab::start_central(&Market::empty());
+        let node = lab.node_with_sshd(name);
+        Self::with(lab, node)
+    }
+
+    fn with(lab: Lab, node: Node) -> Self {
         let facts = lab.facts();
         let net = format!("{}/net-api/v2/vpn", facts.api_url).parse().expect("an address");
         let data = tempfile::tempdir().expect("a directory");
@@ -88,6 +103,38 @@ impl Stage {
         let input = child.stdin.take().expect("piped");
         let output = child.stdout.take().expect("piped");
         Proxy { input, output, _child: child }
+    }
+
+    /// Runs a command on the node by the system's ssh; returns what it says.
+    pub(crate) async fn ssh(&self, command: &str, input: &[u8]) -> String {
+        let proxy = proxy_command(
+            Path::new(PROGRAM),
+            self.data.path(),
+            &CLUSTER.into(),
+            NodeId(0),
+            self.node.port("ssh"),
+        );
+        let mut child = Command::new("ssh")
+            .args(["-F", "none", "-T", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
+            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+            .args(["-o", &format!("ProxyCommand={proxy}"), "-i"])
+            .arg(self.node.login_key.as_ref().expect("the node has a server"))
+            .args(["root@node", command])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("setup installs ssh");
+        let mut stdin = child.stdin.take().expect("piped");
+        let give = async {
+            stdin.write_all(input).await.expect("ssh reads");
+            drop(stdin);
+        };
+        let both = async { tokio::join!(give, child.wait_with_output()) };
+        let ((), output) = timeout(PATIENCE, both).await.expect("it ends in time");
+        let output = output.expect("it was started");
+        assert!(output.status.success(), "ssh: {}", output.status);
+        String::from_utf8(output.stdout).expect("text")
     }
 
     /// Has the node take bytes; returns the hash of what arrived there.

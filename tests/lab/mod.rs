@@ -10,7 +10,7 @@
 #![expect(clippy::disallowed_methods, reason = "the lab is a process")]
 #![expect(clippy::print_stderr, reason = "a failed test tells where its logs are")]
 
-mod network;
+pub(crate) mod network;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,8 +21,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tempfile::TempDir;
-
-pub(crate) use network::{Link, Node};
 
 /// What the stand-in providers of a lab offer and how they negotiate.
 #[derive(Debug, Clone)]
