@@ -190,11 +190,13 @@ class Central:
 
     # What the control socket takes; each order is a method, and the rest of the line its arguments.
 
-    async def add(self, name: str, node: str, network: str, ip: str, mtu: int, has_sshd: bool) -> dict:
-        """Starts a node, and returns what is to be known of it once it can be reached."""
+    async def add(self, name: str, node: str, network: str, ip: str, mtu: int, has_sshd: bool, members=None) -> dict:
+        """Starts a node, and returns what is to be known of it once it can be reached. It knows of
+        `members`, ids by address; of others it is told."""
         if name in self.stations or (node, network) in self.addresses:
             raise ValueError(f"the node {name} is there already")
         station = Station(name, node, network, self.push)
+        station.members.update(members or {})
         self.addresses[node, network] = self.stations[name] = station
         try:
             return await station.start(self.directory / name, ip, mtu, has_sshd)
