@@ -206,17 +206,23 @@ class Central:
 
     async def remove(self, name: str):
         """Ends a node; to others it is as if there had never been one."""
-        station = self.stations.pop(name)
+        station = self._named(name)
+        del self.stations[name]
         del self.addresses[station.node, station.network]
         await station.stop()
 
     async def shape(self, name: str, settings: dict):
         """Changes what the way to and from a node is like."""
-        self.stations[name].link.shape(**settings)
+        self._named(name).link.shape(**settings)
 
     async def seen(self, name: str) -> dict:
         """What went to and came from a node so far."""
-        return self.stations[name].seen()
+        return self._named(name).seen()
+
+    def _named(self, name: str) -> Station:
+        if name not in self.stations:
+            raise ValueError(f"there is no node {name}")
+        return self.stations[name]
 
     async def drop(self):
         """Ends the connections of all daemons, which come back by themselves."""
@@ -232,7 +238,7 @@ class Central:
                     raise ValueError(f"{order} is none of {', '.join(ORDERS)}")
                 answer = {"ok": await getattr(self, order)(*arguments)}
             except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
-                answer = {"error": f"{type(error).__name__}: {error}"}
+                answer = {"error": str(error)}
             writer.write(json.dumps(answer).encode() + b"\n")
         writer.close()
 
