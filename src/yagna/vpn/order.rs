@@ -6,9 +6,9 @@
 //! it together, and each alone is not enough (uploads of 1 MiB that arrived broken, both cores idle):
 //!
 //! - the pong of a ping behind the frame: the websocket has handed the frame over (alone: half of them);
-//! - then an answer of the network itself, which stands in one line with the frame: it comes later on a busy machine, as
-//!   the frame does (both: 2 of 40, since a network whose line is full lets others wait, in no order);
-//! - then a pause of [`PAUSE`], the time in which such a frame gets its turn (all: 0 of 60).
+//! - then an answer of the network itself, which has a line of its own for all that it is asked: it comes later on a busy
+//!   machine, as the frame does (both: 3 of 60, probably because what comes while the line is full waits in no order);
+//! - then a pause of [`PAUSE`], the time in which such a frame gets its turn (all: 0 of 100).
 //!
 //! A pause alone is not enough on a machine that stops for longer than it lasts.
 
