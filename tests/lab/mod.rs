@@ -10,6 +10,8 @@
 #![expect(clippy::disallowed_methods, reason = "the lab is a process")]
 #![expect(clippy::print_stderr, reason = "a failed test tells where its logs are")]
 
+pub(crate) mod network;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -284,10 +286,15 @@ impl Lab {
     ///
     /// Panics when the lab does not come up.
     pub(crate) fn start(market: &Market) -> Self {
+        Self::start_on(&[], market)
+    }
+
+    fn start_on(net: &[&OsStr], market: &Market) -> Self {
         let state =
             TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the directory is writable");
         let mut holder = script("up", state.path())
             .arg("--hold")
+            .args(net)
             .args(market.arguments())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

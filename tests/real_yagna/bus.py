@@ -1,10 +1,4 @@
-"""The daemon's bus, as much as a service on it needs: register a name, answer calls, report.
-
-The bus is a socket. Each packet is its length in four bytes and a protobuf message with one field,
-whose number tells the kind of packet and whose value is the message of that kind. All fields of
-those messages are text, bytes, or small numbers. What a call says and is answered is FlexBuffers,
-compressed.
-"""
+"""The daemon's bus, as much as a service on it needs: register a name, answer calls, report."""
 
 import secrets
 import socket
@@ -13,20 +7,25 @@ import threading
 import time
 import zlib
 
-from flatbuffers import flexbuffers
-
-# The kinds of packets that a service has to do with.
-HELLO = 1
-REGISTER, REGISTERED = 2, 3
-UNREGISTER = 4
-CALL, REPLY = 6, 7
-PING, PONG = 14, 15
+from packets import (
+    CALL,
+    FAILURE,
+    HELLO,
+    PING,
+    PONG,
+    REGISTER,
+    REGISTERED,
+    REPLY,
+    UNREGISTER,
+    fields,
+    packed,
+    packet,
+    unpacked,
+)
 
 PAUSE_SECONDS = 0.2
 # A daemon that is away hears nothing.
 REPORT_SECONDS = 2.0
-# A reply's code when the service could not answer.
-FAILURE = 500
 
 
 class Bus:
@@ -104,7 +103,7 @@ class Bus:
         name, _, message = call[2].decode().rpartition("/")
         reply = {1: call[3]}
         try:
-            answer = self.services[name](message, flexbuffers.Loads(zlib.decompress(call[4])))
+            answer = self.services[name](message, unpacked(call[4]))
             reply[4] = packed(answer)
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             reply.update({2: FAILURE, 4: f"{message}: {error!r}"})
@@ -113,57 +112,7 @@ class Bus:
 
     def _send(self, kind: int, content: dict):
         """Sends a packet; if the daemon is away it is lost, as is all that the daemon asked."""
-        packet = encoded({kind: encoded(content)})
         try:
-            self.socket.sendall(len(packet).to_bytes(4, "big") + packet)
+            self.socket.sendall(packet(kind, content))
         except OSError:
             pass
-
-
-def packed(content) -> bytes:
-    """What is said on the bus, in its form."""
-    return zlib.compress(flexbuffers.Dumps(content))
-
-
-def encoded(message: dict) -> bytes:
-    """A protobuf message of fields by number: text, bytes, or whole numbers."""
-    out = b""
-    for number, value in message.items():
-        if isinstance(value, int):
-            out += varint(number << 3) + varint(value)
-        else:
-            data = value.encode() if isinstance(value, str) else value
-            out += varint(number << 3 | 2) + varint(len(data)) + data
-    return out
-
-
-def varint(number: int) -> bytes:
-    """Seven bits to a byte, the lowest first; all but the last have the eighth bit."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def fields(data: bytes) -> dict:
-    """The fields of a protobuf message by number: bytes, or whole numbers."""
-    found, at = {}, 0
-
-    def number() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte, at = data[at], at + 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    while at < len(data):
-        tag = number()
-        value = number()
-        if tag & 7 == 2:
-            value, at = data[at : at + value], at + value
-        found[tag >> 3] = value
-    return found

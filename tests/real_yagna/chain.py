@@ -155,9 +155,7 @@ class Chain:
             "gasUsed": hex(50_000),
             "cumulativeGasUsed": hex(50_000),
             "effectiveGasPrice": hex(GAS_PRICE),
-            "logs": self._logs(contract, data, {**place, "transactionHash": digest})
-            if succeeds
-            else [],
+            "logs": self._logs(contract, data, {**place, "transactionHash": digest}) if succeeds else [],
             "logsBloom": NO_BLOOM,
             "status": "0x1" if succeeds else "0x0",
             "type": "0x2",

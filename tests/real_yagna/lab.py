@@ -12,10 +12,29 @@
     lab.py provider [--mode refuse]                            more offers, until interrupted
     lab.py chain stalls            what becomes of payments from now on: mines, reverts, stalls, …
 
+A lab of its own central net has private networks with nodes whose TCP is the kernel's, each in
+namespaces of its own (it needs /dev/net/tun; root, or user namespaces for ordinary users):
+
+    lab.py up --central            the daemon is on a central net
+    lab.py up --state B --join A   a second daemon, on the central net of lab A
+    lab.py node alice              a node in the lab's private network; prints one line of JSON
+    lab.py node bob --sshd         the same with OpenSSH's server, as root: `login_key` opens it
+    lab.py node carol --network ID --ip 10.0.0.2 --provider 0x…    in a network of which only the
+                                   caller knows; the daemon is not told
+    lab.py link alice --lag-ms 25 --loss 0.01 --reorder 0.05       each way; what is not named stays
+    lab.py link alice --silent on                                  nothing passes, until `off`
+    lab.py seen alice              frames and bytes in and out, and what the node was told
+    lab.py remove alice            the node ends; the daemon is not told
+    lab.py drop                    the daemons lose their connections to the net, and come back
+
+What listens on a node is in `services.py`. A stand-in provider of such a lab has a node for each
+network that an activity is deployed into, with the activity's id as its name.
+
 Several labs live side by side: each has its own state directory (`--state`), ports, and app key.
 Without `--state` it is `default` below the home of all labs, which is `$REAL_YAGNA_STATE` or
 `real-yagna` in Cargo's target directory. `up --hold` ends the lab when its standard input closes,
-so a lab never outlives the process that asked for it.
+so a lab never outlives the process that asked for it. `REAL_YAGNA_VERSION` asks for another version
+of the daemon, for all commands of a lab alike.
 """
 
 import argparse
@@ -37,18 +56,24 @@ import tempfile
 import time
 from pathlib import Path
 
+import control
 import rest
 from billing import MISCHIEFS
 from chain import CHAIN_IDS, MOODS
 from process import Process
 
-# The daemon, and the encoding of what is said on its bus.
-PACKAGES = ("golem-node==0.17.6", "flatbuffers==25.12.19")
+# The daemon that all tests run with, and the encoding of what is said on its bus.
+NEWEST = "0.17.6"
+VERSION = os.environ.get("REAL_YAGNA_VERSION", NEWEST)
+PACKAGES = (f"golem-node=={VERSION}", "flatbuffers==25.12.19")
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 
 # Below the range from which the kernel takes ports for outgoing connections.
 PORTS = range(20_000, 32_000)
+# A daemon takes no longer ones for its central net.
+CENTRAL_PORTS = range(2_000, 10_000)
+NETWORKS = "/net-api/v2/vpn/net"
 BOOT_PATIENCE = 60.0
 BOOT_ATTEMPTS = 3
 
@@ -67,22 +92,28 @@ def labs_home() -> Path:
     return Path(os.environ.get("REAL_YAGNA_STATE") or target / "real-yagna").resolve()
 
 
+def venv_home() -> Path:
+    """Where this version of the daemon is installed."""
+    return labs_home() / ("venv" if VERSION == NEWEST else f"venv-{VERSION}")
+
+
 def venv(program: str) -> str:
     """An installed program: the daemon, or the Python that speaks on its bus."""
-    return str(labs_home() / "venv" / "bin" / program)
+    return str(venv_home() / "bin" / program)
 
 
 def install() -> str:
     """Installs the daemon unless this version is there; several callers may come at once."""
     home = labs_home()
     home.mkdir(parents=True, exist_ok=True)
-    done = home / "venv" / f".installed-{'-'.join(PACKAGES)}"
+    place = venv_home()
+    done = place / f".installed-{'-'.join(PACKAGES)}"
     with (home / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            shutil.rmtree(home / "venv", ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
-            pip = [home / "venv" / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
+            shutil.rmtree(place, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", place], check=True)
+            pip = [place / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
             subprocess.run([*pip, "install", *PACKAGES], check=True, stdout=sys.stderr)
             done.touch()
     return venv("yagna")
@@ -117,8 +148,13 @@ class Lab:
         # The path of a socket has about 100 bytes, and a state directory may be deep.
         sockets = tempfile.mkdtemp(prefix="lab-")
         self.facts = {}
-        self.remember(app_key=secrets.token_hex(16), socket_dir=sockets)
+        self.remember(app_key=secrets.token_hex(16), socket_dir=sockets, owner="requestor")
         self._start_outside()
+        if options.join:
+            other = Lab(options.join.resolve()).facts
+            self.remember(central=other["central"], joined=True, owner=self.directory.name)
+        elif options.central:
+            self._start_central()
         self._boot_on_free_port()
         if options.providers > 0:
             self._make_identities(options.providers)
@@ -129,7 +165,7 @@ class Lab:
 
     def down(self, politely: bool = True):
         """Ends everything that was started; the files stay."""
-        for name in ("provider", "daemon", "outside"):
+        for name in ("provider", "daemon", "central_process", "outside"):
             process = self.process(name)
             if process and politely:
                 process.stop()
@@ -188,6 +224,58 @@ class Lab:
         cli = {name: self._environment()[name] for name in ("YAGNA_DATADIR", "GSB_URL")}
         cli["YAGNA_PATH"] = venv("yagna")
         return {**known, "pid": daemon, "state": str(self.directory), "cli": cli}
+
+    def _start_central(self):
+        """Starts the central net on a free port; another lab may take the same one meanwhile."""
+        nodes = Path(self.facts["socket_dir"]) / "nodes"
+        for attempt in range(BOOT_ATTEMPTS):
+            port = free_port(CENTRAL_PORTS)
+            argv = [venv("python"), "-B", str(HERE / "central.py"), str(port), str(nodes)]
+            try:
+                log = self.directory / "central.log"
+                process, _ = Process.start_and_hear(argv, os.environ, log, BOOT_PATIENCE)
+            except RuntimeError:
+                if attempt + 1 == BOOT_ATTEMPTS:
+                    raise
+                continue
+            central = {"port": port, "control": str(nodes / "control")}
+            self.remember(central=central, central_process=process.to_json())
+            return
+
+    def order(self, *words):
+        """Has the central net do something, and returns what it answers."""
+        if "central" not in self.facts:
+            sys.exit(f"lab.py: the lab in {self.directory} has no central net: `up --central` gives one")
+        try:
+            return control.order(self.facts["central"]["control"], *words)
+        except (OSError, RuntimeError) as error:
+            sys.exit(f"lab.py: {words[0]}: {error}")
+
+    def node(self, options) -> dict:
+        """Starts a node; without a network of the caller's it is in that of the lab, which is made
+        with its first node."""
+        node = options.provider or f"0x{private_key(options.name)[:40]}"
+        network, ip = options.network, options.ip
+        if network is None:
+            if "network" not in self.facts:
+                self.remember(network=self._ask("POST", NETWORKS, {"ip": "192.168.0.0/24"})["id"], next_ip=2)
+            network = self.facts["network"]
+            if ip is None:
+                ip = f"192.168.0.{self.facts['next_ip']}"
+                self.remember(next_ip=self.facts["next_ip"] + 1)
+        elif ip is None:
+            sys.exit("lab.py: a node in a network of yours needs `--ip`, too")
+        facts = self.order("add", options.name, node, network, ip, options.mtu, options.sshd)
+        if options.network is None:
+            self._ask("POST", f"{NETWORKS}/{network}/nodes", {"id": node, "ip": ip})
+        return {"name": options.name, "node_id": node, "network": network, **facts}
+
+    def _ask(self, method: str, path: str, body):
+        facts = self.facts
+        status, answer = rest.call(facts["api_url"], facts["app_key"], method, path, body)
+        if status >= 300:
+            sys.exit(f"lab.py: {method} {path}: the daemon answers {status} {answer}")
+        return answer
 
     def _start_outside(self):
         argv = [sys.executable, str(HERE / "outside.py")]
@@ -251,18 +339,22 @@ class Lab:
             "YAGNA_API_URL": facts["api_url"],
             "GSB_URL": f"unix:{facts['socket_dir']}/gsb.sock",
             "YAGNA_AUTOCONF_APPKEY": facts["app_key"],
-            "YAGNA_AUTOCONF_ID_SECRET": private_key("requestor"),
-            # A relay where nobody listens: identities of one daemon reach each other in process,
-            # no name is looked up, and start-up does not wait for an answer.
-            "YA_NET_TYPE": "hybrid",
-            "YA_NET_RELAY_HOST": "127.0.0.1:9",
-            "YA_NET_BIND_URL": "udp://127.0.0.1:0",
-            "YA_NET_SESSION_REQUEST_TIMEOUT": "100ms",
+            "YAGNA_AUTOCONF_ID_SECRET": private_key(facts["owner"]),
             "YA_CONSENT_STATS": "deny",
             "YAGNA_METRICS_URL": "http://127.0.0.1:9/",
             "YAGNA_LOG_DIR": "",  # Log to the standard streams only.
             "YAGNA_HTTP_WORKERS": "2",
         }
+        if "central" in facts:
+            environment["YA_NET_TYPE"] = "central"
+            environment["CENTRAL_NET_HOST"] = f"127.0.0.1:{facts['central']['port']}"
+        else:
+            # A relay where nobody listens: identities of one daemon reach each other in process,
+            # no name is looked up, and start-up does not wait for an answer.
+            environment["YA_NET_TYPE"] = "hybrid"
+            environment["YA_NET_RELAY_HOST"] = "127.0.0.1:9"
+            environment["YA_NET_BIND_URL"] = "udp://127.0.0.1:0"
+            environment["YA_NET_SESSION_REQUEST_TIMEOUT"] = "100ms"
         for network in CHAIN_IDS:
             environment[f"{network.upper()}_GETH_ADDR"] = f"{facts['registry_url']}/{network}"
         return environment
@@ -271,7 +363,7 @@ class Lab:
         identities = []
         for number in range(count):
             name = f"provider-{number}"
-            key = private_key(name)
+            key = private_key(name if self.facts["owner"] == "requestor" else f"{self.facts['owner']} {name}")
             made = self._cli("id", "create", name, "--no-password", "--from-private-key", key)
             node_id = made["Ok"]["nodeId"]
             app_key = self._cli("app-key", "create", name, "--id", node_id)
@@ -292,6 +384,7 @@ class Lab:
             bus=f"{self.facts['socket_dir']}/gsb.sock",
             identities=identities,
             hold=options.command == "provider" and options.hold,
+            control=self.facts.get("central", {}).get("control"),
         )
         return [venv("python"), str(HERE / "provider.py"), json.dumps(terms)]
 
@@ -307,10 +400,10 @@ def private_key(name: str) -> str:
     return hashlib.sha256(f"ray-on-golem lab {name}".encode()).hexdigest()
 
 
-def free_port() -> int:
+def free_port(ports: range = PORTS) -> int:
     """A port that nobody listens on at the moment."""
     while True:
-        port = random.choice(PORTS)
+        port = random.choice(ports)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -408,20 +501,58 @@ def add_terms(parser):
     add("--mischief", type=mischief, default=[], metavar="KIND,…", help=", ".join(MISCHIEFS))
 
 
+def add_node(parser):
+    """Options that say where a node is, and what it has."""
+    add = parser.add_argument
+    add("--network", metavar="ID", help="one that the caller knows; else the lab's")
+    add("--ip", help="the node's address; its network is the 256 around it")
+    add("--provider", metavar="NODE_ID", help="whose node it is; else of an identity of no daemon")
+    add("--mtu", type=int, default=1220, help="1220, as the runtime of virtual machines has it")
+    add("--sshd", action="store_true", help="with OpenSSH's server on port 22")
+
+
+def add_link(parser):
+    """Options that say what the way to a node is like, each way."""
+    add = parser.add_argument
+    add("--lag-ms", type=float, metavar="MS")
+    add("--loss", type=float, metavar="SHARE", help="of all frames, 0 to 1")
+    add("--reorder", type=float, metavar="SHARE", help="of all frames, 0 to 1")
+    add("--silent", choices=("on", "off"), help="whether nothing passes")
+
+
+def link_settings(options) -> dict:
+    """Those that are given, as the central net takes them."""
+    settings = {"loss": options.loss, "reorder": options.reorder}
+    if options.lag_ms is not None:
+        settings["lag"] = options.lag_ms / 1000
+    if options.silent is not None:
+        settings["silent"] = options.silent == "on"
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def parse_arguments():
     """The command line."""
     parser = argparse.ArgumentParser(prog="lab.py", description="A real yagna daemon, offline.")
     commands = parser.add_subparsers(dest="command", required=True)
     names = ("install", "up", "down", "restart", "kill", "freeze", "thaw", "provider", "chain")
-    names += ("lock", "restart-locked")
+    names += ("lock", "restart-locked", "node", "link", "seen", "remove", "drop")
     for name in names:
         command = commands.add_parser(name)
         if name != "install":
             command.add_argument("--state", type=Path, metavar="DIR")
         if name in ("up", "provider"):
             add_terms(command)
+        if name == "up":
+            command.add_argument("--central", action="store_true", help="on a central net of its own")
+            command.add_argument("--join", type=Path, metavar="DIR", help="on that of another lab")
         if name == "chain":
             command.add_argument("mood", choices=MOODS)
+        if name in ("node", "link", "seen", "remove"):
+            command.add_argument("name")
+        if name == "node":
+            add_node(command)
+        if name == "link":
+            add_link(command)
         if name in ("up", "provider"):
             command.add_argument("--hold", action="store_true", help="until standard input closes")
     return parser.parse_args()
@@ -469,6 +600,16 @@ def main():
         options.providers = options.providers or len(lab.facts.get("identities", []))
         argv = lab.provider_argv(options)
         os.execv(argv[0], argv)
+    elif options.command == "node":
+        print(json.dumps(lab.node(options)))
+    elif options.command == "link":
+        lab.order("shape", options.name, link_settings(options))
+    elif options.command == "seen":
+        print(json.dumps(lab.order("seen", options.name)))
+    elif options.command == "remove":
+        lab.order("remove", options.name)
+    elif options.command == "drop":
+        lab.order("drop")
     elif options.command == "chain":
         status, _ = rest.call(lab.facts["registry_url"], "", "PUT", "/mood", options.mood)
         if status != 200:

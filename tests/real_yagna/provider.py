@@ -131,9 +131,7 @@ class Seller(threading.Thread):
     def _answer_events(self) -> bool:
         """Answers the next events; false when the daemon knows the offer no more."""
         query = {"timeout": POLL_SECONDS, "maxEvents": 20}
-        status, events = self.identity.call(
-            "GET", f"{self.path}/events", query=query, timeout=LONG_POLL_PATIENCE
-        )
+        status, events = self.identity.call("GET", f"{self.path}/events", query=query, timeout=LONG_POLL_PATIENCE)
         if status != 200:
             log(self.name, "lost its offer:", status, events)
             return False
@@ -201,9 +199,7 @@ class Follower(threading.Thread):
 
     def _follow_events(self):
         query = {"timeout": POLL_SECONDS, "maxEvents": 20, "afterTimestamp": self.after}
-        status, events = self.identity.call(
-            "GET", self.path, query=query, timeout=LONG_POLL_PATIENCE
-        )
+        status, events = self.identity.call("GET", self.path, query=query, timeout=LONG_POLL_PATIENCE)
         if status == 408:  # Nothing happened; other long polls say so by an empty list.
             return
         if status != 200:
@@ -229,6 +225,7 @@ class Runner(Follower):
     def __init__(self, identity: Identity, terms: dict, bus):
         super().__init__(identity)
         self.terms, self.bus = terms, bus
+        self.units = {}  # By activity.
         self.billing = Billing(identity, terms, log) if terms["bill"] else None
 
     def _on_event(self, kind: str, event: dict):
@@ -244,11 +241,15 @@ class Runner(Follower):
             return
         # In this order: whoever knows the state asks for the usage.
         self._set_usage(activity)
-        unit = ExeUnit(self.terms, lambda state: self._set_state(activity, state))
+        node_id = self.identity.node_id
+        unit = ExeUnit(activity, node_id, self.terms, lambda state: self._set_state(activity, state))
+        self.units[activity] = unit
         self.bus.register(f"/public/exeunit/{activity}", unit.answer)
         self._set_state(activity, "Initialized")
 
     def _destroy(self, activity: str):
+        if activity in self.units:
+            self.units.pop(activity).leave()
         if self.terms["activities"] == "start":
             self.bus.unregister(f"/public/exeunit/{activity}")
             self._set_state(activity, "Terminated")

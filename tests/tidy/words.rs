@@ -17,6 +17,7 @@ const SHELL: &[&str] = &[
     "sim/src/stand_in/",
     "src/yagna/client.rs",
     "src/yagna/vpn.rs",
+    "src/yagna/vpn/order.rs",
 ];
 
 /// Modules of the standard library with effects, or with clocks.

@@ -1,0 +1,104 @@
+//! The way to a node through the real daemon's websocket: the product's `ssh-proxy` against an
+//! unmodified daemon, with nodes whose TCP is the kernel's.
+//!
+//! The simulation of the daemon passes bytes on as they come. The real one reorders them, and keeps
+//! ends of connections to itself, so what moves bytes is held to the real one here.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the daemon, its nodes, and the proxy are processes"
+)]
+
+#[path = "../lab/mod.rs"]
+mod lab;
+mod stage;
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    lab::network::Link,
+    stage::{Burner, Stage, bytes, sha256},
+};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// How long a transfer may take on a machine that does other things, too.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Transfers of one size, half of them while both cores are busy.
+async fn transfers_arrive_whole(stage: &Stage, size: usize, rounds: u64) {
+    for round in 0..rounds {
+        let busy = (round % 2 == 1).then(Burner::start);
+        let content = bytes(size, round);
+        let said = stage.take(&content).await;
+        assert_eq!(said, sha256(&content), "upload {round} of {size} bytes");
+        let (content, said) = stage.give(size).await;
+        assert_eq!(said, sha256(&content), "download {round} of {size} bytes");
+        drop(busy);
+    }
+}
+
+#[tokio::test]
+async fn transfers_of_all_sizes_arrive_whole() {
+    let stage = Stage::start("alice");
+
+    transfers_arrive_whole(&stage, 64 * KIB, 10).await;
+    transfers_arrive_whole(&stage, MIB, 10).await;
+    transfers_arrive_whole(&stage, 12 * MIB, 2).await;
+}
+
+#[tokio::test]
+async fn many_small_writes_arrive_in_order() {
+    let stage = Stage::start("bob");
+    let lines: Vec<u8> = (0..2_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+
+    let mut proxy = stage.proxy("echo");
+    let echoed = proxy.talk_by(&lines, 7, lines.len()).await;
+
+    assert!(echoed == lines);
+}
+
+#[tokio::test]
+async fn transfers_arrive_whole_where_frames_lag_get_lost_and_overtake_each_other() {
+    let stage = Stage::start("carol");
+    stage.shape(Link {
+        lag: Some(Duration::from_millis(10)),
+        loss_permille: Some(5),
+        reorder_permille: Some(20),
+        is_silent: None,
+    });
+
+    transfers_arrive_whole(&stage, 256 * KIB, 2).await;
+}
+
+#[tokio::test]
+async fn others_go_on_beside_a_client_that_does_not_read() {
+    let stage = Stage::start("dave");
+    // It asks for much, and does not read what comes.
+    let mut deaf = stage.proxy("give");
+    deaf.ask(64 * MIB).await;
+
+    let mut echo = stage.proxy("echo");
+    let mut worst = Duration::ZERO;
+    for _ in 0..50 {
+        let start = Instant::now();
+        assert_eq!(echo.talk_by(b"x", 1, 1).await, b"x");
+        worst = worst.max(start.elapsed());
+    }
+
+    // The daemon gives up a connection that does not answer it for 10 s: till then it would hold up all.
+    assert!(worst < Duration::from_secs(5), "an echo took {worst:?}");
+}
+
+#[tokio::test]
+async fn ssh_and_an_upload_by_it_go_through_to_a_real_server() {
+    let stage = Stage::start_with_sshd("erin");
+    let content = bytes(4 * MIB, 1);
+
+    let hello = stage.ssh("echo hello", b"").await;
+    let hash = stage.ssh("sha256sum", &content).await;
+
+    assert_eq!(hello, "hello\n");
+    assert_eq!(hash, format!("{}  -\n", sha256(&content)));
+}

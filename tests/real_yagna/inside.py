@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""What a node of a lab is inside: its network, and what listens there. `station.py` starts it in
+namespaces of its own, of which it is the first process: when it ends, all processes in them do.
+
+`inside.py JSON` makes the Ethernet device, hands it out over the socket `wire`, says there what is to
+be known of the node, and ends when that socket closes.
+"""
+
+import array
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import services
+
+DEVICE = b"vpn0"
+# Of <linux/if_tun.h> and <linux/sockios.h>.
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFMTU, SIOCSIFFLAGS = 0x8916, 0x891C, 0x8922, 0x8914
+IFF_UP, IFF_RUNNING = 0x1, 0x40
+
+# It asks as often whether somebody is there as the nodes of the product do.
+SSHD_CONFIG = """\
+Port 22
+HostKey {directory}/host_key
+AuthorizedKeysFile {directory}/login_key.pub
+PermitRootLogin prohibit-password
+StrictModes no
+UsePAM no
+UseDNS no
+MaxStartups 1000
+MaxSessions 1000
+PidFile none
+ClientAliveInterval 15
+ClientAliveCountMax 4
+Subsystem sftp internal-sftp
+"""
+
+
+def make_device(ip: str, mtu: int) -> int:
+    """An Ethernet device with an address of a network of 256; returns its descriptor."""
+    try:
+        device = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", DEVICE, IFF_TAP | IFF_NO_PI))
+    except OSError as error:
+        sys.exit(f"inside.py: no network device can be made: {error}")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+
+        def order(number: int, name: bytes, value: bytes):
+            fcntl.ioctl(control, number, struct.pack("16s24s", name, value))
+
+        order(SIOCSIFFLAGS, b"lo", struct.pack("H", IFF_UP | IFF_RUNNING))
+        for number, address in ((SIOCSIFADDR, ip), (SIOCSIFNETMASK, "255.255.255.0")):
+            order(number, DEVICE, struct.pack("=HH4s", socket.AF_INET, 0, socket.inet_aton(address)))
+        order(SIOCSIFMTU, DEVICE, struct.pack("i", mtu))
+        order(SIOCSIFFLAGS, DEVICE, struct.pack("H", IFF_UP | IFF_RUNNING))
+    return device
+
+
+def start_sshd(directory: Path) -> Path:
+    """Starts OpenSSH's server on port 22; returns the key that lets root log in."""
+    program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None or os.geteuid() != 0 or Path("/proc/self/uid_map").read_text().split()[2] == "1":
+        sys.exit("inside.py: an ssh server needs root, and the package openssh-server")
+    for name in ("host_key", "login_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
+    config = directory / "sshd_config"
+    config.write_text(SSHD_CONFIG.format(directory=directory))
+    # The server wants an empty directory there, which a machine that runs none does not have.
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+    Path("/run/sshd").mkdir()
+    subprocess.Popen([program, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL)
+    return directory / "login_key"
+
+
+def reap(*_):
+    """Takes the ends of all processes, orphans of others among them."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def main():
+    """Runs one node."""
+    settings = json.loads(sys.argv[1])
+    wire = socket.socket(fileno=settings["wire"])
+    facts = {"ip": settings["ip"], "mtu": settings["mtu"]}
+    device = make_device(settings["ip"], settings["mtu"])
+    ports = services.serve()
+    if settings["sshd"]:
+        facts["login_key"] = str(start_sshd(Path(settings["directory"])))
+        ports["ssh"] = 22
+    signal.signal(signal.SIGCHLD, reap)
+    facts["ports"] = ports
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [device]))]
+    wire.sendmsg([json.dumps(facts).encode()], rights)
+    os.close(device)
+    threading.Thread(target=end_with, args=[wire]).start()
+
+
+def end_with(wire: socket.socket):
+    """Ends the node when the other end of the socket is gone."""
+    wire.recv(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
