@@ -129,7 +129,7 @@ fn script() -> Vec<ExeCommand> {
     ]
 }
 
-async fn create(lab: &Lab, agreement: &AgreementId) -> ActivityId {
+pub(crate) async fn create(lab: &Lab, agreement: &AgreementId) -> ActivityId {
     let agreement = agreement.clone();
     match lab.call(Request::CreateActivity { agreement, timeout: Span::secs(10) }).await {
         Ok(Response::ActivityCreated(activity)) => activity,
@@ -137,7 +137,11 @@ async fn create(lab: &Lab, agreement: &AgreementId) -> ActivityId {
     }
 }
 
-async fn execute(lab: &Lab, activity: &ActivityId, script: Vec<ExeCommand>) -> Vec<CommandResult> {
+pub(crate) async fn execute(
+    lab: &Lab,
+    activity: &ActivityId,
+    script: Vec<ExeCommand>,
+) -> Vec<CommandResult> {
     let last = u32::try_from(script.len() - 1).expect("a few commands");
     let (activity, script, timeout) = (activity.clone(), Arc::new(script), Span::secs(30));
     let started = lab.call(Request::Execute { activity: activity.clone(), script, timeout }).await;
