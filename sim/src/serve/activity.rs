@@ -55,6 +55,7 @@ pub(super) async fn answer(state: Arc<State>, ask: &Ask, path: &[&str]) -> Respo
         (Method::GET, ["activity"]) if ask.value("agreementId").is_none() => {
             reply::text(400, "Query deserialize error: missing field `agreementId`")
         }
+        (Method::GET, ["_monitor"]) => monitor(state),
         (Method::POST, ["activity"]) => create(&state, ask).await,
         (Method::POST, ["activity", _, "exec"]) => match check_script(ask) {
             Ok(()) => plain(&state, ask).await,
@@ -98,6 +99,37 @@ pub(super) async fn answer(state: Arc<State>, ask: &Ask, path: &[&str]) -> Respo
         }
         _ => plain(&state, ask).await,
     }
+}
+
+/// Tells whenever an activity begins or ends. Of its activities a requestor is told none, as seen on
+/// yagna 0.17.6: they are listed for who provides them.
+fn monitor(state: Arc<State>) -> Response<Body> {
+    let (frames, told) = mpsc::channel(FRAMES_MAX);
+    tokio::spawn(async move {
+        let mut seen = None;
+        loop {
+            let more = state.daemon.news().notified();
+            tokio::pin!(more);
+            more.as_mut().enable();
+            let (at, count) = {
+                let inner = state.daemon.look();
+                let books = inner.yagna.activities();
+                let ended = books.iter().filter(|book| book.ended.is_some()).count();
+                (wire::instant(inner.now()), (books.len(), ended))
+            };
+            if seen.replace(count) != Some(count) {
+                let frame = format!("data: {}\n\n", json!({ "ts": at, "activities": [] }));
+                if frames.send(frame.into()).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = more => {}
+                () = frames.closed() => return,
+            }
+        }
+    });
+    reply::stream(told)
 }
 
 /// A command that runs.

@@ -10,6 +10,8 @@ use ray_on_golem::{
     },
 };
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::lab::{HONEST, KEY, Lab};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,6 +83,27 @@ async fn results_come_as_events_too() {
     assert!(answer.contains(r#""kind":{"stdout":"hello world\n"}"#), "{answer}");
     let finished = r#""kind":{"finished":{"message":null,"return_code":0}}"#;
     assert_eq!(answer.matches(finished).count(), 3, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_watch_activities_begin() {
+    let lab = Lab::start(HONEST).await;
+    let agreement = lab.sign(&SessionId::from("s")).await;
+    let mut stream = lab.connect().await;
+    let request = format!(
+        "GET /activity-api/v1/_monitor HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("the server reads");
+    let (mut told, mut bytes) = (String::new(), [0; 4096]);
+    for count in [1, 2] {
+        while told.matches("\"activities\":[]").count() < count {
+            let length = stream.read(&mut bytes).await.expect("the server writes");
+            assert!(length > 0, "it ended: {told}");
+            told.push_str(std::str::from_utf8(&bytes[..length]).expect("text"));
+        }
+        create(&lab, &agreement).await;
+    }
+    assert!(told.contains("content-type: text/event-stream"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
