@@ -55,6 +55,9 @@ pub(super) fn make(birth: &Birth, root: &Path) -> io::Result<()> {
     for name in OWN {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(name))?;
     }
+    for path in &birth.spec.volumes {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(birth.ground.at(path))?;
+    }
     let (name, address) = (&birth.spec.hostname, birth.spec.address);
     let ground = &birth.ground;
     fs::write(ground.at("/etc/hostname"), format!("{name}\n"))?;
