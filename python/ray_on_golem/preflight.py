@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import stat
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from . import webserver
@@ -25,7 +28,8 @@ def check(client: Client, parameters: Mapping[str, Any]) -> None:
     """
     if is_on_head() or _has_nodes(client):
         return
-    wrong = [_sentence(finding) for finding in _findings(parameters) if finding.get("verdict") == "bad"]
+    wrong = _key_faults(parameters)
+    wrong += [_sentence(finding) for finding in _findings(parameters) if finding.get("verdict") == "bad"]
     if wrong:
         raise StartError("\n".join(wrong))
 
@@ -46,6 +50,22 @@ def command(parameters: Mapping[str, Any]) -> list[str]:
     if parameters["webserver_datadir"]:
         arguments += ["--datadir", str(parameters["webserver_datadir"])]
     return arguments
+
+
+def _key_faults(parameters: Mapping[str, Any]) -> list[str]:
+    """What ssh has against the user's own key. It says so only when the head is rented, and tries again for ever."""
+    path = Path(str(parameters.get("ssh_private_key") or ""))
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        # One of ours is still to be made, and of another one it was said that it is not there.
+        return []
+    if not path.is_file() or not mode & 0o077:
+        return []
+    return [
+        f"the ssh key `{path}` can be read by others (its mode is {mode:04o}), and ssh takes no such key; run "
+        f"`chmod 600 {shlex.quote(str(path))}`"
+    ]
 
 
 def _has_nodes(client: Client) -> bool:

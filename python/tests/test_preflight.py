@@ -77,6 +77,22 @@ class PreflightTest(unittest.TestCase):
 
         self.assertFalse(self.asked.exists())
 
+    def test_a_key_that_others_can_read_is_refused_with_its_cure(self) -> None:
+        self.doctor(NOTE)
+        key = self.directory / "my key"
+        key.write_text("a key")
+        key.chmod(0o640)
+
+        with self.assertRaises(StartError) as caught:
+            self.check(unused_port(), ssh_private_key=str(key))
+
+        cure = f"run `chmod 600 '{key}'`"
+        why = f"the ssh key `{key}` can be read by others (its mode is 0640), and ssh takes no such key; {cure}"
+        self.assertEqual(str(caught.exception), why)
+        key.chmod(0o600)
+        self.check(unused_port(), ssh_private_key=str(key))
+        self.check(unused_port(), ssh_private_key=str(self.directory / "not there"))
+
     def test_a_running_webserver_is_not_looked_at_once_more(self) -> None:
         self.doctor(MISSING)
         standin = serving(self)

@@ -13,7 +13,7 @@ use super::{
     webserver::{DEFAULT_PORT, Served},
 };
 use crate::{
-    config::{ClusterFile, ConfigError, PaymentNetwork, networks},
+    config::{ClusterFile, ConfigError, PaymentNetwork, networks, yaml},
     doctor::{self, Finding, Scene, Verdict, port},
     driver::daemon::DaemonPlan,
 };
@@ -94,6 +94,8 @@ impl Doctor {
         let name = path.display().to_string();
         let bytes = fs::read(path).map_err(|error| ConfigError::unreadable(&name, error.kind()))?;
         let file = ClusterFile::parse(&name, &bytes)?;
+        let checked = yaml::parse(&bytes).and_then(|root| file.check_commands(&root));
+        checked.map_err(|error| ConfigError::Content { file: name, error })?;
         for warning in &file.warnings {
             printer.warn(warning);
         }

@@ -13,6 +13,7 @@ use crate::{
     core::payment::ledger,
     driver::{
         clock,
+        daemon::was_simulated,
         journal::{Journals, JournalsError},
     },
     units::{Glm, Timestamp},
@@ -24,6 +25,8 @@ pub(super) struct Left {
     clusters: Vec<Cluster>,
     /// When the last of the journals was written.
     written: Option<Timestamp>,
+    /// Whether they are on a simulated network.
+    is_simulated: bool,
 }
 
 /// One cluster, as it was when its journal was last written.
@@ -52,7 +55,8 @@ impl Left {
                 spent: money.spent,
             }
         });
-        Ok(Self { clusters: clusters.collect(), written: instant(written) })
+        let clusters = clusters.collect();
+        Ok(Self { clusters, written: instant(written), is_simulated: was_simulated(data) })
     }
 
     /// The clusters as lines for people.
@@ -100,8 +104,10 @@ impl Left {
             what: "the webserver has ended while it had clusters: their nodes go on, and cost, until their providers \
                    give them up"
                 .to_owned(),
-            hint: "`ray-on-golem start` goes on where it was; then `ray down`, or `ray-on-golem stop --force`, ends them"
-                .to_owned(),
+            hint: format!(
+                "`ray-on-golem start{}` goes on where it was; then `ray down`, or `ray-on-golem stop --force`, ends them",
+                if self.is_simulated { " --sim" } else { "" }
+            ),
         })
     }
 }

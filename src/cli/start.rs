@@ -15,10 +15,13 @@ use super::{
     error::CliError,
     left::Left,
     printer::Printer,
-    web::Web,
+    web::{Root, Web},
     webserver::{Common, DEBUG_LOG, Served},
 };
-use crate::{doctor::port, driver::log};
+use crate::{
+    doctor::port,
+    driver::{daemon::OtherKind, log},
+};
 
 const LOG_LINES: usize = 50;
 const START_PATIENCE: Duration = Duration::from_secs(5 * 60);
@@ -44,6 +47,7 @@ impl Start {
                 return Err(CliError::Environment { what, hint });
             }
             if !root.shutting_down {
+                self.refuse_other_network(&root)?;
                 printer.line("Not starting the webserver, as it's already running")?;
                 if self.common.names_data() && root.datadir != data {
                     printer.warn(&format!(
@@ -56,6 +60,10 @@ impl Start {
                 return Ok(());
             }
             wait_for_previous(&web, printer)?;
+        }
+        if let Some(other) = OtherKind::of(&data, self.served.is_simulated()) {
+            let (what, hint) = (other.what(), OtherKind::CURE.to_owned());
+            return Err(CliError::Environment { what, hint });
         }
         // Clusters that a crash has left cost money: whatever else is wrong, they are gone on with.
         if Left::of(&data).is_ok_and(|left| left.is_empty()) {
@@ -76,6 +84,20 @@ impl Start {
                 Err(failure(&why, &log_path))
             }
         }
+    }
+
+    /// A webserver that runs serves one network; another one is not served by saying so again.
+    fn refuse_other_network(&self, root: &Root) -> Result<(), CliError> {
+        let (is, wanted) = match (root.simulated, self.served.is_simulated()) {
+            (Some(true), false) => ("a simulated network", "the real one"),
+            (Some(false), true) => ("the real network", "a simulated one"),
+            (Some(_) | None, _) => return Ok(()),
+        };
+        Err(CliError::Environment {
+            what: format!("the webserver that runs already serves {is}, and {wanted} is asked for"),
+            hint: "end it with `ray-on-golem stop`, or give the other one a `--port` and a `--datadir` of its own"
+                .to_owned(),
+        })
     }
 
     fn spawn(&self, data: &Path, log_path: &Path) -> Result<Child, CliError> {

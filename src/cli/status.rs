@@ -73,9 +73,13 @@ impl Status {
 }
 
 fn server(root: &Root, url: &str) -> String {
+    let network = match root.simulated {
+        Some(true) => "   Network:         simulated, nothing costs money\n",
+        Some(false) | None => "",
+    };
     let mut text = format!(
         "Ray On Golem webserver {}\n   Listening on:    {url}\n   Status:          {}\n   \
-         Data directory:  {}\n",
+         Data directory:  {}\n{network}",
         root.version,
         if root.shutting_down { "Shutting down" } else { "Running" },
         root.datadir.display()

@@ -10,7 +10,8 @@ use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{error::CliError, printer::Printer, web::Web, webserver::Common};
+use super::table::plain;
+use super::{error::CliError, left::Left, printer::Printer, web::Web, webserver::Common};
 use crate::{driver::process::Process, server::bills::Bills};
 
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
@@ -41,7 +42,15 @@ impl Stop {
         let process = Process::of(&data);
         let before = bills(&data);
         match root {
-            None => printer.line(&format!("No webserver found on: {}.", web.url()))?,
+            None => {
+                printer.line(&format!("No webserver found on: {}.", web.url()))?;
+                if !process.as_ref().is_some_and(|it| it.is_alive()) {
+                    // What a crash has left goes on, and no process is there to end it.
+                    let left = Left::of(&data)?;
+                    printer.print(&left.text())?;
+                    left.refuse()?;
+                }
+            }
             Some(root) if root.shutting_down => {
                 printer.line("The webserver is already shutting down.")?;
             }
@@ -68,7 +77,10 @@ impl Stop {
             let state = shut_down(web, is_forced)?;
             let told = match state.as_str() {
                 "not_enabled" => "Cannot stop the webserver, as it was started externally.",
-                "cluster_not_empty" => "Cannot stop the webserver, as the cluster is not empty.",
+                "cluster_not_empty" => {
+                    tell_who_lives(web, printer)?;
+                    "Cannot stop the webserver, as the cluster is not empty."
+                }
                 "forced_shutdown" => "Force-shutdown requested, will stop soon.",
                 _ => "Webserver shutdown requested, will stop soon.",
             };
@@ -150,6 +162,21 @@ fn wait_for_server(web: &Web, printer: &mut Printer) -> Result<(), CliError> {
         true => printer.line("Webserver shutdown completed."),
         false => printer.line("Shutdown timeout of 0:01:00 reached."),
     }
+}
+
+/// Says which clusters have nodes, and how they end.
+fn tell_who_lives(web: &Web, printer: &mut Printer) -> Result<(), CliError> {
+    let status = web.get("/status")?;
+    let clusters = status["clusters"].as_array().map_or(&[][..], Vec::as_slice);
+    for cluster in clusters.iter().filter(|cluster| cluster["state"] == "running") {
+        let text = |key: &str| plain(cluster[key].as_str().unwrap_or("-"));
+        printer.line(&format!(
+            "   `{}` has nodes, at {} GLM per hour; `ray down` ends it, `ray-on-golem stop --force` all clusters",
+            text("cluster_name"),
+            text("glm_per_hour")
+        ))?;
+    }
+    Ok(())
 }
 
 /// Says whose end is waited for.

@@ -36,6 +36,8 @@ pub(super) struct Root {
     pub(super) version: String,
     /// Its data directory.
     pub(super) datadir: PathBuf,
+    /// Whether it serves a simulated network; none if it is too old to say.
+    pub(super) simulated: Option<bool>,
     /// Whether it shuts down.
     pub(super) shutting_down: bool,
     /// What the user should know.
@@ -67,6 +69,7 @@ impl Web {
         Some(Root {
             version: text("version")?,
             datadir: text("datadir")?.into(),
+            simulated: body.get("simulated").and_then(Value::as_bool),
             shutting_down: body.get("shutting_down").and_then(Value::as_bool)?,
             warnings: warnings.map(str::to_owned).collect(),
         })

@@ -111,6 +111,42 @@ impl ClusterFile {
         })
     }
 
+    /// Looks for what Ray needs of the file `root` when the head is rented, and does not look for before.
+    ///
+    /// # Errors
+    ///
+    /// Says which list of commands is missing, and what to write.
+    pub fn check_commands(&self, root: &yaml::Node) -> Result<(), YamlError> {
+        let root = Section::new(root, "")?;
+        let has_workers =
+            self.node_types.iter().any(|it| it.kind == NodeKind::Worker && it.max_workers > 0);
+        let starts = [
+            ("head_start_ray_commands", HEAD_START, true),
+            ("worker_start_ray_commands", WORKER_START, has_workers),
+        ];
+        for (key, command, _) in starts.into_iter().filter(|(_, _, is_needed)| *is_needed) {
+            let cure = format!("write `- ray stop`, and `- {command}`");
+            match root.optional(key) {
+                None => {
+                    let what =
+                        format!("is missing, so that Ray would not start on rented nodes; {cure}");
+                    return Err(root.place().join(key).error(what));
+                }
+                Some(field) if field.list()?.is_empty() => {
+                    return Err(field.error(format!(
+                        "is empty, so that Ray would not start on rented nodes; {cure}"
+                    )));
+                }
+                Some(_) => {}
+            }
+        }
+        if root.get("initialization_commands").is_none() {
+            let what = "is missing, which Ray finds out when the head is rented; write `[]`";
+            return Err(root.place().join("initialization_commands").error(what));
+        }
+        Ok(())
+    }
+
     /// The node type called `name`.
     ///
     /// # Errors
@@ -172,6 +208,10 @@ impl Auth {
     }
 }
 
+/// What starts Ray, as the cluster files of the project have it.
+const HEAD_START: &str =
+    "ray start --head --node-ip-address $NODE_IP --autoscaling-config=~/ray_bootstrap_config.yaml";
+const WORKER_START: &str = "ray start --address $RAY_HEAD_IP:6379";
 const MODULE: &str = "ray_on_golem.provider.node_provider.GolemNodeProvider";
 const HEAD_NODE_TYPE: &str = "ray.head.default";
 /// Longer names make command lines of ssh that Linux does not take: 128 KiB for each word of one, in which

@@ -132,6 +132,9 @@ pub enum DaemonError {
         /// The address of the wallet.
         address: String,
     },
+    /// What an earlier life of the webserver has started is of the other kind, and clusters may live on it.
+    #[error("{}; {}", .0.what(), OtherKind::CURE)]
+    OtherKind(OtherKind),
     /// It could not be started.
     #[error("cannot start `{}`", program.display())]
     NotStarted {
@@ -165,6 +168,41 @@ pub enum DaemonError {
     Transport(#[from] TransportError),
 }
 
+/// A daemon of a data directory that lives, and is real where a simulated one is asked for, or the reverse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherKind {
+    is_simulated: bool,
+    pid: i32,
+}
+
+impl OtherKind {
+    /// What to do about it.
+    pub const CURE: &str = "end it first, or choose another data directory with `--datadir`";
+
+    /// The one of the data directory `data`, if it is not of the kind that is asked for.
+    #[must_use]
+    pub fn of(data: &Path, is_simulated: bool) -> Option<Self> {
+        let mark = Mark::load(data).filter(Mark::is_alive)?;
+        let other = Self { is_simulated: mark.simulated, pid: mark.pid };
+        (mark.simulated != is_simulated).then_some(other)
+    }
+
+    /// What is in the way.
+    #[must_use]
+    pub fn what(&self) -> String {
+        let pid = self.pid;
+        match self.is_simulated {
+            true => format!(
+                "a simulated network of this data directory runs under pid {pid}; `ray-on-golem start --sim` goes on \
+                 with it"
+            ),
+            false => format!(
+                "a real daemon of this data directory runs under pid {pid}; `ray-on-golem start` goes on with it"
+            ),
+        }
+    }
+}
+
 impl Daemon {
     /// Finds the daemon, or starts it, and waits until it answers to its key.
     ///
@@ -173,6 +211,9 @@ impl Daemon {
     /// Says what stands in the way.
     pub async fn ready(plan: DaemonPlan, log: Log) -> Result<Self, DaemonError> {
         let mark = Mark::load(&plan.data).filter(Mark::is_alive);
+        if let Some(other) = OtherKind::of(&plan.data, plan.sim.is_some()) {
+            return Err(DaemonError::OtherKind(other));
+        }
         let endpoints = match (&plan.sim, &mark) {
             (Some(_), Some(mark)) => Endpoints::from(mark.url.clone()),
             (Some(_), None) | (None, _) => plan.endpoints.clone(),
@@ -416,6 +457,12 @@ pub(crate) fn began(pid: i32) -> Option<u64> {
         return None;
     }
     words.nth(18)?.parse().ok()
+}
+
+/// Whether the daemon that a webserver of this data directory has started last is a simulated network.
+#[must_use]
+pub fn was_simulated(data: &Path) -> bool {
+    Mark::load(data).is_some_and(|mark| mark.simulated)
 }
 
 fn mark_path(data: &Path) -> PathBuf {

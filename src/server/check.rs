@@ -41,6 +41,10 @@ pub(super) async fn check_cluster(app: &App, fields: &Fields) -> Result<Response
     let written = asked.file.as_ref().map(File::read).transpose()?;
     // What is wrong in the file is told from there; what the command line made of it may be wrong still.
     let cluster = ClusterFile::read_node(&asked.config)?;
+    if let (Err(error), Some(file)) = (cluster.check_commands(&asked.config), &asked.file) {
+        return Err(file.refused(&error));
+    }
+    cluster.check_commands(&asked.config).map_err(FieldError::from)?;
     warnings.extend(match written {
         Some(written) => written.warnings,
         None => cluster.warnings.clone(),

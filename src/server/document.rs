@@ -34,6 +34,8 @@ pub struct RootDocument {
     pub version: String,
     /// Its data directory.
     pub datadir: String,
+    /// Whether a simulated network is in the daemon's place: nothing costs money.
+    pub simulated: bool,
     /// Whether it shuts down.
     pub shutting_down: bool,
     /// Whether clients may shut it down when their cluster is over.

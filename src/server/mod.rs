@@ -165,6 +165,7 @@ impl App {
         RootDocument {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             datadir: self.settings.data.display().to_string(),
+            simulated: self.simulated.is_some(),
             shutting_down: self.stop.is_ordered() || board.is_shutting_down,
             self_shutdown: self.settings.self_shutdown,
             server_warnings: of_clusters.chain(self.alerts.get()).chain(caveat).collect(),

@@ -1,13 +1,21 @@
 //! The way into a private network: one websocket of the daemon is one TCP connection to a node.
 //!
 //! A task of its own moves the bytes, so that pings go out and are answered also while nobody reads or
-//! writes: the daemon drops a websocket that was silent for 10 s. Both directions have a buffer of
-//! [`BUFFER`] bytes; a side that is slow stops the other one.
+//! writes: the daemon drops a websocket that was silent for 10 s. What goes to the node is sent frame by
+//! frame, each when the daemon has taken the last one ([`order`]); a writer waits when [`BUFFER`] bytes
+//! wait. What comes from the node is always read, since one connection that is not read holds up all of
+//! its network. When [`UNREAD_MAX`] bytes wait for the reader, the connection is cut.
+//!
+//! The daemon does not tell when the node closes its half, and leaves the node's connection open when the
+//! websocket ends. Both ends therefore find the end by messages of their own: ssh by its keep-alives.
 //!
 //! The websocket has no half-close. Who shuts down the writing half may go on reading until the other
 //! side ends the connection; the websocket is closed when the stream is dropped.
 
+mod order;
+
 use std::{
+    collections::VecDeque,
     io,
     net::Ipv4Addr,
     pin::Pin,
@@ -44,14 +52,21 @@ use tokio_tungstenite::{
 };
 use url::Url;
 
+use self::order::{Asker, Order};
 use super::{AppKey, Endpoints, NetworkId};
-use crate::units::Span;
+use crate::{
+    http::{Transport, TransportError},
+    units::Span,
+};
 
-/// What is kept of each direction when one side is slow.
+/// What is kept of what is written while the last frame is on its way.
 pub const BUFFER: usize = 64 << 10;
 
+/// What is kept of what comes while nobody reads. A channel of ssh has at most 2 MiB on its way.
+pub const UNREAD_MAX: usize = 16 << 20;
+
 /// The most that is sent in a frame: the daemon ends a connection at frames of more than 64 KiB.
-const FRAME_MAX: usize = 32 << 10;
+const FRAME_MAX: usize = 64 << 10;
 
 /// The most that is taken in a frame.
 const INCOMING_MAX: usize = 4 << 20;
@@ -65,10 +80,13 @@ const REASON_LENGTH_MAX: usize = 300;
 /// The way through the daemon into the private networks of one of its identities.
 #[derive(Clone, Debug)]
 pub struct Vpn {
-    /// The API of private networks, with a websocket's scheme.
+    /// The API of private networks.
+    net: Url,
+    /// The same with a websocket's scheme.
     base: Url,
     app_key: AppKey,
     beat: Beat,
+    transport: Transport,
 }
 
 /// How a silent connection is told from a dead one.
@@ -101,6 +119,9 @@ pub enum VpnError {
     /// The address of the daemon is of no use.
     #[error("`{0}` is no http address of a daemon")]
     BadAddress(Url),
+    /// Nothing can be asked by https.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// The daemon does not answer.
     #[error("the daemon cannot be reached: {0}")]
     NoDaemon(String),
@@ -178,7 +199,9 @@ impl Vpn {
         let rest = net.as_str().split_once(':').map_or("", |(_, rest)| rest);
         let base = Url::parse(&format!("{scheme}:{}", rest.trim_end_matches('/')));
         let base = base.ok().filter(|url| url.has_host() && url.query().is_none());
-        Ok(Self { base: base.ok_or_else(bad)?, app_key, beat: Beat::default() })
+        let base = base.ok_or_else(bad)?;
+        let transport = Transport::direct(scheme == "wss")?;
+        Ok(Self { net: net.clone(), base, app_key, beat: Beat::default(), transport })
     }
 
     /// The same with another pulse.
@@ -200,12 +223,19 @@ impl Vpn {
         port: u16,
         patience: Span,
     ) -> Result<VpnStream, VpnError> {
-        let mut url = self.base.clone();
-        let segments = ["net", network.as_str(), "tcp", &ip.to_string(), &port.to_string()];
-        url.path_segments_mut()
-            .map_err(|()| VpnError::BadAddress(self.base.clone()))?
-            .pop_if_empty()
-            .extend(segments);
+        let at = |base: &Url, segments: &[&str]| {
+            let mut url = base.clone();
+            let known = url.path_segments_mut().map(|mut path| {
+                path.pop_if_empty().extend(["net", network.as_str()]).extend(segments);
+            });
+            known.map(|()| url).map_err(|()| VpnError::BadAddress(base.clone()))
+        };
+        let asker = Asker {
+            transport: self.transport.clone(),
+            url: at(&self.net, &["addresses"])?,
+            app_key: self.app_key.clone(),
+        };
+        let url = at(&self.base, &["tcp", &ip.to_string(), &port.to_string()])?;
         let mut request = url
             .as_str()
             .into_client_request()
@@ -219,7 +249,7 @@ impl Vpn {
             .max_frame_size(Some(INCOMING_MAX));
         let connecting = connect_async_with_config(request, Some(config), true);
         match timeout(duration(patience), connecting).await {
-            Ok(Ok((socket, _))) => Ok(VpnStream::new(socket, self.beat)),
+            Ok(Ok((socket, _))) => Ok(VpnStream::new(socket, asker, self.beat)),
             Ok(Err(error)) => Err(refusal(error, network, ip, port)),
             Err(_) => Err(VpnError::TimedOut { ip, patience }),
         }
@@ -227,11 +257,11 @@ impl Vpn {
 }
 
 impl VpnStream {
-    fn new(socket: Socket, beat: Beat) -> Self {
+    fn new(socket: Socket, network: Asker, beat: Beat) -> Self {
         let (pipe, far) = tokio::io::duplex(BUFFER);
         let (alive, dropped) = watch::channel(());
         let fault = Fault::default();
-        let task = tokio::spawn(pump(socket, far, beat, Arc::clone(&fault), dropped));
+        let task = tokio::spawn(pump(socket, far, network, beat, Arc::clone(&fault), dropped));
         Self { pipe, fault, pump: task.abort_handle(), _alive: alive }
     }
 
@@ -299,15 +329,18 @@ impl Drop for Leash {
 async fn pump(
     socket: Socket,
     pipe: DuplexStream,
+    network: Asker,
     beat: Beat,
     fault: Fault,
     dropped: watch::Receiver<()>,
 ) {
     let (mut sink, source) = socket.split();
     let (reader, mut writer) = tokio::io::split(pipe);
+    let (heard, pongs) = watch::channel(0);
+    let order = Order { network, pongs, pings: 0, patience: beat.silence };
     let ended = tokio::select! {
-        ended = receive(source, &mut writer, beat.silence) => ended,
-        () = send(reader, &mut sink, beat.ping, dropped.clone()) => Ok(()),
+        ended = receive(source, &mut writer, &heard, beat.silence) => ended,
+        ended = send(reader, &mut sink, order, beat.ping, dropped.clone()) => ended,
         () = farewell(dropped) => Ok(()),
     };
     if let Err(why) = ended {
@@ -319,27 +352,79 @@ async fn pump(
     let _ = timeout(FAREWELL, sink.close()).await;
 }
 
-/// From the network to the reader. Ends with the connection.
+/// From the network to the reader. Ends with the connection, when all is read that came before.
 async fn receive(
     mut source: SplitStream<Socket>,
     writer: &mut WriteHalf<DuplexStream>,
+    heard: &watch::Sender<u64>,
     silence: Span,
 ) -> Result<(), String> {
+    let mut unread = Unread::default();
     loop {
-        let Ok(next) = timeout(duration(silence), source.next()).await else {
+        let next = tokio::select! {
+            next = timeout(duration(silence), source.next()) => next,
+            () = unread.hand_over(writer), if !unread.is_empty() => continue,
+        };
+        let Ok(next) = next else {
             return Err(format!("nothing was heard of the daemon for {silence}"));
         };
-        let bytes = match next {
-            Some(Ok(Message::Binary(bytes))) => bytes,
-            Some(Ok(Message::Text(text))) => text.into(),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-            Some(Ok(Message::Close(_))) | None => return Ok(()),
-            Some(Err(error)) if is_end(&error) => return Ok(()),
+        match next {
+            Some(Ok(Message::Binary(bytes))) => unread.keep(bytes)?,
+            Some(Ok(Message::Text(text))) => unread.keep(text.into())?,
+            Some(Ok(Message::Pong(pong))) => {
+                if let Some(number) = order::number(&pong) {
+                    heard.send_replace(number);
+                }
+            }
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
+            Some(Ok(Message::Close(_))) | None => break,
+            Some(Err(error)) if is_end(&error) => break,
             Some(Err(error)) => return Err(format!("the connection broke: {error}")),
+        }
+    }
+    while !unread.is_empty() {
+        unread.hand_over(writer).await;
+    }
+    Ok(())
+}
+
+/// What came from the network and waits for the reader.
+#[derive(Default)]
+struct Unread {
+    frames: VecDeque<tungstenite::Bytes>,
+    length: usize,
+    /// Nobody reads any more, but what is written may still be on its way.
+    is_dropped: bool,
+}
+
+impl Unread {
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    fn keep(&mut self, frame: tungstenite::Bytes) -> Result<(), String> {
+        if frame.is_empty() || self.is_dropped {
+            return Ok(());
+        }
+        self.length += frame.len();
+        self.frames.push_back(frame);
+        if self.length > UNREAD_MAX {
+            return Err(format!("more than {UNREAD_MAX} bytes came that were not read"));
+        }
+        Ok(())
+    }
+
+    /// Gives the reader as much as it takes at once. To give this up before it ends loses nothing.
+    async fn hand_over(&mut self, writer: &mut WriteHalf<DuplexStream>) {
+        let Some(frame) = self.frames.front_mut() else { return };
+        let Ok(written) = writer.write(frame).await else {
+            *self = Self { is_dropped: true, ..Self::default() };
+            return;
         };
-        if writer.write_all(&bytes).await.is_err() {
-            // Nobody reads any more, but what is written may still be on its way.
-            std::future::pending::<()>().await;
+        drop(frame.split_to(written));
+        self.length -= written;
+        if frame.is_empty() {
+            self.frames.pop_front();
         }
     }
 }
@@ -348,31 +433,53 @@ async fn receive(
 async fn send(
     mut reader: ReadHalf<DuplexStream>,
     sink: &mut SplitSink<Socket, Message>,
+    mut order: Order,
     ping: Span,
     mut dropped: watch::Receiver<()>,
-) {
+) -> Result<(), String> {
     let mut chunk = vec![0; FRAME_MAX];
     let mut pulse = interval(duration(ping));
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_shut = false;
     loop {
-        let message = tokio::select! {
+        let frame = tokio::select! {
             read = reader.read(&mut chunk), if !is_shut => match read {
                 Ok(0) | Err(_) => {
                     is_shut = true;
                     continue;
                 }
-                Ok(length) => Message::Binary(chunk[..length].to_vec().into()),
+                Ok(length) => Some(chunk[..length].to_vec()),
             },
-            () = gone(&mut dropped), if is_shut => return,
-            _ = pulse.tick() => Message::Ping(tungstenite::Bytes::new()),
+            () = gone(&mut dropped), if is_shut => return Ok(()),
+            _ = pulse.tick() => None,
         };
-        if sink.send(message).await.is_err() {
-            // What was received before is still to be read: `receive` comes to the end by itself.
-            gone(&mut dropped).await;
-            return;
+        let sent = match frame {
+            Some(frame) => pass(frame, sink, &mut order).await,
+            None => sink.send(Message::Ping(tungstenite::Bytes::new())).await.map_err(|_| None),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(Some(why)) => return Err(why),
+            Err(None) => {
+                // What was received before is still to be read: `receive` comes to the end by itself.
+                gone(&mut dropped).await;
+                return Ok(());
+            }
         }
     }
+}
+
+/// Sends a frame and waits until the daemon has taken it. An error without a reason is one of the
+/// connection, which has its own.
+async fn pass(
+    frame: Vec<u8>,
+    sink: &mut SplitSink<Socket, Message>,
+    order: &mut Order,
+) -> Result<(), Option<String>> {
+    let ping = order.next_ping().to_vec();
+    sink.feed(Message::Binary(frame.into())).await.map_err(|_| None)?;
+    sink.send(Message::Ping(ping.into())).await.map_err(|_| None)?;
+    order.taken().await.map_err(Some)
 }
 
 /// Waits until nobody has the stream any more.

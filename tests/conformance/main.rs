@@ -36,7 +36,7 @@ use ray_on_golem::yagna::Endpoint;
 const AT_ONCE: usize = 12;
 
 /// The files of cases, in the order in which they are read.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("stories", include_str!("cases/stories.txt")),
     ("market", include_str!("cases/market.txt")),
     ("agreement", include_str!("cases/agreement.txt")),
@@ -44,6 +44,7 @@ const FILES: [(&str, &str); 8] = [
     ("payment", include_str!("cases/payment.txt")),
     ("bills", include_str!("cases/bills.txt")),
     ("net", include_str!("cases/net.txt")),
+    ("services", include_str!("cases/services.txt")),
     ("errors", include_str!("cases/errors.txt")),
 ];
 

@@ -142,6 +142,8 @@ fn tell_time(names: &mut Names, now: Timestamp) {
     }
     let expires = now.plus(Span::hours(9)).as_unix_millis();
     names.insert("expiration".to_owned(), expires.to_string());
+    // As long as the most that the daemon reads.
+    names.insert("long".to_owned(), "x".repeat(2 << 20));
 }
 
 /// An instant as it is written in JSON.

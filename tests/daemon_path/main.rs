@@ -90,3 +90,15 @@ async fn others_go_on_beside_a_client_that_does_not_read() {
     // The daemon gives up a connection that does not answer it for 10 s: till then it would hold up all.
     assert!(worst < Duration::from_secs(5), "an echo took {worst:?}");
 }
+
+#[tokio::test]
+async fn ssh_and_an_upload_by_it_go_through_to_a_real_server() {
+    let stage = Stage::start_with_sshd("erin");
+    let content = bytes(4 * MIB, 1);
+
+    let hello = stage.ssh("echo hello", b"").await;
+    let hash = stage.ssh("sha256sum", &content).await;
+
+    assert_eq!(hello, "hello\n");
+    assert_eq!(hash, format!("{}  -\n", sha256(&content)));
+}

@@ -1,10 +1,19 @@
 //! A real daemon with one node, and the product's proxy to it.
 
-use std::{collections::BTreeMap, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
 
 use ray_on_golem::{
     core::ids::NodeId,
-    ssh::{Access, NodeAccess},
+    ssh::{Access, NodeAccess, proxy_command},
     yagna::{AppKey, NetworkPath},
 };
 use sha2::{Digest as _, Sha256};
@@ -40,13 +49,27 @@ pub(crate) struct Proxy {
     _child: Child,
 }
 
-/// Keeps both cores busy.
-pub(crate) struct Burner(Vec<std::process::Child>);
+/// Keeps both cores busy; threads, so that nothing stays behind a test that is killed.
+pub(crate) struct Burner {
+    is_over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
 
 impl Stage {
     pub(crate) fn start(name: &str) -> Self {
         let lab = Lab::start_central(&Market::empty());
         let node = lab.node(name);
+        Self::with(lab, node)
+    }
+
+    /// The same with OpenSSH's server on the node.
+    pub(crate) fn start_with_sshd(name: &str) -> Self {
+        let lab = Lab::start_central(&Market::empty());
+        let node = lab.node_with_sshd(name);
+        Self::with(lab, node)
+    }
+
+    fn with(lab: Lab, node: Node) -> Self {
         let facts = lab.facts();
         let net = format!("{}/net-api/v2/vpn", facts.api_url).parse().expect("an address");
         let data = tempfile::tempdir().expect("a directory");
@@ -81,6 +104,38 @@ impl Stage {
         let input = child.stdin.take().expect("piped");
         let output = child.stdout.take().expect("piped");
         Proxy { input, output, _child: child }
+    }
+
+    /// Runs a command on the node by the system's ssh; returns what it says.
+    pub(crate) async fn ssh(&self, command: &str, input: &[u8]) -> String {
+        let proxy = proxy_command(
+            Path::new(PROGRAM),
+            self.data.path(),
+            &CLUSTER.into(),
+            NodeId(0),
+            self.node.port("ssh"),
+        );
+        let mut child = Command::new("ssh")
+            .args(["-F", "none", "-T", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
+            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+            .args(["-o", &format!("ProxyCommand={proxy}"), "-i"])
+            .arg(self.node.login_key.as_ref().expect("the node has a server"))
+            .args(["root@node", command])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("setup installs ssh");
+        let mut stdin = child.stdin.take().expect("piped");
+        let give = async {
+            stdin.write_all(input).await.expect("ssh reads");
+            drop(stdin);
+        };
+        let both = async { tokio::join!(give, child.wait_with_output()) };
+        let ((), output) = timeout(PATIENCE, both).await.expect("it ends in time");
+        let output = output.expect("it was started");
+        assert!(output.status.success(), "ssh: {}", output.status);
+        String::from_utf8(output.stdout).expect("text")
     }
 
     /// Has the node take bytes; returns the hash of what arrived there.
@@ -125,16 +180,24 @@ impl Proxy {
 
 impl Burner {
     pub(crate) fn start() -> Self {
-        let one = || std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
-        Self((0..2).map(|_| one().expect("a shell")).collect())
+        let is_over = Arc::new(AtomicBool::new(false));
+        let burn = |is_over: Arc<AtomicBool>| {
+            move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            }
+        };
+        let threads = (0..2).map(|_| thread::spawn(burn(Arc::clone(&is_over)))).collect();
+        Self { is_over, threads }
     }
 }
 
 impl Drop for Burner {
     fn drop(&mut self) {
-        for process in &mut self.0 {
-            process.kill().expect("it runs");
-            process.wait().expect("it is ours");
+        self.is_over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().expect("it does nothing that fails");
         }
     }
 }

@@ -108,6 +108,16 @@ impl Machine {
         self.home.path().join(name.as_ref())
     }
 
+    /// Ends the webserver as a crash does, and sees that it has ended.
+    pub(crate) fn kill_webserver(&self) {
+        let pid = fs::read_to_string(self.path("data/ray_on_golem.pid")).expect("it runs");
+        let killed = Command::new("kill").args(["-9", pid.trim()]).status();
+        assert!(killed.expect("`kill` is a usual program").success());
+        while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            thread::yield_now();
+        }
+    }
+
     /// Runs a command of ours; gives its exit code and all that it said, with what differs from run to run masked.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ray-on-golem"));

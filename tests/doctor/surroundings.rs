@@ -88,11 +88,42 @@ fn a_crash_is_no_success() {
     let text = machine.run(&["status"]);
     let json = machine.run(&["status", "--json"]);
 
-    let said = [before, text, json].join("---\n");
+    let stopped = machine.run(&["stop"]);
+    let forced = machine.run(&["stop", "--force"]);
+
+    let said = [before, text, json, stopped, forced].join("---\n");
     insta::with_settings!({ filters => vec![
         (r"127\.0\.0\.1:\d+", "127.0.0.1:…"),
         (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "AT"),
     ] }, { insta::assert_snapshot!(said) });
+}
+
+#[test]
+fn a_simulated_network_is_never_taken_for_a_real_one_nor_the_reverse() {
+    let (machine, _daemon) = Machine::with_daemon();
+    let sim = ["start", "--sim", "--sim-nodes", "none"];
+
+    // A webserver of the other kind runs.
+    assert!(machine.run(&sim).ends_with("exit code 0\n"));
+    let status = machine.run(&["status"]);
+    let real_beside = machine.run(&["start"]);
+    // Its daemon has outlived it.
+    machine.kill_webserver();
+    let real_after = machine.run(&["start"]);
+    let sim_after = machine.run(&sim);
+    machine.run(&["stop"]);
+    assert!(machine.run(&["start"]).ends_with("exit code 0\n"));
+    let sim_beside = machine.run(&sim);
+    machine.run(&["stop"]);
+
+    assert!(status.contains("   Network:         simulated, nothing costs money\n"), "{status}");
+    let refused = |said: &str, what: &str| {
+        assert!(said.contains(what) && said.ends_with("exit code 3\n"), "{said}");
+    };
+    refused(&real_beside, "already serves a simulated network, and the real one is asked for");
+    refused(&real_after, "a simulated network of this data directory runs under pid ");
+    refused(&sim_beside, "already serves the real network, and a simulated one is asked for");
+    assert!(sim_after.ends_with("exit code 0\n"), "{sim_after}");
 }
 
 #[test]

@@ -4,7 +4,8 @@
     foreign.py install                 once: everything from the package indexes
     foreign.py run CLIENT ARGUMENT ... runs a client's script of this directory
 
-Clients: original (ray-on-golem 0.13.0), core (golem-core 0.7.8), yapapi (0.13.1), js (golem-js 3.6.0).
+Clients: original (ray-on-golem 0.13.0), core (golem-core 0.7.8), yapapi and stream (yapapi 0.13.1), js and files
+(golem-js 3.6.0), workers (golem-workers 0.3.5), dapp (dapp-runner 0.3.1).
 The Python clients need Python 3.8 to 3.11; `python3.11` and older ones are looked for by name.
 """
 
@@ -18,10 +19,24 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 HOME = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "foreign"
 
+# The script and the environment of each client.
+CLIENTS = {
+    "original": ("original.py", "original"),
+    "core": ("core.py", "core"),
+    "yapapi": ("yapapi_echo.py", "yapapi"),
+    "stream": ("yapapi_stream.py", "yapapi"),
+    "workers": ("workers.py", "workers"),
+    "dapp": ("dapp.py", "dapp"),
+    "js": ("golem_js.mjs", "js"),
+    "files": ("golem_js_files.mjs", "js"),
+}
+# The packages of the environments.
 PYTHON = {
-    "original": ("original.py", "ray-on-golem==0.13.0"),
-    "core": ("core.py", "golem-core==0.7.8"),
-    "yapapi": ("yapapi_echo.py", "yapapi==0.13.1"),
+    "original": "ray-on-golem==0.13.0",
+    "core": "golem-core==0.7.8",
+    "yapapi": "yapapi==0.13.1",
+    "workers": "golem-workers==0.3.5",
+    "dapp": "dapp-runner==0.3.1",
 }
 GOLEM_JS = "@golem-sdk/golem-js@3.6.0"
 
@@ -41,7 +56,7 @@ def old_python() -> str:
 
 def install() -> None:
     HOME.mkdir(parents=True, exist_ok=True)
-    for name, (_, package) in PYTHON.items():
+    for name, package in PYTHON.items():
         done = HOME / name / f".installed-{package}"
         if not done.exists():
             shutil.rmtree(HOME / name, ignore_errors=True)
@@ -61,20 +76,20 @@ def install() -> None:
 
 
 def run(client: str, arguments: list) -> None:
-    if client == "js":
-        os.environ["GOLEM_JS_HOME"] = str(HOME / "js")
-        argv = ["node", str(HERE / "golem_js.mjs")]
+    script, home = CLIENTS[client]
+    if home == "js":
+        os.environ["GOLEM_JS_HOME"] = str(HOME / home)
+        program = "node"
     else:
-        script, _ = PYTHON[client]
-        argv = [str(HOME / client / "bin" / "python"), str(HERE / script)]
-    os.execvp(argv[0], [*argv, *arguments])
+        program = str(HOME / home / "bin" / "python")
+    os.execvp(program, [program, str(HERE / script), *arguments])
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["install"]:
             install()
-        case ["run", client, *arguments] if client == "js" or client in PYTHON:
+        case ["run", client, *arguments] if client in CLIENTS:
             run(client, arguments)
         case _:
             sys.exit(__doc__)

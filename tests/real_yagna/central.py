@@ -190,11 +190,13 @@ class Central:
 
     # What the control socket takes; each order is a method, and the rest of the line its arguments.
 
-    async def add(self, name: str, node: str, network: str, ip: str, mtu: int, has_sshd: bool) -> dict:
-        """Starts a node, and returns what is to be known of it once it can be reached."""
+    async def add(self, name: str, node: str, network: str, ip: str, mtu: int, has_sshd: bool, members=None) -> dict:
+        """Starts a node, and returns what is to be known of it once it can be reached. It knows of
+        `members`, ids by address; of others it is told."""
         if name in self.stations or (node, network) in self.addresses:
             raise ValueError(f"the node {name} is there already")
         station = Station(name, node, network, self.push)
+        station.members.update(members or {})
         self.addresses[node, network] = self.stations[name] = station
         try:
             return await station.start(self.directory / name, ip, mtu, has_sshd)
@@ -204,17 +206,23 @@ class Central:
 
     async def remove(self, name: str):
         """Ends a node; to others it is as if there had never been one."""
-        station = self.stations.pop(name)
+        station = self._named(name)
+        del self.stations[name]
         del self.addresses[station.node, station.network]
         await station.stop()
 
     async def shape(self, name: str, settings: dict):
         """Changes what the way to and from a node is like."""
-        self.stations[name].link.shape(**settings)
+        self._named(name).link.shape(**settings)
 
     async def seen(self, name: str) -> dict:
         """What went to and came from a node so far."""
-        return self.stations[name].seen()
+        return self._named(name).seen()
+
+    def _named(self, name: str) -> Station:
+        if name not in self.stations:
+            raise ValueError(f"there is no node {name}")
+        return self.stations[name]
 
     async def drop(self):
         """Ends the connections of all daemons, which come back by themselves."""
@@ -230,7 +238,7 @@ class Central:
                     raise ValueError(f"{order} is none of {', '.join(ORDERS)}")
                 answer = {"ok": await getattr(self, order)(*arguments)}
             except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
-                answer = {"error": f"{type(error).__name__}: {error}"}
+                answer = {"error": str(error)}
             writer.write(json.dumps(answer).encode() + b"\n")
         writer.close()
 

@@ -1,6 +1,6 @@
 """A stand-in for what runs an activity: it takes batches of commands and tells what became of them.
 
-Nothing is executed. Each command takes its time and succeeds where the activity's state allows it,
+Nothing is executed, but a node is in the networks that it is deployed into if the lab has a central net. Each command takes its time and succeeds where the activity's state allows it,
 but for the one that the terms let fail and for `/bin/false`; `/bin/echo` says what it is told to.
 What is told, and when, is what the daemon's own execution units tell.
 """
@@ -10,20 +10,26 @@ import threading
 import time
 from datetime import datetime, timezone
 
+import control
+
 # In which state a command is allowed, and in which one it leaves the activity.
 COURSE = {
     "deploy": ("Initialized", "Deployed"),
     "start": ("Deployed", "Ready"),
     "run": ("Ready", "Ready"),
 }
+# Of the devices of virtual machines.
+MTU = 1220
 DEPLOYED = json.dumps({"startMode": "blocking", "valid": {"Ok": ""}, "vols": []})
 
 
 class ExeUnit:
     """One activity's."""
 
-    def __init__(self, terms: dict, set_state):
+    def __init__(self, activity: str, node_id: str, terms: dict, set_state):
+        self.activity, self.node_id = activity, node_id
         self.terms, self.set_state = terms, set_state
+        self.nodes = []  # The names of nodes in private networks.
         self.state = "Initialized"
         self.scripts, self.results = {}, {}  # By batch.
         self.executed = 0  # Commands of all batches so far.
@@ -52,6 +58,8 @@ class ExeUnit:
             for index, (name, details) in enumerate(self.scripts[batch]):
                 time.sleep(self.terms["command_seconds"])
                 failure = self._failure(name, details)
+                if failure is None and name == "deploy" and self.terms["control"]:
+                    failure = self._join(details.get("net", []))
                 if failure is None and name in COURSE:
                     self._become(COURSE[name][1])
                 result = {
@@ -80,6 +88,26 @@ class ExeUnit:
         if name == "run" and details["entry_point"] == "/bin/false":
             return "ExeScript command exited with code 1"
         return None
+
+    def _join(self, networks: list):
+        """Starts a node in each network; returns why that fails, or `None`."""
+        for number, network in enumerate(networks):
+            name = self.activity + (f"-{number}" if number else "")
+            place = (name, self.node_id, network["id"], network["nodeIp"], MTU, False)
+            try:
+                control.order(self.terms["control"], "add", *place, network.get("nodes", {}))
+            except (OSError, RuntimeError) as error:
+                return f"no device for the network {network['id']}: {error}"
+            self.nodes.append(name)
+        return None
+
+    def leave(self):
+        """Ends the nodes: the activity is over."""
+        while self.nodes:
+            try:
+                control.order(self.terms["control"], "remove", self.nodes.pop())
+            except (OSError, RuntimeError):
+                pass  # It is gone with the central net.
 
     def _become(self, state: str):
         if self.state != state:

@@ -28,6 +28,7 @@ IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFMTU, SIOCSIFFLAGS = 0x8916, 0x891C, 0x8922, 0x8914
 IFF_UP, IFF_RUNNING = 0x1, 0x40
 
+# It asks as often whether somebody is there as the nodes of the product do.
 SSHD_CONFIG = """\
 Port 22
 HostKey {directory}/host_key
@@ -39,6 +40,8 @@ UseDNS no
 MaxStartups 1000
 MaxSessions 1000
 PidFile none
+ClientAliveInterval 15
+ClientAliveCountMax 4
 Subsystem sftp internal-sftp
 """
 

@@ -27,12 +27,14 @@ namespaces of its own (it needs /dev/net/tun; root, or user namespaces for ordin
     lab.py remove alice            the node ends; the daemon is not told
     lab.py drop                    the daemons lose their connections to the net, and come back
 
-What listens on a node is in `services.py`.
+What listens on a node is in `services.py`. A stand-in provider of such a lab has a node for each
+network that an activity is deployed into, with the activity's id as its name.
 
 Several labs live side by side: each has its own state directory (`--state`), ports, and app key.
 Without `--state` it is `default` below the home of all labs, which is `$REAL_YAGNA_STATE` or
 `real-yagna` in Cargo's target directory. `up --hold` ends the lab when its standard input closes,
-so a lab never outlives the process that asked for it.
+so a lab never outlives the process that asked for it. `REAL_YAGNA_VERSION` asks for another version
+of the daemon, for all commands of a lab alike.
 """
 
 import argparse
@@ -54,13 +56,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import control
 import rest
 from billing import MISCHIEFS
 from chain import CHAIN_IDS, MOODS
 from process import Process
 
-# The daemon, and the encoding of what is said on its bus.
-PACKAGES = ("golem-node==0.17.6", "flatbuffers==25.12.19")
+# The daemon that all tests run with, and the encoding of what is said on its bus.
+NEWEST = "0.17.6"
+VERSION = os.environ.get("REAL_YAGNA_VERSION", NEWEST)
+PACKAGES = (f"golem-node=={VERSION}", "flatbuffers==25.12.19")
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 
@@ -68,7 +73,6 @@ PROJECT = HERE.parent.parent
 PORTS = range(20_000, 32_000)
 # A daemon takes no longer ones for its central net.
 CENTRAL_PORTS = range(2_000, 10_000)
-CENTRAL_PATIENCE = 60.0
 NETWORKS = "/net-api/v2/vpn/net"
 BOOT_PATIENCE = 60.0
 BOOT_ATTEMPTS = 3
@@ -88,22 +92,28 @@ def labs_home() -> Path:
     return Path(os.environ.get("REAL_YAGNA_STATE") or target / "real-yagna").resolve()
 
 
+def venv_home() -> Path:
+    """Where this version of the daemon is installed."""
+    return labs_home() / ("venv" if VERSION == NEWEST else f"venv-{VERSION}")
+
+
 def venv(program: str) -> str:
     """An installed program: the daemon, or the Python that speaks on its bus."""
-    return str(labs_home() / "venv" / "bin" / program)
+    return str(venv_home() / "bin" / program)
 
 
 def install() -> str:
     """Installs the daemon unless this version is there; several callers may come at once."""
     home = labs_home()
     home.mkdir(parents=True, exist_ok=True)
-    done = home / "venv" / f".installed-{'-'.join(PACKAGES)}"
+    place = venv_home()
+    done = place / f".installed-{'-'.join(PACKAGES)}"
     with (home / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            shutil.rmtree(home / "venv", ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
-            pip = [home / "venv" / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
+            shutil.rmtree(place, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", place], check=True)
+            pip = [place / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
             subprocess.run([*pip, "install", *PACKAGES], check=True, stdout=sys.stderr)
             done.touch()
     return venv("yagna")
@@ -217,10 +227,10 @@ class Lab:
 
     def _start_central(self):
         """Starts the central net on a free port; another lab may take the same one meanwhile."""
-        control = Path(self.facts["socket_dir"]) / "nodes"
+        nodes = Path(self.facts["socket_dir"]) / "nodes"
         for attempt in range(BOOT_ATTEMPTS):
             port = free_port(CENTRAL_PORTS)
-            argv = [venv("python"), "-B", str(HERE / "central.py"), str(port), str(control)]
+            argv = [venv("python"), "-B", str(HERE / "central.py"), str(port), str(nodes)]
             try:
                 log = self.directory / "central.log"
                 process, _ = Process.start_and_hear(argv, os.environ, log, BOOT_PATIENCE)
@@ -228,7 +238,7 @@ class Lab:
                 if attempt + 1 == BOOT_ATTEMPTS:
                     raise
                 continue
-            central = {"port": port, "control": str(control / "control")}
+            central = {"port": port, "control": str(nodes / "control")}
             self.remember(central=central, central_process=process.to_json())
             return
 
@@ -236,14 +246,10 @@ class Lab:
         """Has the central net do something, and returns what it answers."""
         if "central" not in self.facts:
             sys.exit(f"lab.py: the lab in {self.directory} has no central net: `up --central` gives one")
-        with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(CENTRAL_PATIENCE)
-            control.connect(self.facts["central"]["control"])
-            control.sendall(json.dumps(words).encode() + b"\n")
-            answer = json.loads(control.makefile().readline())
-        if "error" in answer:
-            sys.exit(f"lab.py: {words[0]}: {answer['error']}")
-        return answer["ok"]
+        try:
+            return control.order(self.facts["central"]["control"], *words)
+        except (OSError, RuntimeError) as error:
+            sys.exit(f"lab.py: {words[0]}: {error}")
 
     def node(self, options) -> dict:
         """Starts a node; without a network of the caller's it is in that of the lab, which is made
@@ -378,6 +384,7 @@ class Lab:
             bus=f"{self.facts['socket_dir']}/gsb.sock",
             identities=identities,
             hold=options.command == "provider" and options.hold,
+            control=self.facts.get("central", {}).get("control"),
         )
         return [venv("python"), str(HERE / "provider.py"), json.dumps(terms)]
 

@@ -225,6 +225,7 @@ class Runner(Follower):
     def __init__(self, identity: Identity, terms: dict, bus):
         super().__init__(identity)
         self.terms, self.bus = terms, bus
+        self.units = {}  # By activity.
         self.billing = Billing(identity, terms, log) if terms["bill"] else None
 
     def _on_event(self, kind: str, event: dict):
@@ -240,11 +241,15 @@ class Runner(Follower):
             return
         # In this order: whoever knows the state asks for the usage.
         self._set_usage(activity)
-        unit = ExeUnit(self.terms, lambda state: self._set_state(activity, state))
+        node_id = self.identity.node_id
+        unit = ExeUnit(activity, node_id, self.terms, lambda state: self._set_state(activity, state))
+        self.units[activity] = unit
         self.bus.register(f"/public/exeunit/{activity}", unit.answer)
         self._set_state(activity, "Initialized")
 
     def _destroy(self, activity: str):
+        if activity in self.units:
+            self.units.pop(activity).leave()
         if self.terms["activities"] == "start":
             self.bus.unregister(f"/public/exeunit/{activity}")
             self._set_state(activity, "Terminated")

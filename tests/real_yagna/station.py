@@ -39,19 +39,10 @@ class Station:
 
     async def start(self, directory: Path, ip: str, mtu: int, has_sshd: bool) -> dict:
         """Starts the node; returns what it says of itself."""
-        directory.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
-        settings = json.dumps(
-            {"ip": ip, "mtu": mtu, "sshd": has_sshd, "directory": str(directory), "wire": theirs.fileno()}
-        )
-        with theirs, (directory / "log").open("wb") as out:
-            self.process = subprocess.Popen(
-                [*apart(), sys.executable, str(HERE / "inside.py"), settings],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                pass_fds=[theirs.fileno()],
-            )
+        settings = {"ip": ip, "mtu": mtu, "sshd": has_sshd, "directory": str(directory)}
+        with theirs:
+            self._launch(directory, {**settings, "wire": theirs.fileno()})
         self.wire = ours
         ours.settimeout(START_SECONDS)
         try:
@@ -65,6 +56,17 @@ class Station:
         os.set_blocking(self.device, False)
         asyncio.get_running_loop().add_reader(self.device, self._read)
         return json.loads(said)
+
+    def _launch(self, directory: Path, settings: dict):
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / "log").open("wb") as out:
+            self.process = subprocess.Popen(
+                [*apart(), sys.executable, "-B", str(HERE / "inside.py"), json.dumps(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                pass_fds=[settings["wire"]],
+            )
 
     async def stop(self):
         """Ends the node and all that runs in it."""

@@ -7,6 +7,7 @@ use std::{
 };
 
 use golem_sim::{
+    nodes::LocalSetup,
     scenario::Scenario,
     serve::{Keys, Nodes, Options, Patience, Server},
 };
@@ -29,7 +30,18 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
+    /// A network of nodes that pretend.
     pub(crate) fn start(scenario: &str, haste: u64) -> Self {
+        Self::with(scenario, haste, Nodes::Virtual)
+    }
+
+    /// A network of nodes of this machine.
+    pub(crate) fn local(scenario: &str) -> Self {
+        let setup = LocalSetup { program: Some(golem_sim()), ..LocalSetup::default() };
+        Self::with(scenario, 1, Nodes::Local(Box::new(setup)))
+    }
+
+    fn with(scenario: &str, haste: u64, nodes: Nodes) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let options = Options {
             scenario: Scenario::parse(scenario.as_bytes()).expect("a scenario"),
@@ -37,7 +49,7 @@ impl Lab {
             haste,
             port: 0,
             keys: Keys::new(KEY),
-            nodes: Nodes::Virtual,
+            nodes,
             patience: Patience::default(),
         };
         let server = runtime.block_on(Server::start(options)).expect("a free port");

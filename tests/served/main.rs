@@ -3,6 +3,7 @@
 
 mod foreign;
 mod lab;
+mod neighbours;
 #[path = "../lab/mod.rs"]
 mod real;
 mod survey;

@@ -1,18 +1,19 @@
 //! The websocket as a stream of bytes.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use ray_on_golem::{
     units::Span,
     yagna::{
         VpnStream,
-        vpn::{BUFFER, Beat},
+        vpn::{BUFFER, Beat, UNREAD_MAX},
     },
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::{Mutex, mpsc},
+    time::timeout,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -71,20 +72,58 @@ async fn a_reader_that_waits_is_alive_and_loses_nothing() {
         for frame in bytes.chunks(BUFFER / 4) {
             sink.send(Message::Binary(frame.to_vec().into())).await.expect("an open connection");
         }
-        sink.close().await.expect("an open connection");
     };
-    let read = async {
+    let hear = async {
         for _ in 0..20 {
             let message = source.next().await.expect("more").expect("a good frame");
             assert!(matches!(message, Message::Ping(_) | Message::Pong(_)), "{message:?}");
         }
-        let mut received = Vec::new();
-        stream.read_to_end(&mut received).await.expect("a good end");
-        received
     };
+    tokio::join!(send, hear);
+    sink.close().await.expect("an open connection");
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.expect("a good end");
 
-    let ((), received) = tokio::join!(send, read);
     assert!(received == bytes);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_read_is_cut_before_it_takes_all_memory() {
+    let stage = Stage::new().await;
+    let (mut stream, mut socket) = both_ends(&stage, Beat::default()).await;
+    let frame = vec![7; 1 << 20];
+
+    // The daemon is always read, till the connection is cut.
+    let mut sent = 0;
+    while socket.send(Message::Binary(frame.clone().into())).await.is_ok() {
+        sent += frame.len();
+        assert!(sent < 2 * UNREAD_MAX, "it is cut");
+    }
+
+    let mut received = Vec::new();
+    let error = stream.read_to_end(&mut received).await.expect_err("it was cut");
+    assert_eq!(error.to_string(), "more than 16777216 bytes came that were not read");
+    assert!(received.iter().all(|byte| *byte == 7));
+}
+
+#[tokio::test]
+async fn a_frame_waits_until_the_daemon_has_taken_the_last_one() {
+    let stage = Stage::new().await;
+    let (mut stream, mut socket) = both_ends(&stage, Beat::default()).await;
+
+    stream.write_all(b"first").await.expect("room");
+    let first = socket.next().await.expect("more").expect("a good frame");
+    stream.write_all(b"second").await.expect("room");
+    // The ping comes, and its pong is not sent before more is read or written here.
+    let ping = socket.next().await.expect("more").expect("a good frame");
+    let early = timeout(Duration::from_millis(100), peek(&mut socket)).await;
+    socket.flush().await.expect("an open connection");
+    let second = next(&mut socket).await;
+
+    assert_eq!(first, Message::Binary(b"first".to_vec().into()));
+    assert!(matches!(&ping, Message::Ping(number) if number.len() == 8), "{ping:?}");
+    assert!(early.is_err(), "nothing comes behind a frame that is not taken");
+    assert_eq!(second, Message::Binary(b"second".to_vec().into()));
 }
 
 #[tokio::test]
@@ -160,6 +199,11 @@ async fn a_leash_cuts_a_connection_whoever_has_it() {
     while let Some(Ok(message)) = socket.next().await {
         assert!(matches!(message, Message::Ping(_)), "{message:?}");
     }
+}
+
+/// Returns when something can be read.
+async fn peek(socket: &mut Socket) {
+    socket.get_ref().peek(&mut [0]).await.expect("an open connection");
 }
 
 /// The next message that is no sign of life.

@@ -18,6 +18,7 @@ const SHELL: &[&str] = &[
     "src/yagna/bus/client.rs",
     "src/yagna/client.rs",
     "src/yagna/vpn.rs",
+    "src/yagna/vpn/order.rs",
 ];
 
 /// Modules of the standard library with effects, or with clocks.

@@ -78,6 +78,57 @@ async fn what_is_wrong_with_a_worker_is_told_by_line_or_else_by_key() {
 }
 
 #[tokio::test]
+async fn what_ray_misses_only_on_a_rented_head_is_told_before() {
+    let lab = Lab::start(QUICK).await;
+    let commands = |key: &str| {
+        let text = demo();
+        let from = text.find(&format!("{key}:")).expect("a key of the fixture");
+        let length = text[from..].find("\n\n").expect("an end");
+        let next = text[from..]
+            .match_indices('\n')
+            .find(|(at, _)| !text[from + at + 1..].starts_with("  "));
+        text[from..from + next.map_or(length, |(at, _)| at + 1)].to_owned()
+    };
+    for (key, instead, what) in [
+        (
+            "head_start_ray_commands",
+            "",
+            "is missing, so that Ray would not start on rented nodes; write `- ray stop`",
+        ),
+        (
+            "head_start_ray_commands",
+            "head_start_ray_commands: []\n",
+            "is empty, so that Ray would not start",
+        ),
+        (
+            "worker_start_ray_commands",
+            "",
+            "is missing, so that Ray would not start on rented nodes; write `- ray stop`",
+        ),
+        (
+            "worker_start_ray_commands",
+            "worker_start_ray_commands: []\n",
+            "is empty, so that Ray would not start",
+        ),
+        (
+            "initialization_commands",
+            "",
+            "is missing, which Ray finds out when the head is rented; write `[]`",
+        ),
+    ] {
+        let text = demo().replace(&commands(key), instead);
+
+        let (status, answer) = ask(&lab.web, &text).await;
+        let (by_key_status, by_key) = ask_without_text(&lab.web, &text).await;
+
+        assert_eq!((status, by_key_status), (400, 400), "{key} {answer} {by_key}");
+        assert!(answer["error"].as_str().is_some_and(|it| it.contains(what)), "{answer}");
+        assert!(by_key["error"].as_str().is_some_and(|it| it.contains(what)), "{by_key}");
+        assert_eq!((&answer["field"], &by_key["field"]), (&json!(key), &json!(key)));
+    }
+}
+
+#[tokio::test]
 async fn what_the_command_line_made_of_a_file_is_looked_at_too() {
     let lab = Lab::start(QUICK).await;
     let mut body = body(&demo());

@@ -1,9 +1,12 @@
 //! What single documents mean, case by case.
 
+use std::net::Ipv4Addr;
+
 use ray_on_golem::{
     units::{Glm, Rounding, Timestamp},
     yagna::{
-        Allocation, CallError, DemandEvent, Doubt, Rejection, Request, Response, Status,
+        Allocation, CallError, DemandEvent, Doubt, ExeCommand, Network, Rejection, Request,
+        Response, Status,
         wire::{self, HttpRequest, HttpResponse, Method},
     },
 };
@@ -28,6 +31,45 @@ fn an_allocation_of_an_old_daemon_is_read() {
             timeout: Some(Timestamp::from_unix_micros(2_110_579_459_045_185)),
         }]))
     );
+}
+
+#[test]
+fn networks_of_ipv6_are_passed_over() {
+    let networks = r#"[
+        {"id":"6","ip":"fd00::1/64","mask":"ffff:ffff:ffff:ffff::","gateway":"fd00::"},
+        {"id":"46","ip":"10.0.0.0/8","mask":"255.0.0.0","gateway":"fd00::9"},
+        {"id":"4","ip":"192.168.0.1/16","mask":"255.255.0.0","gateway":"192.168.0.1"}]"#;
+
+    let read = ok(&Request::ListNetworks, networks);
+
+    let ours = Network {
+        id: "4".into(),
+        ip: "192.168.0.1/16".to_owned(),
+        mask: Ipv4Addr::new(255, 255, 0, 0),
+        gateway: Ipv4Addr::new(192, 168, 0, 1),
+    };
+    assert_eq!(read, Ok(Response::Networks(vec![ours])));
+    let nonsense = r#"[{"id":"4","ip":"x","mask":"nonsense","gateway":"192.168.0.1"}]"#;
+    assert!(ok(&Request::ListNetworks, nonsense).is_err());
+}
+
+#[test]
+fn a_command_that_says_more_than_ours_is_kept_whole() {
+    let captured = r#"{"stdout":{"atEnd":{"tail":9}}}"#;
+    let text = format!(
+        r#"[{{"run":{{"entry_point":"/bin/true","capture":{captured}}}}},{{"start":{{}}}}]"#
+    );
+    let body = serde_json::json!({ "text": text }).to_string().into_bytes();
+    let path = "/activity-api/v1/activity/a/exec".to_owned();
+    let request = HttpRequest { method: Method::Post, path, headers: &[], body: Some(body) };
+
+    let read = wire::decode_request(&request);
+
+    let Ok(Request::Execute { script, .. }) = read else { panic!("{read:?}") };
+    let [ExeCommand::Other(kept), ExeCommand::Start] = script.as_slice() else {
+        panic!("{script:?}")
+    };
+    assert_eq!(kept["run"]["capture"].to_string(), captured);
 }
 
 #[test]

@@ -149,6 +149,8 @@ class GolemNodeProvider(NodeProvider):
         if self._is_head:
             return self._create_from_head(node_config, tags, count)
         try:
+            # Ray leaves `bootstrap_config` out where it remembers its answer from an earlier `ray up`.
+            preflight.check(self._client, self._parameters)
             look_into_wallet(self._client, self._parameters, self._log)
             self._log.say(f"Requesting {count} nodes...")
             node_ids = self._request(node_config, tags, count)

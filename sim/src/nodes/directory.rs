@@ -24,7 +24,7 @@ const OWN: [&str; 9] = [
     "var/tmp",
 ];
 /// Ray's sockets are below a node's temporary directory, and the kernel takes paths of at most 107 bytes for them.
-const PARENT_LENGTH_MAX: usize = 24;
+const PARENT_LENGTH_MAX: usize = 10;
 
 /// Makes a directory that no other user has, for the nodes of a network.
 pub(super) fn for_network() -> io::Result<PathBuf> {
@@ -54,6 +54,9 @@ pub(super) fn remove(path: &Path) {
 pub(super) fn make(birth: &Birth, root: &Path) -> io::Result<()> {
     for name in OWN {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(name))?;
+    }
+    for path in &birth.spec.volumes {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(birth.ground.at(path))?;
     }
     let (name, address) = (&birth.spec.hostname, birth.spec.address);
     let ground = &birth.ground;

@@ -24,8 +24,8 @@ use super::orders::{Birth, SUPPORT};
 const OLD: &str = "/old";
 const NEW: &str = "/new";
 /// Directories of the root that a node has for itself.
-const OWN: [&str; 11] =
-    ["dev", "etc", "home", "opt", "proc", "root", "root_copy", "run", "sys", "tmp", "var"];
+const OWN: [&str; 12] =
+    ["dev", "etc", "golem", "home", "opt", "proc", "root", "root_copy", "run", "sys", "tmp", "var"];
 /// Directories of `/var` that a node has for itself.
 const OWN_VARIABLE: [&str; 2] = ["log", "tmp"];
 /// What is bound from the host's `/dev`.
@@ -55,7 +55,9 @@ pub(super) fn enter(birth: &Birth) -> io::Result<()> {
     pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
     chdir("/")?;
-    settle(birth)
+    settle(birth)?;
+    // What the image of a volume is mounted on is there or not, and may be the host's.
+    birth.spec.volumes.iter().try_for_each(fs::create_dir_all)
 }
 
 /// Fills the disk to what is on it, or gives it its size back.
@@ -103,8 +105,9 @@ fn step_aside() -> io::Result<()> {
 }
 
 fn own_directories() -> io::Result<()> {
-    let directories: [(&str, u32); 13] = [
+    let directories: [(&str, u32); 14] = [
         ("etc", 0o755),
+        ("golem", 0o755),
         ("home", 0o755),
         ("opt", 0o755),
         ("proc", 0o555),

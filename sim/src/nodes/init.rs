@@ -2,7 +2,8 @@
 //! run, and takes all with it when it ends.
 
 use std::{
-    io,
+    fs,
+    io::{self, Write as _},
     net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
@@ -12,13 +13,13 @@ use std::{
 
 use rustix::system::sethostname;
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpStream, UnixListener, UnixStream, unix::pipe},
     signal::unix::{SignalKind, signal},
 };
 
 use super::{
-    Finished, SSH_PORT, directory, filesystem,
+    SSH_PORT, Written, directory, filesystem,
     netlink::Netlink,
     orders::{Birth, Ground, INTERFACE, NodeOrder, Reply},
     passing::{Letter, Post, read_message, write_message},
@@ -27,6 +28,9 @@ use super::{
     sshd::{Sshd, Surroundings},
     sweep,
 };
+
+/// The most that is read of an output at once.
+const CHUNK: usize = 8192;
 
 /// Lives for as long as the holder does.
 ///
@@ -82,7 +86,7 @@ pub(super) async fn call_ssh(calls: Option<&Path>) -> io::Result<()> {
     let own = Ground::Namespaces.calls();
     let mut stream = UnixStream::connect(calls.unwrap_or(&own)).await?;
     match read_message(&mut stream).await? {
-        Reply::Done | Reply::Finished(_) => Ok(()),
+        Reply::Done | Reply::Finished(_) | Reply::Wrote(_) => Ok(()),
         Reply::Failed(_, reason) => Err(io::Error::other(reason)),
     }
 }
@@ -115,7 +119,7 @@ async fn begin(post: &Post, birth: Birth) -> io::Result<Node> {
 
 /// Takes the namespaces that this process is in for the node's.
 async fn enter(post: &Post, birth: &Birth) -> io::Result<()> {
-    let namespace = std::fs::File::open("/proc/self/ns/net")?;
+    let namespace = fs::File::open("/proc/self/ns/net")?;
     post.send(b"net", Some(namespace.as_fd())).await?;
     if post.receive().await?.is_none() {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -150,7 +154,11 @@ impl Node {
         let Ok(mut stream) = letter.into_stream() else { return };
         let reply = match read_message(&mut stream).await {
             Ok(NodeOrder::Connect(port)) => return self.connect(stream, port).await,
-            Ok(NodeOrder::Run { program, args }) => self.run(&program, &args).await,
+            Ok(NodeOrder::Run { program, args }) => self.run(&mut stream, &program, &args).await,
+            Ok(NodeOrder::Write(path)) => {
+                Reply::of(&format!("writing `{path}`"), self.write(&mut stream, &path).await)
+            }
+            Ok(NodeOrder::Read(path)) => return self.read(stream, &path).await,
             Ok(NodeOrder::StallSsh(is_stalled)) => {
                 self.sshd.stall(is_stalled);
                 Reply::Done
@@ -193,18 +201,57 @@ impl Node {
         }
     }
 
-    async fn run(&self, program: &str, args: &[String]) -> Reply {
-        match self.finish(program, args).await {
-            Ok(finished) => Reply::Finished(finished),
+    async fn run(&self, stream: &mut UnixStream, program: &str, args: &[String]) -> Reply {
+        match self.finish(stream, program, args).await {
+            Ok(code) => Reply::Finished(code),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let stderr = format!("{program}: not found\n").into_bytes();
-                Reply::Finished(Finished { code: 127, stdout: Vec::new(), stderr })
+                let _ = write_message(stream, &Reply::Wrote(Written::Stderr(stderr))).await;
+                Reply::Finished(127)
             }
             Err(error) => Reply::failed(&format!("running `{program}`"), &error),
         }
     }
 
-    async fn finish(&self, program: &str, args: &[String]) -> io::Result<Finished> {
+    /// Takes the content of a file from a stream.
+    async fn write(&self, stream: &mut UnixStream, path: &str) -> io::Result<()> {
+        let path = self.birth.ground.at(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let mut file = fs::File::create(&path)?;
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match stream.read(&mut chunk).await? {
+                0 => return Ok(()),
+                count => file.write_all(&chunk[..count])?,
+            }
+        }
+    }
+
+    /// Gives the content of a file to a stream.
+    async fn read(&self, mut stream: UnixStream, path: &str) {
+        // If nobody waits for it, nobody misses it.
+        match fs::read(self.birth.ground.at(path)) {
+            Ok(bytes) => {
+                if write_message(&mut stream, &Reply::Done).await.is_ok() {
+                    let _ = stream.write_all(&bytes).await;
+                }
+            }
+            Err(error) => {
+                let reply = Reply::failed(&format!("reading `{path}`"), &error);
+                let _ = write_message(&mut stream, &reply).await;
+            }
+        }
+    }
+
+    /// Runs a program, tells what it writes as it comes, and returns its exit code.
+    async fn finish(
+        &self,
+        stream: &mut UnixStream,
+        program: &str,
+        args: &[String],
+    ) -> io::Result<i32> {
         let (stdout, stdout_end) = io::pipe()?;
         let (stderr, stderr_end) = io::pipe()?;
         let offspring = {
@@ -228,42 +275,55 @@ impl Node {
         };
         let stdout = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?;
         let stderr = pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))?;
-        let mut finished = Finished::default();
-        let gathering = async {
-            tokio::join!(
-                gather(&stdout, &mut finished.stdout),
-                gather(&stderr, &mut finished.stderr)
-            );
-            // Silence is no end.
-            std::future::pending().await
+        let (mut stdout, mut stderr) = (Output::new(stdout), Output::new(stderr));
+        let mut ended = offspring.code;
+        let code = loop {
+            let written = tokio::select! {
+                code = &mut ended => break code.unwrap_or(1),
+                bytes = stdout.next() => Written::Stdout(bytes),
+                bytes = stderr.next() => Written::Stderr(bytes),
+            };
+            // The program goes on, whoever reads what it writes.
+            let _ = write_message(stream, &Reply::Wrote(written)).await;
         };
-        let code = tokio::select! {
-            code = offspring.code => code,
-            never = gathering => never,
-        };
-        finished.code = code.unwrap_or(1);
         // What it leaves running may keep the pipes open, and is not waited for.
-        drain(&stdout, &mut finished.stdout);
-        drain(&stderr, &mut finished.stderr);
-        Ok(finished)
-    }
-}
-
-/// Reads a pipe to its end; what it has read is kept when nobody waits any more.
-async fn gather(pipe: &pipe::Receiver, bytes: &mut Vec<u8>) {
-    while pipe.readable().await.is_ok() {
-        match pipe.try_read_buf(bytes) {
-            Ok(1..) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(0) | Err(_) => return,
+        for written in [Written::Stdout(stdout.rest()), Written::Stderr(stderr.rest())] {
+            let _ = write_message(stream, &Reply::Wrote(written)).await;
         }
+        Ok(code)
     }
 }
 
-/// Reads what is in a pipe, and does not wait for more.
-fn drain(pipe: &pipe::Receiver, bytes: &mut Vec<u8>) {
-    let mut chunk = [0; 8192];
-    while let Ok(count @ 1..) = rustix::io::read(pipe.as_fd(), &mut chunk) {
-        bytes.extend_from_slice(&chunk[..count]);
+/// One output of a program that runs.
+struct Output {
+    pipe: pipe::Receiver,
+    is_open: bool,
+}
+
+impl Output {
+    const fn new(pipe: pipe::Receiver) -> Self {
+        Self { pipe, is_open: true }
+    }
+
+    /// What is written next. Silence is no end: what is closed is waited for without end.
+    async fn next(&mut self) -> Vec<u8> {
+        while self.is_open && self.pipe.readable().await.is_ok() {
+            let mut bytes = Vec::with_capacity(CHUNK);
+            match self.pipe.try_read_buf(&mut bytes) {
+                Ok(1..) => return bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => self.is_open = false,
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// What was written and not read, without waiting for more.
+    fn rest(&self) -> Vec<u8> {
+        let (mut bytes, mut chunk) = (Vec::new(), [0; CHUNK]);
+        while let Ok(count @ 1..) = rustix::io::read(self.pipe.as_fd(), &mut chunk) {
+            bytes.extend_from_slice(&chunk[..count]);
+        }
+        bytes
     }
 }

@@ -14,13 +14,14 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
     process::{Child, Command},
     sync::Mutex,
 };
 
 use super::{
-    Finished, NodeError, NodeSpec, Wire, forbidden,
+    NodeError, NodeSpec, Wire, Written, forbidden,
     loopback::{self, Loopback},
     orders::{Birth, Ground, HolderOrder, NodeOrder, Reply},
     passing::{Post, read_message, write_message},
@@ -143,20 +144,48 @@ impl LocalNodes {
         Ok(())
     }
 
+    /// Runs a program, and tells what it writes as it comes.
     pub(super) async fn run(
         &self,
         activity: &str,
         program: &str,
         args: &[String],
-    ) -> Result<Finished, NodeError> {
+        mut tell: impl FnMut(Written) + Send,
+    ) -> Result<i32, NodeError> {
         let order = NodeOrder::Run { program: program.to_owned(), args: args.to_vec() };
-        match self.order(activity, &order).await? {
-            Reply::Finished(finished) => Ok(finished),
-            Reply::Done => Ok(Finished::default()),
-            Reply::Failed(_, reason) => {
-                Err(NodeError::Broken { activity: activity.to_owned(), reason })
+        let mut stream = self.send(activity, &order).await?;
+        loop {
+            let reply = read_message(&mut stream).await;
+            match reply.map_err(|error| broken(activity, &error))? {
+                Reply::Wrote(written) => tell(written),
+                Reply::Finished(code) => return Ok(code),
+                Reply::Done => return Ok(0),
+                Reply::Failed(_, reason) => return Err(failed(activity, reason)),
             }
         }
+    }
+
+    pub(super) async fn write(
+        &self,
+        activity: &str,
+        path: &str,
+        bytes: &[u8],
+    ) -> Result<(), NodeError> {
+        let mut stream = self.send(activity, &NodeOrder::Write(path.to_owned())).await?;
+        let written = async {
+            stream.write_all(bytes).await?;
+            stream.shutdown().await?;
+            read_message(&mut stream).await
+        };
+        accepted(activity, written.await)
+    }
+
+    pub(super) async fn read(&self, activity: &str, path: &str) -> Result<Vec<u8>, NodeError> {
+        let mut stream = self.send(activity, &NodeOrder::Read(path.to_owned())).await?;
+        accepted(activity, read_message(&mut stream).await)?;
+        let mut bytes = Vec::new();
+        let read = stream.read_to_end(&mut bytes).await;
+        read.map(|_| bytes).map_err(|error| broken(activity, &error))
     }
 
     pub(super) async fn connect(
@@ -176,7 +205,7 @@ impl LocalNodes {
         let mut stream = open_node(&post, &activity).await?;
         write_message(&mut stream, &NodeOrder::Connect(port)).await?;
         match read_message(&mut stream).await? {
-            Reply::Done | Reply::Finished(_) => Ok(Box::new(stream)),
+            Reply::Done | Reply::Finished(_) | Reply::Wrote(_) => Ok(Box::new(stream)),
             Reply::Failed(Some(number), _) => Err(io::Error::from_raw_os_error(number)),
             Reply::Failed(None, reason) => Err(io::Error::other(reason)),
         }
@@ -262,23 +291,20 @@ impl LocalNodes {
 
     /// Asks a node for something that has no answer.
     async fn done(&self, activity: &str, order: &NodeOrder) -> Result<(), NodeError> {
-        match self.order(activity, order).await? {
-            Reply::Done | Reply::Finished(_) => Ok(()),
-            Reply::Failed(_, reason) => {
-                Err(NodeError::Broken { activity: activity.to_owned(), reason })
-            }
-        }
+        let mut stream = self.send(activity, order).await?;
+        accepted(activity, read_message(&mut stream).await)
     }
 
-    async fn order(&self, activity: &str, order: &NodeOrder) -> Result<Reply, NodeError> {
+    /// Sends a node an order; the answer comes on the stream.
+    async fn send(&self, activity: &str, order: &NodeOrder) -> Result<UnixStream, NodeError> {
         let post = self.state.lock().await.post(activity);
         let post = post.ok_or_else(|| NodeError::Unknown(activity.to_owned()))?;
-        let reply = async {
+        let sent = async {
             let mut stream = open_node(&post, activity).await?;
             write_message(&mut stream, order).await?;
-            read_message(&mut stream).await
+            Ok(stream)
         };
-        reply.await.map_err(|error| broken(activity, &error))
+        sent.await.map_err(|error| broken(activity, &error))
     }
 }
 
@@ -303,9 +329,21 @@ async fn ask_holder(post: &Post, order: &HolderOrder) -> io::Result<()> {
     let mut stream = post.open("holder").await?;
     write_message(&mut stream, order).await?;
     match read_message(&mut stream).await? {
-        Reply::Done | Reply::Finished(_) => Ok(()),
+        Reply::Done | Reply::Finished(_) | Reply::Wrote(_) => Ok(()),
         Reply::Failed(_, reason) => Err(io::Error::other(reason)),
     }
+}
+
+/// Whether a node has done what it was asked for.
+fn accepted(activity: &str, reply: io::Result<Reply>) -> Result<(), NodeError> {
+    match reply.map_err(|error| broken(activity, &error))? {
+        Reply::Done | Reply::Finished(_) | Reply::Wrote(_) => Ok(()),
+        Reply::Failed(_, reason) => Err(failed(activity, reason)),
+    }
+}
+
+fn failed(activity: &str, reason: String) -> NodeError {
+    NodeError::Broken { activity: activity.to_owned(), reason }
 }
 
 async fn open_node(post: &Post, activity: &str) -> io::Result<UnixStream> {

@@ -62,6 +62,8 @@ pub struct NodeSpec {
     pub disk: u64,
     /// Variables of every process in it.
     pub env: BTreeMap<String, String>,
+    /// Directories that it has for its users' files.
+    pub volumes: Vec<String>,
 }
 
 /// What a command left behind.
@@ -73,6 +75,15 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     /// What it wrote to its standard error.
     pub stderr: Vec<u8>,
+}
+
+/// What a command writes while it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Written {
+    /// To its standard output.
+    Stdout(Vec<u8>),
+    /// To its standard error.
+    Stderr(Vec<u8>),
 }
 
 /// Why a node cannot do what it is asked for.
@@ -180,9 +191,59 @@ impl NodeHost {
         program: &str,
         args: &[String],
     ) -> Result<Finished, NodeError> {
+        let mut finished = Finished::default();
+        let gather = |written| match written {
+            Written::Stdout(bytes) => finished.stdout.extend(bytes),
+            Written::Stderr(bytes) => finished.stderr.extend(bytes),
+        };
+        let code = self.run_telling(activity, program, args, gather).await?;
+        Ok(Finished { code, ..finished })
+    }
+
+    /// As [`Self::run`], and tells what the program writes as it comes. Returns its exit code.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn run_telling(
+        &self,
+        activity: &str,
+        program: &str,
+        args: &[String],
+        mut tell: impl FnMut(Written) + Send,
+    ) -> Result<i32, NodeError> {
         match &self.kind {
-            Kind::Virtual(nodes) => nodes.run(activity, program, args),
-            Kind::Local(nodes) => nodes.run(activity, program, args).await,
+            Kind::Virtual(nodes) => {
+                let Finished { code, stdout, stderr } = nodes.run(activity, program, args)?;
+                tell(Written::Stdout(stdout));
+                tell(Written::Stderr(stderr));
+                Ok(code)
+            }
+            Kind::Local(nodes) => nodes.run(activity, program, args, tell).await,
+        }
+    }
+
+    /// Writes a file of a node, and the directories above it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such node, or the file cannot be written there.
+    pub async fn write(&self, activity: &str, path: &str, bytes: &[u8]) -> Result<(), NodeError> {
+        match &self.kind {
+            Kind::Virtual(nodes) => nodes.write(activity, path, bytes),
+            Kind::Local(nodes) => nodes.write(activity, path, bytes).await,
+        }
+    }
+
+    /// Reads a file of a node.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such node, or no such file.
+    pub async fn read(&self, activity: &str, path: &str) -> Result<Vec<u8>, NodeError> {
+        match &self.kind {
+            Kind::Virtual(nodes) => nodes.read(activity, path),
+            Kind::Local(nodes) => nodes.read(activity, path).await,
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finished, NodeSpec, SSH_PORT};
+use super::{NodeSpec, SSH_PORT, Written};
 
 /// Our own directory in a node that has a file system of its own.
 pub(super) const SUPPORT: &str = "/opt/golem-sim";
@@ -57,6 +57,10 @@ pub(super) enum NodeOrder {
     },
     /// After the answer, the stream is the connection.
     Connect(u16),
+    /// What follows, to the end of the stream, is the content of this file.
+    Write(String),
+    /// After the answer, the stream is the content of this file.
+    Read(String),
     StallSsh(bool),
     FillDisk(bool),
 }
@@ -65,7 +69,10 @@ pub(super) enum NodeOrder {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     Done,
-    Finished(Finished),
+    /// A command has written something, and goes on.
+    Wrote(Written),
+    /// A command is over, with this exit code.
+    Finished(i32),
     /// The number of the error, if the kernel has one for it, and what was being done.
     Failed(Option<i32>, String),
 }

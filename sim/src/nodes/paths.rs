@@ -7,13 +7,14 @@
 use std::path::{Path, PathBuf};
 
 /// What a node has for itself, with everything below.
-const OWN: [&str; 12] = [
+const OWN: [&str; 13] = [
     "/etc/environment",
     "/etc/hostname",
     "/etc/hosts",
     "/etc/profile.d",
     "/etc/ray_on_golem",
     "/etc/ssh",
+    "/golem",
     "/opt/ray_on_golem",
     "/root",
     "/root_copy",

@@ -21,6 +21,8 @@ use super::{
     stall::{Flow, Switch},
 };
 
+/// How much the files of a node may have, all together.
+const FILES_BYTES_MAX: usize = 64 << 20;
 /// How much an in-memory connection holds in each direction.
 const PIPE_BYTES: usize = 64 * 1024;
 
@@ -35,6 +37,8 @@ struct Node {
     spec: NodeSpec,
     keys: Arc<Mutex<Vec<PublicKey>>>,
     config: Arc<server::Config>,
+    /// Files that were copied to it.
+    files: BTreeMap<String, Vec<u8>>,
     /// All connections since the ssh server was last started, if it was.
     ssh: Option<Switch>,
 }
@@ -59,7 +63,13 @@ impl VirtualNodes {
             inactivity_timeout: None,
             ..server::Config::default()
         };
-        let node = Node { spec, keys: Arc::default(), config: Arc::new(config), ssh: None };
+        let node = Node {
+            spec,
+            keys: Arc::default(),
+            config: Arc::new(config),
+            files: BTreeMap::new(),
+            ssh: None,
+        };
         running.insert(node.spec.activity.clone(), node);
         Ok(())
     }
@@ -89,6 +99,25 @@ impl VirtualNodes {
             let host_key = if is_asked { node.host_key() } else { String::new() };
             Finished { stdout: host_key.into_bytes(), ..Finished::default() }
         })
+    }
+
+    pub(super) fn write(&self, activity: &str, path: &str, bytes: &[u8]) -> Result<(), NodeError> {
+        self.with(activity, |node| {
+            let others = node.files.iter().filter(|(name, _)| *name != path);
+            let used: usize = others.map(|(_, bytes)| bytes.len()).sum();
+            if used + bytes.len() > FILES_BYTES_MAX {
+                return Err(broken(activity, format!("writing `{path}`: no space left on device")));
+            }
+            node.files.insert(path.to_owned(), bytes.to_vec());
+            Ok(())
+        })?
+    }
+
+    pub(super) fn read(&self, activity: &str, path: &str) -> Result<Vec<u8>, NodeError> {
+        self.with(activity, |node| {
+            let found = node.files.get(path).cloned();
+            found.ok_or_else(|| broken(activity, format!("reading `{path}`: no such file")))
+        })?
     }
 
     pub(super) fn connect(
@@ -166,6 +195,10 @@ impl Node {
             switch.turn(Flow::Cut);
         }
     }
+}
+
+fn broken(activity: &str, reason: String) -> NodeError {
+    NodeError::Broken { activity: activity.to_owned(), reason }
 }
 
 /// One connection to a virtual node.

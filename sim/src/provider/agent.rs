@@ -136,9 +136,11 @@ fn negotiate(offer: &Offer, demand: &Properties, is_taken: bool, now: Timestamp)
         })
 }
 
+/// The agent names a field by its place in the nested form, and may be asked again.
 fn validate(demand: &Properties) -> Option<Answer> {
     let is_missing = demand.text(CHOSEN_PLATFORM).is_none();
-    is_missing.then(|| refuse(&format!("Missing fields: {CHOSEN_PLATFORM}"), true))
+    let place = CHOSEN_PLATFORM.replace('.', "/");
+    is_missing.then(|| refuse(&format!("Missing fields: /{place}"), false))
 }
 
 fn check_capacity(offer: &Offer, is_taken: bool) -> Option<Answer> {
@@ -368,7 +370,7 @@ mod tests {
     fn an_honest_provider_refuses_what_the_agent_refuses() {
         let soon = NOW.plus(Span::mins(1)).as_unix_millis();
         let table = [
-            (without(CHOSEN_PLATFORM), "Missing fields: golem.com.payment.chosen-platform", true),
+            (without(CHOSEN_PLATFORM), "Missing fields: /golem/com/payment/chosen-platform", false),
             (with(EXPIRATION, json!(soon)), "Proposal expires at: ", true),
             (without(ACCEPT_TIMEOUT), "Proposal expires at: ", false),
             (

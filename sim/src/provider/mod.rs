@@ -225,11 +225,7 @@ impl Offer {
             return None;
         }
         let properties = self.properties(&Draft::default());
-        Some(match properties.fact(key)? {
-            Fact::Text(text) => Fact::Text(Cow::Owned(text.into_owned())),
-            Fact::Number(number) => Fact::Number(number),
-            Fact::List(items) => Fact::List(Cow::Owned(items.into_owned())),
-        })
+        properties.fact(key).map(Fact::into_owned)
     }
 
     /// The same offer at another price, in billionths of the present one.
@@ -261,7 +257,8 @@ impl Facts for Offer {
             "golem.node.debug.subnet" => Some(Fact::Text(Cow::Borrowed(&self.population.subnet))),
             "golem.runtime.name" => Some(Fact::Text(Cow::Borrowed(&self.population.runtime))),
             "golem.runtime.capabilities" => {
-                Some(Fact::List(Cow::Borrowed(&self.population.capabilities)))
+                let all = self.population.capabilities.iter();
+                Some(Fact::List(all.map(|one| Fact::Text(Cow::Borrowed(one))).collect()))
             }
             "golem.com.payment.protocol.version" => Some(Fact::Number(3 * FACT_ONE)),
             "golem.inf.cpu.cores" => {

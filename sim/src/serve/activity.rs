@@ -7,11 +7,8 @@ use axum::{
     body::{Body, Bytes},
     http::{Method, Response, header},
 };
-use ray_on_golem::{
-    units::Span,
-    yagna::{
-        ActivityId, BatchId, CommandResult, ExeCommand, Request, Response as Told, Status, wire,
-    },
+use ray_on_golem::yagna::{
+    ActivityId, BatchId, CommandResult, ExeCommand, Request, Response as Told, Status, wire,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
@@ -20,16 +17,17 @@ use tokio::sync::mpsc;
 use super::{
     State,
     api::{self, Ask, plain},
-    daemon::{Answer, Lost},
+    daemon::Answer,
     document, reply,
 };
-use crate::fault::Fate;
+use crate::{
+    fault::Fate,
+    yagna::{BatchEvent, EventKind, Outcome, RunningCommand, Source},
+};
 
 /// The daemon never ends a stream; after the last event it says this often that it is there.
 const PINGS_EVERY: Duration = Duration::from_secs(15);
 const PING: &[u8] = b":ping\n";
-/// A result is waited for in pieces.
-const WAITS: Span = Span::secs(30);
 /// Whoever reads more slowly is waited for.
 const FRAMES_MAX: usize = 64;
 
@@ -57,6 +55,7 @@ pub(super) async fn answer(state: Arc<State>, ask: &Ask, path: &[&str]) -> Respo
         (Method::GET, ["activity"]) if ask.value("agreementId").is_none() => {
             reply::text(400, "Query deserialize error: missing field `agreementId`")
         }
+        (Method::GET, ["_monitor"]) => monitor(state),
         (Method::POST, ["activity"]) => create(&state, ask).await,
         (Method::POST, ["activity", _, "exec"]) => match check_script(ask) {
             Ok(()) => plain(&state, ask).await,
@@ -65,7 +64,7 @@ pub(super) async fn answer(state: Arc<State>, ask: &Ask, path: &[&str]) -> Respo
         (Method::GET, ["activity", id, "exec", batch]) => {
             let (activity, batch) = (ActivityId::from(*id), BatchId::from(*batch));
             if is_stream(ask) {
-                stream(state, activity, batch)
+                stream(state, &activity, batch)
             } else {
                 results(&state, ask, &batch).await
             }
@@ -91,13 +90,55 @@ pub(super) async fn answer(state: Arc<State>, ask: &Ask, path: &[&str]) -> Respo
         }
         (Method::GET, ["activity", id, "command"]) => {
             let inner = state.daemon.look();
-            match inner.yagna.agreement_of(&(*id).into()) {
-                Some(_) => reply::json(200, &json!([])),
+            match inner.yagna.running_commands(&(*id).into()) {
+                Some(running) => {
+                    reply::json(200, &json!(running.iter().map(command).collect::<Vec<_>>()))
+                }
                 None => unknown(id),
             }
         }
         _ => plain(&state, ask).await,
     }
+}
+
+/// Tells whenever an activity begins or ends. Of its activities a requestor is told none, as seen on
+/// yagna 0.17.6: they are listed for who provides them.
+fn monitor(state: Arc<State>) -> Response<Body> {
+    let (frames, told) = mpsc::channel(FRAMES_MAX);
+    tokio::spawn(async move {
+        let mut seen = None;
+        loop {
+            let more = state.daemon.news().notified();
+            tokio::pin!(more);
+            more.as_mut().enable();
+            let (at, count) = {
+                let inner = state.daemon.look();
+                let books = inner.yagna.activities();
+                let ended = books.iter().filter(|book| book.ended.is_some()).count();
+                (wire::instant(inner.now()), (books.len(), ended))
+            };
+            if seen.replace(count) != Some(count) {
+                let frame = format!("data: {}\n\n", json!({ "ts": at, "activities": [] }));
+                if frames.send(frame.into()).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = more => {}
+                () = frames.closed() => return,
+            }
+        }
+    });
+    reply::stream(told)
+}
+
+/// A command that runs.
+fn command(running: &RunningCommand) -> Value {
+    let mut document = json!({ "command": running.name });
+    if let Some(params) = &running.params {
+        document["params"] = json!(params);
+    }
+    document
 }
 
 fn unknown(id: &str) -> Response<Body> {
@@ -150,27 +191,49 @@ async fn results(state: &State, ask: &Ask, batch: &BatchId) -> Response<Body> {
         Ok(request) => request,
         Err(refusal) => return refusal,
     };
-    let is_open_ended = ask.value("commandIndex").is_none();
+    let asked = ask.value("commandIndex").and_then(|index| index.parse::<u32>().ok());
+    let is_open_ended = asked.is_none();
     if let (Request::CollectResults { command, .. }, true) = (&mut request, is_open_ended) {
         let script = state.daemon.look().yagna.script(batch);
         let last = script.map_or(0, |script| script.len().saturating_sub(1));
         *command = u32::try_from(last).unwrap_or(u32::MAX);
     }
     let mut outcome = api::call(state, &request).await;
-    let is_late = |answer: &Answer| {
-        let refusal = answer.reply.as_ref().err();
-        refusal.is_some_and(|refusal| refusal.status == Status::TIMEOUT)
+    let is_told = |answer: &Answer| match &answer.reply {
+        Ok(_) => true,
+        Err(refusal) => refusal.status == Status::TIMEOUT,
     };
     if let Ok(answer) = &mut outcome
         && is_open_ended
-        && is_late(answer)
+        && is_told(answer)
     {
         let inner = state.daemon.look();
         let told = inner.yagna.results(batch).unwrap_or_default().to_vec();
         answer.reply = Ok(Told::Results(told));
         answer.patches = document::patches(&answer.reply, &inner.yagna, inner.now());
     }
+    if let Ok(answer) = &mut outcome
+        && let Ok(Told::Results(results)) = &answer.reply
+    {
+        let inner = state.daemon.look();
+        for (index, source, bytes) in inner.yagna.binary_outputs(batch) {
+            let is_told = |result: &CommandResult| {
+                result.index == *index && (is_open_ended || asked == Some(*index))
+            };
+            if let Some(nth) = results.iter().position(is_told) {
+                let place = format!("/{nth}/{}", name_of(*source));
+                answer.patches.push((place, json!(bytes)));
+            }
+        }
+    }
     api::respond(outcome, |_| {}).await
+}
+
+const fn name_of(source: Source) -> &'static str {
+    match source {
+        Source::Stdout => "stdout",
+        Source::Stderr => "stderr",
+    }
 }
 
 /// Whether a stream is asked for, and nothing else.
@@ -180,10 +243,10 @@ fn is_stream(ask: &Ask) -> bool {
 
 /// The results of a batch as they come. Whoever comes late is told all of them; the daemon tells what
 /// happens from then on.
-fn stream(state: Arc<State>, activity: ActivityId, batch: BatchId) -> Response<Body> {
+fn stream(state: Arc<State>, activity: &ActivityId, batch: BatchId) -> Response<Body> {
     let script = {
         let inner = state.daemon.look();
-        if inner.yagna.agreement_of(&activity).is_none() {
+        if inner.yagna.agreement_of(activity).is_none() {
             return unknown(activity.as_str());
         }
         inner.yagna.script(&batch)
@@ -191,22 +254,25 @@ fn stream(state: Arc<State>, activity: ActivityId, batch: BatchId) -> Response<B
     let Some(script) = script else {
         return reply::message(404, &format!("Not found: batch_id = {batch}"));
     };
-    let (frames, news) = mpsc::channel(FRAMES_MAX);
+    let (frames, told) = mpsc::channel(FRAMES_MAX);
     tokio::spawn(async move {
-        let batch = Streamed { state: &state, activity, batch, frames, sent: 0 };
-        // It ends when nobody reads any more.
-        let _ = batch.tell(&script).await;
+        let reader = frames.clone();
+        let batch = Streamed { state: &state, batch, frames, sent: 0 };
+        tokio::select! {
+            // It ends when nobody reads any more, or nothing more is known.
+            _ = batch.tell(&script) => {}
+            () = reader.closed() => {}
+        }
     });
-    reply::stream(news)
+    reply::stream(told)
 }
 
-/// A batch whose results are told as they come.
+/// A batch whose events are told as they come.
 struct Streamed<'a> {
     state: &'a State,
-    activity: ActivityId,
     batch: BatchId,
     frames: mpsc::Sender<Bytes>,
-    sent: u64,
+    sent: usize,
 }
 
 /// Nobody reads any more, or nothing more is known.
@@ -214,62 +280,51 @@ struct Ended;
 
 impl Streamed<'_> {
     async fn tell(mut self, script: &[ExeCommand]) -> Result<(), Ended> {
-        for (index, command) in script.iter().enumerate() {
-            let index = u32::try_from(index).map_err(|_| Ended)?;
-            let written = wire::command(command);
-            self.event(index, json!({ "started": { "command": written } })).await?;
-            let result = self.result(index).await?;
-            for (name, output) in [("stdout", &result.stdout), ("stderr", &result.stderr)] {
-                if let Some(text) = output {
-                    self.event(index, json!({ name: text })).await?;
-                }
-            }
-            let code = u8::from(!result.is_ok);
-            let finished = json!({ "return_code": code, "message": result.message });
-            self.event(index, json!({ "finished": finished })).await?;
-            if result.is_batch_finished {
-                break;
-            }
-        }
+        while self.tell_what_there_is(script).await? {}
         loop {
             self.send(Bytes::from_static(PING)).await?;
-            tokio::select! {
-                () = tokio::time::sleep(PINGS_EVERY) => {}
-                () = self.frames.closed() => return Err(Ended),
-            }
+            tokio::time::sleep(PINGS_EVERY).await;
         }
     }
 
-    /// Waits for the result of a command.
-    async fn result(&self, command: u32) -> Result<CommandResult, Ended> {
-        let request = Request::CollectResults {
-            activity: self.activity.clone(),
-            batch: self.batch.clone(),
-            command,
-            timeout: WAITS,
+    /// Tells what has happened, and waits for more to happen, if it may.
+    async fn tell_what_there_is(&mut self, script: &[ExeCommand]) -> Result<bool, Ended> {
+        let state = self.state;
+        let more = state.daemon.news().notified();
+        tokio::pin!(more);
+        // What happens from here on is not missed.
+        more.as_mut().enable();
+        let (events, goes_on) = {
+            let inner = state.daemon.look();
+            let (events, goes_on) = inner.yagna.events(&self.batch).ok_or(Ended)?;
+            (events.get(self.sent..).unwrap_or_default().to_vec(), goes_on)
         };
-        loop {
-            let answer = tokio::select! {
-                answer = self.state.daemon.call(&request) => answer,
-                () = self.frames.closed() => return Err(Ended),
-            };
-            if answer.as_ref().is_err_and(|lost| *lost == Lost::Silent) {
-                self.frames.closed().await;
-            }
-            match answer.map_err(|_| Ended)?.reply {
-                Ok(Told::Results(results)) => {
-                    let found = results.into_iter().find(|result| result.index == command);
-                    return found.ok_or(Ended);
-                }
-                Ok(_) => return Err(Ended),
-                Err(refusal) if refusal.status == Status::TIMEOUT => {}
-                Err(_) => return Err(Ended),
-            }
+        for event in events {
+            self.event(script, event).await?;
         }
+        if goes_on {
+            more.await;
+        }
+        Ok(goes_on)
     }
 
-    async fn event(&mut self, index: u32, kind: Value) -> Result<(), Ended> {
-        let at = wire::instant(self.state.daemon.look().now());
+    async fn event(&mut self, script: &[ExeCommand], event: BatchEvent) -> Result<(), Ended> {
+        let BatchEvent { at, index, kind } = event;
+        let kind = match kind {
+            EventKind::Started => {
+                let command = script.get(index as usize).ok_or(Ended)?;
+                json!({ "started": { "command": wire::command(command) } })
+            }
+            EventKind::Wrote { source, bytes, is_binary } => {
+                let told =
+                    if is_binary { json!(bytes) } else { json!(String::from_utf8_lossy(&bytes)) };
+                json!({ name_of(source): told })
+            }
+            EventKind::Finished(Outcome { code, failure }) => {
+                json!({ "finished": { "return_code": code, "message": failure } })
+            }
+        };
+        let at = wire::instant(at);
         // The runtime's own events carry no zone.
         let at = at.as_str().unwrap_or_default().trim_end_matches('Z').to_owned();
         let event =

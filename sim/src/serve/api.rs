@@ -18,7 +18,7 @@ use ray_on_golem::yagna::{
 use super::{
     State, activity,
     daemon::{Answer, Lost},
-    document, market, net, payment, registry, reply, world,
+    document, market, net, payment, registry, reply, services, world,
 };
 use crate::fault::{Fate, OutageKind};
 
@@ -38,6 +38,13 @@ pub(super) struct Ask {
     pub(super) query: Vec<(String, String)>,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+}
+
+/// A body that was read to its end.
+enum Collected {
+    Whole(Bytes),
+    /// It has so many bytes, which are not kept.
+    TooLarge(usize),
 }
 
 /// Answers one request.
@@ -73,6 +80,9 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Body>) -> Respons
     }
     if let Some(place) = net::socket_place(&parts) {
         return net::connect(state, &mut parts, place).await;
+    }
+    if let Some(id) = services::socket_of(&parts) {
+        return services::connect(state, &mut parts, &id).await;
     }
     match read(&state, &parts, body).await {
         Ok(ask) => dispatch(state, ask).await,
@@ -179,6 +189,7 @@ async fn dispatch(state: Arc<State>, ask: Ask) -> Response<Body> {
         ["net-api", "v2", "vpn", rest @ ..] | ["net-api", "v1", rest @ ..] => {
             net::answer(&state, &ask, rest).await
         }
+        ["gsb-api", "v1", rest @ ..] => services::answer(&state, &ask, rest),
         ["net-api", "v2", "net", "status"] if ask.method == Method::GET => net::status(&state),
         ["healthcheck"] if ask.method == Method::GET => {
             reply::json(200, &serde_json::json!({ "status": "ok" }))
@@ -240,6 +251,7 @@ fn has_document(method: &Method, path: &[&str]) -> bool {
             | ("POST", ["net-api", "v2", "vpn", "net"] | ["net-api", "v1", "net"])
             | ("POST", ["net-api", "v2", "vpn", "net", _, "nodes" | "addresses"])
             | ("POST", ["net-api", "v1", "net", _, "nodes" | "addresses"])
+            | ("POST", ["gsb-api", "v1", "services"])
     )
 }
 
@@ -258,7 +270,8 @@ fn check_content_type(ask: &Ask) -> Option<Response<Body>> {
 async fn read(state: &State, parts: &Parts, body: Body) -> Result<Ask, Response<Body>> {
     let body = tokio::time::timeout(state.patience.body, collect(body)).await;
     let body = match body {
-        Ok(Ok(body)) => body,
+        Ok(Ok(Collected::Whole(body))) => body,
+        Ok(Ok(Collected::TooLarge(length))) => return Err(too_large(parts.uri.path(), length)),
         Ok(Err(refusal)) => return Err(refusal),
         Err(_) => return Err(reply::severed()),
     };
@@ -270,8 +283,8 @@ async fn read(state: &State, parts: &Parts, body: Body) -> Result<Ask, Response<
     Ok(Ask { method, target, segments, query, headers, body })
 }
 
-/// The whole body; of one that is too large only its length is kept.
-async fn collect(mut body: Body) -> Result<Bytes, Response<Body>> {
+/// The whole body, or the length of one that is too large.
+async fn collect(mut body: Body) -> Result<Collected, Response<Body>> {
     let mut bytes = Vec::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
@@ -287,11 +300,20 @@ async fn collect(mut body: Body) -> Result<Bytes, Response<Body>> {
             bytes = Vec::new();
         }
     }
-    if length <= BODY_MAX { Ok(bytes.into()) } else { Err(too_large(length)) }
+    Ok(if length <= BODY_MAX {
+        Collected::Whole(bytes.into())
+    } else {
+        Collected::TooLarge(length)
+    })
 }
 
-fn too_large(length: usize) -> Response<Body> {
+/// The market refuses what is too large as it refuses every body that it cannot read.
+fn too_large(path: &str, length: usize) -> Response<Body> {
     let text =
         format!("JSON payload ({length} bytes) is larger than allowed (limit: {BODY_MAX} bytes).");
-    reply::text(413, &text)
+    if path.starts_with("/market-api/") {
+        reply::message(400, &text)
+    } else {
+        reply::text(413, &text)
+    }
 }

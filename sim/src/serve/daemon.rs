@@ -22,7 +22,7 @@ use super::document::{self, Patches};
 use crate::{
     fault::{Fate, Faults, Outage, OutageKind},
     scenario::Scenario,
-    yagna::{Errand, Outcome, Refusal, Reply, RequestNo, SimYagna, errand::CommandPlace},
+    yagna::{Errand, Outcome, Refusal, Reply, RequestNo, SimYagna, Source, errand::CommandPlace},
 };
 
 /// So many calls are remembered for `/sim/trace`.
@@ -49,6 +49,8 @@ pub(super) enum Life {
 pub(super) struct Daemon {
     inner: Mutex<Inner>,
     wake: Notify,
+    /// Told whenever something may have happened.
+    news: Arc<Notify>,
     life: watch::Sender<Life>,
 }
 
@@ -104,6 +106,7 @@ pub(super) struct Inner {
     /// Whoever carries out what activities ask for takes all of it at once; an activity asks for one
     /// thing at a time, so that the channel needs no bound.
     host: mpsc::UnboundedSender<Errand>,
+    news: Arc<Notify>,
 }
 
 struct Waiter {
@@ -128,6 +131,7 @@ impl Daemon {
         let mut yagna = SimYagna::new(scenario, seed, now);
         yagna.host_outside();
         yagna.forget_history();
+        let news = Arc::new(Notify::new());
         let inner = Inner {
             yagna,
             faults: scenario.faults.clone(),
@@ -146,9 +150,10 @@ impl Daemon {
             lives: 0,
             is_over: false,
             host,
+            news: Arc::clone(&news),
         };
         let life = watch::Sender::new(Life::Up(0));
-        (Self { inner: Mutex::new(inner), wake: Notify::new(), life }, errands)
+        (Self { inner: Mutex::new(inner), wake: Notify::new(), news, life }, errands)
     }
 
     /// Makes one call.
@@ -237,6 +242,19 @@ impl Daemon {
         }
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// Tells whenever something may have happened.
+    pub(super) fn news(&self) -> &Notify {
+        &self.news
+    }
+
+    /// A command of an activity has written something.
+    pub(super) fn errand_wrote(&self, command: &CommandPlace, source: Source, bytes: &[u8]) {
+        let mut inner = self.look();
+        let now = inner.now;
+        inner.yagna.errand_wrote(now, command, source, bytes);
+        inner.deliver();
     }
 
     /// A command of an activity was carried out.
@@ -354,6 +372,7 @@ impl Inner {
             // Whoever asked may be gone.
             let _ = to.send((reply, patches));
         }
+        self.news.notify_waiters();
     }
 
     fn note(&mut self, traced: Traced) {

@@ -11,11 +11,11 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::{Nodes, daemon::Daemon};
+use super::{Nodes, daemon::Daemon, services::Services, transfer::Ends};
 use crate::{
-    nodes::{Finished, LocalSetup, NodeError, NodeHost, NodeSpec},
+    nodes::{LocalSetup, NodeError, NodeHost, NodeSpec, Written},
     yagna::{
-        Errand, Outcome,
+        Errand, Outcome, Source,
         errand::{CommandPlace, NodeFacts, Task},
     },
 };
@@ -25,6 +25,8 @@ const ALONE: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(2
 const MEBIBYTE: u64 = 1 << 20;
 /// A virtual node runs nothing, but those who try a network out run this first.
 const ECHO: [&str; 3] = ["echo", "/bin/echo", "/usr/bin/echo"];
+/// A command that failed, but not by an exit code.
+const NO_CODE: i32 = -1;
 /// An agreement's name is long; this much of it tells nodes apart.
 const NAME_LENGTH: usize = 12;
 
@@ -76,13 +78,17 @@ impl Hosting {
     }
 }
 
+/// What commands are carried out with. Clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Hands {
+    pub(super) daemon: Arc<Daemon>,
+    pub(super) host: NodeHost,
+    pub(super) substance: Substance,
+    pub(super) services: Arc<Services>,
+}
+
 /// Carries out what activities ask for, until the daemon is gone.
-pub(super) async fn carry_out(
-    daemon: Arc<Daemon>,
-    host: NodeHost,
-    substance: Substance,
-    mut errands: mpsc::UnboundedReceiver<Errand>,
-) {
+pub(super) async fn carry_out(hands: Hands, mut errands: mpsc::UnboundedReceiver<Errand>) {
     let mut tasks = JoinSet::new();
     // A node that is stopped while it starts is stopped when it has started: its sender is dropped then.
     let mut starting: BTreeMap<ActivityId, oneshot::Receiver<()>> = BTreeMap::new();
@@ -98,28 +104,35 @@ pub(super) async fn carry_out(
         };
         let Some(Errand { activity, task }) = errand else { break };
         starting.retain(|_, start| start.try_recv() == Err(TryRecvError::Empty));
-        let (daemon, host) = (Arc::clone(&daemon), host.clone());
+        let hands = hands.clone();
         match task {
             Task::Start { command, node } => {
-                let spec = spec(&host, &activity, &node);
+                let spec = spec(&hands.host, &activity, &node);
                 let (started, start) = oneshot::channel();
                 tasks.spawn(async move {
-                    let outcome = host.start(spec).await;
-                    finish(&daemon, &command, outcome.map(|()| Finished::default()));
+                    let outcome = hands.host.start(spec).await;
+                    hands.daemon.errand_done(&command, outcome_of(outcome.map(|()| 0)));
                     drop(started);
                 });
                 starting.insert(activity, start);
             }
             Task::Run { command, entry_point, args } => {
                 tasks.spawn(async move {
-                    let outcome = run(&host, substance, &activity, &entry_point, &args).await;
-                    finish(&daemon, &command, outcome);
+                    let outcome = hands.run(&activity, &command, &entry_point, &args).await;
+                    hands.daemon.errand_done(&command, outcome_of(outcome));
+                });
+            }
+            Task::Transfer { command, from, to, volumes } => {
+                tasks.spawn(async move {
+                    let failure = hands.transfer(&activity, &from, &to, &volumes).await.err();
+                    let code = if failure.is_some() { NO_CODE } else { 0 };
+                    hands.daemon.errand_done(&command, Outcome { code, failure });
                 });
             }
             Task::Stall => {
                 tasks.spawn(async move {
                     // It may have no node yet.
-                    let _ = host.stall_ssh(activity.as_str(), true).await;
+                    let _ = hands.host.stall_ssh(activity.as_str(), true).await;
                 });
             }
             Task::Stop => {
@@ -128,45 +141,59 @@ pub(super) async fn carry_out(
                     if let Some(start) = start {
                         let _ = start.await;
                     }
-                    host.stop(activity.as_str()).await;
+                    hands.host.stop(activity.as_str()).await;
                 });
             }
         }
     }
 }
 
-fn finish(daemon: &Daemon, command: &CommandPlace, outcome: Result<Finished, NodeError>) {
-    daemon.errand_done(command, outcome_of(outcome));
-}
-
-async fn run(
-    host: &NodeHost,
-    substance: Substance,
-    activity: &ActivityId,
-    entry_point: &str,
-    args: &[String],
-) -> Result<Finished, NodeError> {
-    let finished = host.run(activity.as_str(), entry_point, args).await?;
-    let is_pretended = substance == Substance::Virtual && ECHO.contains(&entry_point);
-    if is_pretended {
-        let stdout = format!("{}\n", args.join(" ")).into_bytes();
-        return Ok(Finished { stdout, ..finished });
+impl Hands {
+    /// Runs a program, and tells what it writes as it comes.
+    async fn run(
+        &self,
+        activity: &ActivityId,
+        command: &CommandPlace,
+        entry_point: &str,
+        args: &[String],
+    ) -> Result<i32, NodeError> {
+        let tell = |written| {
+            let (source, bytes) = match written {
+                Written::Stdout(bytes) => (Source::Stdout, bytes),
+                Written::Stderr(bytes) => (Source::Stderr, bytes),
+            };
+            self.daemon.errand_wrote(command, source, &bytes);
+        };
+        let is_pretended = self.substance == Substance::Virtual && ECHO.contains(&entry_point);
+        if is_pretended {
+            tell(Written::Stdout(format!("{}\n", args.join(" ")).into_bytes()));
+        }
+        self.host.run_telling(activity.as_str(), entry_point, args, tell).await
     }
-    Ok(finished)
+
+    /// Copies a file; tells why it is not copied.
+    async fn transfer(
+        &self,
+        activity: &ActivityId,
+        from: &str,
+        to: &str,
+        volumes: &[String],
+    ) -> Result<(), String> {
+        let ends = Ends { host: &self.host, activity: activity.as_str(), volumes };
+        let copied = ends.transfer(&self.daemon, &self.services, from, to).await;
+        copied.map_err(|error| error.to_string())
+    }
 }
 
 /// What the daemon tells of a command, in the words of the exe-unit.
-fn outcome_of(finished: Result<Finished, NodeError>) -> Outcome {
+fn outcome_of(finished: Result<i32, NodeError>) -> Outcome {
     match finished {
-        Ok(Finished { code, stdout, stderr }) => {
-            let text = |bytes: Vec<u8>| {
-                let is_there = !bytes.is_empty();
-                is_there.then(|| String::from_utf8_lossy(&bytes).into_owned())
-            };
-            let failure = (code != 0).then(|| format!("ExeScript command exited with code {code}"));
-            Outcome { stdout: text(stdout), stderr: text(stderr), failure }
+        Ok(0) => Outcome::default(),
+        Ok(code) => {
+            let failure = Some(format!("ExeScript command exited with code {code}"));
+            Outcome { code, failure }
         }
-        Err(error) => Outcome { failure: Some(error.to_string()), ..Outcome::default() },
+        Err(error) => Outcome { code: NO_CODE, failure: Some(error.to_string()) },
     }
 }
 
@@ -188,28 +215,22 @@ fn spec(host: &NodeHost, activity: &ActivityId, node: &NodeFacts) -> NodeSpec {
         memory: node.memory.saturating_mul(MEBIBYTE),
         disk: node.storage.saturating_mul(MEBIBYTE),
         env: BTreeMap::new(),
+        volumes: node.volumes.clone(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::outcome_of;
-    use crate::{
-        nodes::{Finished, NodeError},
-        yagna::Outcome,
-    };
+    use crate::{nodes::NodeError, yagna::Outcome};
 
     #[test]
     fn an_outcome_has_the_words_of_the_runtime() {
-        let done = Finished { code: 0, stdout: b"hello\n".to_vec(), stderr: Vec::new() };
-        let failed = Finished { code: 3, stderr: b"no".to_vec(), ..Finished::default() };
-        let stdout = Some("hello\n".to_owned());
         let words = Some("ExeScript command exited with code 3".to_owned());
-
-        assert_eq!(outcome_of(Ok(done)), Outcome { stdout, ..Outcome::default() });
-        let stderr = Some("no".to_owned());
-        assert_eq!(outcome_of(Ok(failed)), Outcome { stderr, failure: words, stdout: None });
+        assert_eq!(outcome_of(Ok(0)), Outcome::default());
+        assert_eq!(outcome_of(Ok(3)), Outcome { code: 3, failure: words });
+        let words = Some("no node runs for the activity `x`".to_owned());
         let gone = outcome_of(Err(NodeError::Unknown("x".to_owned())));
-        assert_eq!(gone.failure.as_deref(), Some("no node runs for the activity `x`"));
+        assert_eq!(gone, Outcome { code: -1, failure: words });
     }
 }

@@ -22,7 +22,9 @@ mod payment;
 mod registry;
 mod reply;
 mod scan;
+mod services;
 mod settlement;
+mod transfer;
 mod world;
 
 use std::{
@@ -43,7 +45,8 @@ use crate::{
     scenario::Scenario,
 };
 use daemon::Daemon;
-use host::{Hosting, Substance};
+use host::{Hands, Hosting, Substance};
+use services::Services;
 
 /// Open connections get this long to finish what they do, at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -142,6 +145,7 @@ struct State {
     caveat: Option<String>,
     keys: Keys,
     patience: Patience,
+    services: Arc<Services>,
 }
 
 impl Server {
@@ -166,11 +170,23 @@ impl Server {
         }
         let (daemon, errands) = Daemon::new(&scenario, seed);
         let daemon = Arc::new(daemon);
-        let hosting = host::carry_out(Arc::clone(&daemon), host.clone(), substance, errands);
-        let hosting = tokio::spawn(hosting);
+        let services = Arc::new(Services::default());
+        let hands = Hands {
+            daemon: Arc::clone(&daemon),
+            host: host.clone(),
+            substance,
+            services: Arc::clone(&services),
+        };
+        let hosting = tokio::spawn(host::carry_out(hands, errands));
         let clock = tokio::spawn(Arc::clone(&daemon).keep_time());
-        let state =
-            Arc::new(State { daemon, host: host.clone(), caveat: caveat.clone(), keys, patience });
+        let state = Arc::new(State {
+            daemon,
+            host: host.clone(),
+            caveat: caveat.clone(),
+            keys,
+            patience,
+            services,
+        });
         let doors = tokio::spawn(connection::accept(listener, address, Arc::clone(&state)));
         Ok(Self { address, state, host, caveat, clock, hosting, doors })
     }

@@ -11,6 +11,7 @@ use ray_on_golem::{
     units::{Span, Timestamp},
     yagna::{BillEvent, BillEventKind, PlatformId, Request, Response as Told, wire},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -45,7 +46,10 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<
     match (ask.method.clone(), path) {
         (Method::GET, ["requestorAccounts"]) => accounts(state),
         (Method::GET, ["providerAccounts"]) => reply::json(200, &json!([])),
-        (Method::POST, ["allocations"]) => plain(state, &with_timeout(state, ask)).await,
+        (Method::POST, ["allocations"]) => match check_allocation(state, ask) {
+            Ok(()) => plain(state, &with_timeout(state, ask)).await,
+            Err(refusal) => refusal,
+        },
         (Method::GET, ["allocations", id]) => allocation(state, id),
         (Method::PUT, ["allocations", id]) => match amendment(state, ask, id) {
             Ok(ask) => plain(state, &ask).await,
@@ -96,6 +100,78 @@ fn accounts(state: &State) -> Response<Body> {
         })
     });
     reply::json(200, &Value::Array(accounts.collect()))
+}
+
+/// What a new allocation says beyond our vocabulary.
+#[derive(Deserialize)]
+struct Extras {
+    address: Option<String>,
+    deposit: Option<Deposit>,
+}
+
+/// Funds that a contract holds.
+#[derive(Deserialize)]
+struct Deposit {
+    id: String,
+    contract: String,
+}
+
+/// Refuses funds of other wallets, and deposits: the simulated chain has no contract that holds any.
+fn check_allocation(state: &State, ask: &Ask) -> Result<(), Response<Body>> {
+    let Ok(Request::CreateAllocation { platform, timeout, .. }) = api::decode(ask) else {
+        // Its own error comes first.
+        return Ok(());
+    };
+    let Extras { address, deposit } = serde_json::from_slice(&ask.body)
+        .map_err(|error| reply::text(400, &format!("Json deserialize error: {error}")))?;
+    let identity = state.daemon.look().yagna.identity().as_str().to_owned();
+    let malformed = |instance: &str, detail: &str| {
+        let kind = "/payment-api/v1/allocations/validation-error";
+        let instance = format!("{kind}/{instance}");
+        let document = json!({
+            "type": kind, "detail": detail, "instance": instance, "address": identity,
+        });
+        Err(reply::problem(400, &document))
+    };
+    let failed = |why: String| {
+        let document = json!({
+            "type": "/payment-api/v1/allocations/internal-error",
+            "detail": "Unhandled internal error",
+            "internalError": why,
+        });
+        Err(reply::problem(500, &document))
+    };
+    if !platform.as_str().starts_with("erc20-") {
+        return Ok(());
+    }
+    if let Some(stranger) = address.filter(|address| !address.eq_ignore_ascii_case(&identity)) {
+        return failed(format!(
+            "Failed to initialize account on driver: erc20 due to error Account {stranger} not \
+             found in active accounts"
+        ));
+    }
+    let Some(Deposit { id, contract }) = deposit else { return Ok(()) };
+    if timeout <= state.daemon.look().now() {
+        return Ok(());
+    }
+    if !is_hexadecimal(&contract, 40..=40) {
+        return malformed("malformed-deposit-contract", "Invalid deposit contract address");
+    }
+    let is_decimal = !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_decimal && !is_hexadecimal(&id, 1..=64) {
+        return malformed("malformed-deposit-id", "Invalid deposit id");
+    }
+    failed(format!(
+        "RPC error: Error while validating allocation: the simulated chain has no contract \
+         {contract}"
+    ))
+}
+
+/// Whether a text is a number of so many hexadecimal digits.
+fn is_hexadecimal(text: &str, digits: std::ops::RangeInclusive<usize>) -> bool {
+    text.strip_prefix("0x").is_some_and(|rest| {
+        digits.contains(&rest.len()) && rest.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
 }
 
 /// The request with the daemon's own time-out, if it has none.

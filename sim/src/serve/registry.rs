@@ -10,6 +10,8 @@ use crate::plan;
 /// Where it is; clients of the registry add `/v1/image/info`.
 pub(super) const PREFIX: &str = "/registry/";
 const REPOSITORY: &str = "golem/";
+/// The size of every image, in bytes. Some clients cannot do without it.
+const SIZE: u64 = 64 << 20;
 
 /// Answers a question about an image.
 pub(super) fn answer(ask: &Ask) -> Response<Body> {
@@ -24,5 +26,5 @@ pub(super) fn answer(ask: &Ask) -> Response<Body> {
     };
     let image = plan::image(name);
     let sha3 = hash.unwrap_or(&image.sha3);
-    reply::json(200, &json!({ "http": image.url, "https": image.url, "sha3": sha3 }))
+    reply::json(200, &json!({ "http": image.url, "https": image.url, "sha3": sha3, "size": SIZE }))
 }

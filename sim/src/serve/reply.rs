@@ -43,6 +43,11 @@ pub(super) fn message(status: u16, text: &str) -> Response<Body> {
     json(status, &serde_json::json!({ "message": text }))
 }
 
+/// The error body of allocations, in the form of RFC 7807.
+pub(super) fn problem(status: u16, document: &Value) -> Response<Body> {
+    typed(status, "application/problem+json", document.to_string())
+}
+
 /// Plain text.
 pub(super) fn text(status: u16, text: &str) -> Response<Body> {
     typed(status, "text/plain; charset=utf-8", text.to_owned())

@@ -12,11 +12,8 @@ use ray_on_golem::{
 };
 
 use super::{
-    Refusal, Reply, RequestNo, SimYagna,
-    books::ActivityBook,
-    exe_unit::{Batch, Unit},
-    ids::place,
-    refuse,
+    Refusal, Reply, RequestNo, SimYagna, batch::Batch, books::ActivityBook, exe_unit::Unit,
+    ids::place, refuse,
 };
 
 /// The daemon waits so much longer for a provider than it was asked to.
@@ -256,7 +253,7 @@ impl SimYagna {
         let found = &self.activities.batches[number];
         let command = command as usize;
         if found.script.is_empty() || found.results.len() > command {
-            let results = found.results.clone();
+            let results = self.told_results(number, command);
             self.answer_at(answered, request, Ok(Response::Results(results)));
         } else {
             let waiting = Waiting { request, activity, batch: number, command };

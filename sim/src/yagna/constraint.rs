@@ -64,8 +64,8 @@ pub enum Fact<'a> {
     Text(Cow<'a, str>),
     /// A number in units of 10^-18.
     Number(i128),
-    /// A list of texts.
-    List(Cow<'a, [String]>),
+    /// A list.
+    List(Vec<Self>),
 }
 
 /// Whoever has properties.
@@ -76,18 +76,33 @@ pub trait Facts {
 
 impl Facts for Properties {
     fn fact(&self, key: &str) -> Option<Fact<'_>> {
-        Some(match self.get(key)? {
+        Fact::of(self.get(key)?)
+    }
+}
+
+impl<'a> Fact<'a> {
+    /// The same with text of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Fact<'static> {
+        match self {
+            Self::Text(text) => Fact::Text(Cow::Owned(text.into_owned())),
+            Self::Number(number) => Fact::Number(number),
+            Self::List(items) => Fact::List(items.into_iter().map(Self::into_owned).collect()),
+        }
+    }
+
+    /// What a property says; nothing is said by what is null.
+    fn of(value: &'a Value) -> Option<Self> {
+        Some(match value {
             Value::Null => return None,
-            Value::Bool(flag) => Fact::Text(Cow::Owned(flag.to_string())),
+            Value::Bool(flag) => Self::Text(Cow::Owned(flag.to_string())),
             Value::Number(number) => match read_number(number.as_str()) {
-                Some(value) => Fact::Number(value),
-                None => Fact::Text(Cow::Borrowed(number.as_str())),
+                Some(value) => Self::Number(value),
+                None => Self::Text(Cow::Borrowed(number.as_str())),
             },
-            Value::String(text) => Fact::Text(Cow::Borrowed(text)),
-            Value::Array(items) => Fact::List(Cow::Owned(
-                items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            )),
-            Value::Object(_) => Fact::Text(Cow::Borrowed("")),
+            Value::String(text) => Self::Text(Cow::Borrowed(text)),
+            Value::Array(items) => Self::List(items.iter().filter_map(Self::of).collect()),
+            Value::Object(_) => Self::Text(Cow::Borrowed("")),
         })
     }
 }
@@ -145,8 +160,7 @@ impl Operand {
     fn is_met(&self, operator: Operator, fact: &Fact<'_>) -> bool {
         let ordering = match (fact, self.number) {
             (Fact::List(items), _) => {
-                return operator == Operator::Equal
-                    && items.iter().any(|item| matches_pattern(&self.text, item));
+                return operator == Operator::Equal && self.is_met_by_list(items);
             }
             (Fact::Number(number), Some(wanted)) => number.cmp(&wanted),
             (Fact::Number(_), None) => return false,
@@ -162,6 +176,21 @@ impl Operand {
             Operator::Greater => ordering.is_gt(),
             Operator::GreaterOrEqual => ordering.is_ge(),
         }
+    }
+}
+
+impl Operand {
+    /// One value is met by a list that has it. A list, `[a,b]`, is met by one of its length that has all of
+    /// its values, in any order and any number.
+    fn is_met_by_list(&self, items: &[Fact<'_>]) -> bool {
+        let has = |text: &str| {
+            let wanted = Self::new(text);
+            items.iter().any(|item| wanted.is_met(Operator::Equal, item))
+        };
+        let listed = self.text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let Some(listed) = listed else { return has(&self.text) };
+        let wanted: Vec<&str> = listed.split(',').map(str::trim).collect();
+        wanted.len() == items.len() && wanted.into_iter().all(has)
     }
 }
 
@@ -280,6 +309,7 @@ mod tests {
         properties.set("threads", json!(8));
         properties.set("name", json!("prov-0"));
         properties.set("caps", json!(["vpn", "inet"]));
+        properties.set("coeffs", json!([0.0001, 0.0]));
         properties.set("version", json!("3"));
         properties.set("debt", json!(-2.5));
         properties.set("price", json!(0.000_000_000_000_1));
@@ -329,6 +359,17 @@ mod tests {
             ("(name>prov)", true),
             ("(caps=v*)", true),
             ("(caps>=vpn)", false),
+            ("(caps=[inet, vpn])", true),
+            ("(caps=[vpn,vpn])", true),
+            ("(caps=[vpn])", false),
+            ("(caps=[vpn,gpu])", false),
+            ("(coeffs=0.00010)", true),
+            ("(coeffs=0)", true),
+            ("(coeffs=0.5)", false),
+            ("(coeffs>0)", false),
+            ("(!(coeffs=0.5))", true),
+            ("(coeffs=[0,0.0001])", true),
+            ("(coeffs=*)", true),
             // Who says nothing is neither on the one side nor on the other.
             ("(!(gpu=1))", false),
             ("(!(gpu=*))", true),

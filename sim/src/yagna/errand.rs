@@ -10,7 +10,11 @@ use ray_on_golem::{
     yagna::{ActivityId, BatchId, NetworkId, ProviderId},
 };
 
-use super::{SimYagna, exe_unit::Outcome, ids::place};
+use super::{
+    SimYagna,
+    batch::{Outcome, Source},
+    ids::place,
+};
 
 /// Something that is to be done for an activity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,17 @@ pub enum Task {
         /// Its arguments.
         args: Vec<String>,
     },
+    /// Copy a file; answers.
+    Transfer {
+        /// Which command it is.
+        command: CommandPlace,
+        /// Where from.
+        from: String,
+        /// Where to.
+        to: String,
+        /// The directories of the node that files can be copied to and from.
+        volumes: Vec<String>,
+    },
     /// Nothing comes out of the node any more, but it is still there.
     Stall,
     /// Remove the node, if there is one.
@@ -62,6 +77,8 @@ pub struct NodeFacts {
     pub provider: ProviderId,
     /// Networks that it has joined, its address in each, and the mask.
     pub addresses: Vec<(NetworkId, Ipv4Addr, Ipv4Addr)>,
+    /// Directories that it has for its users' files.
+    pub volumes: Vec<String>,
     /// CPU threads.
     pub threads: u32,
     /// Memory, in MiB.
@@ -86,17 +103,32 @@ impl SimYagna {
         self.errands.pop_front()
     }
 
+    /// A command that is carried out has written something.
+    pub fn errand_wrote(
+        &mut self,
+        now: Timestamp,
+        place: &CommandPlace,
+        source: Source,
+        bytes: &[u8],
+    ) {
+        if let Some(batch) = self.batch_at(place) {
+            self.write_output(now, batch, source, bytes);
+        }
+    }
+
     /// A command was carried out; one whose activity is over in the meantime is passed over.
     pub fn errand_done(&mut self, now: Timestamp, place: &CommandPlace, outcome: Outcome) {
-        let batches = &self.activities.batches;
-        let Some(batch) = self::place(batches, place.batch.as_str(), 16, |it| it.id.as_str())
-        else {
-            return;
-        };
-        let activity = batches[batch].activity;
-        if batches[batch].results.len() == place.index as usize {
+        if let Some(batch) = self.batch_at(place) {
+            let activity = self.activities.batches[batch].activity;
             self.finish_command(now, activity, batch, outcome);
         }
+    }
+
+    /// The batch in which a command runs.
+    fn batch_at(&self, place: &CommandPlace) -> Option<usize> {
+        let batches = &self.activities.batches;
+        let number = self::place(batches, place.batch.as_str(), 16, |it| it.id.as_str())?;
+        (batches[number].results.len() == place.index as usize).then_some(number)
     }
 
     /// Lets whoever hosts the nodes do something.

@@ -5,23 +5,27 @@ use std::{collections::VecDeque, net::Ipv4Addr, sync::Arc};
 
 use ray_on_golem::{
     units::{Span, Timestamp},
-    yagna::{
-        ActivityPhase, ActivityState, BatchId, CommandResult, ExeCommand, NetworkId, Response,
-    },
+    yagna::{ActivityPhase, ActivityState, CommandResult, ExeCommand, NetworkId, Response},
 };
 
 use super::{
     RequestNo, SimYagna,
     activity::{Due, receiver_gone},
+    batch::{Batch, EventKind, Outcome, Source, deployed},
     books::SshAnswer,
     errand::{CommandPlace, NodeFacts, Task},
+    script::{Kept, Order, RunningCommand},
 };
 use crate::scenario::Ssh;
 
 /// A command that is not possible fails after this time.
 const FAILS_AFTER: Span = Span::millis(10);
-/// What the runtime says of an image that it has fetched.
-const DEPLOYED: &str = r#"{"startMode":"blocking","valid":{"Ok":""},"vols":[]}"#;
+/// What the usual images have for their users' files.
+const VOLUMES: [&str; 3] = ["/golem/work", "/golem/output", "/golem/input"];
+/// A command that failed, but not by an exit code.
+const NO_CODE: i32 = -1;
+/// What an execution unit says that is not built for trusted hardware.
+const CANNOT_SIGN: &str = "signing not supported: binary built without the 'sgx' feature";
 /// A flapping ssh server changes its mind this often.
 const FLAPS_EVERY: Span = Span::secs(2);
 
@@ -44,28 +48,8 @@ pub(super) struct Unit {
     ssh_since: Option<Timestamp>,
     /// Whether it was started anew, which helps most of them for good.
     is_ssh_repaired: bool,
-}
-
-/// What became of a command that was carried out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// What it wrote to its standard output.
-    pub stdout: Option<String>,
-    /// What it wrote to its standard error.
-    pub stderr: Option<String>,
-    /// Why it failed; none if it did not.
-    pub failure: Option<String>,
-}
-
-/// One batch of commands.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) id: BatchId,
-    pub(super) activity: usize,
-    pub(super) script: Arc<Vec<ExeCommand>>,
-    pub(super) results: Vec<CommandResult>,
-    /// Whether it has reached its activity.
-    pub(super) is_there: bool,
+    /// Directories that files can be copied to and from.
+    volumes: Vec<String>,
 }
 
 impl Unit {
@@ -80,42 +64,22 @@ impl Unit {
             addresses: Vec::new(),
             ssh_since: None,
             is_ssh_repaired: false,
+            volumes: Vec::new(),
         }
     }
 
     /// How it stands, and where it is going.
     pub(super) fn state(&self, batches: &[Batch]) -> ActivityState {
-        let running = self.queue.front().and_then(|number| batches[*number].running());
-        let next = match (running, self.phase) {
-            (Some(ExeCommand::Deploy { .. }), ActivityPhase::Initialized) => {
-                Some(ActivityPhase::Deployed)
-            }
-            (Some(ExeCommand::Start), ActivityPhase::Deployed) => Some(ActivityPhase::Ready),
-            (Some(_) | None, _) => None,
-        };
+        let order = self.queue.front().and_then(|number| batches[*number].current.as_ref());
+        let possible = order.filter(|order| order.is_possible(self.phase));
+        let next = possible.and_then(Order::leads_to);
         ActivityState { now: self.phase, next, reason: None, error: None }
     }
 
-    /// Whether a command is possible as things stand.
-    fn allows(&self, command: &ExeCommand) -> bool {
-        match command {
-            ExeCommand::Deploy { .. } => self.phase == ActivityPhase::Initialized,
-            ExeCommand::Start => self.phase == ActivityPhase::Deployed,
-            ExeCommand::Run { .. } => self.phase == ActivityPhase::Ready,
-            ExeCommand::Terminate => true,
-            ExeCommand::Other(_) => false,
-        }
-    }
-}
-
-impl Batch {
-    pub(super) const fn new(id: BatchId, activity: usize, script: Arc<Vec<ExeCommand>>) -> Self {
-        Self { id, activity, script, results: Vec::new(), is_there: false }
-    }
-
-    /// The command that runs or will run next.
-    fn running(&self) -> Option<&ExeCommand> {
-        self.script.get(self.results.len())
+    /// The command that runs, if one does.
+    pub(super) fn running(&self, batches: &[Batch]) -> Option<RunningCommand> {
+        let order = self.queue.front().and_then(|number| batches[*number].current.as_ref());
+        order.map(Order::running)
     }
 }
 
@@ -189,34 +153,78 @@ impl SimYagna {
         {
             return;
         }
-        let script = Arc::clone(&self.activities.batches[batch].script);
-        let Some(command) = script.get(index) else { return };
-        let failure = self.failure(activity, command);
-        if failure.is_some() || !self.is_hosted {
-            let stdout = self.host_key(activity, command).filter(|_| failure.is_none());
-            self.finish_command(now, activity, batch, Outcome { stdout, stderr: None, failure });
+        if self.activities.batches[batch].results.len() != index {
             return;
         }
-        let place = CommandPlace {
-            batch: self.activities.batches[batch].id.clone(),
-            index: u32::try_from(index).unwrap_or(u32::MAX),
+        let script = Arc::clone(&self.activities.batches[batch].script);
+        let Some(command) = script.get(index) else { return };
+        let order = self.activities.batches[batch].current.clone();
+        let (Some(order), None) = (&order, self.failure(activity, command, order.as_ref())) else {
+            let failure = self.failure(activity, command, order.as_ref());
+            self.finish_command(now, activity, batch, failure.unwrap_or_default());
+            return;
         };
-        match command {
-            ExeCommand::Start => {
-                let node = Box::new(self.node_facts(activity));
-                self.ask_host(activity, Task::Start { command: place, node });
-            }
-            ExeCommand::Run { entry_point, args } => {
+        match order {
+            Order::Run { entry_point, args, .. } if self.is_hosted => {
                 let (entry_point, args) = (entry_point.clone(), args.clone());
-                self.ask_host(activity, Task::Run { command: place, entry_point, args });
+                let command = self.place_of(batch, index);
+                self.ask_host(activity, Task::Run { command, entry_point, args });
+                return;
             }
-            ExeCommand::Deploy { .. } => {
-                let stdout = Some(DEPLOYED.to_owned());
-                self.finish_command(now, activity, batch, Outcome { stdout, ..Outcome::default() });
+            Order::Start { .. } if self.is_hosted => {
+                let command = self.place_of(batch, index);
+                let node = Box::new(self.node_facts(activity));
+                self.ask_host(activity, Task::Start { command, node });
+                return;
             }
-            ExeCommand::Terminate | ExeCommand::Other(_) => {
-                self.finish_command(now, activity, batch, Outcome::default());
+            Order::Transfer { from, to } if self.is_hosted => {
+                let (from, to) = (from.clone(), to.clone());
+                let volumes = self.activities.units[activity].volumes.clone();
+                let command = self.place_of(batch, index);
+                self.ask_host(activity, Task::Transfer { command, from, to, volumes });
+                return;
             }
+            Order::Run { .. } => {
+                if let Some(key) = self.host_key(activity, command) {
+                    self.write_output(now, batch, Source::Stdout, key.as_bytes());
+                }
+            }
+            Order::Deploy { volumes, .. } => {
+                let volumes = VOLUMES.iter().map(|path| (*path).to_owned()).chain(volumes.clone());
+                let volumes: Vec<String> = volumes.collect();
+                if self.is_hosted {
+                    self.write_output(now, batch, Source::Stdout, deployed(&volumes).as_bytes());
+                }
+                self.activities.units[activity].volumes = volumes;
+            }
+            Order::Sign | Order::Start { .. } | Order::Transfer { .. } | Order::Terminate => {}
+        }
+        self.finish_command(now, activity, batch, Outcome::default());
+    }
+
+    fn place_of(&self, batch: usize, index: usize) -> CommandPlace {
+        let batch = self.activities.batches[batch].id.clone();
+        CommandPlace { batch, index: u32::try_from(index).unwrap_or(u32::MAX) }
+    }
+
+    /// The command that runs in a batch has written something.
+    pub(super) fn write_output(
+        &mut self,
+        now: Timestamp,
+        batch: usize,
+        source: Source,
+        bytes: &[u8],
+    ) {
+        let batch = &mut self.activities.batches[batch];
+        let [stdout, stderr] = &mut batch.outputs;
+        let kept = match source {
+            Source::Stdout => stdout,
+            Source::Stderr => stderr,
+        };
+        let told = kept.write(bytes);
+        if self.is_hosted && !told.is_empty() {
+            let (bytes, is_binary) = (told.to_vec(), kept.is_binary());
+            batch.note(now, EventKind::Wrote { source, bytes, is_binary });
         }
     }
 
@@ -236,23 +244,23 @@ impl SimYagna {
         }
         let script = Arc::clone(&self.activities.batches[batch].script);
         let index = self.activities.batches[batch].results.len();
-        let Some(command) = script.get(index) else { return };
-        let Outcome { stdout, stderr, failure } = outcome;
-        let is_ok = failure.is_none();
-        if is_ok {
-            self.succeed(now, activity, command);
+        if index >= script.len() {
+            return;
+        }
+        let is_ok = outcome.failure.is_none();
+        let order = self.activities.batches[batch].current.take();
+        if let Some(order) = order.as_ref().filter(|_| is_ok) {
+            self.succeed(now, activity, order);
         }
         let is_over = !is_ok || index + 1 == script.len();
-        self.activities.batches[batch].results.push(CommandResult {
-            index: u32::try_from(index).unwrap_or(u32::MAX),
-            is_ok,
-            stdout,
-            stderr,
-            message: failure,
-            is_batch_finished: is_over,
-        });
+        let is_hosted = self.is_hosted;
+        let found = &mut self.activities.batches[batch];
+        if is_hosted {
+            found.note(now, EventKind::Finished(outcome.clone()));
+        }
+        found.finish(outcome, is_over);
         self.wake_results(now, batch);
-        if is_ok && *command == ExeCommand::Terminate {
+        if is_ok && order == Some(Order::Terminate) {
             self.end_activity(now, activity);
             return;
         }
@@ -314,42 +322,59 @@ impl SimYagna {
                 unit.queue.pop_front();
                 continue;
             };
+            let order = Order::of(command);
             let deal = &self.agreements.signings[unit.agreement].deal;
             let (conduct, nth) = (deal.conduct(), activity as u64 * 1_000 + unit.commands);
-            let takes = match command {
-                ExeCommand::Deploy { .. } | ExeCommand::Start | ExeCommand::Run { .. }
-                    if !unit.allows(command) =>
-                {
-                    FAILS_AFTER
+            let takes = match &order {
+                Some(order) if !order.is_possible(unit.phase) => FAILS_AFTER,
+                Some(Order::Deploy { .. }) => deal.secs("deploys", nth, &conduct.deploy),
+                Some(Order::Start { .. }) => deal.secs("starts", nth, &conduct.start),
+                Some(Order::Run { .. } | Order::Transfer { .. }) => {
+                    deal.secs("runs", nth, &conduct.run)
                 }
-                ExeCommand::Deploy { .. } => deal.secs("deploys", nth, &conduct.deploy),
-                ExeCommand::Start => deal.secs("starts", nth, &conduct.start),
-                ExeCommand::Run { .. } => deal.secs("runs", nth, &conduct.run),
-                ExeCommand::Terminate | ExeCommand::Other(_) => FAILS_AFTER,
+                Some(Order::Sign | Order::Terminate) | None => FAILS_AFTER,
             };
+            let begun = &mut self.activities.batches[batch];
+            begun.outputs = order.as_ref().map_or([Kept::NOTHING; 2], Order::outputs);
+            begun.current = order;
+            if self.is_hosted {
+                begun.note(now, EventKind::Started);
+            }
             let index = self.activities.batches[batch].results.len();
             self.agenda.add(now.plus(takes), Due::CommandEnds { activity, batch, index });
             return;
         }
     }
 
-    /// Why a command fails, if it does.
-    fn failure(&self, activity: usize, command: &ExeCommand) -> Option<String> {
+    /// How a command fails, if it does.
+    fn failure(
+        &self,
+        activity: usize,
+        command: &ExeCommand,
+        order: Option<&Order>,
+    ) -> Option<Outcome> {
         let unit = &self.activities.units[activity];
-        if !unit.allows(command) {
-            return Some(format!("Invalid state: {:?}", unit.phase));
+        let failed = |code, words: &str| Some(Outcome { code, failure: Some(words.to_owned()) });
+        let exited = || failed(1, "ExeScript command exited with code 1");
+        let Some(order) = order.filter(|order| order.is_possible(unit.phase)) else {
+            return failed(NO_CODE, &format!("Invalid state: {:?}", unit.phase));
+        };
+        if *order == Order::Sign {
+            return failed(NO_CODE, CANNOT_SIGN);
         }
         let deal = &self.agreements.signings[unit.agreement].deal;
         let conduct = deal.conduct();
         if conduct.command_fails == Some(unit.commands) {
-            return Some("ExeScript command exited with code 1".to_owned());
+            return exited();
         }
         if conduct.has_bare_image && needs_root_copy(command) {
-            return Some("ExeScript command exited with code 1".to_owned());
+            return exited();
         }
-        let is_deploy = matches!(command, ExeCommand::Deploy { .. });
-        (is_deploy && deal.happens("deploy fails", activity as u64, conduct.deploy_fails))
-            .then(|| "Deploy failed: cannot fetch the image".to_owned())
+        let is_deploy = matches!(order, Order::Deploy { .. });
+        if is_deploy && deal.happens("deploy fails", activity as u64, conduct.deploy_fails) {
+            return failed(NO_CODE, "Deploy failed: cannot fetch the image");
+        }
+        None
     }
 
     /// What a command prints that prints the host key of the node.
@@ -359,19 +384,19 @@ impl SimYagna {
         is_asked.then(|| format!("ssh-ed25519 {}\n", self.activities.books[activity].id))
     }
 
-    fn succeed(&mut self, now: Timestamp, activity: usize, command: &ExeCommand) {
+    fn succeed(&mut self, now: Timestamp, activity: usize, order: &Order) {
         let unit = &mut self.activities.units[activity];
-        match command {
-            ExeCommand::Deploy { networks } => {
+        match order {
+            Order::Deploy { networks, .. } => {
                 unit.phase = ActivityPhase::Deployed;
                 let joined = networks.iter().map(|it| (it.network.clone(), it.node_ip, it.mask));
                 unit.addresses.extend(joined);
             }
-            ExeCommand::Start => {
+            Order::Start { .. } => {
                 unit.phase = ActivityPhase::Ready;
                 self.activities.books[activity].is_ready = true;
             }
-            ExeCommand::Run { entry_point, args } => {
+            Order::Run { entry_point, args, .. } => {
                 let mentions = |what: &str| {
                     entry_point.contains(what) || args.iter().any(|arg| arg.contains(what))
                 };
@@ -383,7 +408,7 @@ impl SimYagna {
                     self.activities.books[activity].bootstraps += 1;
                 }
             }
-            ExeCommand::Terminate | ExeCommand::Other(_) => {}
+            Order::Sign | Order::Transfer { .. } | Order::Terminate => {}
         }
     }
 
@@ -394,23 +419,31 @@ impl SimYagna {
         NodeFacts {
             provider: deal.provider().clone(),
             addresses: unit.addresses.clone(),
+            volumes: unit.volumes.clone(),
             threads: deal.threads,
             memory,
             storage,
         }
     }
 
+    /// What is told to a client that asks for a command of a batch. In virtual time it is told all that there
+    /// is: what drills are held to was measured so.
+    pub(super) fn told_results(&self, batch: usize, command: usize) -> Vec<CommandResult> {
+        let found = &self.activities.batches[batch];
+        if self.is_hosted { found.told(command) } else { found.results.clone() }
+    }
+
     fn wake_results(&mut self, now: Timestamp, batch: usize) {
         let results = &self.activities.batches[batch].results;
         let done = results.len();
-        let woken: Vec<RequestNo> = self
+        let woken: Vec<(RequestNo, usize)> = self
             .activities
             .waits
             .extract_if(.., |it| it.batch == batch && it.command < done)
-            .map(|waiting| waiting.request)
+            .map(|waiting| (waiting.request, waiting.command))
             .collect();
-        for request in woken {
-            let results = self.activities.batches[batch].results.clone();
+        for (request, command) in woken {
+            let results = self.told_results(batch, command);
             self.answer_back(now, request, Ok(Response::Results(results)));
         }
     }

@@ -14,6 +14,7 @@ mod activity;
 mod agenda;
 mod agreement;
 mod arrival;
+mod batch;
 mod desk;
 mod exe_unit;
 mod ids;
@@ -22,6 +23,7 @@ mod market;
 mod network;
 mod payment;
 mod scan;
+mod script;
 
 pub(crate) use agenda::Agenda;
 
@@ -38,10 +40,11 @@ use ray_on_golem::{
     yagna::{Identity, ProviderId, Response, Status},
 };
 
+pub use batch::{BatchEvent, EventKind, Outcome, Source};
 pub use errand::Errand;
-pub use exe_unit::Outcome;
 pub use market::{ChainBook, ChainEnd, DemandBook, DemandEnd};
 pub use payment::AllocationBook;
+pub use script::RunningCommand;
 
 use books::{ActivityBook, AgreementBook, InvoiceBook, NetworkBook, NoteBook, PaymentBook};
 

@@ -42,7 +42,7 @@ impl Networks {
         let address = Ipv4Addr::from_bits(ip.to_bits() & mask.to_bits());
         let network = Network {
             id: ids.network(self.books.len()),
-            ip: format!("{address}/{prefix}"),
+            ip: format!("{ip}/{prefix}"),
             mask,
             gateway,
         };

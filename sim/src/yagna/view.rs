@@ -13,7 +13,7 @@ use ray_on_golem::{
 };
 
 use super::{
-    AllocationBook, DemandBook, Refusal, SimYagna,
+    AllocationBook, BatchEvent, DemandBook, Refusal, RunningCommand, SimYagna, Source,
     books::{AgreementBook, NetworkBook, OrderBook},
     ids::place,
 };
@@ -152,6 +152,33 @@ impl SimYagna {
         let batches = &self.activities.batches;
         let number = place(batches, batch.as_str(), 16, |it| it.id.as_str())?;
         Some(&batches[number].results)
+    }
+
+    /// The outputs in the results of a batch that are told as bytes, by the number of the command.
+    #[must_use]
+    pub fn binary_outputs(&self, batch: &BatchId) -> &[(u32, Source, Vec<u8>)] {
+        let batches = &self.activities.batches;
+        let number = place(batches, batch.as_str(), 16, |it| it.id.as_str());
+        number.map_or(&[], |number| &batches[number].binary)
+    }
+
+    /// What has happened to a batch, and whether more may happen.
+    #[must_use]
+    pub fn events(&self, batch: &BatchId) -> Option<(&[BatchEvent], bool)> {
+        let batches = &self.activities.batches;
+        let found = &batches[place(batches, batch.as_str(), 16, |it| it.id.as_str())?];
+        let has_ended = self.activities.books[found.activity].ended.is_some();
+        let is_over = found.results.last().is_some_and(|result| result.is_batch_finished);
+        Some((&found.events, !has_ended && !is_over))
+    }
+
+    /// The commands that run in an activity that the daemon knows.
+    #[must_use]
+    pub fn running_commands(&self, activity: &ActivityId) -> Option<Vec<RunningCommand>> {
+        let number = place(&self.activities.books, activity.as_str(), 16, |it| it.id.as_str())?;
+        let unit = &self.activities.units[number];
+        let running = unit.running(&self.activities.batches).into_iter().collect();
+        self.activities.books[number].is_known.then_some(running)
     }
 
     /// The commands of a batch.

@@ -10,7 +10,7 @@ use crate::lab::{Daemon, GATEWAY};
 const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
 
 #[test]
-fn a_network_keeps_the_gateway_that_was_asked_for() {
+fn a_network_keeps_the_address_and_the_gateway_that_were_asked_for() {
     let mut daemon = Daemon::of("");
     let request = Request::CreateNetwork {
         path: NetworkPath::Daemon,
@@ -22,7 +22,7 @@ fn a_network_keeps_the_gateway_that_was_asked_for() {
     let Ok(Response::NetworkCreated(network)) = daemon.ask(&request) else { panic!("refused") };
 
     assert_eq!(network.id.as_str().len(), 32);
-    assert_eq!(network.ip, "192.168.0.0/16");
+    assert_eq!(network.ip, "192.168.0.1/16");
     assert_eq!(network.mask, Ipv4Addr::new(255, 255, 0, 0));
     assert_eq!(network.gateway, Ipv4Addr::new(192, 168, 7, 9));
     assert_eq!(list(&mut daemon), [network]);

@@ -186,6 +186,7 @@ pub(crate) fn spec(activity: &str, network: &str, number: u8) -> NodeSpec {
         memory: 4 << 30,
         disk: 64 << 20,
         env: BTreeMap::from([("GIVEN".to_owned(), "with care".to_owned())]),
+        volumes: vec!["/golem/work".to_owned()],
     }
 }
 

@@ -10,6 +10,8 @@ use ray_on_golem::{
     },
 };
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::lab::{HONEST, KEY, Lab};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,6 +86,27 @@ async fn results_come_as_events_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_watch_activities_begin() {
+    let lab = Lab::start(HONEST).await;
+    let agreement = lab.sign(&SessionId::from("s")).await;
+    let mut stream = lab.connect().await;
+    let request = format!(
+        "GET /activity-api/v1/_monitor HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("the server reads");
+    let (mut told, mut bytes) = (String::new(), [0; 4096]);
+    for count in [1, 2] {
+        while told.matches("\"activities\":[]").count() < count {
+            let length = stream.read(&mut bytes).await.expect("the server writes");
+            assert!(length > 0, "it ended: {told}");
+            told.push_str(std::str::from_utf8(&bytes[..length]).expect("text"));
+        }
+        create(&lab, &agreement).await;
+    }
+    assert!(told.contains("content-type: text/event-stream"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_clients_are_told_what_their_readers_demand() {
     let lab = Lab::start(HONEST).await;
     let session = SessionId::from("s");
@@ -129,7 +152,7 @@ fn script() -> Vec<ExeCommand> {
     ]
 }
 
-async fn create(lab: &Lab, agreement: &AgreementId) -> ActivityId {
+pub(crate) async fn create(lab: &Lab, agreement: &AgreementId) -> ActivityId {
     let agreement = agreement.clone();
     match lab.call(Request::CreateActivity { agreement, timeout: Span::secs(10) }).await {
         Ok(Response::ActivityCreated(activity)) => activity,
@@ -137,7 +160,11 @@ async fn create(lab: &Lab, agreement: &AgreementId) -> ActivityId {
     }
 }
 
-async fn execute(lab: &Lab, activity: &ActivityId, script: Vec<ExeCommand>) -> Vec<CommandResult> {
+pub(crate) async fn execute(
+    lab: &Lab,
+    activity: &ActivityId,
+    script: Vec<ExeCommand>,
+) -> Vec<CommandResult> {
     let last = u32::try_from(script.len() - 1).expect("a few commands");
     let (activity, script, timeout) = (activity.clone(), Arc::new(script), Span::secs(30));
     let started = lab.call(Request::Execute { activity: activity.clone(), script, timeout }).await;

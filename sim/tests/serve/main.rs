@@ -2,6 +2,7 @@
 
 mod bad_clients;
 mod faults;
+mod files;
 mod lab;
 mod life;
 mod load;

@@ -319,7 +319,12 @@ impl Cluster {
         }
         let took = self.works.get(&number).map(|work| work.at_step_for(fx.now));
         let took = took.filter(|took| *took > Span::ZERO).unwrap_or_else(|| step.rule().patience);
-        let why = format!("not done within {} seconds", took.as_secs());
+        let unreached = self.works.get(&number).and_then(|work| work.unreached.clone());
+        let last = match unreached.filter(|_| step == Step::CheckSsh) {
+            Some(why) => format!("; the last try: {}", brief(&why)),
+            None => String::new(),
+        };
+        let why = format!("not done within {} seconds{last}", took.as_secs());
         if step == Step::CheckSsh && (self.doubt_bus(fx) || self.network(fx).is_none()) {
             self.fail_quietly(fx, number, &format!("step {}: {why}", step.number()));
             return;

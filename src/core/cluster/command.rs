@@ -74,6 +74,7 @@ impl Cluster {
         if stood == NodeState::Terminated && fx.planted(Bug::EndAgainRefused) {
             return Err(RequestError::UnknownNode);
         }
+        self.is_head_unwanted |= known.kind == NodeKind::Head;
         self.end_node(fx, node, "No longer needed");
         Ok(if fx.planted(Bug::EndToldEarly) { NodeState::Terminated } else { stood })
     }
@@ -166,6 +167,7 @@ impl Cluster {
         self.record(fx, ClusterRecord::Ending { reason, at: fx.now });
         self.wake(fx, ClusterTimer::End, fx.now.plus(super::ending::WIND_UP_AFTER));
         match reason {
+            EndReason::HeadGone if self.is_head_unwanted => {}
             EndReason::BudgetSpent | EndReason::Autostop | EndReason::HeadGone => {
                 self.warn(fx, format!("The cluster ends: {reason}"));
             }

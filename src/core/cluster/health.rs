@@ -164,7 +164,10 @@ impl Cluster {
     ) {
         match (self.stage(number), outcome) {
             (Some(Stage::CheckingSsh), Ok(())) => self.ready(fx, number),
-            (Some(Stage::CheckingSsh), Err(_)) => {
+            (Some(Stage::CheckingSsh), Err(why)) => {
+                if let Some(work) = self.works.get_mut(&number) {
+                    work.unreached = Some(why);
+                }
                 self.suspect_network(fx);
                 self.pause(fx, number, "ssh");
             }

@@ -187,6 +187,8 @@ pub(super) struct Cluster {
     is_dirty: bool,
     is_wound_up: bool,
     has_closed_shop: bool,
+    /// Whether the user has ended the head: the end of the cluster is no surprise then.
+    is_head_unwanted: bool,
 }
 
 /// The work on one agreement that is not settled.
@@ -195,6 +197,8 @@ struct Work {
     stage: Stage,
     /// The step of bringing its node up, and since when, if no crash came between.
     step: Option<(Step, Timestamp)>,
+    /// Why the last look over ssh came to nothing.
+    unreached: Option<String>,
     /// Failures of the present stage in a row.
     failures: u32,
     health: health::Health,
@@ -227,7 +231,8 @@ enum Stage {
 
 impl Work {
     fn new(stage: Stage) -> Self {
-        Self { stage, step: None, failures: 0, health: health::Health::default(), host_key: None }
+        let health = health::Health::default();
+        Self { stage, step: None, unreached: None, failures: 0, health, host_key: None }
     }
 }
 
@@ -257,6 +262,7 @@ impl Cluster {
             is_dirty: true,
             is_wound_up: false,
             has_closed_shop: false,
+            is_head_unwanted: false,
         }
     }
 

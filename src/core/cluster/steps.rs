@@ -171,6 +171,10 @@ const STRICT: &str = "mv /root_copy/.bashrc ~";
 const START_SSH: &str =
     "service ssh start >&2 && (cat /etc/ssh/ssh_host_ed25519_key.pub 2>/dev/null || true)";
 
+/// The daemon leaves the node's connections open when ours end. The ssh server of a node asks whether somebody is
+/// there, and ends a session that does not answer for a minute.
+const SSHD_OPTIONS: &str = "ClientAliveInterval 15\\nClientAliveCountMax 4\\n";
+
 /// The command that starts the ssh service again.
 pub(super) fn repair() -> Vec<ExeCommand> {
     vec![shell("service ssh restart".to_owned())]
@@ -199,7 +203,9 @@ fn bootstrap(ip: Ipv4Addr, ssh_public_key: &str) -> String {
          echo 'export PATH=$PATH:/root/.local/bin' >> /root/.bashrc\n\
          echo '{key}' >> /root/.ssh/authorized_keys\n\
          chmod 700 /root/.ssh\n\
-         chmod 600 /root/.ssh/authorized_keys\n"
+         chmod 600 /root/.ssh/authorized_keys\n\
+         if [ -d /etc/ssh/sshd_config.d ]; then \
+         printf '{SSHD_OPTIONS}' > /etc/ssh/sshd_config.d/ray-on-golem.conf; fi\n"
     )
 }
 
@@ -224,5 +230,14 @@ mod tests {
 
         assert!(script.contains("echo 'ssh-ed25519 AAAA me; rm -rf /' >>"), "{script}");
         assert!(script.contains("echo '192-168-0-3' > /etc/hostname"), "{script}");
+    }
+
+    #[test]
+    fn the_ssh_server_of_a_node_ends_sessions_that_nobody_has() {
+        let script = bootstrap(Ipv4Addr::new(192, 168, 0, 3), "ssh-ed25519 AAAA me");
+
+        let options = r"ClientAliveInterval 15\nClientAliveCountMax 4\n";
+        let line = format!("printf '{options}' > /etc/ssh/sshd_config.d/ray-on-golem.conf");
+        assert!(script.contains(&line), "{script}");
     }
 }

@@ -1,6 +1,9 @@
 //! The JSON documents of activities, of the commands that run in them, and of private networks.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -89,6 +92,15 @@ pub(super) struct NetworkDocument {
     gateway: Ipv4Addr,
 }
 
+/// A network of any application and any family of addresses.
+#[derive(Deserialize)]
+struct ListedNetwork {
+    id: NetworkId,
+    ip: String,
+    mask: IpAddr,
+    gateway: IpAddr,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DeploymentDocument {
@@ -98,6 +110,18 @@ struct DeploymentDocument {
     node_ip: Ipv4Addr,
     #[serde(default)]
     nodes: BTreeMap<Ipv4Addr, ProviderId>,
+}
+
+/// Reads the list of networks. The daemon has networks of IPv6, too; they are others', and passed over.
+pub(super) fn read_networks(body: &[u8]) -> Result<Vec<Network>, serde_json::Error> {
+    let listed: Vec<ListedNetwork> = serde_json::from_slice(body)?;
+    let ours = listed.into_iter().filter_map(|listed| match (listed.mask, listed.gateway) {
+        (IpAddr::V4(mask), IpAddr::V4(gateway)) => {
+            Some(Network { id: listed.id, ip: listed.ip, mask, gateway })
+        }
+        (_, _) => None,
+    });
+    Ok(ours.collect())
 }
 
 /// Writes a script as the daemon passes it on.
@@ -110,6 +134,15 @@ pub(super) fn write_script(script: &[ExeCommand]) -> ScriptDocument {
 pub(super) fn read_script(document: &ScriptDocument) -> Result<Vec<ExeCommand>, serde_json::Error> {
     let commands: Vec<Value> = serde_json::from_str(&document.text)?;
     Ok(commands.into_iter().map(|command| read_command(&command)).collect())
+}
+
+/// Reads the private networks of a command; nothing is none of them.
+pub(super) fn deployments(networks: &Value) -> Option<Vec<Deployment>> {
+    if networks.is_null() {
+        return Some(Vec::new());
+    }
+    let networks: Vec<DeploymentDocument> = serde_json::from_value(networks.clone()).ok()?;
+    Some(networks.into_iter().map(Into::into).collect())
 }
 
 /// Writes one command.
@@ -130,17 +163,20 @@ pub(super) fn write_command(command: &ExeCommand) -> Value {
     }
 }
 
+/// Reads one command; one that says what ours do not say is kept as it is.
 fn read_command(command: &Value) -> ExeCommand {
-    read_known(command).unwrap_or_else(|| ExeCommand::Other(command.clone()))
+    let known = read_known(command).filter(|known| {
+        let bare = |it: &ExeCommand| matches!(it, ExeCommand::Start | ExeCommand::Terminate);
+        bare(known) || write_command(known) == *command
+    });
+    known.unwrap_or_else(|| ExeCommand::Other(command.clone()))
 }
 
-/// The command, if it is one of ours and says nothing that would be lost.
+/// The command, if its name is one of ours.
 fn read_known(command: &Value) -> Option<ExeCommand> {
     let read = match command.as_object()?.iter().next()? {
         (name, body) if name == "deploy" => {
-            let networks = body.get("net").cloned().unwrap_or_else(|| json!([]));
-            let networks: Vec<DeploymentDocument> = serde_json::from_value(networks).ok()?;
-            ExeCommand::Deploy { networks: networks.into_iter().map(Into::into).collect() }
+            ExeCommand::Deploy { networks: deployments(body.get("net")?)? }
         }
         (name, _) if name == "start" => ExeCommand::Start,
         (name, body) if name == "run" => {

@@ -129,7 +129,7 @@ pub(super) fn write_event(event: &AgreementEvent) -> Value {
     if let AgreementEventKind::Terminated { by_requestor, .. } = event.kind {
         let who = if by_requestor { REQUESTOR } else { "Provider" };
         document["terminator"] = json!(who);
-        document["signature"] = json!("NoSignature");
+        document["signature"] = json!("");
     }
     document
 }

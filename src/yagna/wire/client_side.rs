@@ -8,7 +8,7 @@ use super::{
     ACTIVITY_PREFIX, HttpRequest, HttpResponse, MARKET_PREFIX, Method, NET_PREFIX, PAYMENT_PREFIX,
     activities::{
         CreatedActivity, NetworkDocument, NewActivity, NewNetwork, NewNode, ResultDocument,
-        StateDocument, write_script,
+        StateDocument, read_networks, write_script,
     },
     agreements::{self, AgreementDocument, NewAgreement, Reason, SummaryDocument},
     bills::{
@@ -422,7 +422,9 @@ fn read(request: &Request, body: &[u8]) -> Result<Result<Response, CallError>, S
         Request::CreateNetwork { .. } => {
             Response::NetworkCreated(document::<NetworkDocument>(body)?.into())
         }
-        Request::ListNetworks => Response::Networks(list::<NetworkDocument, _>(body)?),
+        Request::ListNetworks => {
+            Response::Networks(read_networks(body).map_err(|error| error.to_string())?)
+        }
         Request::RemoveNetwork { .. } => Response::NetworkRemoved,
         Request::AddNode { .. } => Response::NodeAdded,
         Request::RemoveNode { .. } => Response::NodeRemoved,

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use super::{
     error::Status,
-    model::{AgreementEvent, ExeCommand, Network, Proposal, PublishedOffer},
+    model::{AgreementEvent, Deployment, ExeCommand, Network, Proposal, PublishedOffer},
 };
 use crate::units::Timestamp;
 
@@ -84,6 +84,12 @@ pub fn published_offer(offer: &PublishedOffer) -> Value {
 #[must_use]
 pub fn command(command: &ExeCommand) -> Value {
     activities::write_command(command)
+}
+
+/// The private networks in a command of others; nothing is none of them.
+#[must_use]
+pub fn deployments(networks: &Value) -> Option<Vec<Deployment>> {
+    activities::deployments(networks)
 }
 
 /// A document of a private network.
