@@ -113,11 +113,11 @@ mod tests {
 
     use super::Routed;
     use crate::{
-        network::{NetworkPath, Networks},
+        network::Networks,
         units::Span,
         yagna::{
-            CallError, Deployment, ExeCommand, Network, NetworkId, ProviderId, Request, Response,
-            Yagna,
+            CallError, Deployment, ExeCommand, Network, NetworkId, NetworkPath, ProviderId,
+            Request, Response, Status, Yagna,
             bus::BusAddress,
             wire::{self, HttpResponse},
         },
@@ -160,24 +160,38 @@ mod tests {
         }
     }
 
-    fn routed(created: NetworkPath) -> (TempDir, Daemon, Routed<Daemon>) {
+    fn routed() -> (TempDir, Daemon, Routed<Daemon>) {
         let data = tempfile::tempdir().expect("a directory");
         let nowhere = BusAddress::Unix(data.path().join("no-bus"));
-        let networks = Networks::open(data.path(), nowhere).expect("no file");
+        let networks = Networks::open(data.path(), Some(nowhere)).expect("no file");
         let daemon = Daemon::default();
-        (data, daemon.clone(), Routed::new(daemon, networks, US.into(), created))
+        (data, daemon.clone(), Routed::new(daemon, networks, US.into()))
     }
 
-    fn create() -> Request {
+    fn create(path: NetworkPath) -> Request {
         let (ip, gateway) = ([192, 168, 0, 0].into(), [192, 168, 192, 1].into());
-        Request::CreateNetwork { ip, prefix: 16, gateway }
+        Request::CreateNetwork { path, ip, prefix: 16, gateway }
     }
 
+    /// A network of ours, as if the daemon's bus answered.
     async fn created(routed: &Routed<Daemon>) -> Network {
-        match routed.call(create(), PATIENCE).await {
-            Ok(Response::NetworkCreated(network)) => network,
+        match routed.networks.serve(&create(NetworkPath::Bus)).await {
+            Some(Ok(Response::NetworkCreated(network))) => network,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn without_the_bus_of_its_daemon_no_network_of_ours_is_made() {
+        let (_data, daemon, routed) = routed();
+
+        let refused = routed.call(create(NetworkPath::Bus), PATIENCE).await;
+
+        assert!(
+            matches!(&refused, Err(error) if error.is_refusal(Status::NOT_FOUND)),
+            "{refused:?}"
+        );
+        assert_eq!(daemon.heard(), []);
     }
 
     fn add(network: &NetworkId, ip: Ipv4Addr) -> Request {
@@ -186,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_network_of_ours_never_reaches_the_daemon() {
-        let (_data, daemon, routed) = routed(NetworkPath::Bus);
+        let (_data, daemon, routed) = routed();
 
         let ours = created(&routed).await;
         let again = created(&routed).await;
@@ -206,16 +220,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_network_of_the_daemon_is_left_to_it() {
-        let (_data, daemon, routed) = routed(NetworkPath::Daemon);
+        let (_data, daemon, routed) = routed();
 
-        assert_eq!(created(&routed).await, theirs());
+        let made = routed.call(create(NetworkPath::Daemon), PATIENCE).await;
 
-        assert_eq!(daemon.heard(), [create()]);
+        assert_eq!(made, Ok(Response::NetworkCreated(theirs())));
+        assert_eq!(daemon.heard(), [create(NetworkPath::Daemon)]);
     }
 
     #[tokio::test]
     async fn a_node_of_ours_is_deployed_with_us_among_the_nodes() {
-        let (_data, daemon, routed) = routed(NetworkPath::Bus);
+        let (_data, daemon, routed) = routed();
         let ours = created(&routed).await;
         routed.call(add(&ours.id, NODE), PATIENCE).await.expect("a free address");
         let itself: (Ipv4Addr, ProviderId) = (NODE, "0xa".into());

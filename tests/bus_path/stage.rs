@@ -6,11 +6,12 @@ use std::{
 
 use ray_on_golem::{
     core::ids::NodeId,
-    network::{Door, NetworkError, NetworkPath, Networks, NodeStream, Ways},
+    network::{Door, NetworkError, Networks, NodeStream, Ways},
     ssh::{Access, NodeAccess},
     units::Span,
     yagna::{
-        AppKey, Deployment, NetworkId, ProviderId, Request, Response, Vpn, bus::Link as BusLink,
+        AppKey, Deployment, NetworkId, NetworkPath, ProviderId, Request, Response, Vpn,
+        bus::Link as BusLink,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -61,7 +62,7 @@ impl Stage {
         let facts = lab.facts();
         let data = tempfile::tempdir().expect("a directory");
         let bus = lab.variables()["GSB_URL"].parse().expect("an address");
-        let networks = Networks::open(data.path(), bus).expect("no file");
+        let networks = Networks::open(data.path(), Some(bus)).expect("no file");
         let network = created(&networks).await;
         let node = lab.node_in(name, network.as_str(), IP, PROVIDER);
         let net = format!("{}/net-api/v2/vpn", facts.api_url).parse().expect("an address");
@@ -156,7 +157,7 @@ impl Stage {
     pub(crate) async fn begin_again(&mut self) {
         self.networks.end().await;
         let bus = self.lab.variables()["GSB_URL"].parse().expect("an address");
-        self.networks = Networks::open(self.data.path(), bus).expect("a file of ours");
+        self.networks = Networks::open(self.data.path(), Some(bus)).expect("a file of ours");
         assert!(self.networks.has(&self.network));
         self.until(|health| health.link == BusLink::Up).await;
     }
@@ -287,6 +288,7 @@ impl Drop for Burner {
 /// A network of ours with the node in it.
 async fn created(networks: &Networks) -> NetworkId {
     let create = Request::CreateNetwork {
+        path: NetworkPath::Bus,
         ip: [192, 168, 0, 0].into(),
         prefix: 16,
         gateway: [192, 168, 192, 1].into(),

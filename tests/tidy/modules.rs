@@ -19,8 +19,12 @@ const BELOW: &[(&str, &[&str])] = &[
 ];
 
 /// The daemon's and the registry's clients: shell, though they stand in a pure directory.
-const SHELL: &[&str] =
-    &["src/yagna/bus/client.rs", "src/yagna/client.rs", "src/yagna/vpn.rs", "src/yagna/vpn/order.rs"];
+const SHELL: &[&str] = &[
+    "src/yagna/bus/client.rs",
+    "src/yagna/client.rs",
+    "src/yagna/vpn.rs",
+    "src/yagna/vpn/order.rs",
+];
 
 /// The shells of the simulator.
 const SIM_SHELL: &[&str] = &["nodes", "serve"];

@@ -53,7 +53,7 @@ impl Way {
                         "a network by the {path:?}, which the user does not want"
                     ));
                 }
-                let settled = self.proven.or(self.is_second.then_some(NetworkPath::Daemon));
+                let settled = self.proven.or_else(|| self.is_second.then_some(NetworkPath::Daemon));
                 settled.filter(|settled| settled != path).map(|settled| {
                     format!("a network by the {path:?} after {settled:?} was settled")
                 })
