@@ -268,7 +268,7 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     let page = format!("http://127.0.0.1:PORT/#token={token}");
     assert_eq!(lab.run(&["status", "--page"]), (Some(0), page));
     let again = "Not starting the webserver, as it's already running\n";
-    assert_eq!(lab.run(&["start"]), (Some(0), again.into()));
+    assert_eq!(lab.run(&["start", "--sim"]), (Some(0), again.into()));
     let (code, said) = second_manager(&lab);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("another `ray-on-golem` uses `DATA/journal`"), "{said}");
