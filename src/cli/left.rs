@@ -13,8 +13,8 @@ use crate::{
     core::payment::ledger,
     driver::{
         clock,
-        daemon::was_simulated,
         journal::{Journals, JournalsError},
+        mark::was_simulated,
     },
     units::{Glm, Timestamp},
 };

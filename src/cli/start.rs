@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     doctor::port,
-    driver::{daemon::OtherKind, log},
+    driver::{log, mark::OtherKind},
 };
 
 const LOG_LINES: usize = 50;

@@ -14,7 +14,6 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -27,6 +26,7 @@ use super::{
     appkey::{self, AppKeyError, AppKeySource},
     cli::{self, DaemonCli},
     log::{self, Log},
+    mark::{self, Mark, OtherKind},
     wallet,
 };
 use crate::{
@@ -105,18 +105,6 @@ struct Owned {
 /// A daemon that is being started; it does not outlive the attempt, unless that comes to a good end.
 struct Starting(Option<Child>);
 
-/// By what a daemon of ours is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
-    pub(super) pid: i32,
-    /// When its process began, as the system counts; a pid may be used again.
-    began: u64,
-    pub(super) url: Url,
-    /// Whether it is the simulator.
-    #[serde(default)]
-    pub(super) simulated: bool,
-}
-
 /// Why there is no daemon.
 #[derive(Debug, Error)]
 pub enum DaemonError {
@@ -166,41 +154,6 @@ pub enum DaemonError {
     /// No connections can be made.
     #[error(transparent)]
     Transport(#[from] TransportError),
-}
-
-/// A daemon of a data directory that lives, and is real where a simulated one is asked for, or the reverse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OtherKind {
-    is_simulated: bool,
-    pid: i32,
-}
-
-impl OtherKind {
-    /// What to do about it.
-    pub const CURE: &str = "end it first, or choose another data directory with `--datadir`";
-
-    /// The one of the data directory `data`, if it is not of the kind that is asked for.
-    #[must_use]
-    pub fn of(data: &Path, is_simulated: bool) -> Option<Self> {
-        let mark = Mark::load(data).filter(Mark::is_alive)?;
-        let other = Self { is_simulated: mark.simulated, pid: mark.pid };
-        (mark.simulated != is_simulated).then_some(other)
-    }
-
-    /// What is in the way.
-    #[must_use]
-    pub fn what(&self) -> String {
-        let pid = self.pid;
-        match self.is_simulated {
-            true => format!(
-                "a simulated network of this data directory runs under pid {pid}; `ray-on-golem start --sim` goes on \
-                 with it"
-            ),
-            false => format!(
-                "a real daemon of this data directory runs under pid {pid}; `ray-on-golem start` goes on with it"
-            ),
-        }
-    }
 }
 
 impl Daemon {
@@ -312,7 +265,7 @@ impl Daemon {
             drop(timeout(END_PATIENCE, owned.ended()).await);
         }
         // What stays is known to be over.
-        let _ = fs::remove_file(mark_path(&self.plan.data));
+        let _ = fs::remove_file(mark::path(&self.plan.data));
         self.log.info(WHO, "Stopping the daemon done");
     }
 
@@ -425,48 +378,6 @@ impl Owned {
             }
         }
     }
-}
-
-impl Mark {
-    fn of(child: &Child, url: &Url, simulated: bool) -> Option<Self> {
-        let pid = i32::try_from(child.id()?).ok()?;
-        Some(Self { pid, began: began(pid)?, url: url.clone(), simulated })
-    }
-
-    pub(super) fn load(data: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(mark_path(data)).ok()?).ok()
-    }
-
-    fn save(&self, data: &Path) -> io::Result<()> {
-        fs::write(mark_path(data), serde_json::to_vec(self).map_err(io::Error::other)?)
-    }
-
-    pub(super) fn is_alive(&self) -> bool {
-        began(self.pid) == Some(self.began)
-    }
-}
-
-/// When a process began, in the system's ticks; none if there is none, or only its remains.
-pub(crate) fn began(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may have spaces and brackets in it.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut words = rest.split_whitespace();
-    let state = words.next()?;
-    if state == "Z" {
-        return None;
-    }
-    words.nth(18)?.parse().ok()
-}
-
-/// Whether the daemon that a webserver of this data directory has started last is a simulated network.
-#[must_use]
-pub fn was_simulated(data: &Path) -> bool {
-    Mark::load(data).is_some_and(|mark| mark.simulated)
-}
-
-fn mark_path(data: &Path) -> PathBuf {
-    data.join("yagna.pid")
 }
 
 fn key_path(data: &Path) -> PathBuf {

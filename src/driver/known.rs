@@ -2,7 +2,8 @@
 
 use super::{
     cli::DaemonCli,
-    daemon::{DaemonPlan, Mark, saved_key, simulated_cli},
+    daemon::{DaemonPlan, saved_key, simulated_cli},
+    mark::Mark,
 };
 use crate::yagna::{AppKey, Endpoints};
 

@@ -25,6 +25,7 @@ pub mod journal;
 pub mod known;
 pub mod log;
 pub mod manager;
+pub mod mark;
 mod package;
 pub mod probe;
 pub mod process;

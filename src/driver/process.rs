@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::daemon;
+use super::mark;
 
 /// The pid of the webserver, in the data directory.
 pub const PID_FILE: &str = "ray_on_golem.pid";
@@ -22,7 +22,7 @@ impl Process {
     #[must_use]
     pub fn of(data: &Path) -> Option<Self> {
         let pid = fs::read_to_string(data.join(PID_FILE)).ok()?.trim().parse().ok()?;
-        let began = daemon::began(pid)?;
+        let began = mark::began(pid)?;
         // A pid is used again; then it is another process's.
         let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let is_ours = command.split(|byte| *byte == 0).any(|word| word == b"webserver");
@@ -32,7 +32,7 @@ impl Process {
     /// Whether it lives.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        daemon::began(self.pid) == Some(self.began)
+        mark::began(self.pid) == Some(self.began)
     }
 
     /// Asks it to end, or makes it.
