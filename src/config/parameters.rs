@@ -4,10 +4,9 @@ use super::layer::glm;
 use super::networks::{self, PaymentNetwork};
 use super::yaml::{Field, Section, Value, YamlError};
 use crate::core::autostop::Autostop;
-use crate::core::cluster::plan::ClusterPlan;
+use crate::core::cluster::plan::{ClusterPlan, NetworkPath};
 use crate::core::reputation::Reputation;
 use crate::units::{Glm, Span};
-use crate::yagna::NetworkPath;
 
 /// Settings of the cluster as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

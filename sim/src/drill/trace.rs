@@ -62,18 +62,20 @@ pub(super) fn of_record(record: &Record) -> Option<String> {
             FundsFact::Set { total, .. } => format!("{total} GLM are set aside"),
             FundsFact::Ended => "the funds are released".to_owned(),
         },
-        ClusterRecord::Network(fact) => match fact {
-            NetworkFact::Intended { .. } | NetworkFact::Left(_) | NetworkFact::Settled(_) => {
-                return None;
-            }
-            NetworkFact::Made(_) => "the private network is there".to_owned(),
-            NetworkFact::Lost => "the private network is lost".to_owned(),
-            NetworkFact::Ended => "the private network is removed".to_owned(),
-        },
+        ClusterRecord::Network(fact) => of_network(fact)?.to_owned(),
         ClusterRecord::BillsRead { .. } => return None,
         ClusterRecord::Warned { warning, .. } => format!("warning: {warning}"),
         ClusterRecord::BudgetSet { total } => format!("the budget is {total} GLM"),
         ClusterRecord::Ending { reason, .. } => format!("the cluster ends: {reason}"),
     };
     Some(format!("[{}] {what}", cluster.0))
+}
+
+fn of_network(fact: &NetworkFact) -> Option<&'static str> {
+    match fact {
+        NetworkFact::Intended { .. } | NetworkFact::Left(_) | NetworkFact::Settled(_) => None,
+        NetworkFact::Made(_) => Some("the private network is there"),
+        NetworkFact::Lost => Some("the private network is lost"),
+        NetworkFact::Ended => Some("the private network is removed"),
+    }
 }

@@ -11,8 +11,10 @@ use crate::{
         reputation::Reputation,
     },
     units::Glm,
-    yagna::{NetworkPath, PlatformId},
+    yagna::PlatformId,
 };
+
+pub use crate::yagna::NetworkPath;
 
 /// What Ray sticks on a node.
 pub type Tags = BTreeMap<String, String>;
