@@ -313,7 +313,7 @@ mod processes {
     fn a_full_disk_is_told_and_leaves_whole_lines() {
         let data = data();
         // The limit is in blocks of 512 bytes; without the trap, the system would end the process.
-        let (mut child, told) = start(&data, "trap '' XFSZ; ulimit -f 25;");
+        let (mut child, told) = start(&data, "trap '' XFSZ; ulimit -f 28;");
 
         drop(child.stdin.take());
         let ended = child.wait().expect("it ends");
