@@ -2,7 +2,7 @@
 //!
 //! A task of its own moves the bytes, so that pings go out and are answered also while nobody reads or
 //! writes: the daemon drops a websocket that was silent for 10 s. What goes to the node is sent frame by
-//! frame, each when the daemon has taken the last one ([`order`]); a writer waits when [`BUFFER`] bytes
+//! frame, each when the daemon has taken the last one (`order`); a writer waits when [`BUFFER`] bytes
 //! wait. What comes from the node is always read, since one connection that is not read holds up all of
 //! its network. When [`UNREAD_MAX`] bytes wait for the reader, the connection is cut.
 //!
