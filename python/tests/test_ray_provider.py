@@ -654,7 +654,7 @@ class FixturesTest(RayTestCase):
             printed(),
         ):
             GolemNodeProvider.bootstrap_config(config)
-        (self.directory / "mine").touch()
+        (self.directory / "mine").touch(mode=0o600)
 
         completed = GolemNodeProvider.bootstrap_config(config)
 
