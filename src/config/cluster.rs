@@ -124,20 +124,12 @@ impl ClusterFile {
             ("head_start_ray_commands", HEAD_START, true),
             ("worker_start_ray_commands", WORKER_START, has_workers),
         ];
-        for (key, command, _) in starts.into_iter().filter(|(_, _, is_needed)| *is_needed) {
-            let cure = format!("write `- ray stop`, and `- {command}`");
-            match root.optional(key) {
-                None => {
-                    let what =
-                        format!("is missing, so that Ray would not start on rented nodes; {cure}");
-                    return Err(root.place().join(key).error(what));
-                }
-                Some(field) if field.list()?.is_empty() => {
-                    return Err(field.error(format!(
-                        "is empty, so that Ray would not start on rented nodes; {cure}"
-                    )));
-                }
-                Some(_) => {}
+        for (key, command, is_needed) in starts {
+            if is_needed && root.get(key).is_none() {
+                let what = format!(
+                    "is missing, so that Ray would not start on rented nodes; write `- ray stop`, and `- {command}`"
+                );
+                return Err(root.place().join(key).error(what));
             }
         }
         if root.get("initialization_commands").is_none() {

@@ -96,19 +96,9 @@ async fn what_ray_misses_only_on_a_rented_head_is_told_before() {
             "is missing, so that Ray would not start on rented nodes; write `- ray stop`",
         ),
         (
-            "head_start_ray_commands",
-            "head_start_ray_commands: []\n",
-            "is empty, so that Ray would not start",
-        ),
-        (
             "worker_start_ray_commands",
             "",
             "is missing, so that Ray would not start on rented nodes; write `- ray stop`",
-        ),
-        (
-            "worker_start_ray_commands",
-            "worker_start_ray_commands: []\n",
-            "is empty, so that Ray would not start",
         ),
         (
             "initialization_commands",
