@@ -10,8 +10,9 @@ use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::table::plain;
-use super::{error::CliError, left::Left, printer::Printer, web::Web, webserver::Common};
+use super::{
+    error::CliError, left::Left, printer::Printer, table::plain, web::Web, webserver::Common,
+};
 use crate::{driver::process::Process, server::bills::Bills};
 
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
@@ -44,7 +45,7 @@ impl Stop {
         match root {
             None => {
                 printer.line(&format!("No webserver found on: {}.", web.url()))?;
-                if !process.as_ref().is_some_and(|it| it.is_alive()) {
+                if !process.is_some_and(Process::is_alive) {
                     // What a crash has left goes on, and no process is there to end it.
                     let left = Left::of(&data)?;
                     printer.print(&left.text())?;

@@ -342,7 +342,10 @@ impl Webserver {
         if self.served.is_simulated() || !(is_here || is_named) {
             return Ok(None);
         }
-        bus_address().map(Some).map_err(|error| broken(&error))
+        bus_address().map(Some).map_err(|error| CliError::Environment {
+            what: error.to_string(),
+            hint: "unset `GSB_URL`, or set it as the daemon has it".to_owned(),
+        })
     }
 
     /// The simulated network, asked what its nodes are.

@@ -15,7 +15,8 @@ use crate::{
     yagna::bus::{self, BadBusAddress, BusAddress},
 };
 
-const CONNECT_PATIENCE: Span = Span::secs(1);
+/// Where there is no daemon this is known at once; a busy one takes its time for the first words.
+const GREETING_PATIENCE: Span = Span::secs(5);
 /// So many app-keys are looked at.
 const KEYS_PER_PAGE: &str = "100";
 
@@ -167,5 +168,5 @@ pub fn bus_address() -> Result<BusAddress, BadBusAddress> {
 /// there is none; a connection takes no time.
 pub async fn is_on_bus() -> bool {
     let Ok(address) = bus_address() else { return false };
-    bus::answers(&address, CONNECT_PATIENCE).await.is_ok()
+    bus::answers(&address, GREETING_PATIENCE).await.is_ok()
 }

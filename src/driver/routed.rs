@@ -12,6 +12,10 @@ use crate::{
     },
 };
 
+/// A bus of this machine answers within milliseconds. One that does not is no way to nodes, and that must be known
+/// before the machine stops waiting: a network whose fate it does not know is looked for, and not made elsewhere.
+const BUS_PATIENCE: Span = Span::secs(5);
+
 /// The daemon and our networks, as one daemon.
 #[derive(Clone, Debug)]
 pub struct Routed<Y = Client> {
@@ -30,7 +34,9 @@ impl<Y> Routed<Y> {
     /// A network is made over the bus of this daemon only: the frames of its nodes come to no other.
     async fn create(&self, request: &Request, patience: Span) -> Result<HttpResponse, CallError> {
         let known = match self.networks.bus() {
-            Some(address) => bus::serves(address, &self.requestor, patience).await,
+            Some(address) => {
+                bus::serves(address, &self.requestor, patience.min(BUS_PATIENCE)).await
+            }
             None => Err(bus::BusError::Unused),
         };
         if let Err(error) = known {
@@ -106,6 +112,7 @@ fn both(reply: &HttpResponse, ours: Option<Result<Response, CallError>>) -> Opti
 mod tests {
     use std::{
         net::Ipv4Addr,
+        os::unix::net::UnixListener,
         sync::{Arc, Mutex},
     };
 
@@ -191,6 +198,18 @@ mod tests {
             matches!(&refused, Err(error) if error.is_refusal(Status::NOT_FOUND)),
             "{refused:?}"
         );
+        assert_eq!(daemon.heard(), []);
+    }
+
+    #[tokio::test]
+    async fn a_bus_that_says_nothing_is_none() {
+        let (data, daemon, routed) = routed();
+        let _mute = UnixListener::bind(data.path().join("no-bus")).expect("a short path");
+
+        let refused = routed.call(create(NetworkPath::Bus), Span::millis(50)).await;
+
+        let is_refused = matches!(&refused, Err(error) if error.is_refusal(Status::NOT_FOUND));
+        assert!(is_refused, "{refused:?}");
         assert_eq!(daemon.heard(), []);
     }
 

@@ -80,33 +80,31 @@ async fn what_is_wrong_with_a_worker_is_told_by_line_or_else_by_key() {
 #[tokio::test]
 async fn what_ray_misses_only_on_a_rented_head_is_told_before() {
     let lab = Lab::start(QUICK).await;
-    let commands = |key: &str| {
-        let text = demo();
-        let from = text.find(&format!("{key}:")).expect("a key of the fixture");
-        let length = text[from..].find("\n\n").expect("an end");
-        let next = text[from..]
-            .match_indices('\n')
-            .find(|(at, _)| !text[from + at + 1..].starts_with("  "));
-        text[from..from + next.map_or(length, |(at, _)| at + 1)].to_owned()
+    let without = |key: &str| {
+        let mut is_kept = true;
+        let kept = |line: &&str| {
+            if !line.starts_with(' ') {
+                is_kept = !line.starts_with(&format!("{key}:"));
+            }
+            is_kept
+        };
+        demo().lines().filter(kept).map(|line| format!("{line}\n")).collect::<String>()
     };
-    for (key, instead, what) in [
+    for (key, what) in [
         (
             "head_start_ray_commands",
-            "",
             "is missing, so that Ray would not start on rented nodes; write `- ray stop`",
         ),
         (
             "worker_start_ray_commands",
-            "",
             "is missing, so that Ray would not start on rented nodes; write `- ray stop`",
         ),
         (
             "initialization_commands",
-            "",
             "is missing, which Ray finds out when the head is rented; write `[]`",
         ),
     ] {
-        let text = demo().replace(&commands(key), instead);
+        let text = without(key);
 
         let (status, answer) = ask(&lab.web, &text).await;
         let (by_key_status, by_key) = ask_without_text(&lab.web, &text).await;

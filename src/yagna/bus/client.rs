@@ -174,10 +174,12 @@ pub async fn serves(
     patience: Span,
 ) -> Result<(), BusError> {
     let (incoming, _calls) = mpsc::channel(1);
-    answers(address, patience).await?;
+    let half = Span::micros(patience.as_micros() / 2);
+    // Says at once that there is none, where a client would go on trying.
+    answers(address, half).await?;
     let plan = BusPlan { address: address.clone(), instance: rand::random(), services: Vec::new() };
     let bus = Bus::start(plan, incoming);
-    let answer = bus.call(identity::GET, identity::question(identity), patience).await?;
+    let answer = bus.call(identity::GET, identity::question(identity), half).await?;
     let strange = || BusError::Strange { address: address.to_string(), identity: identity.clone() };
     identity::has(&answer, identity).then_some(()).ok_or_else(strange)
 }
