@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 use ray_on_golem::network::NetworkError;
 use tokio::io::AsyncReadExt as _;
 
-use crate::{MIB, Stage, sha256, stage::bytes};
+use crate::{
+    MIB,
+    proxy::{Services as _, bytes, sha256},
+    stage::Stage,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_of_the_input_reaches_the_node_which_answers_after_it() {
@@ -56,7 +60,7 @@ async fn others_go_on_beside_a_client_that_does_not_read() {
     let mut worst = Duration::ZERO;
     for _ in 0..50 {
         let start = Instant::now();
-        assert_eq!(echo.talk(b"x", 1).await, b"x");
+        assert_eq!(echo.talk(b"x", 1, 1).await, b"x");
         worst = worst.max(start.elapsed());
     }
 

@@ -9,32 +9,20 @@
 mod ends;
 #[path = "../lab/mod.rs"]
 mod lab;
+#[path = "../proxy/mod.rs"]
+mod proxy;
 mod stage;
 
 use std::time::Duration;
 
-use stage::{Burner, Stage, bytes, sha256};
-
-use crate::lab::network::Link;
+use crate::{
+    lab::network::Link,
+    proxy::{Services as _, bytes, sha256, take, transfers_arrive_whole},
+    stage::Stage,
+};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-
-/// How long a transfer may take on a machine that does other things, too.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// Transfers of one size, half of them while both cores are busy.
-async fn transfers_arrive_whole(stage: &Stage, size: usize, rounds: u64) {
-    for round in 0..rounds {
-        let busy = (round % 2 == 1).then(Burner::start);
-        let content = bytes(size, round);
-        let said = stage.take(&content).await;
-        assert_eq!(said, sha256(&content), "upload {round} of {size} bytes");
-        let (content, said) = stage.give(size).await;
-        assert_eq!(said, sha256(&content), "download {round} of {size} bytes");
-        drop(busy);
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_of_all_sizes_arrive_whole() {
@@ -64,7 +52,7 @@ async fn fifty_sessions_at_once_are_whole() {
     let content = bytes(256 * KIB, 1);
     let hash = sha256(&content);
 
-    let sessions = (0..50).map(|_| stage.take(&content));
+    let sessions = (0..50).map(|_| take(stage.proxy("take"), &content));
     let said = futures_util::future::join_all(sessions).await;
 
     assert!(said.iter().all(|said| *said == hash));
@@ -74,7 +62,7 @@ async fn fifty_sessions_at_once_are_whole() {
 async fn an_upload_outlives_a_restart_of_the_daemon() {
     let stage = Stage::start("dave").await;
     let content = bytes(50 * MIB, 1);
-    let upload = stage.take(&content);
+    let upload = take(stage.proxy("take"), &content);
     let restart = async {
         stage.until_received(5_000).await;
         tokio::task::block_in_place(|| stage.restart_daemon());

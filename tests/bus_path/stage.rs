@@ -1,8 +1,6 @@
 //! A real daemon with a node in a network of ours, the webserver's part of the way to it, and the product's proxy.
 
-use std::{
-    collections::BTreeMap, net::Ipv4Addr, net::SocketAddrV4, process::Stdio, time::Duration,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, net::SocketAddrV4, time::Duration};
 
 use ray_on_golem::{
     core::ids::NodeId,
@@ -14,25 +12,21 @@ use ray_on_golem::{
         bus::Link as BusLink,
     },
 };
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    process::{Child, ChildStdin, ChildStdout, Command},
     task::AbortHandle,
     time::{sleep, timeout},
 };
 
 use crate::{
-    PATIENCE,
     lab::{
         Lab, Market,
         network::{Link, Node},
     },
+    proxy::{CLUSTER, PATIENCE, Proxy, Services},
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_ray-on-golem");
-const CLUSTER: &str = "golem-cluster";
 const PROVIDER: &str = "0x00000000000000000000000000000000000000a1";
 const IP: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
 
@@ -45,16 +39,6 @@ pub(crate) struct Stage {
     network: NetworkId,
     door: AbortHandle,
 }
-
-/// A connection to a service of the node, by the product's `ssh-proxy`.
-pub(crate) struct Proxy {
-    input: Option<ChildStdin>,
-    output: ChildStdout,
-    child: Child,
-}
-
-/// Keeps both cores busy.
-pub(crate) struct Burner(Vec<std::process::Child>);
 
 impl Stage {
     pub(crate) async fn start(name: &str) -> Self {
@@ -192,38 +176,11 @@ impl Stage {
         stream.read_to_end(&mut said).await.expect("an end");
         assert_eq!(said, b"bye");
     }
+}
 
-    /// Connects to a service of the node.
-    pub(crate) fn proxy(&self, service: &str) -> Proxy {
-        let port = self.node.port(service).to_string();
-        let mut child = Command::new(PROGRAM)
-            .args(["ssh-proxy", "--cluster", CLUSTER, "--node", "node0", "--port", &port])
-            .arg("--datadir")
-            .arg(self.data.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the program runs");
-        let input = child.stdin.take();
-        let output = child.stdout.take().expect("piped");
-        Proxy { input, output, child }
-    }
-
-    /// Has the node take bytes; returns the hash of what arrived there.
-    pub(crate) async fn take(&self, content: &[u8]) -> String {
-        let mut proxy = self.proxy("take");
-        let message = [&size(content.len())[..], content].concat();
-        let hash = proxy.talk(&message, 64).await;
-        String::from_utf8(hash).expect("a hash is text")
-    }
-
-    /// Has the node give bytes; returns them, and the hash that they have there.
-    pub(crate) async fn give(&self, length: usize) -> (Vec<u8>, String) {
-        let mut proxy = self.proxy("give");
-        let mut bytes = proxy.talk(&size(length), length + 64).await;
-        let hash = bytes.split_off(length);
-        (bytes, String::from_utf8(hash).expect("a hash is text"))
+impl Services for Stage {
+    fn proxy(&self, service: &str) -> Proxy {
+        Proxy::start(self.data.path(), self.node.port(service))
     }
 }
 
@@ -234,11 +191,6 @@ impl Drop for Stage {
 }
 
 impl Proxy {
-    pub(crate) async fn send(&mut self, message: &[u8]) {
-        let input = self.input.as_mut().expect("it is not shut");
-        timeout(PATIENCE, input.write_all(message)).await.expect("in time").expect("it reads");
-    }
-
     /// Ends its input.
     pub(crate) fn shut(&mut self) {
         self.input = None;
@@ -254,34 +206,6 @@ impl Proxy {
 
     pub(crate) async fn ended_well(&mut self) -> bool {
         timeout(PATIENCE, self.child.wait()).await.expect("in time").expect("it ran").success()
-    }
-
-    /// Sends a message, and returns the next `length` bytes that come.
-    pub(crate) async fn talk(&mut self, message: &[u8], length: usize) -> Vec<u8> {
-        let mut answer = vec![0; length];
-        let Self { input, output, .. } = self;
-        let input = input.as_mut().expect("it is not shut");
-        let both = async { tokio::join!(input.write_all(message), output.read_exact(&mut answer)) };
-        let (written, read) = timeout(PATIENCE, both).await.expect("it ends in time");
-        written.expect("the proxy reads");
-        read.expect("the connection is open");
-        answer
-    }
-}
-
-impl Burner {
-    pub(crate) fn start() -> Self {
-        let one = || std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
-        Self((0..2).map(|_| one().expect("a shell")).collect())
-    }
-}
-
-impl Drop for Burner {
-    fn drop(&mut self) {
-        for process in &mut self.0 {
-            process.kill().expect("it runs");
-            process.wait().expect("it is ours");
-        }
     }
 }
 
@@ -300,32 +224,4 @@ async fn created(networks: &Networks) -> NetworkId {
     let add = Request::AddNode { network: network.id.clone(), provider, ip };
     assert_eq!(networks.serve(&add).await, Some(Ok(Response::NodeAdded)));
     network.id
-}
-
-/// A size as the services of a node want it.
-fn size(length: usize) -> [u8; 8] {
-    u64::try_from(length).expect("a length").to_be_bytes()
-}
-
-/// Bytes that are different for each seed, and whose order matters.
-pub(crate) fn bytes(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(1);
-    let mut next = || {
-        // A linear congruence, of which the upper bits are good enough.
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0]
-    };
-    (0..length).map(|_| next()).collect()
-}
-
-/// The hash as the services of a node tell it.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    let mut text = String::new();
-    for byte in Sha256::digest(bytes) {
-        write!(text, "{byte:02x}").expect("a string takes all");
-    }
-    text
 }

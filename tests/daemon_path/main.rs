@@ -11,33 +11,20 @@
 
 #[path = "../lab/mod.rs"]
 mod lab;
+#[path = "../proxy/mod.rs"]
+mod proxy;
 mod stage;
 
 use std::time::{Duration, Instant};
 
 use crate::{
     lab::network::Link,
-    stage::{Burner, Stage, bytes, sha256},
+    proxy::{Services as _, bytes, sha256, size, transfers_arrive_whole},
+    stage::Stage,
 };
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-
-/// How long a transfer may take on a machine that does other things, too.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Transfers of one size, half of them while both cores are busy.
-async fn transfers_arrive_whole(stage: &Stage, size: usize, rounds: u64) {
-    for round in 0..rounds {
-        let busy = (round % 2 == 1).then(Burner::start);
-        let content = bytes(size, round);
-        let said = stage.take(&content).await;
-        assert_eq!(said, sha256(&content), "upload {round} of {size} bytes");
-        let (content, said) = stage.give(size).await;
-        assert_eq!(said, sha256(&content), "download {round} of {size} bytes");
-        drop(busy);
-    }
-}
 
 #[tokio::test]
 async fn transfers_of_all_sizes_arrive_whole() {
@@ -54,7 +41,7 @@ async fn many_small_writes_arrive_in_order() {
     let lines: Vec<u8> = (0..2_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
 
     let mut proxy = stage.proxy("echo");
-    let echoed = proxy.talk_by(&lines, 7, lines.len()).await;
+    let echoed = proxy.talk(&lines, 7, lines.len()).await;
 
     assert!(echoed == lines);
 }
@@ -77,13 +64,13 @@ async fn others_go_on_beside_a_client_that_does_not_read() {
     let stage = Stage::start("dave");
     // It asks for much, and does not read what comes.
     let mut deaf = stage.proxy("give");
-    deaf.ask(64 * MIB).await;
+    deaf.send(&size(64 * MIB)).await;
 
     let mut echo = stage.proxy("echo");
     let mut worst = Duration::ZERO;
     for _ in 0..50 {
         let start = Instant::now();
-        assert_eq!(echo.talk_by(b"x", 1, 1).await, b"x");
+        assert_eq!(echo.talk(b"x", 1, 1).await, b"x");
         worst = worst.max(start.elapsed());
     }
 
