@@ -61,7 +61,7 @@ impl SshProxy {
     }
 }
 
-/// Our output; it can be closed before we end, so that whoever reads it sees that the node has ended its direction.
+/// Our output; it can be closed before we end, so that ssh, which reads it, sees that the node has ended its direction.
 struct Output(Stdout);
 
 impl AsyncWrite for Output {

@@ -123,7 +123,7 @@ impl Door {
         }
     }
 
-    /// Gives connections to whoever asks. It never ends.
+    /// Gives connections to the processes that ask. It never ends.
     pub async fn serve(self) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
@@ -133,7 +133,7 @@ impl Door {
             };
             let (ways, room) = (self.ways.clone(), Arc::clone(&room));
             tokio::spawn(async move {
-                // Whoever asked knows best what broke.
+                // The process that asked is told what broke.
                 let _ = answer(socket, &ways, &room).await;
             });
         }

@@ -1,6 +1,6 @@
 //! Which private networks of our own there are, and what each member knows of the others.
 //!
-//! `DATA/networks.json`, mode 0600, for whoever knows the id of a network may send frames into it:
+//! `DATA/networks.json`, mode 0600, since a process that knows the id of a network can send frames into it:
 //!
 //! ```json
 //! {
@@ -17,7 +17,7 @@
 //! ```
 //!
 //! A member is told what it does not know, one node at a time: `differs` has the addresses at which it knows
-//! somebody else than is there, or nobody. So what could not be told is not forgotten, and an address that
+//! another node than the one that is there, or none. So what could not be told is not forgotten, and an address that
 //! is used again is freed at each member first.
 
 use std::{

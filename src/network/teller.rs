@@ -101,8 +101,8 @@ async fn tell_one(
     (tell, outcome)
 }
 
-/// Adds a node. If its address is taken, that is by itself if an answer was lost, or by somebody that we do not
-/// know of; either way it is there after it was removed and added again.
+/// Adds a node. Its address is taken by itself if an answer was lost, or by a node that we do not know of; either way
+/// the node is there after it was removed and added again.
 async fn add(
     bus: &Bus,
     network: &NetworkId,

@@ -37,6 +37,7 @@ class Life(unittest.TestCase):
             self.file = str(self.cluster.file)
             for day in (
                 self.comes_up,
+                self.comes_up_again_on_the_same_nodes,
                 self.grows_and_shrinks_with_the_load,
                 self.runs_commands,
                 self.gives_a_terminal,
@@ -60,6 +61,15 @@ class Life(unittest.TestCase):
 
         kinds = sorted(node["kind"] for node in self.cluster.nodes())
         self.assertEqual(kinds, ["head", "worker"])
+
+    def comes_up_again_on_the_same_nodes(self) -> None:
+        """As users do who have changed their file, or who try again what was interrupted."""
+        before = {node["node_id"] for node in self.cluster.nodes() if node["kind"] == "head"}
+
+        self.cluster.ray("up", self.file, "--yes", "--no-config-cache")
+        self.cluster.wait_for_nodes(2, 120)
+
+        self.assertEqual({node["node_id"] for node in self.cluster.nodes() if node["kind"] == "head"}, before)
 
     def grows_and_shrinks_with_the_load(self) -> None:
         said = self.cluster.ray(

@@ -54,8 +54,8 @@ pub(crate) struct Prospect {
     pub(crate) limits: PriceLimits,
     /// Whether there is an allocation to pay from.
     pub(crate) is_funded: bool,
-    /// Whether the private network was lost with the daemon: who is not in it cannot join. Or whether nobody
-    /// is reached by the way that the user wants.
+    /// Whether the daemon has lost the private network, which no node can join then, or no node is reached by
+    /// the way that the user wants.
     pub(crate) is_network_lost: bool,
     /// The budget.
     pub(crate) budget: Glm,

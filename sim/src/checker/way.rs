@@ -19,7 +19,7 @@ pub(super) struct Ways(BTreeMap<ClusterId, Way>);
 
 #[derive(Default)]
 struct Way {
-    /// Who is to carry the frames of its latest network.
+    /// What carries the frames of its latest network.
     latest: NetworkPath,
     /// By which way a node was reached last.
     proven: Option<NetworkPath>,

@@ -154,7 +154,7 @@ impl Cluster {
                 self.create_network(fx);
             }
             state::Network::Lost { .. } => self.tell_of_lost_network(fx),
-            // Another one takes its place when nobody is left in it.
+            // Another network takes its place when no node is left in it.
             state::Network::Made { path, .. }
                 if is_settled
                     && !self.is_usable(fx, *path)

@@ -171,8 +171,8 @@ const STRICT: &str = "mv /root_copy/.bashrc ~";
 const START_SSH: &str =
     "service ssh start >&2 && (cat /etc/ssh/ssh_host_ed25519_key.pub 2>/dev/null || true)";
 
-/// The daemon leaves the node's connections open when ours end. The ssh server of a node asks whether somebody is
-/// there, and ends a session that does not answer for a minute.
+/// The daemon leaves the node's connections open when ours end. So the ssh server of a node asks its client every
+/// 15 s for an answer, and ends a session whose client has given none for a minute.
 const SSHD_OPTIONS: &str = "ClientAliveInterval 15\\nClientAliveCountMax 4\\n";
 
 /// The command that starts the ssh service again.

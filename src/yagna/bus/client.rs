@@ -237,7 +237,7 @@ impl Bus {
         let (reply, answer) = oneshot::channel();
         let id = {
             let mut calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            // Whoever gave up waits no more.
+            // Calls that were given up wait no more.
             calls.waiting.retain(|_, reply| !reply.is_closed());
             if calls.waiting.len() >= CALLS_MAX {
                 return Err(BusError::Busy);
@@ -293,7 +293,7 @@ impl Calls {
                     Err(BusError::Failed { code, why })
                 }
             };
-            // Whoever asked may have gone.
+            // The call may have been given up.
             let _ = waiting.send(outcome);
         }
     }
