@@ -11,8 +11,10 @@ import copy
 import difflib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Union
 
+from . import ssh_key
 from .errors import ClusterFileError
 
 # A map stands for a map with these keys and no others, `None` for anything.
@@ -79,6 +81,14 @@ DEFAULTS: Mapping[str, Any] = {
 
 HEAD_DEFAULTS: Mapping[str, Any] = {"priority_subnet_tag": "ray-on-golem-heads"}
 
+# With Ray's own defaults, as its documentation has them.
+OPTIONAL_KEYS: Mapping[str, Any] = {
+    "file_mounts": {},
+    "cluster_synced_files": [],
+    "initialization_commands": [],
+    "idle_timeout_minutes": 5,
+}
+
 # Beside the parameters in Ray's `provider` section: the resources that we filled in, by node type.
 FILLED_KEY = "filled_resources"
 
@@ -116,17 +126,22 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def check_local_files(config: Mapping[str, Any]) -> None:
-    """Raises `ClusterFileError` for the first file that Ray would miss only when the head is rented."""
+    """Raises `ClusterFileError` for the first file that Ray or ssh would miss only when the head is rented."""
     for target, source in _section(config, "file_mounts").items():
         if not isinstance(source, str):
             raise ClusterFileError(f"`file_mounts.{target}` must name a file of this machine", "file_mounts", target)
         if not os.access(os.path.expanduser(source), os.R_OK):
             what = f"`file_mounts.{target}`: there is no `{source}` to read; correct it, or leave it out"
             raise ClusterFileError(what, "file_mounts", target)
-    public_key = _section(config, "auth").get("ssh_public_key")
+    auth = _section(config, "auth")
+    public_key = auth.get("ssh_public_key")
     if public_key and not os.access(os.path.expanduser(public_key), os.R_OK):
-        what = f"There is no ssh key `{public_key}`; correct `auth.ssh_public_key`, or leave it out"
+        what = f"there is no ssh key `{public_key}`; correct `auth.ssh_public_key`, or leave it out"
         raise ClusterFileError(what, "auth", "ssh_public_key")
+    private_key = auth.get("ssh_private_key")
+    fault = private_key and ssh_key.fault(Path(private_key).expanduser().absolute())
+    if fault:
+        raise ClusterFileError(fault, "auth", "ssh_private_key")
 
 
 def port(parameters: Mapping[str, Any]) -> int:
@@ -151,6 +166,12 @@ def drop_legacy_keys(config: dict[str, Any]) -> None:
     for key in ("head_node", "worker_nodes"):
         if not isinstance(config.get(key), dict) or not config[key]:
             config.pop(key, None)
+
+
+def fill_optional_keys(config: dict[str, Any]) -> None:
+    """Writes what Ray documents as optional, and reads all the same: in part only when the head is rented and paid."""
+    for key, value in OPTIONAL_KEYS.items():
+        config.setdefault(key, copy.deepcopy(value))
 
 
 def fill_resources(config: dict[str, Any]) -> None:
@@ -205,14 +226,15 @@ def _check(place: tuple[str, ...], found: Any, known: Keys) -> None:
         raise ClusterFileError(f"`{'.'.join(place)}` must be a map of keys and values", *place)
     for key, value in found.items():
         if key not in known:
-            raise ClusterFileError(_unknown(".".join(place), str(key), known), *place, str(key))
+            raise ClusterFileError(unknown_key(".".join(place), str(key), known), *place, str(key))
         deeper = known[key]
         if deeper is not None:
             _check((*place, key), value, deeper)
 
 
-def _unknown(place: str, key: str, known: Keys) -> str:
-    sentence = f"`{place}` has an unknown key `{key}`"
+def unknown_key(place: str, key: str, known: Mapping[str, Any]) -> str:
+    """That there is no such key at this place, with the one that may have been meant."""
+    sentence = f"{f'`{place}`' if place else 'the file'} has an unknown key `{key}`"
     similar = difflib.get_close_matches(key, known, n=1)
     if similar:
         return f"{sentence}; did you mean `{similar[0]}`?"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
-import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import webserver
+from . import ssh_key, webserver
 from .client import Client
 from .errors import RayOnGolemError, StartError
 from .surroundings import is_on_head
@@ -28,7 +26,7 @@ def check(client: Client, parameters: Mapping[str, Any]) -> None:
     """
     if is_on_head() or _has_nodes(client):
         return
-    wrong = _key_faults(parameters)
+    wrong = _key_faults(client, parameters)
     wrong += [_sentence(finding) for finding in _findings(parameters) if finding.get("verdict") == "bad"]
     if wrong:
         raise StartError("\n".join(wrong))
@@ -52,20 +50,13 @@ def command(parameters: Mapping[str, Any]) -> list[str]:
     return arguments
 
 
-def _key_faults(parameters: Mapping[str, Any]) -> list[str]:
-    """What ssh has against the user's own key. It says so only when the head is rented, and tries again for ever."""
-    path = Path(str(parameters.get("ssh_private_key") or ""))
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError:
-        # One of ours is still to be made, and of another one it was said that it is not there.
+def _key_faults(client: Client, parameters: Mapping[str, Any]) -> list[str]:
+    named = parameters.get("ssh_private_key")
+    # One of ours is still to be made, or written anew.
+    if not named or Path(named) == ssh_key.default_path(client.cluster_name):
         return []
-    if not path.is_file() or not mode & 0o077:
-        return []
-    return [
-        f"the ssh key `{path}` can be read by others (its mode is {mode:04o}), and ssh takes no such key; run "
-        f"`chmod 600 {shlex.quote(str(path))}`"
-    ]
+    fault = ssh_key.fault(Path(named))
+    return [fault] if fault else []
 
 
 def _has_nodes(client: Client) -> bool:

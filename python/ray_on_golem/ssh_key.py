@@ -7,19 +7,54 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 
 from .errors import RayOnGolemError
 
 DIRECTORY = Path("/tmp/ray_on_golem")
+# It reads one file.
+KEYGEN_SECONDS = 5.0
 
 
 def default_path(cluster_name: str, directory: Path = DIRECTORY) -> Path:
     """Where the key of a cluster is: the same place at each call, and for each user another one."""
     name = hashlib.md5(cluster_name.encode(), usedforsecurity=False).hexdigest()[:10]
     return _own(directory) / f"ray_on_golem_rsa_{name}"
+
+
+def fault(path: Path) -> str | None:
+    """What ssh has against a key of the user's own. It says so only when the head is rented, and tries again for ever."""
+    if not path.is_file():
+        return f"there is no ssh key `{path}`; correct `auth.ssh_private_key`, or leave it out"
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        return (
+            f"the ssh key `{path}` can be read by others (its mode is {mode:04o}), and ssh takes no such key; run "
+            f"`chmod 600 {shlex.quote(str(path))}`"
+        )
+    try:
+        read = subprocess.run(
+            ["ssh-keygen", "-y", "-P", "", "-f", str(path)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=KEYGEN_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        # That there is no OpenSSH is said where programs are looked for.
+        return None
+    said = read.stderr.decode(errors="replace").strip()
+    if read.returncode == 0:
+        return None
+    if "passphrase" in said:
+        return (
+            f"the ssh key `{path}` has a passphrase, which Ray cannot enter; name one without in `auth.ssh_private_key`"
+        )
+    return f"`{path}` is no private key that ssh understands; name one in `auth.ssh_private_key`, such as `ssh-keygen` makes"
 
 
 def private_directory() -> Path:

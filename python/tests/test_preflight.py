@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ray_on_golem import cluster_file, preflight, surroundings
+from ray_on_golem import cluster_file, preflight, ssh_key, surroundings
 from ray_on_golem.client import Client
 from ray_on_golem.errors import RayOnGolemError, StartError
 
@@ -80,7 +81,7 @@ class PreflightTest(unittest.TestCase):
     def test_a_key_that_others_can_read_is_refused_with_its_cure(self) -> None:
         self.doctor(NOTE)
         key = self.directory / "my key"
-        key.write_text("a key")
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         key.chmod(0o640)
 
         with self.assertRaises(StartError) as caught:
@@ -91,7 +92,7 @@ class PreflightTest(unittest.TestCase):
         self.assertEqual(str(caught.exception), why)
         key.chmod(0o600)
         self.check(unused_port(), ssh_private_key=str(key))
-        self.check(unused_port(), ssh_private_key=str(self.directory / "not there"))
+        self.check(unused_port(), ssh_private_key=str(ssh_key.default_path("c")))
 
     def test_a_running_webserver_is_not_looked_at_once_more(self) -> None:
         self.doctor(MISSING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import threading
 import time
 import unittest
@@ -644,17 +645,17 @@ class FixturesTest(RayTestCase):
             self.assertEqual(file.read(), "private demo\n")
         self.assertEqual([event["ssh_key_path"] for event in fired], [path])
 
-    def test_key_of_the_user_must_exist(self) -> None:
+    def test_key_of_the_user_must_be_one(self) -> None:
         from ray_on_golem.provider.node_provider import GolemNodeProvider
 
         config = self.file()
         config["auth"] = {"ssh_private_key": str(self.directory / "mine")}
         with (
-            self.assertRaisesRegex(Exception, "There is no ssh key `.*/mine`; correct `auth.ssh_private_key`"),
+            self.assertRaisesRegex(Exception, "there is no ssh key `.*/mine`; correct `auth.ssh_private_key`"),
             printed(),
         ):
             GolemNodeProvider.bootstrap_config(config)
-        (self.directory / "mine").touch(mode=0o600)
+        subprocess.run(["ssh-keygen", "-q", "-N", "", "-f", str(self.directory / "mine")], check=True)
 
         completed = GolemNodeProvider.bootstrap_config(config)
 

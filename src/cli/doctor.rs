@@ -7,14 +7,11 @@ use serde_json::json;
 use tokio::runtime;
 
 use super::{
-    error::CliError,
-    printer::Printer,
-    surroundings,
-    webserver::{DEFAULT_PORT, Served},
+    error::CliError, printer::Printer, served::Served, surroundings, webserver::DEFAULT_PORT,
 };
 use crate::{
     config::{ClusterFile, ConfigError, PaymentNetwork, networks, yaml},
-    doctor::{self, Finding, Scene, Verdict, port},
+    doctor::{self, CheckedFile, Finding, Scene, Verdict, port},
     driver::daemon::DaemonPlan,
 };
 
@@ -49,14 +46,14 @@ struct Order {
     port: u16,
     datadir: Option<PathBuf>,
     network: PaymentNetwork,
-    file: Option<ClusterFile>,
+    file: Option<CheckedFile>,
     is_simulated: bool,
 }
 
 impl Doctor {
     pub(super) fn run(self, printer: &mut Printer) -> Result<(), CliError> {
         let file = self.file(printer)?;
-        let parameters = file.as_ref().map(|file| &file.parameters);
+        let parameters = file.as_ref().map(|file| &file.cluster.parameters);
         let named = parameters.and_then(|it| it.webserver_datadir.clone()).map(PathBuf::from);
         let order = Order {
             port: self
@@ -89,17 +86,19 @@ impl Doctor {
         }
     }
 
-    fn file(&self, printer: &mut Printer) -> Result<Option<ClusterFile>, CliError> {
+    fn file(&self, printer: &mut Printer) -> Result<Option<CheckedFile>, CliError> {
         let Some(path) = &self.cluster else { return Ok(None) };
         let name = path.display().to_string();
-        let bytes = fs::read(path).map_err(|error| ConfigError::unreadable(&name, error.kind()))?;
-        let file = ClusterFile::parse(&name, &bytes)?;
-        let checked = yaml::parse(&bytes).and_then(|root| file.check_commands(&root));
-        checked.map_err(|error| ConfigError::Content { file: name, error })?;
-        for warning in &file.warnings {
+        let text = fs::read(path).map_err(|error| ConfigError::unreadable(&name, error.kind()))?;
+        let cluster = ClusterFile::parse(&name, &text)?;
+        let checked = yaml::parse(&text).and_then(|root| cluster.check_commands(&root));
+        if let Err(error) = checked {
+            return Err(ConfigError::Content { file: name, error }.into());
+        }
+        for warning in &cluster.warnings {
             printer.warn(warning);
         }
-        Ok(Some(file))
+        Ok(Some(CheckedFile { name, text, cluster }))
     }
 }
 

@@ -43,6 +43,9 @@ pub enum CliError {
     /// Interrupted before it could clean up.
     #[error("interrupted before everything was undone")]
     Interrupted,
+    /// The webserver was not ended, by its own word or the user's.
+    #[error("the webserver runs on")]
+    Declined,
     /// There was nobody to answer a question.
     #[error("aborted: there is no terminal to ask on")]
     Aborted,
@@ -102,7 +105,9 @@ impl CliError {
             | Self::Unfit(_)
             | Self::Told
             | Self::Survey(SurveyError::Unauthorized(_)) => Exit::Environment,
-            Self::Survey(SurveyError::Busy) | Self::Aborted | Self::Output(_) => Exit::Failure,
+            Self::Survey(SurveyError::Busy) | Self::Declined | Self::Aborted | Self::Output(_) => {
+                Exit::Failure
+            }
             Self::Interrupted => Exit::Interrupted,
         }
     }
@@ -129,6 +134,7 @@ impl CliError {
             | Self::Told
             | Self::Survey(SurveyError::Busy)
             | Self::Interrupted
+            | Self::Declined
             | Self::Aborted
             | Self::Output(_) => None,
         }

@@ -39,7 +39,9 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Success => "success, also when Ctrl-C ended a survey early",
-            Self::Failure => "an unforeseen failure, such as a full disk",
+            Self::Failure => {
+                "a question was answered with no; or an unforeseen failure, such as a full disk"
+            }
             Self::Usage => "wrong arguments, or an error in a file",
             Self::Environment => {
                 "what is needed is not there, such as the daemon or a program; or a crash has left clusters"

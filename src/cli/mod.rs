@@ -13,6 +13,7 @@ pub mod network_stats;
 pub mod printer;
 pub mod report;
 mod reputation;
+mod served;
 mod signals;
 pub mod ssh_proxy;
 mod start;

@@ -1,7 +1,9 @@
 //! `start`: the webserver in the background.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
@@ -15,8 +17,9 @@ use super::{
     error::CliError,
     left::Left,
     printer::Printer,
+    served::Served,
     web::{Root, Web},
-    webserver::{Common, DEBUG_LOG, Served},
+    webserver::{Common, DEBUG_LOG},
 };
 use crate::{
     doctor::port,
@@ -69,9 +72,10 @@ impl Start {
         if Left::of(&data).is_ok_and(|left| left.is_empty()) {
             doctor::refuse_unfit(self.common.port, data.clone(), &self.served)?;
         }
+        let served = self.served.arguments()?;
         printer.line(&format!("Starting webserver on {}...", web.url()))?;
         let log_path = data.join(DEBUG_LOG);
-        let mut child = self.spawn(&data, &log_path)?;
+        let mut child = self.spawn(&data, &log_path, served)?;
         match until_ready(&web, &mut child, printer)? {
             None => {
                 printer.line("Starting webserver done")?;
@@ -100,7 +104,12 @@ impl Start {
         })
     }
 
-    fn spawn(&self, data: &Path, log_path: &Path) -> Result<Child, CliError> {
+    fn spawn(
+        &self,
+        data: &Path,
+        log_path: &Path,
+        served: Vec<OsString>,
+    ) -> Result<Child, CliError> {
         if fs::metadata(log_path).is_ok_and(|file| file.len() > 0) {
             log::rotate(log_path)?;
         }
@@ -111,7 +120,7 @@ impl Start {
         let child = Command::new(env::current_exe()?)
             .args(["webserver", "--port", &self.common.port.to_string(), "--datadir"])
             .arg(data)
-            .args(self.served.arguments()?)
+            .args(served)
             .stdin(Stdio::null())
             .stdout(said.try_clone()?)
             .stderr(said)

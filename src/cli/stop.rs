@@ -56,9 +56,7 @@ impl Stop {
                 printer.line("The webserver is already shutting down.")?;
             }
             Some(_) => {
-                if !self.request(&web, printer)? {
-                    return Ok(());
-                }
+                self.request(&web, printer)?;
             }
         }
         wait_for_server(&web, printer)?;
@@ -70,8 +68,8 @@ impl Stop {
         Ok(())
     }
 
-    /// Asks the webserver to end; whether it does.
-    fn request(&self, web: &Web, printer: &mut Printer) -> Result<bool, CliError> {
+    /// Asks the webserver to end.
+    fn request(&self, web: &Web, printer: &mut Printer) -> Result<(), CliError> {
         printer.line("Requesting webserver shutdown...")?;
         let mut is_forced = self.force;
         loop {
@@ -87,16 +85,16 @@ impl Stop {
             };
             printer.line(told)?;
             match state.as_str() {
-                "not_enabled" => return Ok(false),
+                "not_enabled" => return Err(CliError::Declined),
                 "cluster_not_empty" if confirm("Force the shutdown?", printer)? => {
                     printer.line("Forcing webserver shutdown...")?;
                     is_forced = true;
                 }
                 "cluster_not_empty" => {
                     printer.line("Shutdown cancelled.")?;
-                    return Ok(false);
+                    return Err(CliError::Declined);
                 }
-                _ => return Ok(true),
+                _ => return Ok(()),
             }
         }
     }

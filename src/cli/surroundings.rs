@@ -75,6 +75,16 @@ pub(super) fn recorder(path: Option<&Path>, key: &AppKey) -> Result<Recorder, Cl
     Ok(recorder.map_err(|error| CliError::Argument(error.to_string()))?.unwrap_or(Recorder::none()))
 }
 
+/// The virtual environment of the first `ray` on the path, if that is in one.
+pub(super) fn environment_of_ray() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let ray = env::split_paths(&path).map(|place| place.join("ray")).find(|ray| ray.is_file())?;
+    // The path may lead to it through a link.
+    let ray = ray.canonicalize().ok()?;
+    let environment = ray.parent()?.parent()?;
+    environment.join("pyvenv.cfg").is_file().then(|| environment.to_owned())
+}
+
 /// Where images are looked up.
 pub(super) fn registry() -> Result<Url, CliError> {
     named_registry()?.map_or_else(public_registry, Ok)

@@ -21,6 +21,7 @@ use url::Url;
 use super::{
     error::{CliError, chain},
     printer::Printer,
+    served::Served,
     signals::Signals,
     surroundings,
 };
@@ -31,7 +32,7 @@ use crate::{
         alerts,
         cli::bus_address,
         commands::Commands,
-        daemon::{Daemon, DaemonPlan, SimPlan},
+        daemon::{Daemon, DaemonPlan},
         journal::{Journals, JournalsError, Recovered},
         log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
@@ -58,7 +59,6 @@ pub(super) const DEFAULT_PORT: u16 = 4578;
 pub(super) const LOG_FILE: &str = "webserver.log";
 /// What the process says that `start`, or Ray, has put into the background, in the data directory.
 pub(super) const DEBUG_LOG: &str = "webserver_debug.log";
-const ANONYMOUS_VARIABLE: &str = "RAY_ON_GOLEM_ALLOW_ANONYMOUS";
 /// Calls from one web client at a time keep this many threads busy enough.
 const THREADS: usize = 2;
 /// The parts of the server have this time to end.
@@ -74,37 +74,6 @@ pub(super) struct Common {
     /// Ray on Golem's data directory. By default, uses a system data directory
     #[arg(long, value_name = "PATH")]
     datadir: Option<PathBuf>,
-}
-
-/// Options of what is started.
-#[derive(Args, Clone, Debug)]
-pub(super) struct Served {
-    /// Let the registry count the images that are looked up (the default)
-    #[arg(long, overrides_with = "no_registry_stats")]
-    registry_stats: bool,
-    /// Do not let the registry count them
-    #[arg(long, overrides_with = "registry_stats")]
-    no_registry_stats: bool,
-    /// Ask nobody for a token: for clients of the original, which know of none
-    #[arg(long)]
-    allow_anonymous: bool,
-    /// Put a simulated network where the daemon would be; the default is a small testnet
-    #[arg(long, value_name = "SCENARIO", num_args = 0..=1)]
-    sim: Option<Option<PathBuf>>,
-    /// What the nodes of the simulated network are: `local` ones in namespaces, plain `processes`, the better of both that
-    /// this host allows (`auto`), or `none` at all
-    #[arg(long, value_name = "KIND", default_value = "auto", requires = "sim",
-        value_parser = ["auto", "local", "processes", "none"])]
-    sim_nodes: String,
-    /// How many times faster the providers of the simulated network work
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "sim")]
-    sim_haste: u64,
-    /// A virtual environment of Python that comes first on its local nodes
-    #[arg(long, value_name = "DIR", requires = "sim")]
-    sim_venv: Option<PathBuf>,
-    /// Write what is exchanged with the daemon to a new file, for `golem-sim replay`; keys are masked
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
 }
 
 /// Arguments of `webserver`.
@@ -145,56 +114,6 @@ pub(super) fn data_of(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
         CliError::Environment { what, hint }
     })?;
     Ok(data)
-}
-
-impl Served {
-    /// The same options, for the process that serves.
-    pub(super) fn arguments(&self) -> Result<Vec<std::ffi::OsString>, CliError> {
-        let flag = if self.no_registry_stats { "--no-registry-stats" } else { "--registry-stats" };
-        let mut arguments = vec![flag.into()];
-        if self.allow_anonymous {
-            arguments.push("--allow-anonymous".into());
-        }
-        if let Some(scenario) = &self.sim {
-            arguments.push("--sim".into());
-            arguments.extend(scenario.iter().map(|path| path.clone().into_os_string()));
-            arguments.push(format!("--sim-nodes={}", self.sim_nodes).into());
-            arguments.push(format!("--sim-haste={}", self.sim_haste).into());
-            if let Some(venv) = &self.sim_venv {
-                arguments.extend(["--sim-venv".into(), venv.clone().into_os_string()]);
-            }
-        }
-        if let Some(file) = &self.record {
-            let file = std::path::absolute(file)?;
-            arguments.extend(["--record".into(), file.into_os_string()]);
-        }
-        Ok(arguments)
-    }
-
-    /// Whether it is to be served over a simulated network.
-    pub(super) fn is_simulated(&self) -> bool {
-        self.sim.is_some()
-    }
-
-    fn is_anonymous(&self) -> bool {
-        self.allow_anonymous || env::var(ANONYMOUS_VARIABLE).is_ok_and(|value| value == "1")
-    }
-
-    fn sim_plan(&self) -> Result<Option<SimPlan>, CliError> {
-        let Some(scenario) = &self.sim else { return Ok(None) };
-        let scenario = scenario.as_ref().map(std::path::absolute).transpose()?;
-        let program = surroundings::simulator()?;
-        let mut options = vec![
-            "--nodes".into(),
-            self.sim_nodes.clone().into(),
-            "--haste".into(),
-            self.sim_haste.to_string().into(),
-        ];
-        if let Some(venv) = &self.sim_venv {
-            options.extend(["--node-venv".into(), std::path::absolute(venv)?.into_os_string()]);
-        }
-        Ok(Some(SimPlan { program, scenario, options }))
-    }
 }
 
 impl Webserver {

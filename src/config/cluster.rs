@@ -132,10 +132,6 @@ impl ClusterFile {
                 return Err(root.place().join(key).error(what));
             }
         }
-        if root.get("initialization_commands").is_none() {
-            let what = "is missing, which Ray finds out when the head is rented; write `[]`";
-            return Err(root.place().join("initialization_commands").error(what));
-        }
         Ok(())
     }
 

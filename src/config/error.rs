@@ -22,8 +22,7 @@ pub enum ConfigError {
     Content {
         /// The file, as the user named it.
         file: String,
-        /// What is wrong in it.
-        #[source]
+        /// What is wrong in it; the sentence says all of it.
         error: YamlError,
     },
     /// The user asked for a node type that the file does not have.

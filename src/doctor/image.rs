@@ -16,7 +16,7 @@ use crate::{
 const PATIENCE: Span = Span::secs(10);
 
 pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
-    let Some(file) = &scene.file else { return Vec::new() };
+    let Some(file) = scene.file.as_ref().map(|file| &file.cluster) else { return Vec::new() };
     let images: BTreeSet<&str> = file.node_types.iter().map(|it| text(&it.spec.image)).collect();
     let by_text = |wanted: &str| {
         file.node_types.iter().map(|it| &it.spec.image).find(|image| text(image) == wanted).cloned()

@@ -46,9 +46,20 @@ pub struct Scene {
     /// The public registry of images.
     pub public_registry: Url,
     /// The cluster file, if one was given.
-    pub file: Option<ClusterFile>,
+    pub file: Option<CheckedFile>,
     /// The network to pay on.
     pub network: PaymentNetwork,
+}
+
+/// A cluster file that can be read.
+#[derive(Clone, Debug)]
+pub struct CheckedFile {
+    /// As the user named it.
+    pub name: String,
+    /// What stands in it.
+    pub text: Vec<u8>,
+    /// What was read.
+    pub cluster: ClusterFile,
 }
 
 /// What a check has found.

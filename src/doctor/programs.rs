@@ -3,11 +3,11 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Output, Stdio},
     time::Duration,
 };
 
-use tokio::{join, process::Command, time::timeout};
+use tokio::{io::AsyncWriteExt, join, process::Command, time::timeout};
 
 use super::{Finding, Scene};
 
@@ -57,22 +57,65 @@ pub(super) fn on_path(scene: &Scene, name: &str) -> Option<PathBuf> {
 
 /// The first line that a program says, on whichever stream.
 pub(super) async fn said(program: &Path, arguments: &[&str]) -> Result<String, String> {
-    let running =
-        Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = match timeout(PATIENCE, running).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err(format!("no answer within {} s", PATIENCE.as_secs())),
-    };
+    let output = run(program, arguments, &[]).await?;
     let said = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
-    let text = String::from_utf8_lossy(said);
-    let words = text.lines().next().unwrap_or_default().split_whitespace();
-    let line = words.collect::<Vec<_>>().join(" ");
+    let line = first_line(said);
     match output.status.success() {
         true => Ok(line),
-        false if line.is_empty() => Err(output.status.to_string()),
-        false => Err(line),
+        false => Err(why(&output.status, line)),
     }
+}
+
+/// All that a program says on its standard output about what it is given on its standard input.
+pub(super) async fn output(
+    program: &Path,
+    arguments: &[&str],
+    input: &[u8],
+) -> Result<String, String> {
+    let output = run(program, arguments, input).await?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        // The last line of a traceback is what is wrong.
+        false => Err(why(&output.status, last_line(&output.stderr))),
+    }
+}
+
+async fn run(program: &Path, arguments: &[&str], input: &[u8]) -> Result<Output, String> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = async {
+        let mut child = command.kill_on_drop(true).spawn()?;
+        let mut pipe = child.stdin.take();
+        let given = async {
+            if let Some(mut pipe) = pipe.take() {
+                // A program that does not read its input closes it.
+                let _closed = pipe.write_all(input).await;
+            }
+        };
+        let ((), output) = join!(given, child.wait_with_output());
+        output
+    };
+    match timeout(PATIENCE, running).await {
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn why(status: &ExitStatus, line: String) -> String {
+    if line.is_empty() { status.to_string() } else { line }
+}
+
+fn first_line(said: &[u8]) -> String {
+    words(String::from_utf8_lossy(said).lines().next())
+}
+
+fn last_line(said: &[u8]) -> String {
+    words(String::from_utf8_lossy(said).lines().next_back())
+}
+
+fn words(line: Option<&str>) -> String {
+    line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn is_program(path: &Path) -> bool {

@@ -17,6 +17,9 @@ use tempfile::TempDir;
 /// A cluster file on `hoodi`, whose image has Python 3.10 and Ray 2.9.3.
 pub(crate) const CLUSTER: &str = "fixtures/cluster/golem-cluster.yaml";
 
+/// The version of the node provider that belongs to our program.
+pub(crate) const OURS: &str = env!("CARGO_PKG_VERSION");
+
 pub(crate) struct Machine {
     home: TempDir,
     pub(crate) port: u16,
@@ -39,7 +42,7 @@ impl Machine {
         }
         machine.program("ssh", "echo OpenSSH_9.2p1, OpenSSL 3.0 >&2");
         machine.program("rsync", "echo 'rsync  version 3.2.7  protocol version 31'");
-        machine.program("python", "echo 2.9.3 3.10");
+        machine.python("2.9.3 3.10", OURS, "[]");
         let ray = format!("#!{}\n", machine.path("bin/python").display());
         machine.write("bin/ray", &ray);
         machine
@@ -80,6 +83,11 @@ impl Machine {
         });
         thread::spawn(move || lines.for_each(drop));
         (Running(child), url.expect("it says where it listens"))
+    }
+
+    /// Makes a Python that has these versions of Ray and of itself, and a node provider that finds this in cluster files.
+    pub(crate) fn python(&self, versions: &str, provider: &str, faults: &str) {
+        self.program("python", &format!("echo {versions}\necho {provider}\necho '{faults}'"));
     }
 
     /// Makes a program of a line of shell.

@@ -10,7 +10,7 @@ mod surroundings;
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use machine::{CLUSTER, Machine, answering};
+use machine::{CLUSTER, Machine, OURS, answering};
 
 /// Compares with a snapshot in which ports, pids, and amounts of the machine's disk are masked.
 macro_rules! assert_said {
@@ -28,6 +28,8 @@ macro_rules! assert_said {
             (r"namespaces: .*", "namespaces: …"),
             (r"[✔•] namespaces", "? namespaces"),
             (r"version 1\.\d+\.\d+|version 0\.\d+\.\d+", "version OURS"),
+            (r"`ray_on_golem` 1\.\d+\.\d+", "`ray_on_golem` OURS"),
+            (r"this program is 1\.\d+\.\d+", "this program is OURS"),
             (r"our webserver \d+\.\d+\.\d+", "our webserver OURS"),
         ] }, { insta::assert_snapshot!($said) })
     };
@@ -191,11 +193,38 @@ fn an_image_that_the_registry_does_not_have_is_told_of() {
 }
 
 #[test]
+fn a_ray_without_our_node_provider_is_told_of() {
+    let machine = Machine::new();
+    machine.python("2.9.3 3.10", "-", "");
+    let none = machine.run(&["doctor", CLUSTER, "--sim"]);
+    machine.python("2.9.3 3.10", "0.13.0", "");
+    let original = machine.run(&["doctor", CLUSTER, "--sim"]);
+    machine.program("python", &format!("echo 2.9.3 3.10; echo {OURS}"));
+    let broken = machine.run(&["doctor", CLUSTER, "--sim"]);
+
+    assert_said!([bad(&none), bad(&original), bad(&broken)].join("---\n"));
+}
+
+#[test]
+fn what_ray_and_the_node_provider_have_against_the_file_is_told_of() {
+    let machine = Machine::new();
+    machine.python("2.9.3 3.10", OURS, r#"["c.yaml:3: this", "c.yaml:5: that"]"#);
+
+    assert_said!(bad(&machine.run(&["doctor", CLUSTER, "--sim"])));
+}
+
+/// What is wrong, with its cures, and what comes after all checks.
+fn bad(said: &str) -> String {
+    let good = |line: &&str| !line.starts_with(['✔', '•']);
+    said.lines().filter(good).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
 fn ray_and_python_may_differ_from_the_image() {
     let (machine, _daemon) = Machine::with_daemon();
-    machine.program("python", "echo 2.60.0 3.12");
+    machine.python("2.60.0 3.12", OURS, "[]");
     let newer = machine.run(&["doctor", CLUSTER]);
-    machine.program("python", "echo 2.3.0 3.10");
+    machine.python("2.3.0 3.10", OURS, "[]");
     let older = machine.run(&["doctor", CLUSTER]);
 
     let rays = |said: String| {

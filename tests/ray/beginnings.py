@@ -12,6 +12,7 @@ from cluster import ROOT, free_port
 from stage import Stage
 
 UP = ("ray", "up", "cluster.yaml", "--yes", "--no-config-cache", "--log-style=pretty", "--log-color=false")
+UP_AGAIN = tuple(word for word in UP if word != "--no-config-cache")
 PLACE = ("--port", "{port}", "--datadir", "{data}")
 START = ("ray-on-golem", "start", *PLACE)
 STATS = ("ray-on-golem", "network-stats", "cluster.yaml")
@@ -74,6 +75,16 @@ def no_daemon(stage: Stage) -> None:
     """No daemon runs, and there is no program to start one."""
     stage.end_network()
     stage.without("yagna")
+
+
+def remembered(stage: Stage) -> None:
+    """Ray has kept its answer of an earlier `ray up`, and asks the provider no more for what the file says."""
+    stage.environment["TMPDIR"] = str(stage.home)
+    stage.run(*(word for word in UP_AGAIN if word != "--yes"))
+    if not list(stage.home.glob("ray-config-*")):
+        raise AssertionError("Ray remembers nothing")
+    stage.run("ray-on-golem", "stop", "--port", str(stage.port), "--datadir", str(stage.data))
+    stage.without("ssh")
 
 
 def other_program_on_port(stage: Stage) -> None:
@@ -154,6 +165,7 @@ BEGINNINGS = [
     # Missing programs.
     Beginning("no rsync", lambda stage: stage.without("rsync")),
     Beginning("no ssh", lambda stage: stage.without("ssh")),
+    Beginning("no ssh, where Ray remembers an earlier answer", remembered, UP_AGAIN),
     Beginning("neither a daemon nor its program", no_daemon),
     Beginning("neither a daemon nor its program, at the start of the webserver", no_daemon, START),
     Beginning("no daemon for a survey", no_daemon, STATS),
@@ -169,6 +181,10 @@ BEGINNINGS = [
         "containers", "upscaling_speed: 10", "upscaling_speed: 10\ndocker: {image: rayproject/ray, container_name: ray}"
     ),
     file("a directory to be copied that is not there", "file_mounts: {}", "file_mounts: {/data: /nowhere/data}"),
+    # What Ray itself refuses.
+    file("a misspelt key of Ray's", "upscaling_speed: 10", "upscaling_sped: 10"),
+    file("two values of Ray's that are none", "upscaling_speed: 10", "upscaling_speed: fast\nrsync_exclude: none"),
+    file("more workers at least than at most", "\nmax_workers: 3", "\nmax_workers: 0"),
     # Values of the parameters.
     parameter("a misspelt parameter", "    total_bugdet: 5\n"),
     parameter("a budget of nothing", "    total_budget: 0\n"),
@@ -215,4 +231,6 @@ BEGINNINGS = [
     Beginning("another token than the webserver's", wrong_token),
     # Commands before their time.
     Beginning("a scenario that is not there", command=(*START, "--sim", "nowhere.yaml")),
+    Beginning("a Python of simulated nodes that is not there", command=(*START, "--sim", "--sim-venv", "/nowhere")),
+    Beginning("simulated providers that never work", command=(*START, "--sim", "--sim-haste", "0")),
 ]

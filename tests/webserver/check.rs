@@ -99,10 +99,6 @@ async fn what_ray_misses_only_on_a_rented_head_is_told_before() {
             "worker_start_ray_commands",
             "is missing, so that Ray would not start on rented nodes; write `- ray stop`",
         ),
-        (
-            "initialization_commands",
-            "is missing, which Ray finds out when the head is rented; write `[]`",
-        ),
     ] {
         let text = without(key);
 

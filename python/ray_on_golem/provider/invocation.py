@@ -6,42 +6,11 @@ click, which has read the command line.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import yaml
 
-from ..errors import ClusterFileError
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """A cluster file on the disk."""
-
-    name: str
-    text: str
-
-    def sentence(self, error: ClusterFileError) -> str:
-        """What is wrong, with the name of the file and the line in front, as the webserver writes it."""
-        line = self._line(error.place)
-        return f"{self.name}:{line}: {error}" if line else f"{self.name}: {error}"
-
-    def _line(self, place: tuple[str, ...]) -> int | None:
-        """The line of the last key on the way that is there."""
-        try:
-            node = yaml.compose(self.text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError:
-            return None
-        line = None
-        for key in place:
-            entries = node.value if isinstance(node, yaml.MappingNode) else []
-            found = [(name, value) for name, value in entries if name.value == key]
-            if not found:
-                break
-            name, node = found[-1]
-            line = name.start_mark.line + 1
-        return line
+from ..written import WrittenFile
 
 
 def written_file() -> WrittenFile | None:

@@ -11,19 +11,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, NoReturn, TypeVar
 
+import click
 from ray.autoscaler._private.event_system import CreateClusterEvent, global_event_system
 from ray.autoscaler.command_runner import CommandRunnerInterface
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
 
-from .. import cluster_file, misnamed, preflight, ssh_key, surroundings, webserver
+from .. import cluster_file, misnamed, preflight, ray_schema, ssh_key, surroundings, webserver
 from ..client import Client
 from ..errors import ClusterFileError, ConnectionFailed, RayOnGolemError, WebserverError
 from ..messages import Node, WebserverInfo
 from ..snapshot import Nodes, Snapshot
+from ..written import WrittenFile
 from .command_runner import GolemCommandRunner, Way
-from .invocation import WrittenFile, may_rent, written_file
+from .invocation import may_rent, written_file
 from .launch import Launch, look_into_wallet
 from .log import HeadLog, TerminalLog, Titled
 
@@ -70,9 +72,14 @@ class GolemNodeProvider(NodeProvider):
 
     @staticmethod
     def fillout_available_node_types_resources(cluster_config: dict[str, Any]) -> dict[str, Any]:
-        """Adds `resources`, and drops placeholders of older versions that Ray does not accept."""
+        """Adds `resources` and what else may be left out, and drops placeholders of older versions that Ray does not accept.
+
+        Ray judges the file next, and shows a traceback for what is wrong with it; that is said here instead.
+        """
         config = copy.deepcopy(cluster_config)
+        _refuse_what_ray_refuses(config)
         cluster_file.drop_legacy_keys(config)
+        cluster_file.fill_optional_keys(config)
         cluster_file.fill_resources(config)
         return config
 
@@ -84,12 +91,13 @@ class GolemNodeProvider(NodeProvider):
         file = written_file()
         try:
             cluster_file.check(config)
+            if may_rent() is not False:
+                cluster_file.check_local_files(config)
             cluster_file.merge_node_configs(config)
             _complete_access(config)
             parameters = config["provider"]["parameters"]
             client = _client(parameters, config["cluster_name"])
             if may_rent() is not False:
-                cluster_file.check_local_files(config)
                 preflight.check(client, parameters)
             _ensure_webserver(client, parameters, log)
             _check_cluster(client, cluster_config, file, log)
@@ -370,6 +378,24 @@ def _check_cluster(client: Client, config: dict[str, Any], file: WrittenFile | N
         log.warning(warning)
 
 
+def _refuse_what_ray_refuses(config: dict[str, Any]) -> None:
+    """Ends the command with what Ray has against the file, in the order of its lines."""
+    try:
+        faults = ray_schema.faults(config)
+    except ImportError:
+        # Ray says what to install.
+        return
+    if not faults:
+        return
+    file = written_file()
+    said = file.sentences(faults) if file else [str(fault) for fault in faults]
+    try:
+        TerminalLog().abort("\n".join(said))
+    except click.ClickException as error:
+        # Ray takes an exception here for a sign that `resources` must be in the file.
+        raise SystemExit(error.exit_code) from None
+
+
 def _complete_access(config: dict[str, Any]) -> None:
     """Settles who logs in with which key, and tells the webserver."""
     auth = config.setdefault("auth", {})
@@ -377,8 +403,6 @@ def _complete_access(config: dict[str, Any]) -> None:
     named = auth.get("ssh_private_key")
     if named:
         path = Path(named).expanduser().absolute()
-        if not path.is_file():
-            raise RayOnGolemError(f"There is no ssh key `{path}`; correct `auth.ssh_private_key`, or leave it out")
     else:
         path = ssh_key.default_path(config["cluster_name"])
     auth["ssh_private_key"] = str(path)

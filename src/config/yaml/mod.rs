@@ -129,8 +129,10 @@ impl YamlError {
     #[must_use]
     pub fn in_file(&self, file: &str) -> String {
         match self.mark {
-            Some(mark) => format!("{file}:{}: {}", mark.line, self.sentence()),
-            None => format!("{file}: {}", self.sentence()),
+            Some(mark) if mark != Mark::NOWHERE => {
+                format!("{file}:{}: {}", mark.line, self.sentence())
+            }
+            Some(_) | None => format!("{file}: {}", self.sentence()),
         }
     }
 
