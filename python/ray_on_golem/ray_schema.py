@@ -128,9 +128,7 @@ def _too_many_wanted(config: Mapping[str, Any]) -> list[ClusterFileError]:
     allowed = config["max_workers"]
     if wanted <= allowed:
         return []
-    what = (
-        f"the node types want {wanted} workers at least (`min_workers`), and `max_workers` allows {allowed}; raise it"
-    )
+    what = f"all `min_workers` together are {wanted}, and `max_workers` allows {allowed}; raise it"
     return [ClusterFileError(what, "max_workers")]
 
 

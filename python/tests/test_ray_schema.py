@@ -98,7 +98,7 @@ REFUSED: list[tuple[Change, str]] = [
     ),
     (
         worker("min_workers", 11),
-        "the node types want 11 workers at least (`min_workers`), and `max_workers` allows 10; raise it",
+        "all `min_workers` together are 11, and `max_workers` allows 10; raise it",
     ),
     (put("provider", "use_internal_ips", value=1), "`provider.use_internal_ips` must be `true` or `false`, not `1`"),
     (without("max_workers"), "the file has no `max_workers`, which Ray needs; write `max_workers: 2`"),
