@@ -105,6 +105,13 @@ impl Cluster {
         !self.net.is_unwanted && !is_settled_otherwise
     }
 
+    /// No node is left in the network. The end of an agreement is not waited for: a provider that has vanished never
+    /// confirms it.
+    fn is_deserted(&self, fx: &Effects) -> bool {
+        let mut accounts = fx.cluster(self.id).accounts.values();
+        accounts.all(|it| it.over.is_some() || it.closing.is_some())
+    }
+
     /// A node was reached: the cluster keeps to this way.
     pub(super) fn settle_path(&self, fx: &mut Effects) {
         let state = fx.cluster(self.id);
@@ -146,19 +153,14 @@ impl Cluster {
         let is_settled = fx.timers.due(&self.timer(ClusterTimer::Network)).is_none();
         match &state.network {
             state::Network::None if is_settled => self.create_network(fx),
-            // Nobody is left in the old one.
-            state::Network::Lost { .. }
-                if state.accounts.values().all(|it| it.over.is_some() || it.closing.is_some()) =>
-            {
+            state::Network::Lost { .. } if self.is_deserted(fx) => {
                 self.note_network(fx, NetworkFact::Ended);
                 self.create_network(fx);
             }
             state::Network::Lost { .. } => self.tell_of_lost_network(fx),
-            // Another network takes its place when no node is left in it.
+            // Another network takes its place.
             state::Network::Made { path, .. }
-                if is_settled
-                    && !self.is_usable(fx, *path)
-                    && state.accounts.values().all(|it| it.over.is_some()) =>
+                if is_settled && !self.is_usable(fx, *path) && self.is_deserted(fx) =>
             {
                 self.ask_network(fx, NetworkCall::Remove);
             }
