@@ -15,6 +15,9 @@ DRILLS := exhaustive planted policy
 TESTS := $(wildcard tests/*.rs tests/*/main.rs sim/tests/*.rs sim/tests/*/main.rs)
 LIVE := $(filter-out $(DRILLS),$(sort $(notdir $(patsubst %/main,%,$(TESTS:%.rs=%)))))
 
+# Live tests wait for daemons, timeouts, and nodes more than they compute.
+SIDE_BY_SIDE := 4
+
 headline = @printf '\n== %s\n' '$(1)'
 
 .NOTPARALLEL:
@@ -72,7 +75,7 @@ check: programs
 
 live: ## the tests that use processes, sockets, and the clock
 	$(call headline,tests)
-	$(CARGO) test $(EVERYTHING) --no-fail-fast --lib --bins $(LIVE:%=--test %)
+	$(CARGO) test $(EVERYTHING) --no-fail-fast --lib --bins $(LIVE:%=--test %) -- --test-threads=$(SIDE_BY_SIDE)
 	$(CARGO) test $(EVERYTHING) --doc
 
 drills: programs ## the tests that go through thousands of clusters, in virtual time

@@ -74,7 +74,9 @@ impl Served {
 
     /// The virtual environment whose Ray local nodes run: the one that is named, or that of the `ray` on the path.
     fn environment_of_nodes(&self) -> Result<Option<PathBuf>, CliError> {
-        let Some(venv) = &self.sim_venv else { return Ok(surroundings::environment_of_ray()) };
+        let Some(venv) = &self.sim_venv else {
+            return Ok(env::var_os("PATH").and_then(|path| surroundings::environment_of_ray(&path)));
+        };
         let venv = std::path::absolute(venv)?;
         match venv.join("bin/python").exists() {
             true => Ok(Some(venv)),

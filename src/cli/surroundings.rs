@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process,
 };
@@ -75,10 +75,9 @@ pub(super) fn recorder(path: Option<&Path>, key: &AppKey) -> Result<Recorder, Cl
     Ok(recorder.map_err(|error| CliError::Argument(error.to_string()))?.unwrap_or(Recorder::none()))
 }
 
-/// The virtual environment of the first `ray` on the path, if that is in one.
-pub(super) fn environment_of_ray() -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    let ray = env::split_paths(&path).map(|place| place.join("ray")).find(|ray| ray.is_file())?;
+/// The virtual environment of the first `ray` on the path `PATH`, if that is in one.
+pub(super) fn environment_of_ray(path: &OsStr) -> Option<PathBuf> {
+    let ray = env::split_paths(path).map(|place| place.join("ray")).find(|ray| ray.is_file())?;
     // The path may lead to it through a link.
     let ray = ray.canonicalize().ok()?;
     let environment = ray.parent()?.parent()?;
@@ -159,5 +158,35 @@ fn address(text: &str) -> Result<Url, CliError> {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
         Ok(_) | Err(_) => Err(CliError::Argument(format!("`{text}` is no http address"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, os::unix::fs::symlink};
+
+    use super::environment_of_ray;
+
+    #[test]
+    fn the_environment_of_ray_is_where_its_program_really_lies() {
+        let home = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| home.path().join(name);
+        for directory in ["venv/bin", "linked", "system/bin", "empty"] {
+            fs::create_dir_all(at(directory)).expect("a writable directory");
+        }
+        for file in ["venv/bin/ray", "venv/pyvenv.cfg", "system/bin/ray"] {
+            fs::write(at(file), "").expect("a writable directory");
+        }
+        symlink(at("venv/bin/ray"), at("linked/ray")).expect("a writable directory");
+        let found = |places: &[&str]| {
+            let path = env::join_paths(places.iter().map(|it| at(it))).expect("no colons");
+            environment_of_ray(&path)
+        };
+        let venv = at("venv").canonicalize().expect("it is there");
+
+        assert_eq!(found(&["empty", "venv/bin", "system/bin"]), Some(venv.clone()));
+        assert_eq!(found(&["linked"]), Some(venv));
+        assert_eq!(found(&["system/bin", "venv/bin"]), None);
+        assert_eq!(found(&["empty"]), None);
     }
 }

@@ -22,6 +22,7 @@ const FILES: &[(&str, &str)] = &[
     file!("client.py"),
     file!("cluster_file.py"),
     file!("errors.py"),
+    file!("file_check.py"),
     file!("messages.py"),
     file!("misnamed.py"),
     file!("plain_path.py"),
@@ -33,11 +34,13 @@ const FILES: &[(&str, &str)] = &[
     file!("provider/log.py"),
     file!("provider/node_provider.py"),
     file!("py.typed"),
+    file!("ray_schema.py"),
     file!("snapshot.py"),
     file!("ssh_key.py"),
     file!("surroundings.py"),
     file!("transport.py"),
     file!("webserver.py"),
+    file!("written.py"),
 ];
 
 /// What is to be brought to a head.

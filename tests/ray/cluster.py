@@ -64,7 +64,8 @@ class Cluster:
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="ray-on-golem-"))
         self.data = self.home / data
         self.venv = TARGET / venv
-        self.nodes_venv = TARGET / (nodes or venv)
+        # The nodes' is that of the user's `ray`, unless another one is named.
+        self.nodes_options = [f"--sim-venv={TARGET / nodes}"] if nodes else []
         self.kind = kind
         # What is less true about the nodes than it could be on another machine.
         self.caveats: list[str] = []
@@ -89,7 +90,7 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         """Starts the network and the webserver."""
-        sim = ("--sim", f"--sim-nodes={self.kind}", f"--sim-haste={HASTE}", f"--sim-venv={self.nodes_venv}")
+        sim = ("--sim", f"--sim-nodes={self.kind}", f"--sim-haste={HASTE}", *self.nodes_options)
         said = self.golem("start", "--no-registry-stats", *sim)
         self.caveats = [line.partition(": ")[2] for line in said.splitlines() if line.startswith("warning: ")]
         return self
