@@ -190,8 +190,8 @@ impl Entry {
         Network {
             id: id.clone(),
             ip: format!("{}/{}", self.ip, self.prefix),
-            mask: mask(self.prefix),
-            gateway: self.gateway,
+            mask: mask(self.prefix).into(),
+            gateway: self.gateway.into(),
         }
     }
 
