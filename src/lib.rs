@@ -1,8 +1,8 @@
 //! Ray on Golem: runs Ray clusters on the Golem Network.
 //!
 //! `units`, `tcp`, `yagna` (but for its clients), `core`, `journal`, `recording`, and `config` are pure: no clock, no
-//! randomness of their own, no I/O. `driver`, `http`, `network`, `registry`, `server`, `ssh`, and `cli` are the shell around
-//! them.
+//! randomness of their own, no I/O. `driver`, `files`, `http`, `network`, `registry`, `server`, `ssh`, and `cli` are the
+//! shell around them.
 
 #[expect(clippy::disallowed_methods, reason = "the I/O shell")]
 pub mod cli;
@@ -14,6 +14,7 @@ pub mod core;
 pub mod doctor;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]
 pub mod driver;
+pub(crate) mod files;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]
 pub mod http;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -2,13 +2,14 @@
 
 use std::{panic::resume_unwind, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use golem_sim::{
     nodes::LocalSetup,
     serve::{Keys, Nodes, Options, Patience, ServeError, Server},
 };
 use ray_on_golem::{
     cli::{error::CliError, printer::Printer},
+    config::networks,
     core::rng::Seed,
     yagna::AppKey,
 };
@@ -40,6 +41,13 @@ pub(crate) struct ServeArgs {
     /// A virtual environment of Python that comes first in the search path of local nodes
     #[arg(long, value_name = "DIR")]
     node_venv: Option<PathBuf>,
+    /// A payment network that all offers name beside those of the scenario; clients of other makers ask for `holesky`
+    #[arg(
+        long = "network",
+        value_name = "NAME",
+        value_parser = PossibleValuesParser::new(networks::NETWORKS.map(|it| it.name)),
+    )]
+    networks: Vec<String>,
 }
 
 /// What an activity is.
@@ -70,9 +78,13 @@ impl NodesKind {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) fn serve(args: ServeArgs, printer: &mut Printer) -> Result<(), CliError> {
-    let ServeArgs { scenario, port, seed, haste, appkey, nodes, node_venv } = args;
+    let ServeArgs { scenario, port, seed, haste, appkey, nodes, node_venv, networks } = args;
+    let mut scenario = super::read(scenario)?;
+    for network in networks.iter().filter_map(|name| networks::find(name)) {
+        scenario.offer_on(network.platform);
+    }
     let options = Options {
-        scenario: super::read(scenario)?,
+        scenario,
         seed: Seed::new(seed),
         haste,
         port,

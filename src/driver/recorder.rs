@@ -76,7 +76,7 @@ impl Recorder {
     /// The machine begins.
     pub fn begin(&mut self, seed: Seed, at: Timestamp, durable: &Durable) {
         if let Some(tape) = &mut self.0 {
-            tape.mask.add_keys_in(durable);
+            tape.mask.add_secrets_in(durable);
             tape.line = Some(Line::head(seed, at, durable));
         }
     }
@@ -84,8 +84,10 @@ impl Recorder {
     /// The machine is told something.
     pub fn hear(&mut self, at: Timestamp, event: &Event) {
         if let Some(tape) = &mut self.0 {
-            if let Event::Requested { command, .. } = event {
-                tape.mask.add_keys_of(command);
+            match event {
+                Event::Requested { command, .. } => tape.mask.add_keys_of(command),
+                Event::Replied(exchange) => tape.mask.add_networks_of(exchange),
+                Event::Probed { .. } | Event::Elapsed => {}
             }
             tape.line = Some(Line::step(at, event));
         }

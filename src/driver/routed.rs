@@ -111,7 +111,7 @@ fn both(reply: &HttpResponse, ours: Option<Result<Response, CallError>>) -> Opti
 #[cfg(test)]
 mod tests {
     use std::{
-        net::Ipv4Addr,
+        net::{IpAddr, Ipv4Addr},
         os::unix::net::UnixListener,
         sync::{Arc, Mutex},
     };
@@ -162,8 +162,8 @@ mod tests {
         Network {
             id: "theirs".into(),
             ip: "10.0.0.0/24".to_owned(),
-            mask: [255, 255, 255, 0].into(),
-            gateway: [10, 0, 0, 1].into(),
+            mask: ip([255, 255, 255, 0]),
+            gateway: ip([10, 0, 0, 1]),
         }
     }
 
@@ -175,8 +175,12 @@ mod tests {
         (data, daemon.clone(), Routed::new(daemon, networks, US.into()))
     }
 
+    fn ip(bytes: [u8; 4]) -> IpAddr {
+        bytes.into()
+    }
+
     fn create(path: NetworkPath) -> Request {
-        let (ip, gateway) = ([192, 168, 0, 0].into(), [192, 168, 192, 1].into());
+        let (ip, gateway) = (ip([192, 168, 0, 0]), ip([192, 168, 192, 1]));
         Request::CreateNetwork { path, ip, prefix: 16, gateway }
     }
 
@@ -214,7 +218,7 @@ mod tests {
     }
 
     fn add(network: &NetworkId, ip: Ipv4Addr) -> Request {
-        Request::AddNode { network: network.clone(), provider: "0xa".into(), ip }
+        Request::AddNode { network: network.clone(), provider: "0xa".into(), ip: ip.into() }
     }
 
     #[tokio::test]

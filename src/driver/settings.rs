@@ -1,7 +1,7 @@
 //! What the shell must remember of a cluster, beside the journal: how to log in to its nodes, and which
 //! local ports lead to its head. Nothing that the machine decides by.
 //!
-//! `DATA/clusters/NAME.json`, its name as `ssh::file_of_cluster` makes it of the cluster's.
+//! `DATA/clusters/NAME.json`, its name as `files::of_cluster` makes it of the cluster's.
 
 use std::{
     fs, io,
@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{config::NodesRequest, core::cluster::plan::ClusterName, ssh};
+use crate::{config::NodesRequest, core::cluster::plan::ClusterName, files};
 
 const DIRECTORY: &str = "clusters";
 const EXTENSION: &str = ".json";
@@ -47,7 +47,7 @@ impl ClusterSettings {
     /// If the disk fails.
     pub fn save(&self, data: &Path, name: &ClusterName) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        ssh::replace_file(&path(data, name), &text, 0o600)
+        files::replace(&path(data, name), &text, 0o600)
     }
 
     /// Reads the file.
@@ -62,7 +62,7 @@ impl ClusterSettings {
 }
 
 fn path(data: &Path, name: &ClusterName) -> PathBuf {
-    ssh::file_of_cluster(&data.join(DIRECTORY), name, EXTENSION)
+    files::of_cluster(&data.join(DIRECTORY), name, EXTENSION)
 }
 
 #[cfg(test)]

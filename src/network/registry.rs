@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    ssh::replace_file,
+    files,
     yagna::{Network, NetworkId, ProviderId},
 };
 
@@ -166,7 +166,7 @@ impl Registry {
         let outcome = change(&mut networks);
         if networks != self.networks {
             let text = write(&networks);
-            replace_file(&self.path, text.as_bytes(), 0o600).map_err(|source| {
+            files::replace(&self.path, text.as_bytes(), 0o600).map_err(|source| {
                 RegistryError::Io { doing: "write", path: self.path.clone(), source }
             })?;
             self.networks = networks;
@@ -190,8 +190,8 @@ impl Entry {
         Network {
             id: id.clone(),
             ip: format!("{}/{}", self.ip, self.prefix),
-            mask: mask(self.prefix),
-            gateway: self.gateway,
+            mask: mask(self.prefix).into(),
+            gateway: self.gateway.into(),
         }
     }
 

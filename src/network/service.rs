@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -30,6 +30,8 @@ use crate::{
         bus::{BusAddress, Link},
     },
 };
+
+const ONLY_IPV4: &str = "A network over the bus has addresses of IPv4 only";
 
 /// The private networks of a data directory. Clones are the same; [`Networks::end`] ends them.
 #[derive(Clone, Debug)]
@@ -141,7 +143,10 @@ impl Networks {
     /// these. A network is created once for each gateway.
     pub async fn serve(&self, request: &Request) -> Option<Result<Response, CallError>> {
         if let Request::CreateNetwork { path: NetworkPath::Bus, ip, prefix, gateway } = request {
-            let created = self.create(*ip, *prefix, *gateway).await;
+            let created = match (ip, gateway) {
+                (IpAddr::V4(ip), IpAddr::V4(gateway)) => self.create(*ip, *prefix, *gateway).await,
+                (IpAddr::V4(_) | IpAddr::V6(_), _) => Err(refused(400, ONLY_IPV4)),
+            };
             return Some(created.map(Response::NetworkCreated));
         }
         if let Request::ListNetworks = request {
@@ -157,7 +162,10 @@ impl Networks {
         if let Request::AddNode { network, provider, ip } = request
             && self.has(network)
         {
-            let (provider, ip) = (provider.clone(), *ip);
+            let IpAddr::V4(ip) = *ip else {
+                return Some(Err(refused(400, ONLY_IPV4)));
+            };
+            let provider = provider.clone();
             let joined = self.change_one(network.clone(), move |it| it.join(ip, &provider));
             return Some(joined.await.map(|()| Response::NodeAdded));
         }

@@ -10,8 +10,8 @@
 //! `at` is what the clock said, in microseconds, `did` is what the machine did before its next input,
 //! and `next` is when it wanted to be woken. Replies of the daemon are kept as they came over the wire,
 //! so that the codec is replayed, too. What becomes durable is not kept: a replay is about what the
-//! world saw of the machine. Secrets are masked ([`Mask`]): app-keys, and the keys of clusters. Headers
-//! are not kept at all.
+//! world saw of the machine. Secrets are masked ([`Mask`]): app-keys, the keys of clusters, and the ids of
+//! private networks. Headers are not kept at all.
 //!
 //! A crash can tear nothing but the last line, which is dropped and told ([`read()`]). Files are the
 //! shell's: see `driver::recorder`; [`replay()`] runs the machine again.

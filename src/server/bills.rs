@@ -19,7 +19,7 @@ use crate::{
         board::{Board, CLOSED_MAX},
         log::Log,
     },
-    ssh,
+    files,
 };
 
 const FILE: &str = "bills.ndjson";
@@ -85,7 +85,7 @@ impl Bills {
             last.drain(..surplus);
             last.iter().map(|bill| format!("{bill}\n")).collect()
         };
-        ssh::replace_file(&self.path, text.as_bytes(), 0o600)
+        files::replace(&self.path, text.as_bytes(), 0o600)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `ray-on-golem ssh-proxy` needs to reach the nodes of a cluster: a file that the webserver writes
 //! and only its user reads, so that no secret is in a command line.
 //!
-//! `DATA/proxy/CLUSTER.json`, mode 0600, its name as `file::of_cluster` makes it of the cluster's:
+//! `DATA/proxy/CLUSTER.json`, mode 0600, its name as `files::of_cluster` makes it of the cluster's:
 //!
 //! ```json
 //! {
@@ -25,9 +25,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::Url;
 
-use super::{file, quote::quoted};
+use super::quote::quoted;
 use crate::{
     core::{cluster::plan::ClusterName, ids::NodeId},
+    files,
     yagna::{AppKey, NetworkId, NetworkPath},
 };
 
@@ -140,7 +141,7 @@ impl Access {
             serde_json::to_string_pretty(&document).expect("text and numbers are always JSON");
         text.push('\n');
         let path = path(data, cluster);
-        file::replace(&path, text.as_bytes(), 0o600).map_err(|source| AccessError::Io {
+        files::replace(&path, text.as_bytes(), 0o600).map_err(|source| AccessError::Io {
             doing: "write",
             path,
             source,
@@ -170,7 +171,7 @@ impl Access {
     /// If the disk fails.
     pub fn remove(data: &Path, cluster: &ClusterName) -> Result<(), AccessError> {
         let path = path(data, cluster);
-        file::remove(&path).map_err(|source| AccessError::Io { doing: "remove", path, source })
+        files::remove(&path).map_err(|source| AccessError::Io { doing: "remove", path, source })
     }
 }
 
@@ -202,7 +203,7 @@ pub fn proxy_command(
 }
 
 fn path(data: &Path, cluster: &ClusterName) -> PathBuf {
-    file::of_cluster(&data.join(DIRECTORY), cluster, EXTENSION)
+    files::of_cluster(&data.join(DIRECTORY), cluster, EXTENSION)
 }
 
 fn read(text: &str) -> Result<Access, String> {

@@ -16,8 +16,10 @@ use std::{
 use russh::keys::PublicKey;
 use thiserror::Error;
 
-use super::file;
-use crate::core::{cluster::plan::ClusterName, ids::NodeId};
+use crate::{
+    core::{cluster::plan::ClusterName, ids::NodeId},
+    files,
+};
 
 const DIRECTORY: &str = "known_hosts";
 
@@ -79,7 +81,7 @@ impl HostKeys {
     ///
     /// If the file is there and cannot be used.
     pub fn open(data: &Path, cluster: &ClusterName) -> Result<Self, HostKeysError> {
-        let path = file::of_cluster(&data.join(DIRECTORY), cluster, "");
+        let path = files::of_cluster(&data.join(DIRECTORY), cluster, "");
         let pins = match fs::read_to_string(&path) {
             Ok(text) => read(&text)
                 .map_err(|line| HostKeysError::Unreadable { path: path.clone(), line })?,
@@ -149,9 +151,9 @@ impl HostKeys {
     fn write(&self, pins: &BTreeMap<NodeId, Pin>) -> Result<(), HostKeysError> {
         let path = &self.0.path;
         let written = if pins.is_empty() {
-            file::remove(path)
+            files::remove(path)
         } else {
-            file::replace(path, text(pins)?.as_bytes(), 0o600)
+            files::replace(path, text(pins)?.as_bytes(), 0o600)
         };
         written.map_err(|source| HostKeysError::Io { doing: "write", path: path.clone(), source })
     }

@@ -9,8 +9,7 @@ use std::{
 use russh::keys::{Algorithm, PrivateKey, ssh_key::LineEnding};
 use thiserror::Error;
 
-use super::file;
-use crate::core::cluster::plan::ClusterName;
+use crate::{core::cluster::plan::ClusterName, files};
 
 /// How much of the digest of a cluster's name is in the name of its key.
 const DIGEST_LENGTH: usize = 10;
@@ -126,9 +125,9 @@ impl KeyPair {
         };
         // The private half is last: where it is, the pair is whole.
         let public = format!("{}\n", pair.0.public_line);
-        file::replace(&pair.0.path.with_extension("pub"), public.as_bytes(), 0o644)
+        files::replace(&pair.0.path.with_extension("pub"), public.as_bytes(), 0o644)
             .map_err(io("write the public half of"))?;
-        file::replace(&pair.0.path, pair.0.private_text.as_bytes(), 0o600).map_err(io("write"))?;
+        files::replace(&pair.0.path, pair.0.private_text.as_bytes(), 0o600).map_err(io("write"))?;
         Ok(pair)
     }
 

@@ -31,7 +31,6 @@
 //! [`Ways`]: crate::network::Ways
 
 mod access;
-mod file;
 mod host_keys;
 mod keys;
 pub mod proxy;
@@ -40,7 +39,6 @@ mod session;
 mod tunnel;
 
 pub use access::{Access, AccessError, NodeAccess, proxy_command};
-pub(crate) use file::{of_cluster as file_of_cluster, replace as replace_file};
 pub use host_keys::{HostKeys, HostKeysError};
 pub use keys::{KeyError, KeyPair};
 pub(crate) use quote::quoted;

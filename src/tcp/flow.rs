@@ -10,6 +10,10 @@ const FIRST_WINDOW: u64 = 10 * SEGMENT;
 const LEAST_WINDOW: u64 = 2 * SEGMENT;
 /// Of a window that was too large, so many tenths are left.
 const LEFT: u64 = 7;
+/// One segment in so many may get lost without the window shrinking: 2 %, as BBR v3 has it.
+const BORNE_EVERY: u64 = 50;
+/// So much may get lost at once.
+const BORNE_MAX: u64 = 3 * SEGMENT;
 
 /// Before the way has been measured.
 const FIRST_TIMEOUT: Span = Span::secs(1);
@@ -45,6 +49,8 @@ pub(super) struct Flow {
     threshold: u64,
     /// What was acknowledged since the window grew.
     credit: u64,
+    /// How much may get lost before the window shrinks, times [`BORNE_EVERY`]: it grows with what arrives.
+    borne: u64,
     /// Until all below it has arrived, a loss is the same loss.
     recovering: Option<u32>,
     duplicates: u32,
@@ -105,6 +111,7 @@ impl Flow {
             window: FIRST_WINDOW,
             threshold: u64::MAX,
             credit: 0,
+            borne: BORNE_MAX * BORNE_EVERY,
             recovering: None,
             duplicates: 0,
             has_sacks: false,
@@ -213,6 +220,7 @@ impl Flow {
 
     fn advance(&mut self, now: Timestamp, ack: u32) {
         let arrived = u64::from(ack.wrapping_sub(self.done));
+        self.borne = (self.borne + arrived).min(BORNE_MAX * BORNE_EVERY);
         self.arrived(now, |piece| !is_after(piece.end(), ack));
         while let Some(segment) = self.segments.front_mut() {
             if is_after(segment.piece.end(), ack) {
@@ -282,10 +290,15 @@ impl Flow {
         if lost.is_empty() {
             return;
         }
+        let mut cost = 0;
         for at in lost {
-            self.segments[at].state = State::Lost;
+            let segment = &mut self.segments[at];
+            segment.state = State::Lost;
+            cost += u64::from(segment.piece.length()) * BORNE_EVERY;
         }
-        if self.recovering.is_none() {
+        let is_borne = cost <= self.borne;
+        self.borne = self.borne.saturating_sub(cost);
+        if !is_borne && self.recovering.is_none() {
             self.recovering = Some(self.sent);
             self.window = (self.window * LEFT / 10).max(LEAST_WINDOW);
             self.threshold = self.window;

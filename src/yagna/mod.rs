@@ -10,6 +10,7 @@ pub mod client;
 pub mod error;
 pub mod ids;
 pub mod model;
+pub mod prefix;
 pub mod request;
 pub mod response;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]

@@ -1,6 +1,9 @@
 //! The documents that requests and responses carry.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -403,9 +406,9 @@ pub struct Network {
     /// Its address and the length of its prefix, as text.
     pub ip: String,
     /// Its mask.
-    pub mask: Ipv4Addr,
+    pub mask: IpAddr,
     /// Its gateway; the daemon keeps the one that was asked for, so it is the network's mark.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
 }
 
 /// An amount on a bill, exactly as the daemon wrote it: an acceptance must repeat it.

@@ -1,6 +1,6 @@
 //! What can be asked of the daemon.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use super::{
     ids::{
@@ -191,12 +191,12 @@ pub enum Request {
     CreateNetwork {
         /// Who carries its frames.
         path: NetworkPath,
-        /// Its address.
-        ip: Ipv4Addr,
+        /// Its address, or any of its addresses; ours are of IPv4.
+        ip: IpAddr,
         /// The length of its prefix.
         prefix: u8,
         /// Its gateway, which the daemon repeats: how we find it again.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     },
     /// `GET /net`: our private networks.
     ListNetworks,
@@ -212,7 +212,7 @@ pub enum Request {
         /// Who.
         provider: ProviderId,
         /// At which address.
-        ip: Ipv4Addr,
+        ip: IpAddr,
     },
     /// `DELETE /net/{id}/nodes/{id}`: remove a provider from a private network.
     RemoveNode {

@@ -26,6 +26,7 @@ use ray_on_golem::{
         log::Log,
         manager::{Handle, Kept, Manager, ManagerError},
     },
+    recording::{Replayed, read, replay},
     units::{Glm, Span, Timestamp},
     yagna::{
         ActivityPhase, AgreementState, AppKey, DebitNote, DocumentState, Invoice, Request,
@@ -119,15 +120,48 @@ pub(crate) fn managed(
     daemon: impl Yagna + Clone + Send + Sync + 'static,
     log: Log,
 ) -> (JoinHandle<Result<(), ManagerError>>, Handle) {
+    watched(data, daemon, log, Recorder::none(), AllWell::default())
+}
+
+/// The same with a recorder, and with a prober that remembers what it looked at.
+fn watched(
+    data: &Path,
+    daemon: impl Yagna + Clone + Send + Sync + 'static,
+    log: Log,
+    recorder: Recorder,
+    prober: AllWell,
+) -> (JoinHandle<Result<(), ManagerError>>, Handle) {
     let (journals, recovered) = Journals::open(data).expect("an empty directory");
-    let kept = Kept { journals, recovered, recorder: Recorder::none() };
-    let (manager, handle) = Manager::new(kept, daemon, AllWell::default(), log);
+    let kept = Kept { journals, recovered, recorder };
+    let (manager, handle) = Manager::new(kept, daemon, prober, log);
     (tokio::spawn(manager.run()), handle)
+}
+
+/// A recording tells nothing of the private network, whoever carries its frames, and is as good as if it did.
+#[track_caller]
+fn assert_discreet(recording: &Path, prober: &AllWell) {
+    let text = fs::read_to_string(recording).expect("a recording");
+    let targets = prober.targets();
+    assert!(targets.len() >= 3, "each node is looked at");
+    for target in targets {
+        assert!(!text.contains(target.network.as_str()), "{}", target.network);
+    }
+    let places = ["/net/masked-1/nodes\"", r#"[{\"id\":\"masked-1\""#, " in masked-1\""];
+    for place in places {
+        assert!(text.contains(place), "{place}");
+    }
+    let Replayed { differences, is_cut, .. } = replay(read(text.as_bytes()).expect("ours"));
+    assert!(differences.is_empty() && !is_cut, "{differences:#?}");
 }
 
 async fn live(daemon: impl Yagna + Clone + Send + Sync + 'static) -> Life {
     let data = tempfile::tempdir().expect("a directory");
-    let (manager, handle) = managed(data.path(), daemon.clone(), Log::silent());
+    let recording = data.path().join("life.ndjson");
+    let key = AppKey::new("a-key-of-no-daemon").expect("a key");
+    let recorder = Recorder::create(&recording, &key).expect("a writable directory");
+    let prober = AllWell::default();
+    let (manager, handle) =
+        watched(data.path(), daemon.clone(), Log::silent(), recorder, prober.clone());
 
     pays_soon(&daemon).await;
     ask(&handle, NodeKind::Head, 1).await;
@@ -146,6 +180,7 @@ async fn live(daemon: impl Yagna + Clone + Send + Sync + 'static) -> Life {
     let closed = until(&handle, "the books are closed", |board| !board.closed.is_empty()).await;
     tell(&handle, Command::Shutdown).await;
     manager.await.expect("no panic").expect("a clean end");
+    assert_discreet(&recording, &prober);
 
     let cluster = &closed.closed[0];
     let (invoices, notes) = settled(&daemon).await;

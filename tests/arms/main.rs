@@ -11,7 +11,6 @@ mod daemons;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod life;
-#[expect(dead_code, reason = "nobody asks which nodes were looked at")]
 #[path = "../port/mod.rs"]
 mod port;
 mod rough;

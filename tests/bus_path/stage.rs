@@ -115,7 +115,7 @@ impl Stage {
     pub(crate) async fn join(&self, name: &str, ip: Ipv4Addr, provider: &str) -> Node {
         let node = self.lab.node_in(name, self.network.as_str(), ip, provider);
         let (network, provider) = (self.network.clone(), provider.into());
-        let add = Request::AddNode { network, provider, ip };
+        let add = Request::AddNode { network, provider, ip: ip.into() };
         assert_eq!(self.networks.serve(&add).await, Some(Ok(Response::NodeAdded)));
         node
     }
@@ -213,15 +213,15 @@ impl Proxy {
 async fn created(networks: &Networks) -> NetworkId {
     let create = Request::CreateNetwork {
         path: NetworkPath::Bus,
-        ip: [192, 168, 0, 0].into(),
+        ip: Ipv4Addr::new(192, 168, 0, 0).into(),
         prefix: 16,
-        gateway: [192, 168, 192, 1].into(),
+        gateway: Ipv4Addr::new(192, 168, 192, 1).into(),
     };
     let Some(Ok(Response::NetworkCreated(network))) = networks.serve(&create).await else {
         panic!("it is created");
     };
     let (provider, ip) = (PROVIDER.into(), IP);
-    let add = Request::AddNode { network: network.id.clone(), provider, ip };
+    let add = Request::AddNode { network: network.id.clone(), provider, ip: ip.into() };
     assert_eq!(networks.serve(&add).await, Some(Ok(Response::NodeAdded)));
     network.id
 }

@@ -5,7 +5,7 @@
     foreign.py run CLIENT ARGUMENT ... runs a client's script of this directory
 
 Clients: original (ray-on-golem 0.13.0), core (golem-core 0.7.8), yapapi and stream (yapapi 0.13.1), js and files
-(golem-js 3.6.0), workers (golem-workers 0.3.5).
+(golem-js 3.6.0), workers (golem-workers 0.3.5), dapp (dapp-runner 0.3.1).
 The Python clients need Python 3.8 to 3.11; `python3.11` and older ones are looked for by name.
 """
 
@@ -26,6 +26,7 @@ CLIENTS = {
     "yapapi": ("yapapi_echo.py", "yapapi"),
     "stream": ("yapapi_stream.py", "yapapi"),
     "workers": ("workers.py", "workers"),
+    "dapp": ("dapp.py", "dapp"),
     "js": ("golem_js.mjs", "js"),
     "files": ("golem_js_files.mjs", "js"),
 }
@@ -35,6 +36,7 @@ PYTHON = {
     "core": "golem-core==0.7.8",
     "yapapi": "yapapi==0.13.1",
     "workers": "golem-workers==0.3.5",
+    "dapp": "dapp-runner==0.3.1",
 }
 GOLEM_JS = "@golem-sdk/golem-js@3.6.0"
 

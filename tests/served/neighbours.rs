@@ -77,6 +77,16 @@ fn golem_workers_makes_a_cluster_on_a_real_daemon_too() {
     assert_eq!(said, CLUSTER);
 }
 
+#[test]
+fn dapp_runner_serves_what_one_node_has_from_another_one() {
+    let lab = Lab::local(MARKET);
+
+    let said = lives(&lab, "dapp", &[IMAGE, &image_url(&lab)]);
+
+    assert_eq!(said, ["FETCHED hello from the other node", "ENDED gracefully"]);
+    assert_left_nothing(&lab);
+}
+
 /// Lets a client do its round.
 #[expect(clippy::print_stdout, reason = "tells how long it took")]
 fn lives(lab: &Lab, client: &str, arguments: &[&str]) -> Vec<String> {

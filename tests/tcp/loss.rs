@@ -23,7 +23,7 @@ proptest! {
         let (lag, jitter) = (Span::millis(lag), Span::millis(jitter));
         let mut world = World::with(
             seed,
-            Way { lag, jitter, lost, doubled, rate: None },
+            Way { lag, jitter, lost, doubled, rate: None, queue: None },
             Service::Return,
         );
         let id = world.connect();
@@ -41,6 +41,7 @@ fn rate(seed: u64) -> u64 {
         lost: 10_000,
         doubled: 0,
         rate: Some(12_500_000),
+        queue: None,
     };
     let mut world = World::with(seed, way, Service::Sink);
     let id = world.connect();
@@ -53,5 +54,28 @@ fn an_upload_that_loses_one_frame_in_a_hundred_keeps_its_pace() {
     let rates: Vec<u64> = (1..9).map(rate).collect();
 
     let mean = rates.iter().sum::<u64>() / 8;
-    assert!(mean > 250_000 && rates.iter().all(|rate| *rate > 150_000), "{rates:?}");
+    assert!(mean > 1_000_000 && rates.iter().all(|rate| *rate > 400_000), "{rates:?}");
+}
+
+/// Of an upload over a way that is full, and loses nothing before: how many bytes arrive in a second, and how many
+/// frames of a thousand are lost.
+fn full(queue: Span, size: usize) -> (u64, u64) {
+    let lag = Span::millis(25);
+    let way = Way { rate: Some(1_000_000), queue: Some(queue), ..Way::clean(lag) };
+    let mut world = World::with(7, way, Service::Sink);
+    let id = world.connect();
+    let took = world.upload(id, size).expect("it arrives");
+    (size as u64 * 1000 / took.as_millis(), world.lost * 1000 / world.frames)
+}
+
+#[test]
+fn a_way_that_is_full_is_filled_and_not_flooded() {
+    for queue in [10, 50, 200].map(Span::millis) {
+        let (rate, lost) = full(queue, 8 << 20);
+
+        assert!(
+            rate > 700_000 && lost < 20,
+            "{queue}: {rate} bytes in a second, {lost} ‰ lost"
+        );
+    }
 }

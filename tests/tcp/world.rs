@@ -29,11 +29,13 @@ pub(crate) struct Way {
     pub(crate) doubled: u64,
     /// Bytes per second of each direction; none for as many as there are.
     pub(crate) rate: Option<u64>,
+    /// How long a frame may have to wait for those before it; what would have to wait longer is lost.
+    pub(crate) queue: Option<Span>,
 }
 
 impl Way {
     pub(crate) const fn clean(lag: Span) -> Self {
-        Self { lag, jitter: Span::ZERO, lost: 0, doubled: 0, rate: None }
+        Self { lag, jitter: Span::ZERO, lost: 0, doubled: 0, rate: None, queue: None }
     }
 }
 
@@ -48,7 +50,7 @@ pub(crate) struct World {
     flying: BTreeMap<(Timestamp, u64), (bool, Vec<u8>)>,
     /// When the last frame of each direction has left.
     busy: [Timestamp; 2],
-    frames: u64,
+    pub(crate) frames: u64,
     pub(crate) lost: u64,
     seed: Seed,
 }
@@ -208,6 +210,10 @@ impl World {
             return;
         }
         let busy = &mut self.busy[usize::from(is_to_node)];
+        if self.way.queue.is_some_and(|queue| busy.since(self.now) > queue) {
+            self.lost += 1;
+            return;
+        }
         let took = self.way.rate.map_or(0, |rate| frame.len() as u64 * 1_000_000 / rate);
         *busy = (*busy).max(self.now).plus(Span::micros(took));
         let left = *busy;

@@ -6,7 +6,7 @@ use crate::source::{Source, is_word};
 pub(crate) const PURE: &[&str] =
     &["config", "core", "journal", "recording", "tcp", "units", "yagna"];
 
-/// What each pure module, and what keeps data for one, may import of ours, besides itself.
+/// What each pure module, what keeps data for one, and the ways to a node may import of ours, besides themselves.
 const BELOW: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("tcp", &["units"]),
@@ -16,6 +16,9 @@ const BELOW: &[(&str, &[&str])] = &[
     ("recording", &["units", "yagna", "core"]),
     ("config", &["units", "core"]),
     ("reputation", &["units", "yagna", "core", "config", "http"]),
+    ("files", &["core"]),
+    ("network", &["units", "yagna", "tcp", "files"]),
+    ("ssh", &["units", "yagna", "core", "files", "network"]),
 ];
 
 /// The daemon's and the registry's clients: shell, though they stand in a pure directory.

@@ -1,6 +1,9 @@
 //! Requests and responses of every kind that come after negotiation.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use proptest::{collection::vec, option, prelude::*};
 use ray_on_golem::{
@@ -9,7 +12,7 @@ use ray_on_golem::{
         ActivityPhase, ActivityState, Agreement, AgreementEvent, AgreementEventKind,
         AgreementState, AgreementSummary, BatchCycle, BillEvent, BillEventKind, BilledAmount,
         CommandResult, DebitNote, Deployment, DocumentState, ExeCommand, Invoice, Network,
-        NetworkPath, RejectionReason, Request, Response,
+        NetworkPath, RejectionReason, Request, Response, prefix,
     },
 };
 
@@ -141,7 +144,7 @@ fn activities() -> BoxedStrategy<Request> {
 
 fn networks() -> BoxedStrategy<Request> {
     prop_oneof![
-        (ip(), 0..=32_u8, ip()).prop_map(|(ip, prefix, gateway)| Request::CreateNetwork {
+        subnet().prop_map(|(ip, prefix, gateway)| Request::CreateNetwork {
             path: NetworkPath::Daemon,
             ip,
             prefix,
@@ -149,7 +152,7 @@ fn networks() -> BoxedStrategy<Request> {
         }),
         Just(Request::ListNetworks),
         id().prop_map(|id| Request::RemoveNetwork { network: id.into() }),
-        (id(), id(), ip()).prop_map(|(id, provider, ip)| Request::AddNode {
+        (id(), id(), any::<IpAddr>()).prop_map(|(id, provider, ip)| Request::AddNode {
             network: id.into(),
             provider: provider.into(),
             ip
@@ -298,7 +301,7 @@ fn result() -> impl Strategy<Value = CommandResult> {
 }
 
 fn network() -> impl Strategy<Value = Network> {
-    (id(), ".*", ip(), ip()).prop_map(|(id, text, mask, gateway)| Network {
+    (id(), ".*", any::<IpAddr>(), any::<IpAddr>()).prop_map(|(id, text, mask, gateway)| Network {
         id: id.into(),
         ip: text,
         mask,
@@ -404,6 +407,12 @@ fn billed() -> impl Strategy<Value = BilledAmount> {
 
 fn span() -> impl Strategy<Value = Span> {
     any::<u64>().prop_map(Span::micros)
+}
+
+/// An address of either family, a length of its prefix, and another address.
+fn subnet() -> impl Strategy<Value = (IpAddr, u8, IpAddr)> {
+    (any::<IpAddr>(), any::<IpAddr>())
+        .prop_flat_map(|(ip, gateway)| (Just(ip), 0..=prefix::bits(ip), Just(gateway)))
 }
 
 fn ip() -> impl Strategy<Value = Ipv4Addr> {

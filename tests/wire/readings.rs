@@ -1,7 +1,5 @@
 //! What single documents mean, case by case.
 
-use std::net::Ipv4Addr;
-
 use ray_on_golem::{
     units::{Glm, Rounding, Timestamp},
     yagna::{
@@ -34,21 +32,22 @@ fn an_allocation_of_an_old_daemon_is_read() {
 }
 
 #[test]
-fn networks_of_ipv6_are_passed_over() {
+fn networks_of_either_family_are_read() {
     let networks = r#"[
         {"id":"6","ip":"fd00::1/64","mask":"ffff:ffff:ffff:ffff::","gateway":"fd00::"},
-        {"id":"46","ip":"10.0.0.0/8","mask":"255.0.0.0","gateway":"fd00::9"},
         {"id":"4","ip":"192.168.0.1/16","mask":"255.255.0.0","gateway":"192.168.0.1"}]"#;
 
     let read = ok(&Request::ListNetworks, networks);
 
-    let ours = Network {
-        id: "4".into(),
-        ip: "192.168.0.1/16".to_owned(),
-        mask: Ipv4Addr::new(255, 255, 0, 0),
-        gateway: Ipv4Addr::new(192, 168, 0, 1),
+    let network = |id: &str, ip: &str, mask: &str, gateway: &str| Network {
+        id: id.into(),
+        ip: ip.to_owned(),
+        mask: mask.parse().expect("a mask"),
+        gateway: gateway.parse().expect("an address"),
     };
-    assert_eq!(read, Ok(Response::Networks(vec![ours])));
+    let six = network("6", "fd00::1/64", "ffff:ffff:ffff:ffff::", "fd00::");
+    let four = network("4", "192.168.0.1/16", "255.255.0.0", "192.168.0.1");
+    assert_eq!(read, Ok(Response::Networks(vec![six, four])));
     let nonsense = r#"[{"id":"4","ip":"x","mask":"nonsense","gateway":"192.168.0.1"}]"#;
     assert!(ok(&Request::ListNetworks, nonsense).is_err());
 }

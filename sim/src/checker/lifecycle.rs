@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use ray_on_golem::{
@@ -462,7 +462,7 @@ fn check_call(look: &Look<'_>, request: &Request, findings: &mut Findings) {
 }
 
 /// Who is at an address of a network.
-fn holder<'a>(look: &Look<'a>, network: &NetworkId, ip: Ipv4Addr) -> Option<&'a ProviderId> {
+fn holder<'a>(look: &Look<'a>, network: &NetworkId, ip: IpAddr) -> Option<&'a ProviderId> {
     let mut books = look.scene.daemon.networks().iter().rev();
     let book = books.find(|it| it.removed.is_none() && it.network.id == *network)?;
     book.nodes.iter().find(|(at, _)| *at == ip).map(|(_, holder)| holder)

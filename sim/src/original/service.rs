@@ -105,9 +105,9 @@ impl Service {
     pub(super) async fn open(self: &Rc<Self>) {
         let made = self.world.call(Request::CreateNetwork {
             path: NetworkPath::Daemon,
-            ip: NETWORK,
+            ip: NETWORK.into(),
             prefix: 16,
-            gateway: Ipv4Addr::new(192, 168, 0, 1),
+            gateway: Ipv4Addr::new(192, 168, 0, 1).into(),
         });
         let Ok(Response::NetworkCreated(network)) = made.await else { unreachable!("{MISMATCH}") };
         *self.network.borrow_mut() = Some(network.id);
@@ -135,7 +135,8 @@ impl Service {
         ip: Ipv4Addr,
     ) -> Result<(), Refusal> {
         let (network, provider) = (self.network(), provider.clone());
-        self.world.call(Request::AddNode { network, provider, ip }).await.map(drop)
+        let add = Request::AddNode { network, provider, ip: ip.into() };
+        self.world.call(add).await.map(drop)
     }
 
     /// How a node joins the network.

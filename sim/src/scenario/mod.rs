@@ -86,6 +86,15 @@ impl Scenario {
         }
     }
 
+    /// Lets all offers name one more payment platform.
+    pub fn offer_on(&mut self, platform: &str) {
+        for population in &mut self.populations {
+            if !population.platforms.iter().any(|it| it == platform) {
+                population.platforms.push(platform.to_owned());
+            }
+        }
+    }
+
     /// Starting and running take as long as real nodes take for them.
     pub fn leave_running_to_nodes(&mut self) {
         for population in &mut self.populations {

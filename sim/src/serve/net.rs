@@ -1,6 +1,11 @@
 //! The API of private networks beyond our vocabulary: members, addresses, and the websocket.
 
-use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -61,7 +66,6 @@ enum Hearing {
 /// Answers a request to the API of private networks.
 pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<Body> {
     match (ask.method.clone(), path) {
-        (Method::POST, ["net"]) => plain(state, &with_prefix(ask)).await,
         (Method::GET, ["net", "status"]) => reply::message(404, "Network not found"),
         (Method::GET, ["net", id]) => {
             let inner = state.daemon.look();
@@ -79,9 +83,8 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<
         (Method::GET, ["net", id, "addresses"]) => {
             let inner = state.daemon.look();
             let Some(book) = inner.yagna.network(id) else { return reply::empty(403) };
-            let own = Ipv4Addr::from_bits(book.address.to_bits().saturating_add(1));
-            let prefix = book.network.mask.to_bits().count_ones();
-            reply::json(200, &json!([{ "ip": format!("{own}/{prefix}") }]))
+            let ip = format!("{}/{}", book.own(), book.prefix);
+            reply::json(200, &json!([{ "ip": ip }]))
         }
         (Method::POST, ["net", id, "addresses"]) => add_address(state, ask, id),
         _ => plain(state, ask).await,
@@ -263,27 +266,13 @@ fn add_address(state: &State, ask: &Ask, id: &str) -> Response<Body> {
     let Some(text) = document.get("ip").and_then(Value::as_str) else {
         return reply::text(400, "Json deserialize error: missing field `ip`");
     };
-    let Ok(ip) = text.parse::<Ipv4Addr>() else {
+    let Ok(ip) = text.parse::<IpAddr>() else {
         return reply::message(400, "Invalid IP address: invalid IP address syntax");
     };
     let inner = state.daemon.look();
     let Some(book) = inner.yagna.network(id) else { return reply::empty(403) };
-    if ip.to_bits() & book.network.mask.to_bits() != book.address.to_bits() {
+    if !book.holds(ip) {
         return reply::message(400, &format!("Network not found for IP address: {ip}"));
     }
     reply::json(200, &Value::Null)
-}
-
-/// The request with a mask that is given beside the address as the length of a prefix.
-fn with_prefix(ask: &Ask) -> Ask {
-    let mut ask = ask.clone();
-    let Ok(Value::Object(mut document)) = serde_json::from_slice(&ask.body) else { return ask };
-    let text = |key: &str| document.get(key).and_then(Value::as_str);
-    let (Some(ip), Some(mask)) = (text("ip"), text("mask")) else { return ask };
-    if let (Ok(mask), false) = (mask.parse::<Ipv4Addr>(), ip.contains('/')) {
-        let cidr = format!("{ip}/{}", mask.to_bits().count_ones());
-        document.insert("ip".to_owned(), json!(cidr));
-        ask.body = Bytes::from(Value::Object(document).to_string());
-    }
-    ask
 }

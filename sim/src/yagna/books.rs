@@ -2,13 +2,13 @@
 //!
 //! Nothing here is ever told to the machine. All instants are those of the daemon.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use ray_on_golem::{
     units::{Glm, Timestamp},
     yagna::{
         ActivityId, AgreementId, AgreementState, AllocationId, BatchId, DebitNote, Invoice,
-        Network, NetworkPath, PlatformId, ProposalId, ProviderId, SessionId,
+        Network, NetworkPath, PlatformId, ProposalId, ProviderId, SessionId, prefix,
     },
 };
 
@@ -103,14 +103,30 @@ pub struct NetworkBook {
     pub path: NetworkPath,
     /// When it was made.
     pub created: Timestamp,
-    /// Its address.
-    pub address: Ipv4Addr,
+    /// The first of its addresses.
+    pub address: IpAddr,
+    /// How many bits its addresses share.
+    pub prefix: u8,
     /// Its members now, or when it was removed.
-    pub nodes: Vec<(Ipv4Addr, ProviderId)>,
+    pub nodes: Vec<(IpAddr, ProviderId)>,
     /// When it was removed, or lost with the daemon.
     pub removed: Option<Timestamp>,
     /// Whether it was lost because the daemon ended.
     pub is_lost: bool,
+}
+
+impl NetworkBook {
+    /// Whether an address is one of this network's.
+    #[must_use]
+    pub fn holds(&self, ip: IpAddr) -> bool {
+        ip.is_ipv4() == self.address.is_ipv4() && prefix::first(ip, self.prefix) == self.address
+    }
+
+    /// Our own address in it.
+    #[must_use]
+    pub fn own(&self) -> IpAddr {
+        prefix::first_host(self.address, self.prefix)
+    }
 }
 
 /// One debit note that reached our daemon.

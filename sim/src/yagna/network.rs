@@ -1,10 +1,10 @@
 //! Private networks. They live in the daemon's memory only.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ray_on_golem::{
     units::Timestamp,
-    yagna::{Network, NetworkId, NetworkPath, ProviderId, Response, Status},
+    yagna::{Network, NetworkId, NetworkPath, ProviderId, Response, Status, prefix},
 };
 
 use super::{
@@ -29,28 +29,27 @@ impl Networks {
         now: Timestamp,
         ids: Ids,
         path: NetworkPath,
-        (ip, prefix): (Ipv4Addr, u8),
-        gateway: Ipv4Addr,
+        (ip, prefix): (IpAddr, u8),
+        gateway: IpAddr,
     ) -> Reply {
         if (path, self.bus) == (NetworkPath::Bus, Bus::Absent) {
             return Err(refuse(404, "the daemon's bus cannot be reached"));
         }
-        if prefix > 32 {
+        if prefix > prefix::bits(ip) {
             return Err(refuse(400, "Invalid IP address: invalid IP address syntax"));
         }
-        let mask = mask(prefix);
-        let address = Ipv4Addr::from_bits(ip.to_bits() & mask.to_bits());
         let network = Network {
             id: ids.network(self.books.len()),
             ip: format!("{ip}/{prefix}"),
-            mask,
+            mask: prefix::mask(ip, prefix),
             gateway,
         };
         let book = NetworkBook {
             network: network.clone(),
             path,
             created: now,
-            address,
+            address: prefix::first(ip, prefix),
+            prefix,
             nodes: Vec::new(),
             removed: None,
             is_lost: false,
@@ -70,15 +69,9 @@ impl Networks {
     }
 
     /// Adds a node; one that is there already, or an address that is taken, is passed over.
-    pub(super) fn add_node(
-        &mut self,
-        id: &NetworkId,
-        provider: &ProviderId,
-        ip: Ipv4Addr,
-    ) -> Reply {
+    pub(super) fn add_node(&mut self, id: &NetworkId, provider: &ProviderId, ip: IpAddr) -> Reply {
         let book = self.live_mut(id)?;
-        let is_inside = ip.to_bits() & book.network.mask.to_bits() == book.address.to_bits();
-        if !is_inside {
+        if !book.holds(ip) {
             return Err(refuse(400, &format!("Invalid network IP address: {ip}")));
         }
         if !book.nodes.iter().any(|(taken, _)| *taken == ip) {
@@ -120,21 +113,5 @@ impl Networks {
             Some(number) => Ok(&mut self.books[number]),
             None => Err(Refusal { status: Status(403), body: String::new() }),
         }
-    }
-}
-
-fn mask(prefix: u8) -> Ipv4Addr {
-    Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mask;
-
-    #[test]
-    fn a_mask_has_as_many_ones_as_its_prefix_says() {
-        assert_eq!(mask(16).to_string(), "255.255.0.0");
-        assert_eq!(mask(0).to_string(), "0.0.0.0");
-        assert_eq!(mask(32).to_string(), "255.255.255.255");
     }
 }

@@ -371,7 +371,7 @@ fn node(daemon: &mut Daemon) -> (NetworkId, ActivityId) {
 
 fn add(daemon: &mut Daemon, network: &NetworkId) {
     let provider = daemon.sim.agreements()[0].provider.clone();
-    let request = Request::AddNode { network: network.clone(), provider, ip: NODE };
+    let request = Request::AddNode { network: network.clone(), provider, ip: NODE.into() };
     assert_eq!(daemon.ask(&request), Ok(Response::NodeAdded));
 }
 

@@ -360,9 +360,9 @@ pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 pub(crate) fn create_network() -> Request {
     Request::CreateNetwork {
         path: NetworkPath::Daemon,
-        ip: Ipv4Addr::new(192, 168, 0, 0),
+        ip: Ipv4Addr::new(192, 168, 0, 0).into(),
         prefix: 16,
-        gateway: GATEWAY,
+        gateway: GATEWAY.into(),
     }
 }
 

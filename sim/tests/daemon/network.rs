@@ -14,9 +14,9 @@ fn a_network_keeps_the_address_and_the_gateway_that_were_asked_for() {
     let mut daemon = Daemon::of("");
     let request = Request::CreateNetwork {
         path: NetworkPath::Daemon,
-        ip: Ipv4Addr::new(192, 168, 0, 1),
+        ip: Ipv4Addr::new(192, 168, 0, 1).into(),
         prefix: 16,
-        gateway: Ipv4Addr::new(192, 168, 7, 9),
+        gateway: Ipv4Addr::new(192, 168, 7, 9).into(),
     };
 
     let Ok(Response::NetworkCreated(network)) = daemon.ask(&request) else { panic!("refused") };
@@ -62,7 +62,11 @@ fn a_node_is_added_as_often_as_one_likes() {
     }
     assert_eq!(add(&mut daemon, &network, &other, NODE), Ok(Response::NodeAdded));
 
-    assert_eq!(daemon.sim.networks()[0].nodes, [(NODE, node.clone())], "the address is taken");
+    assert_eq!(
+        daemon.sim.networks()[0].nodes,
+        [(NODE.into(), node.clone())],
+        "the address is taken"
+    );
     for _ in 0..2 {
         let request = Request::RemoveNode { network: network.clone(), provider: node.clone() };
         assert_eq!(daemon.ask(&request), Ok(Response::NodeRemoved));
@@ -113,7 +117,7 @@ fn remove(daemon: &mut Daemon, network: &NetworkId) -> Reply {
 
 fn add(daemon: &mut Daemon, network: &NetworkId, node: &ProviderId, ip: Ipv4Addr) -> Reply {
     let (network, provider) = (network.clone(), node.clone());
-    daemon.ask(&Request::AddNode { network, provider, ip })
+    daemon.ask(&Request::AddNode { network, provider, ip: ip.into() })
 }
 
 fn forbidden() -> Reply {

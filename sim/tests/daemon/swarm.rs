@@ -280,7 +280,7 @@ impl Chaos {
             28 => Request::AddNode {
                 network: network(),
                 provider: pick(self.seed, step, &seen.providers, "0x0"),
-                ip: NODE,
+                ip: NODE.into(),
             },
             _ => Request::ListNetworks,
         }

@@ -122,11 +122,13 @@ async fn open(lab: &Lab, network: &Network, ip: Ipv4Addr) -> Result<Socket, Erro
 }
 
 async fn create(lab: &Lab) -> Network {
-    let (ip, gateway) = (Ipv4Addr::new(192, 168, 0, 0), Ipv4Addr::new(192, 168, 0, 1));
-    match lab
-        .call(Request::CreateNetwork { path: NetworkPath::Daemon, ip, prefix: 24, gateway })
-        .await
-    {
+    let create = Request::CreateNetwork {
+        path: NetworkPath::Daemon,
+        ip: Ipv4Addr::new(192, 168, 0, 0).into(),
+        prefix: 24,
+        gateway: Ipv4Addr::new(192, 168, 0, 1).into(),
+    };
+    match lab.call(create).await {
         Ok(Response::NetworkCreated(network)) => network,
         other => panic!("{other:?}"),
     }
@@ -138,7 +140,7 @@ async fn node_in(lab: &Lab, network: &Network) -> ActivityId {
     let view = lab.call(Request::GetAgreement { agreement: agreement.clone() }).await;
     let Ok(Response::Agreement(view)) = view else { panic!("{view:?}") };
     let provider = view.provider.clone();
-    let add = Request::AddNode { network: network.id.clone(), provider, ip: NODE };
+    let add = Request::AddNode { network: network.id.clone(), provider, ip: NODE.into() };
     assert_eq!(lab.call(add).await, Ok(Response::NodeAdded));
     let timeout = Span::secs(10);
     let created = lab.call(Request::CreateActivity { agreement, timeout }).await;
@@ -146,7 +148,7 @@ async fn node_in(lab: &Lab, network: &Network) -> ActivityId {
     let deployment = Deployment {
         network: network.id.clone(),
         ip: Ipv4Addr::new(192, 168, 0, 0),
-        mask: network.mask,
+        mask: Ipv4Addr::new(255, 255, 255, 0),
         node_ip: NODE,
         nodes: Vec::new(),
     };

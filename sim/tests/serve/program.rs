@@ -1,8 +1,8 @@
 //! The program itself: its one line, its end, and what it says to what is wrong.
 
 use std::{
-    io::{BufRead, BufReader},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -43,6 +43,50 @@ fn it_says_where_it_is_and_ends_when_it_is_told_to() {
     assert!(line.ends_with(" YAGNA_APPKEY=k\n"), "{line}");
     assert!(killed.success());
     assert_eq!(status.code(), Some(0));
+}
+
+/// How many offers name the platform of a network, as a client that looks at the market is told.
+fn offers_on(platform: &str, arguments: &[&str]) -> usize {
+    let mut child = serve(&[&["--port", "0", "--appkey", "k"], arguments].concat())
+        .spawn()
+        .expect("the program runs");
+    let line = first_line(&mut child);
+    let host = line.trim_start_matches("YAGNA_API_URL=http://").split(' ').next().expect("a word");
+    let ask = |method: &str, path: &str, body: &str| {
+        let mut stream = TcpStream::connect(host).expect("it listens");
+        let length = body.len();
+        let head = format!(
+            "{method} /market-api/v1/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Authorization: Bearer k\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(head.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer.split_once("\r\n\r\n").expect("a head and a body").1.to_owned()
+    };
+    let constraints = format!("(golem.com.payment.platform.{platform}.address=*)");
+    let asked = format!(r#"{{"type":"offer","constraints":"{constraints}"}}"#);
+
+    let scan = ask("POST", "scan", &asked);
+    let path = format!("scan/{}/events?timeout=0&maxEvents=1000", scan.trim_matches('"'));
+    let found = ask("GET", &path, "");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+
+    found.matches("offerId").count()
+}
+
+#[test]
+fn offers_name_the_networks_that_are_asked_for() {
+    let holesky = "erc20-holesky-tglm";
+
+    assert!(offers_on("erc20-hoodi-tglm", &[]) > 0);
+    assert_eq!(offers_on(holesky, &[]), 0);
+    assert!(offers_on(holesky, &["--network", "holesky"]) > 0);
+    let (code, words) = failed(&["--port", "0", "--network", "holeski"]);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("'holesky'"), "{words}");
 }
 
 #[test]

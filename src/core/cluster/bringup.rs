@@ -115,8 +115,8 @@ impl Cluster {
             return;
         };
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
-        let request =
-            Request::AddNode { network, provider: account.terms.provider.clone(), ip: account.ip };
+        let (provider, ip) = (account.terms.provider.clone(), account.ip.into());
+        let request = Request::AddNode { network, provider, ip };
         self.enter(number, Stage::Joining);
         let call = ClusterCall::Agreement(number, AgreementCall::Join);
         self.ask(fx, call, request, JOIN_PATIENCE);

@@ -218,7 +218,7 @@ impl Cluster {
         let Some(network) = self.network(fx) else { return };
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
         let Some(activity) = account.activity.clone() else { return };
-        let (provider, ip) = (account.terms.provider.clone(), account.ip);
+        let (provider, ip) = (account.terms.provider.clone(), account.ip.into());
         let rejoin = Request::AddNode { network, provider, ip };
         let call = |call| ClusterCall::Agreement(number, call);
         self.ask(fx, call(AgreementCall::Rejoin), rejoin, REPAIR_PATIENCE);

@@ -364,7 +364,12 @@ impl Cluster {
         let request = match (call, &state.network) {
             (NetworkCall::Create, state::Network::Intended { gateway, path }) => {
                 let Subnet { ip, prefix } = state.plan.network.unwrap_or(Subnet::USUAL);
-                Request::CreateNetwork { path: *path, ip, prefix, gateway: *gateway }
+                Request::CreateNetwork {
+                    path: *path,
+                    ip: ip.into(),
+                    prefix,
+                    gateway: (*gateway).into(),
+                }
             }
             (NetworkCall::Remove, state::Network::Made { network, .. }) => {
                 if fx.planted(Bug::NetworkLeaked) {

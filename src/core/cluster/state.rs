@@ -533,6 +533,15 @@ impl Network {
         }
     }
 
+    /// Its id, of one that was made.
+    #[must_use]
+    pub const fn id(&self) -> Option<&NetworkId> {
+        match self {
+            Self::Made { network, .. } | Self::Lost { network } => Some(network),
+            Self::None | Self::Intended { .. } => None,
+        }
+    }
+
     /// Who is to be taken out of it.
     pub fn leaving(&self) -> impl Iterator<Item = (AgreementNo, &Member)> {
         let leaving = match self {

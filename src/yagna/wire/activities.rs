@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
+    net::{AddrParseError, IpAddr, Ipv4Addr},
 };
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use super::documents::Epoch;
 use crate::yagna::{
     ids::{ActivityId, AgreementId, NetworkId, ProviderId},
     model::{ActivityPhase, ActivityState, CommandResult, Deployment, ExeCommand, Network},
+    prefix,
 };
 
 /// The body of `POST /activity`.
@@ -72,29 +73,23 @@ pub(super) struct ResultDocument {
 #[derive(Serialize, Deserialize)]
 pub(super) struct NewNetwork {
     pub(super) ip: String,
+    /// We write the length of the prefix behind the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) gateway: Option<Ipv4Addr>,
+    pub(super) mask: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) gateway: Option<String>,
 }
 
 /// The body of `POST /net/{id}/nodes`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct NewNode {
     pub(super) id: ProviderId,
-    pub(super) ip: Ipv4Addr,
+    pub(super) ip: String,
 }
 
 /// The document of a [`Network`].
 #[derive(Serialize, Deserialize)]
 pub(super) struct NetworkDocument {
-    id: NetworkId,
-    ip: String,
-    mask: Ipv4Addr,
-    gateway: Ipv4Addr,
-}
-
-/// A network of any application and any family of addresses.
-#[derive(Deserialize)]
-struct ListedNetwork {
     id: NetworkId,
     ip: String,
     mask: IpAddr,
@@ -112,16 +107,42 @@ struct DeploymentDocument {
     nodes: BTreeMap<Ipv4Addr, ProviderId>,
 }
 
-/// Reads the list of networks. The daemon has networks of IPv6, too; they are others', and passed over.
-pub(super) fn read_networks(body: &[u8]) -> Result<Vec<Network>, serde_json::Error> {
-    let listed: Vec<ListedNetwork> = serde_json::from_slice(body)?;
-    let ours = listed.into_iter().filter_map(|listed| match (listed.mask, listed.gateway) {
-        (IpAddr::V4(mask), IpAddr::V4(gateway)) => {
-            Some(Network { id: listed.id, ip: listed.ip, mask, gateway })
+/// Reads an address of either family, or says in the daemon's words why it is none.
+pub(super) fn read_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(invalid)
+}
+
+fn invalid(error: AddrParseError) -> String {
+    format!("Invalid IP address: {error}")
+}
+
+impl NewNetwork {
+    /// An address of it, the length of its prefix, and its gateway, or in the daemon's words why it is none.
+    pub(super) fn read(&self) -> Result<(IpAddr, u8, IpAddr), String> {
+        let (ip, length) = self.subnet()?;
+        let gateway = self.gateway.as_deref().map(read_address).transpose()?;
+        Ok((ip, length, gateway.unwrap_or_else(|| prefix::first_host(ip, length))))
+    }
+
+    /// Where no length stands behind the address, one of IPv4 has that of the mask, or is one of a small network, and
+    /// one of IPv6 stands alone.
+    fn subnet(&self) -> Result<(IpAddr, u8), String> {
+        if let Some((ip, length)) = self.ip.split_once('/') {
+            let read = || {
+                let (ip, bits): (IpAddr, u8) = (ip.parse().ok()?, length.parse().ok()?);
+                (bits <= prefix::bits(ip) && bits.to_string() == length).then_some((ip, bits))
+            };
+            return read().ok_or_else(|| format!("Invalid network IP address: {}", self.ip));
         }
-        (_, _) => None,
-    });
-    Ok(ours.collect())
+        match (read_address(&self.ip)?, &self.mask) {
+            (ip @ IpAddr::V6(_), _) => Ok((ip, prefix::bits(ip))),
+            (ip, None) => Ok((ip, 24)),
+            (ip, Some(mask)) => {
+                let mask: Ipv4Addr = mask.parse().map_err(invalid)?;
+                Ok((ip, u8::try_from(mask.to_bits().leading_ones()).unwrap_or(u8::MAX)))
+            }
+        }
+    }
 }
 
 /// Writes a script as the daemon passes it on.

@@ -8,7 +8,7 @@ use super::{
     ACTIVITY_PREFIX, HttpRequest, HttpResponse, MARKET_PREFIX, Method, NET_PREFIX, PAYMENT_PREFIX,
     activities::{
         CreatedActivity, NetworkDocument, NewActivity, NewNetwork, NewNode, ResultDocument,
-        StateDocument, read_networks, write_script,
+        StateDocument, write_script,
     },
     agreements::{self, AgreementDocument, NewAgreement, Reason, SummaryDocument},
     bills::{
@@ -308,10 +308,11 @@ fn body(request: &Request) -> Option<Vec<u8>> {
         }
         Request::Execute { script, .. } => Some(write(&write_script(script))),
         Request::CreateNetwork { ip, prefix, gateway, path: _ } => {
-            Some(write(&NewNetwork { ip: format!("{ip}/{prefix}"), gateway: Some(*gateway) }))
+            let (ip, gateway) = (format!("{ip}/{prefix}"), Some(gateway.to_string()));
+            Some(write(&NewNetwork { ip, mask: None, gateway }))
         }
         Request::AddNode { provider, ip, .. } => {
-            Some(write(&NewNode { id: provider.clone(), ip: *ip }))
+            Some(write(&NewNode { id: provider.clone(), ip: ip.to_string() }))
         }
         Request::AcceptDebitNote { amount, allocation, .. }
         | Request::AcceptInvoice { amount, allocation, .. } => Some(write(&Acceptance {
@@ -422,9 +423,7 @@ fn read(request: &Request, body: &[u8]) -> Result<Result<Response, CallError>, S
         Request::CreateNetwork { .. } => {
             Response::NetworkCreated(document::<NetworkDocument>(body)?.into())
         }
-        Request::ListNetworks => {
-            Response::Networks(read_networks(body).map_err(|error| error.to_string())?)
-        }
+        Request::ListNetworks => Response::Networks(list::<NetworkDocument, _>(body)?),
         Request::RemoveNetwork { .. } => Response::NetworkRemoved,
         Request::AddNode { .. } => Response::NodeAdded,
         Request::RemoveNode { .. } => Response::NodeRemoved,

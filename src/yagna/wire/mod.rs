@@ -18,6 +18,7 @@ pub use client_side::{decode_response, encode_request};
 pub use server_side::{
     Malformed, decode_request, encode_malformed, encode_refusal, encode_response,
 };
+pub(crate) use target::escape;
 
 use serde::Deserialize as _;
 use serde_json::Value;

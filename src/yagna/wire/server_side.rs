@@ -1,6 +1,6 @@
 //! The daemon's side: requests are read, responses are written, with the daemon's own statuses.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use super::{
     HttpRequest, HttpResponse, JSON, MARKET_PREFIX, Method,
     activities::{
         NetworkDocument, NewActivity, NewNetwork, NewNode, ResultDocument, StateDocument,
-        read_script,
+        read_address, read_script,
     },
     agreements::{self, AgreementDocument, NewAgreement, Reason, SummaryDocument},
     bills::{
@@ -408,22 +408,14 @@ fn decode_net(request: &HttpRequest, path: &[&str]) -> Result<Request, Malformed
     match (request.method, path) {
         (Method::Get, []) => Ok(Request::ListNetworks),
         (Method::Post, []) => {
-            let NewNetwork { ip, gateway } = document(request)?;
-            let (address, prefix) = ip.split_once('/').unwrap_or((ip.as_str(), "24"));
-            let Ok(address) = address.parse::<Ipv4Addr>() else {
-                return Err(bad_request("Invalid IP address: invalid IP address syntax"));
-            };
-            let Ok(prefix @ 0..=32) = prefix.parse::<u8>() else {
-                return Err(bad_request(&format!("Invalid network IP address: {ip}")));
-            };
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-            let first = Ipv4Addr::from((u32::from(address) & mask).saturating_add(1));
-            let gateway = gateway.unwrap_or(first);
-            Ok(Request::CreateNetwork { path: NetworkPath::Daemon, ip: address, prefix, gateway })
+            let network: NewNetwork = document(request)?;
+            let (ip, prefix, gateway) = network.read().map_err(|why| bad_request(&why))?;
+            Ok(Request::CreateNetwork { path: NetworkPath::Daemon, ip, prefix, gateway })
         }
         (Method::Delete, [network]) => Ok(Request::RemoveNetwork { network: (*network).into() }),
         (Method::Post, [network, "nodes"]) => {
             let NewNode { id, ip } = document(request)?;
+            let ip = read_address(&ip).map_err(|why| bad_request(&why))?;
             Ok(Request::AddNode { network: (*network).into(), provider: id, ip })
         }
         (Method::Delete, [network, "nodes", provider]) => {

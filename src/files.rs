@@ -1,4 +1,4 @@
-//! Files of the data directory: whole or not at all, and for nobody else.
+//! Files of the data directory: whole or not at all, and for the user alone.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -29,7 +29,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 }
 
 /// Removes a file that may not be there.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
