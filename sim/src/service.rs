@@ -40,6 +40,9 @@ pub(crate) struct ServeArgs {
     /// A virtual environment of Python that comes first in the search path of local nodes
     #[arg(long, value_name = "DIR")]
     node_venv: Option<PathBuf>,
+    /// Where the socket of its bus is; by default in a fresh directory for temporary files
+    #[arg(long, value_name = "PATH")]
+    bus: Option<PathBuf>,
 }
 
 /// What an activity is.
@@ -70,7 +73,7 @@ impl NodesKind {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) fn serve(args: ServeArgs, printer: &mut Printer) -> Result<(), CliError> {
-    let ServeArgs { scenario, port, seed, haste, appkey, nodes, node_venv } = args;
+    let ServeArgs { scenario, port, seed, haste, appkey, nodes, node_venv, bus } = args;
     let options = Options {
         scenario: super::read(scenario)?,
         seed: Seed::new(seed),
@@ -79,13 +82,15 @@ pub(crate) fn serve(args: ServeArgs, printer: &mut Printer) -> Result<(), CliErr
         keys: keys(appkey)?,
         nodes: nodes.nodes(node_venv),
         patience: Patience::default(),
+        bus,
     };
     run(options, |server| {
         if let Some(caveat) = server.caveat() {
             printer.warn(caveat);
         }
         let (url, key) = (server.url(), server.keys().first());
-        printer.line(&format!("YAGNA_API_URL={url} YAGNA_APPKEY={key}"))
+        let bus = server.bus().map_or_else(String::new, |bus| format!(" GSB_URL={bus}"));
+        printer.line(&format!("YAGNA_API_URL={url} YAGNA_APPKEY={key}{bus}"))
     })
 }
 
@@ -122,6 +127,9 @@ fn environment(error: ServeError) -> CliError {
     let hint = match &error {
         ServeError::PortTaken { .. } | ServeError::Listen { .. } => {
             "`golem-sim serve --port 0` finds a free one"
+        }
+        ServeError::BusTaken { .. } | ServeError::Bus { .. } => {
+            "without `--bus` it makes a directory of its own for it"
         }
         ServeError::Nodes(_) => "`golem-sim serve --nodes none` needs nothing of the host",
     };

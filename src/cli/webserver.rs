@@ -31,7 +31,7 @@ use crate::{
         alerts,
         cli::bus_address,
         commands::Commands,
-        daemon::{Daemon, DaemonPlan, SimPlan},
+        daemon::{Daemon, DaemonPlan, SimPlan, simulated_bus},
         journal::{Journals, JournalsError, Recovered},
         log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
@@ -282,7 +282,7 @@ impl Webserver {
         let simulated = self.simulated(daemon, log).await?;
         let vpn =
             Vpn::new(&daemon.endpoints, daemon.key.clone()).map_err(|error| broken(&error))?;
-        let bus = self.bus(daemon)?;
+        let bus = self.bus(daemon, data)?;
         let networks = Networks::open(data, bus).map_err(|error| broken(&error))?;
         let ways = Ways::new(vpn, Some(networks.clone()));
         let door = Door::open(data, ways.clone()).map_err(|error| broken(&error))?;
@@ -334,12 +334,14 @@ impl Webserver {
         Ok(Built { app, manager, keeper, reach, networks, door, listening })
     }
 
-    /// Where the bus of the daemon is. One that is simulated has none, nor has one on another machine, unless the
-    /// environment names it.
-    fn bus(&self, daemon: &Daemon) -> Result<Option<BusAddress>, CliError> {
+    /// Where the bus of the daemon is. One on another machine has none, unless the environment names it.
+    fn bus(&self, daemon: &Daemon, data: &Path) -> Result<Option<BusAddress>, CliError> {
+        if self.served.is_simulated() {
+            return Ok(Some(BusAddress::Unix(simulated_bus(data))));
+        }
         let is_named = env::var_os("GSB_URL").is_some_and(|named| !named.is_empty());
         let is_here = daemon.endpoints.is_on_this_machine();
-        if self.served.is_simulated() || !(is_here || is_named) {
+        if !(is_here || is_named) {
             return Ok(None);
         }
         bus_address().map(Some).map_err(|error| CliError::Environment {

@@ -1,18 +1,15 @@
 //! The private network: a websocket leads to the ssh server of a node.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use golem_sim::serve::Patience;
-use ray_on_golem::{
-    units::Span,
-    yagna::{
-        ActivityId, Deployment, ExeCommand, Network, NetworkPath, Request, Response, SessionId,
-    },
+use ray_on_golem::yagna::{
+    ActivityId, Deployment, ExeCommand, Network, NetworkPath, Request, Response,
 };
 use tokio_tungstenite::tungstenite::{Error, Message, client::IntoClientRequest};
 
-use crate::lab::{HONEST, KEY, Lab};
+use crate::lab::{HONEST, KEY, Lab, sh};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 2);
 const SILENCE: Duration = Duration::from_millis(400);
@@ -134,15 +131,9 @@ async fn create(lab: &Lab) -> Network {
 
 /// Rents a node, lets it join, and starts its ssh server.
 async fn node_in(lab: &Lab, network: &Network) -> ActivityId {
-    let agreement = lab.sign(&SessionId::from("s")).await;
-    let view = lab.call(Request::GetAgreement { agreement: agreement.clone() }).await;
-    let Ok(Response::Agreement(view)) = view else { panic!("{view:?}") };
-    let provider = view.provider.clone();
+    let (provider, activity) = lab.rent().await;
     let add = Request::AddNode { network: network.id.clone(), provider, ip: NODE };
     assert_eq!(lab.call(add).await, Ok(Response::NodeAdded));
-    let timeout = Span::secs(10);
-    let created = lab.call(Request::CreateActivity { agreement, timeout }).await;
-    let Ok(Response::ActivityCreated(activity)) = created else { panic!("{created:?}") };
     let deployment = Deployment {
         network: network.id.clone(),
         ip: Ipv4Addr::new(192, 168, 0, 0),
@@ -150,22 +141,7 @@ async fn node_in(lab: &Lab, network: &Network) -> ActivityId {
         node_ip: NODE,
         nodes: Vec::new(),
     };
-    let sh = |text: &str| ExeCommand::Run {
-        entry_point: "/bin/sh".to_owned(),
-        args: vec!["-c".to_owned(), text.to_owned()],
-    };
-    let script = Arc::new(vec![
-        ExeCommand::Deploy { networks: vec![deployment] },
-        ExeCommand::Start,
-        sh("service ssh start"),
-    ]);
-    let started = lab.call(Request::Execute { activity: activity.clone(), script, timeout }).await;
-    let Ok(Response::BatchStarted(batch)) = started else { panic!("{started:?}") };
-    let timeout = Span::secs(30);
-    let collect =
-        Request::CollectResults { activity: activity.clone(), batch, command: 2, timeout };
-    let results = lab.call(collect).await;
-    let Ok(Response::Results(results)) = results else { panic!("{results:?}") };
-    assert!(results.iter().all(|result| result.is_ok), "{results:?}");
+    let deploy = ExeCommand::Deploy { networks: vec![deployment] };
+    lab.run(&activity, vec![deploy, ExeCommand::Start, sh("service ssh start")]).await;
     activity
 }
