@@ -2,7 +2,8 @@
 //!
 //! It is a shell: sockets, the clock, and tasks are here, decisions are not. `daemon` owns the one
 //! `SimYagna` behind one lock and lets time pass, `connection` takes sockets, `api` finds out what
-//! is asked, and the files beside it answer what our own vocabulary does not have.
+//! is asked, and the files beside it answer what our own vocabulary does not have. What flows to nodes goes by `tunnel`, the
+//! websockets into private networks, and by `bus`, the daemon's bus.
 //!
 //! Kernel scheduling decides about the order of what arrives at the same time, so a served
 //! simulation is not deterministic; its providers still are what scenario and seed make them.
@@ -26,6 +27,7 @@ mod scan;
 mod services;
 mod settlement;
 mod transfer;
+mod tunnel;
 mod world;
 
 use std::{
@@ -50,6 +52,7 @@ use bus::{Bus, Place};
 use daemon::Daemon;
 use host::{Hands, Hosting, Substance};
 use services::Services;
+use tunnel::Tunnels;
 
 /// Open connections get this long to finish what they do, at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -84,12 +87,14 @@ pub struct Patience {
     pub body: Duration,
     /// On a websocket something must be heard within this time; pings are sent twice as often.
     pub silence: Duration,
+    /// A node that is gone is waited for so long on a websocket.
+    pub node: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { head: seconds(60), body: seconds(20), silence: seconds(10) }
+        Self { head: seconds(60), body: seconds(20), silence: seconds(10), node: seconds(120) }
     }
 }
 
@@ -170,6 +175,7 @@ struct State {
     patience: Patience,
     services: Arc<Services>,
     bus: Arc<Bus>,
+    tunnels: Tunnels,
 }
 
 impl Server {
@@ -228,6 +234,7 @@ impl Server {
             patience,
             services,
             bus,
+            tunnels: Tunnels::new(seed),
         });
         let doors = tokio::spawn(connection::accept(listener, address, Arc::clone(&state)));
         Ok(Self {

@@ -2,6 +2,10 @@
 
 use std::{net::Ipv4Addr, net::SocketAddrV4, os::unix::fs::PermissionsExt as _, time::Duration};
 
+use golem_sim::{
+    nodes::LocalSetup,
+    serve::{Nodes, Patience},
+};
 use ray_on_golem::{
     network::{Health, NetworkError, Networks, NodeStream},
     units::Span,
@@ -19,8 +23,7 @@ use tokio::{
 
 use crate::lab::{HONEST, Lab, sh};
 
-const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
-const SSH: SocketAddrV4 = SocketAddrV4::new(NODE, 22);
+const SSH: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 168, 0, 3), 22);
 const PATIENCE: Span = Span::secs(30);
 
 /// A served network, a node of it, and a network of ours with the node in it.
@@ -29,6 +32,7 @@ struct Stage {
     _data: TempDir,
     networks: Networks,
     network: NetworkId,
+    node: Ipv4Addr,
     provider: ProviderId,
     activity: ActivityId,
 }
@@ -36,36 +40,43 @@ struct Stage {
 impl Stage {
     async fn start(scenario: &str) -> Self {
         let lab = Lab::start(scenario).await;
+        Self::with(lab, Ipv4Addr::new(192, 168, 0, 0)).await
+    }
+
+    /// A network of ours at `base`.
+    async fn with(lab: Lab, base: Ipv4Addr) -> Self {
+        let at = |host: u32| Ipv4Addr::from_bits(base.to_bits() + host);
+        let node = at(3);
         let data = tempfile::tempdir().expect("a directory");
         let networks = Networks::open(data.path(), lab.server.bus()).expect("no file");
         let create = Request::CreateNetwork {
             path: NetworkPath::Bus,
-            ip: [192, 168, 0, 0].into(),
+            ip: base,
             prefix: 16,
-            gateway: [192, 168, 192, 1].into(),
+            gateway: at(0xc001),
         };
         let created = networks.serve(&create).await;
         let Some(Ok(Response::NetworkCreated(network))) = created else { panic!("{created:?}") };
         let (provider, activity) = lab.rent().await;
         let (id, member) = (network.id.clone(), provider.clone());
-        let add = Request::AddNode { network: id, provider: member, ip: NODE };
+        let add = Request::AddNode { network: id, provider: member, ip: node };
         assert_eq!(networks.serve(&add).await, Some(Ok(Response::NodeAdded)));
         let mut deployment = Deployment {
             network: network.id.clone(),
-            ip: [192, 168, 0, 0].into(),
+            ip: base,
             mask: network.mask,
-            node_ip: NODE,
+            node_ip: node,
             nodes: Vec::new(),
         };
         networks.deploy(&mut deployment, &identity(&lab).await).await.expect("a writable file");
         let deploy = ExeCommand::Deploy { networks: vec![deployment] };
         lab.run(&activity, vec![deploy, ExeCommand::Start, sh("service ssh start")]).await;
-        Self { lab, _data: data, networks, network: network.id, provider, activity }
+        Self { lab, _data: data, networks, network: network.id, node, provider, activity }
     }
 
     async fn connect(&self, port: u16) -> Result<NodeStream, NetworkError> {
         let patience = Span::secs(20);
-        self.networks.connect(&self.network, SocketAddrV4::new(NODE, port), patience).await
+        self.networks.connect(&self.network, SocketAddrV4::new(self.node, port), patience).await
     }
 
     async fn until(&self, is_so: impl Fn(&Health) -> bool) {
@@ -114,6 +125,24 @@ async fn a_network_of_ours_leads_to_the_ssh_server_of_a_node() {
     assert!(matches!(refused, NetworkError::Refused(_)), "{refused}");
     drop(stream);
     stage.until(|health| health.connections == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_plain_processes_are_reached_too() {
+    let program = Some(env!("CARGO_BIN_EXE_golem-sim").into());
+    let setup = LocalSetup { program, ..LocalSetup::default() };
+    let nodes = Nodes::Processes(Box::new(setup));
+    let lab = Lab::serve(HONEST, nodes, Patience::default()).await;
+    let (_, answer) = lab.ask("POST", "/sim/networks", "").await;
+    let (_, place) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let place: serde_json::Value = serde_json::from_str(place).expect("JSON");
+    let base = place["ip"].as_str().and_then(|ip| ip.parse().ok()).expect("an address");
+    let stage = Stage::with(lab, base).await;
+
+    let mut stream = stage.connect(22).await.expect("the node listens");
+
+    assert_eq!(greeting(&mut stream).await, b"SSH-2.0-");
+    stage.lab.server.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

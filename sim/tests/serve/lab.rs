@@ -13,9 +13,9 @@ use ray_on_golem::{
     },
     units::{Glm, Span, Timestamp},
     yagna::{
-        ActivityId, AgreementId, Allocation, AllocationId, AppKey, CallError, Client, DemandBody,
-        DemandEvent, ExeCommand, PlatformId, Properties, Proposal, ProviderId, Request, Response,
-        SessionId, SubscriptionId, Yagna,
+        ActivityId, AgreementId, Allocation, AllocationId, AppKey, CallError, Client,
+        CommandResult, DemandBody, DemandEvent, ExeCommand, PlatformId, Properties, Proposal,
+        ProviderId, Request, Response, SessionId, SubscriptionId, Yagna,
     },
 };
 use serde_json::Value;
@@ -56,11 +56,7 @@ impl Lab {
     }
 
     /// Serves a network with nodes of some kind.
-    pub(crate) async fn of(scenario: &str, nodes: Nodes) -> Self {
-        Self::serve(scenario, nodes, Patience::default()).await
-    }
-
-    async fn serve(scenario: &str, nodes: Nodes, patience: Patience) -> Self {
+    pub(crate) async fn serve(scenario: &str, nodes: Nodes, patience: Patience) -> Self {
         let options = Options {
             scenario: Scenario::parse(scenario.as_bytes()).expect("a scenario"),
             seed: Seed::new(1),
@@ -218,6 +214,16 @@ impl Lab {
 
     /// Has a node carry out a script, which must succeed.
     pub(crate) async fn run(&self, activity: &ActivityId, script: Vec<ExeCommand>) {
+        let results = self.results(activity, script).await;
+        assert!(results.iter().all(|result| result.is_ok), "{results:?}");
+    }
+
+    /// What comes of a script.
+    pub(crate) async fn results(
+        &self,
+        activity: &ActivityId,
+        script: Vec<ExeCommand>,
+    ) -> Vec<CommandResult> {
         let (last, script) = (script.len() - 1, Arc::new(script));
         let timeout = Span::secs(10);
         let execute = Request::Execute { activity: activity.clone(), script, timeout };
@@ -228,7 +234,7 @@ impl Lab {
         let collect = Request::CollectResults { activity, batch, command, timeout };
         let results = self.call(collect).await;
         let Ok(Response::Results(results)) = results else { panic!("{results:?}") };
-        assert!(results.iter().all(|result| result.is_ok), "{results:?}");
+        results
     }
 
     /// The next proposal of a demand.

@@ -77,7 +77,7 @@ async fn whoever_says_nothing_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_takes_nothing_holds_its_client_up_and_does_not_lose_it() {
+async fn what_a_node_does_not_read_is_taken_all_the_same() {
     let lab = Lab::with(HONEST, Patience { silence: SILENCE, ..Patience::default() }).await;
     let network = create(&lab).await;
     let activity = node_in(&lab, &network).await;
@@ -85,23 +85,42 @@ async fn a_node_that_takes_nothing_holds_its_client_up_and_does_not_lose_it() {
         open(&lab, &network, NODE).await.expect("the node answers").split();
     let path = format!("/sim/nodes/{activity}");
     assert_eq!(lab.ask("POST", &path, r#"{"stall_ssh":true}"#).await.0, 200);
-    let listening = tokio::spawn(async move {
-        let mut pings = 0;
-        while let Some(Ok(message)) = source.next().await {
-            pings += u64::from(message.is_ping());
-            if pings == 20 {
-                return true;
-            }
-        }
-        false
-    });
 
     let frame = Message::Binary(vec![7; 32 << 10].into());
-    while let Ok(sent) = tokio::time::timeout(SILENCE, sink.send(frame.clone())).await {
-        sent.expect("it is not lost");
+    for _ in 0..1_000 {
+        sink.send(frame.clone()).await.expect("it is taken");
+    }
+    sink.send(Message::Ping(b"all".to_vec().into())).await.expect("it is taken");
+
+    let mut is_taken = false;
+    while let Some(Ok(message)) = source.next().await {
+        is_taken |= message == Message::Pong(b"all".to_vec().into());
+        if is_taken {
+            break;
+        }
+    }
+    assert!(is_taken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_dies_is_silent_until_it_is_given_up() {
+    let patience = Patience { silence: SILENCE, node: SILENCE * 5, ..Patience::default() };
+    let lab = Lab::with(HONEST, patience).await;
+    let network = create(&lab).await;
+    let activity = node_in(&lab, &network).await;
+    let mut socket = open(&lab, &network, NODE).await.expect("the node answers");
+    let path = format!("/sim/nodes/{activity}");
+    assert_eq!(lab.ask("POST", &path, r#"{"kill":true}"#).await.0, 200);
+
+    let mut pings = 0;
+    while let Some(Ok(message)) = socket.next().await {
+        assert!(!message.is_close(), "there is no farewell");
+        pings += u64::from(message.is_ping());
     }
 
-    assert!(listening.await.expect("no panic"), "a client that cannot be heard was dropped");
+    assert!(pings > 2, "{pings}");
+    let silent = open(&lab, &network, NODE).await.expect_err("nobody is there");
+    assert_eq!(status(&silent), 504, "{silent:?}");
 }
 
 fn status(error: &Error) -> u16 {

@@ -16,7 +16,6 @@ pub mod codec;
 pub mod control;
 pub mod identity;
 mod payload;
-#[expect(clippy::disallowed_types, reason = "the I/O shell")]
 pub mod socket;
 
 pub use address::{BadBusAddress, BusAddress};
