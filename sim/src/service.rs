@@ -48,6 +48,9 @@ pub(crate) struct ServeArgs {
         value_parser = PossibleValuesParser::new(networks::NETWORKS.map(|it| it.name)),
     )]
     networks: Vec<String>,
+    /// Where the socket of its bus is; by default in a fresh directory for temporary files
+    #[arg(long, value_name = "PATH")]
+    bus: Option<PathBuf>,
 }
 
 /// What an activity is.
@@ -78,7 +81,7 @@ impl NodesKind {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) fn serve(args: ServeArgs, printer: &mut Printer) -> Result<(), CliError> {
-    let ServeArgs { scenario, port, seed, haste, appkey, nodes, node_venv, networks } = args;
+    let ServeArgs { scenario, port, seed, haste, appkey, nodes, node_venv, networks, bus } = args;
     let mut scenario = super::read(scenario)?;
     for network in networks.iter().filter_map(|name| networks::find(name)) {
         scenario.offer_on(network.platform);
@@ -91,13 +94,15 @@ pub(crate) fn serve(args: ServeArgs, printer: &mut Printer) -> Result<(), CliErr
         keys: keys(appkey)?,
         nodes: nodes.nodes(node_venv),
         patience: Patience::default(),
+        bus,
     };
     run(options, |server| {
         if let Some(caveat) = server.caveat() {
             printer.warn(caveat);
         }
         let (url, key) = (server.url(), server.keys().first());
-        printer.line(&format!("YAGNA_API_URL={url} YAGNA_APPKEY={key}"))
+        let bus = server.bus().map_or_else(String::new, |bus| format!(" GSB_URL={bus}"));
+        printer.line(&format!("YAGNA_API_URL={url} YAGNA_APPKEY={key}{bus}"))
     })
 }
 
@@ -134,6 +139,9 @@ fn environment(error: ServeError) -> CliError {
     let hint = match &error {
         ServeError::PortTaken { .. } | ServeError::Listen { .. } => {
             "`golem-sim serve --port 0` finds a free one"
+        }
+        ServeError::BusTaken { .. } | ServeError::Bus { .. } => {
+            "without `--bus` it makes a directory of its own for it"
         }
         ServeError::Nodes(_) => "`golem-sim serve --nodes none` needs nothing of the host",
     };

@@ -32,7 +32,7 @@ use crate::{
         alerts,
         cli::bus_address,
         commands::Commands,
-        daemon::{Daemon, DaemonPlan},
+        daemon::{Daemon, DaemonPlan, simulated_bus},
         journal::{Journals, JournalsError, Recovered},
         log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
@@ -201,8 +201,8 @@ impl Webserver {
         let simulated = self.simulated(daemon, log).await?;
         let vpn =
             Vpn::new(&daemon.endpoints, daemon.key.clone()).map_err(|error| broken(&error))?;
-        let bus = self.bus(daemon)?;
-        let networks = Networks::open(data, bus).map_err(|error| broken(&error))?;
+        let networks = Networks::open(data, self.bus(daemon, data)?);
+        let networks = networks.map_err(|error| broken(&error))?;
         let ways = Ways::new(vpn, Some(networks.clone()));
         let door = Door::open(data, ways.clone()).map_err(|error| broken(&error))?;
         let heads = HeadTokens::new(data);
@@ -253,18 +253,18 @@ impl Webserver {
         Ok(Built { app, manager, keeper, reach, networks, door, listening })
     }
 
-    /// Where the bus of the daemon is. One that is simulated has none, nor has one on another machine, unless the
-    /// environment names it.
-    fn bus(&self, daemon: &Daemon) -> Result<Option<BusAddress>, CliError> {
+    /// Where the bus of the daemon is. One on another machine has none, unless the environment names it.
+    fn bus(&self, daemon: &Daemon, data: &Path) -> Result<Option<BusAddress>, CliError> {
+        if self.served.is_simulated() {
+            return Ok(Some(BusAddress::Unix(simulated_bus(data))));
+        }
         let is_named = env::var_os("GSB_URL").is_some_and(|named| !named.is_empty());
-        let is_here = daemon.endpoints.is_on_this_machine();
-        if self.served.is_simulated() || !(is_here || is_named) {
+        if !(is_named || daemon.endpoints.is_on_this_machine()) {
             return Ok(None);
         }
-        bus_address().map(Some).map_err(|error| CliError::Environment {
-            what: error.to_string(),
-            hint: "unset `GSB_URL`, or set it as the daemon has it".to_owned(),
-        })
+        let hint = || "unset `GSB_URL`, or set it as the daemon has it".to_owned();
+        let bad = |what: String| CliError::Environment { what, hint: hint() };
+        bus_address().map(Some).map_err(|error| bad(error.to_string()))
     }
 
     /// The simulated network, asked what its nodes are.

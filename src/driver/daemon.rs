@@ -280,6 +280,9 @@ impl Daemon {
             log::rotate(&log_path)?;
         }
         let said = fs::File::options().append(true).create(true).open(&log_path)?;
+        if plan.sim.is_some() {
+            fs::create_dir_all(plan.data.join(SIM_DIRECTORY))?;
+        }
         let (mut command, program) = command(&plan, port);
         command
             .env("YAGNA_AUTOCONF_APPKEY", key.as_str())
@@ -400,6 +403,7 @@ fn command(plan: &DaemonPlan, port: u16) -> (Command, PathBuf) {
             let mut command = Command::new(&sim.program);
             let port = port.to_string();
             command.arg("serve").args(&sim.scenario).args(["--port", &port]).args(&sim.options);
+            command.arg("--bus").arg(simulated_bus(&plan.data));
             (command, sim.program.clone())
         }
         None => {
@@ -411,13 +415,18 @@ fn command(plan: &DaemonPlan, port: u16) -> (Command, PathBuf) {
     }
 }
 
+/// Where the bus of a simulated network is that a webserver with this data directory starts.
+#[must_use]
+pub fn simulated_bus(data: &Path) -> PathBuf {
+    data.join(SIM_DIRECTORY).join("gsb.sock")
+}
+
 /// The daemon's command line; that of the simulator is the simulator under the daemon's name.
 fn cli(plan: &DaemonPlan, endpoints: &Endpoints, key: &AppKey) -> io::Result<DaemonCli> {
     let Some(sim) = &plan.sim else {
         return Ok(DaemonCli { binary: plan.key.binary.clone(), environment: Vec::new() });
     };
     let cli = simulated_cli(&plan.data, &endpoints.base, key);
-    fs::create_dir_all(plan.data.join(SIM_DIRECTORY))?;
     // It may lead to where the simulator was once.
     let _ = fs::remove_file(&cli.binary);
     std::os::unix::fs::symlink(&sim.program, &cli.binary)?;

@@ -1,18 +1,9 @@
 //! Connections for other processes of the same user: the webserver has the networks, and `ssh-proxy` asks it for a
 //! connection over the socket `DATA/door.sock`, mode 0600.
-//!
-//! A socket's path has room for about a hundred bytes. A longer one is gone to by a link in a fresh directory, which
-//! is there only for that moment.
 
 use std::{
-    fs::{self, DirBuilder, Permissions},
-    io,
+    fs, io,
     net::{Ipv4Addr, SocketAddrV4},
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{DirBuilderExt as _, PermissionsExt as _, symlink},
-        net as unix,
-    },
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -31,11 +22,12 @@ use super::{
     framing::{carry, send, take},
     way::Ways,
 };
-use crate::{units::Span, yagna::NetworkId};
+use crate::{
+    units::Span,
+    yagna::{NetworkId, bus::socket},
+};
 
 const FILE: &str = "door.sock";
-/// What a path to a socket has room for on any system.
-const PATH_MAX: usize = 100;
 /// Connections at once, over all clusters.
 const CONNECTIONS_MAX: usize = 256;
 /// Who knocks says at once what is wanted.
@@ -107,17 +99,7 @@ impl Door {
     /// If the socket cannot be made.
     pub fn open(data: &Path, ways: Ways) -> Result<Self, DoorError> {
         let path = data.join(FILE);
-        let opened = || {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            let listener = by_short_path(&path, |path| unix::UnixListener::bind(path))?;
-            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-            listener.set_nonblocking(true)?;
-            UnixListener::from_std(listener)
-        };
-        match opened() {
+        match socket::listen(&path) {
             Ok(listener) => Ok(Self { listener, path, ways }),
             Err(source) => Err(DoorError::Io { path, source }),
         }
@@ -161,7 +143,7 @@ impl Knock {
         output: impl AsyncWrite,
         linger: Span,
     ) -> Result<(), DoorError> {
-        let mut socket = reach(data)?;
+        let mut socket = reach(data).await?;
         let question = serde_json::to_vec(self).expect("text and numbers are always JSON");
         let mut bytes = Vec::new();
         send(&mut socket, &question).await.map_err(DoorError::Broken)?;
@@ -175,14 +157,9 @@ impl Knock {
     }
 }
 
-fn reach(data: &Path) -> Result<UnixStream, DoorError> {
+async fn reach(data: &Path) -> Result<UnixStream, DoorError> {
     let path = data.join(FILE);
-    let connected = by_short_path(&path, |path| unix::UnixStream::connect(path));
-    let reached = connected.and_then(|socket| {
-        socket.set_nonblocking(true)?;
-        UnixStream::from_std(socket)
-    });
-    reached.map_err(|source| {
+    socket::connect(&path).await.map_err(|source| {
         let is_away =
             matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
         if is_away {
@@ -222,27 +199,6 @@ async fn answer(mut socket: UnixStream, ways: &Ways, room: &Semaphore) -> io::Re
     send(&mut socket, &answer).await?;
     let (input, output) = tokio::io::split(stream);
     carry(socket, input, output, None).await
-}
-
-/// Does something with the socket at `path`, by a shorter path if need be.
-fn by_short_path<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    if path.as_os_str().as_bytes().len() <= PATH_MAX {
-        return act(path);
-    }
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return act(path);
-    };
-    let directory = fs::canonicalize(directory)?;
-    let own = std::env::temp_dir();
-    let own = if own.as_os_str().len() <= PATH_MAX / 2 { own } else { PathBuf::from("/tmp") };
-    let own = own.join(format!("rog-{:016x}", rand::random::<u64>()));
-    DirBuilder::new().mode(0o700).create(&own)?;
-    let link = own.join("d");
-    let done = symlink(directory, &link).and_then(|()| act(&link.join(name)));
-    // What is left of it harms nothing.
-    let _ = fs::remove_file(&link);
-    let _ = fs::remove_dir(&own);
-    done
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, SocketAddrV4},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,10 +14,9 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{registry::Entry, stream::NodeStream};
+use super::{end::End, registry::Entry, stream::NodeStream};
 use crate::{
-    tcp::{Broken, ConnectError, ConnectionId, Stack, StackPlan, source},
-    units::{Span, Timestamp},
+    tcp::{Broken, ConnectError, Stack, StackPlan, source},
     yagna::{
         NetworkId, ProviderId,
         bus::{Bus, BusAddress, BusPlan, Call, Link},
@@ -26,8 +25,6 @@ use crate::{
 
 /// Frames that wait to be taken: those that come when it is full are lost, as on any network.
 const INCOMING_MAX: usize = 1024;
-/// A stack that can send nothing still looks at its clock so often.
-const IDLE: Duration = Duration::from_secs(1);
 /// How long the last resets may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -39,17 +36,12 @@ pub(super) struct Live {
     task: AbortHandle,
 }
 
-/// What the task and the streams of a network share.
-pub(super) struct Shared {
-    inner: Mutex<Inner>,
-    wake: Notify,
+/// What the task and those who connect share.
+struct Shared {
+    end: Arc<End>,
+    members: Mutex<BTreeMap<Ipv4Addr, Place>>,
     /// Rung when there is no connection.
     idle: Notify,
-}
-
-struct Inner {
-    stack: Stack,
-    members: BTreeMap<Ipv4Addr, Place>,
 }
 
 /// Where a member is.
@@ -68,11 +60,9 @@ impl Live {
         let instance = md5::compute(format!("ray-on-golem {id}")).0;
         let bus = Bus::start(BusPlan { address, instance, services }, incoming);
         let plan = StackPlan { address: entry.address, prefix: entry.prefix, seed: rand::random() };
-        let clock = Clock::default();
-        let stack = Stack::new(plan, clock.now());
-        let inner = Mutex::new(Inner { stack, members: BTreeMap::new() });
-        let shared = Arc::new(Shared { inner, wake: Notify::new(), idle: Notify::new() });
-        let driver = Driver { shared: Arc::clone(&shared), bus: bus.clone(), frames, clock };
+        let (members, idle) = (Mutex::default(), Notify::new());
+        let shared = Arc::new(Shared { end: End::new(plan), members, idle });
+        let driver = Driver { shared: Arc::clone(&shared), bus: bus.clone(), frames };
         let task = tokio::spawn(driver.run()).abort_handle();
         let live = Self { shared, bus, task };
         live.follow(id, entry);
@@ -81,8 +71,8 @@ impl Live {
 
     /// Lets the stack have the members of the entry.
     pub(super) fn follow(&self, id: &NetworkId, entry: &Entry) {
-        let mut inner = self.shared.lock();
-        let Inner { stack, members } = &mut *inner;
+        let mut members = self.shared.members();
+        let mut stack = self.shared.end.lock();
         let wanted: BTreeMap<Ipv4Addr, &ProviderId> = entry.members().collect();
         members.retain(|ip, place| {
             let stays = wanted.get(ip) == Some(&&place.provider);
@@ -98,8 +88,9 @@ impl Live {
                 raw: format!("/udp/net/{provider}/vpn/{id}/raw"),
             });
         }
-        drop(inner);
-        self.shared.wake.notify_one();
+        drop(stack);
+        // The resets of those who are gone are sent.
+        self.shared.end.with(|_| ());
     }
 
     /// Begins a connection, and waits until it is made; it is reset if nobody waits any more.
@@ -111,23 +102,22 @@ impl Live {
         &self,
         to: SocketAddrV4,
     ) -> Result<impl Future<Output = Result<NodeStream, Broken>> + Send + use<>, ConnectError> {
-        let id = self.shared.with(|stack| stack.connect(to))?;
-        let stream = NodeStream::new(Arc::clone(&self.shared), id);
-        let shared = Arc::clone(&self.shared);
+        let end = &self.shared.end;
+        let stream = end.stream(end.with(|stack| stack.connect(to))?);
         Ok(async move {
-            made(&shared, id).await?;
+            stream.made().await?;
             Ok(stream)
         })
     }
 
     /// Connections that are open, or still ending.
     pub(super) fn connections(&self) -> usize {
-        self.shared.lock().stack.connections()
+        self.shared.end.lock().connections()
     }
 
     /// Resets all connections, and waits until the nodes have been told.
     pub(super) async fn reset(&self) {
-        self.shared.with(Stack::abandon);
+        self.shared.end.with(Stack::abandon);
         let told = async {
             loop {
                 let idle = self.shared.idle.notified();
@@ -146,21 +136,14 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.shared.with(Stack::abandon);
+        self.shared.end.with(Stack::abandon);
         self.task.abort();
     }
 }
 
 impl Shared {
-    /// Does something with the stack, and has its frames sent.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Stack) -> T) -> T {
-        let outcome = act(&mut self.lock().stack);
-        self.wake.notify_one();
-        outcome
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn members(&self) -> MutexGuard<'_, BTreeMap<Ipv4Addr, Place>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,16 +154,11 @@ impl fmt::Debug for Shared {
     }
 }
 
-async fn made(shared: &Shared, id: ConnectionId) -> Result<(), Broken> {
-    std::future::poll_fn(|cx| shared.lock().stack.poll_connected(id, cx)).await
-}
-
 /// The task of a network.
 struct Driver {
     shared: Arc<Shared>,
     bus: Bus,
     frames: mpsc::Receiver<Call>,
-    clock: Clock,
 }
 
 impl Driver {
@@ -192,7 +170,7 @@ impl Driver {
             let (deadline, is_full) = self.work(first.take(), is_up);
             tokio::select! {
                 call = self.frames.recv() => first = call,
-                () = self.shared.wake.notified() => {}
+                () = self.shared.end.woken() => {}
                 () = self.bus.room(), if is_full => {}
                 changed = link.changed() => {
                     // The task of the bus is gone only when all of it is.
@@ -207,13 +185,14 @@ impl Driver {
 
     /// Takes what has come, and sends what there is. Says when to do so again, and whether the bus is full.
     fn work(&mut self, first: Option<Call>, is_up: bool) -> (Instant, bool) {
-        let now = self.clock.now();
-        let mut inner = self.shared.lock();
-        let Inner { stack, members } = &mut *inner;
+        let end = &self.shared.end;
+        let now = end.now();
+        let members = self.shared.members();
+        let mut stack = end.lock();
         let mut next = first;
         for _ in 0..INCOMING_MAX {
             let Some(call) = next.take().or_else(|| self.frames.try_recv().ok()) else { break };
-            if is_of_member(&call, members) {
+            if is_of_member(&call, &members) {
                 stack.take(now, &call.data);
             }
         }
@@ -239,7 +218,7 @@ impl Driver {
                     self.shared.idle.notify_waiters();
                 }
                 let deadline = if is_full { None } else { stack.deadline() };
-                return (self.clock.instant(deadline), is_full);
+                return (end.until(deadline), is_full);
             }
         }
     }
@@ -250,31 +229,4 @@ fn is_of_member(call: &Call, members: &BTreeMap<Ipv4Addr, Place>) -> bool {
     let is_frame = call.address.ends_with("/raw");
     let place = source(&call.data).and_then(|ip| members.get(&ip));
     is_frame && place.is_some_and(|place| call.caller.contains(place.provider.as_str()))
-}
-
-/// The time of a stack: it begins somewhere, and only goes on.
-#[derive(Clone, Copy)]
-struct Clock {
-    began: Instant,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self { began: Instant::now() }
-    }
-}
-
-impl Clock {
-    fn now(&self) -> Timestamp {
-        let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Timestamp::EPOCH.plus(Span::micros(micros))
-    }
-
-    fn instant(&self, at: Option<Timestamp>) -> Instant {
-        let idle = Instant::now() + IDLE;
-        at.map_or(idle, |at| {
-            let micros = at.since(Timestamp::EPOCH).as_micros();
-            (self.began + Duration::from_micros(micros)).min(idle)
-        })
-    }
 }

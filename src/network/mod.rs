@@ -14,6 +14,7 @@
 //! way to a node, whichever network it is in.
 
 mod door;
+mod end;
 mod framing;
 mod live;
 mod registry;
@@ -23,6 +24,7 @@ mod teller;
 mod way;
 
 pub use door::{Door, DoorError, Knock};
+pub use end::End;
 pub use registry::{Entry, Registry, RegistryError, Tell};
 pub use service::{Health, NetworkError, Networks};
 pub use stream::NodeStream;

@@ -9,28 +9,37 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::live::Shared;
+use super::end::End;
 use crate::tcp::{Broken, ConnectionId};
 
 /// A TCP connection to a node. The ends of both directions are passed on. Dropped before both have ended, it is
 /// reset at the node.
 #[derive(Debug)]
 pub struct NodeStream {
-    shared: Arc<Shared>,
+    end: Arc<End>,
     id: ConnectionId,
 }
 
 /// Resets a connection when it is dropped.
 #[derive(Debug)]
-pub(super) struct Cord(Option<(Arc<Shared>, ConnectionId)>);
+pub(super) struct Cord(Option<(Arc<End>, ConnectionId)>);
 
 impl NodeStream {
-    pub(super) const fn new(shared: Arc<Shared>, id: ConnectionId) -> Self {
-        Self { shared, id }
+    pub(super) const fn new(end: Arc<End>, id: ConnectionId) -> Self {
+        Self { end, id }
+    }
+
+    /// Waits until the connection is made.
+    ///
+    /// # Errors
+    ///
+    /// If the other end refuses it.
+    pub async fn made(&self) -> Result<(), Broken> {
+        std::future::poll_fn(|cx| self.end.lock().poll_connected(self.id, cx)).await
     }
 
     pub(super) fn cord(&self) -> Cord {
-        Cord(Some((Arc::clone(&self.shared), self.id)))
+        Cord(Some((Arc::clone(&self.end), self.id)))
     }
 }
 
@@ -42,8 +51,8 @@ impl Cord {
 
 impl Drop for Cord {
     fn drop(&mut self) {
-        if let Some((shared, id)) = self.0.take() {
-            shared.with(|stack| stack.leave(id));
+        if let Some((end, id)) = self.0.take() {
+            end.with(|stack| stack.leave(id));
         }
     }
 }
@@ -58,7 +67,7 @@ impl AsyncRead for NodeStream {
             return Poll::Ready(Ok(()));
         }
         let unfilled = buf.initialize_unfilled();
-        let read = self.shared.with(|stack| stack.poll_read(self.id, unfilled, cx));
+        let read = self.end.with(|stack| stack.poll_read(self.id, unfilled, cx));
         let length = ready!(read).map_err(broken)?;
         buf.advance(length);
         Poll::Ready(Ok(()))
@@ -71,7 +80,7 @@ impl AsyncWrite for NodeStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.shared.with(|stack| stack.poll_write(self.id, bytes, cx)).map_err(broken)
+        self.end.with(|stack| stack.poll_write(self.id, bytes, cx)).map_err(broken)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -81,13 +90,13 @@ impl AsyncWrite for NodeStream {
 
     /// Is done when the node has all that was written.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.with(|stack| stack.poll_shutdown(self.id, cx)).map_err(broken)
+        self.end.with(|stack| stack.poll_shutdown(self.id, cx)).map_err(broken)
     }
 }
 
 impl Drop for NodeStream {
     fn drop(&mut self) {
-        self.shared.with(|stack| stack.leave(self.id));
+        self.end.with(|stack| stack.leave(self.id));
     }
 }
 

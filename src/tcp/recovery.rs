@@ -10,7 +10,11 @@
 //! The window is Reno's (RFC 5681) with cubic's smaller decrease, in whole numbers. It stays as it is while no more
 //! than one segment in fifty is lost: a way that loses some at random is not full, and one that is full loses more.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddrV4},
+    ops::Bound::{Excluded, Unbounded},
+};
 
 use smoltcp::{
     phy::ChecksumCapabilities,
@@ -26,12 +30,12 @@ const HOP_LIMIT: u8 = 64;
 /// Segments that one connection sends before it is another one's turn.
 const TURN: usize = 8;
 
-/// All connections, by our port.
+/// All connections, by their ends.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
-    lanes: BTreeMap<u16, Lane>,
+    lanes: BTreeMap<Ends, Lane>,
     /// Whose turn it was last.
-    turn: u16,
+    turn: Option<Ends>,
     /// Whether the last poll had no room for all that may be sent.
     is_cut: bool,
 }
@@ -49,8 +53,9 @@ struct Lane {
     is_due: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Ends {
+/// Where a connection begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ends {
     here: Ipv4Addr,
     port: u16,
     there: Ipv4Addr,
@@ -64,26 +69,47 @@ struct Said {
     sacks: [Option<(u32, u32)>; 3],
 }
 
+impl Ends {
+    /// The ends of a connection from `port` of ours at `here`.
+    pub(super) const fn new(here: Ipv4Addr, port: u16, there: SocketAddrV4) -> Self {
+        Self { here, port, there: *there.ip(), service: there.port() }
+    }
+
+    /// Our port.
+    pub(super) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The other end.
+    pub(super) const fn there(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.there, self.service)
+    }
+
+    /// As the other end sees them.
+    const fn turned(self) -> Self {
+        let Self { here, port, there, service } = self;
+        Self { here: there, port: service, there: here, service: port }
+    }
+}
+
 impl Recovery {
     /// Takes a packet that smoltcp sends; gives it back if it goes out as it is.
     pub(super) fn send(&mut self, packet: Vec<u8>) -> Option<Vec<u8>> {
         let Some((ends, repr)) = read(&packet) else { return Some(packet) };
-        let Ends { here, port, there, service } = ends;
         if repr.control == TcpControl::Syn {
             let first = (repr.seq_number + 1).0.cast_unsigned();
             let said = Said { ack: TcpSeqNumber(0), window: 0, sacks: [None; 3] };
             let flow = Flow::new(first);
             let heard = (said.ack, said.window);
-            let ends = Ends { here, port, there, service };
-            self.lanes.insert(port, Lane { ends, flow, said, heard, is_due: false });
+            self.lanes.insert(ends, Lane { ends, flow, said, heard, is_due: false });
             return Some(packet);
         }
-        let Some(lane) = self.lanes.get_mut(&port) else { return Some(packet) };
+        let Some(lane) = self.lanes.get_mut(&ends) else { return Some(packet) };
         if repr.control == TcpControl::Rst {
             // What smoltcp takes as sent may still wait here.
             let seq_number = TcpSeqNumber(lane.flow.next().cast_signed());
             let reset = write(ends, &TcpRepr { seq_number, payload: &[], ..repr });
-            self.lanes.remove(&port);
+            self.lanes.remove(&ends);
             return Some(reset);
         }
         let ack = repr.ack_number.unwrap_or(lane.said.ack);
@@ -107,10 +133,8 @@ impl Recovery {
     /// Looks at a packet that has come.
     pub(super) fn take(&mut self, now: Timestamp, packet: &[u8]) {
         let Some((ends, repr)) = read(packet) else { return };
-        // Its ends are the other way round.
-        let Some(lane) = self.lanes.get_mut(&ends.service) else { return };
-        let is_ours = lane.ends.there == ends.here && lane.ends.service == ends.port;
-        if !is_ours || matches!(repr.control, TcpControl::Syn | TcpControl::Rst) {
+        let Some(lane) = self.lanes.get_mut(&ends.turned()) else { return };
+        if matches!(repr.control, TcpControl::Syn | TcpControl::Rst) {
             return;
         }
         let Some(ack) = repr.ack_number else { return };
@@ -121,21 +145,21 @@ impl Recovery {
     /// Sends what may be sent, but no more than `room` packets, and the acknowledgements that are due.
     pub(super) fn poll(&mut self, now: Timestamp, room: usize) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
-        let after = self.lanes.range(self.turn.saturating_add(1)..).map(|(port, _)| *port);
-        let before = self.lanes.range(..=self.turn).map(|(port, _)| *port);
-        let ports: Vec<u16> = after.chain(before).collect();
-        for port in &ports {
-            self.lanes.get_mut(port).expect("it was listed").flow.look(now);
+        let after = self.lanes.range((self.turn.map_or(Unbounded, Excluded), Unbounded));
+        let before = self.turn.into_iter().flat_map(|turn| self.lanes.range(..=turn));
+        let lanes: Vec<Ends> = after.chain(before).map(|(ends, _)| *ends).collect();
+        for ends in &lanes {
+            self.lanes.get_mut(ends).expect("it was listed").flow.look(now);
         }
         let mut is_moving = true;
         while is_moving && out.len() < room {
             is_moving = false;
-            for port in &ports {
-                let lane = self.lanes.get_mut(port).expect("it was listed");
+            for ends in &lanes {
+                let lane = self.lanes.get_mut(ends).expect("it was listed");
                 for _ in 0..TURN.min(room - out.len().min(room)) {
                     let Some(packet) = lane.next(now) else { break };
                     out.push(packet);
-                    self.turn = *port;
+                    self.turn = Some(*ends);
                     is_moving = true;
                 }
             }
@@ -158,8 +182,8 @@ impl Recovery {
     }
 
     /// A connection is over.
-    pub(super) fn forget(&mut self, port: u16) {
-        self.lanes.remove(&port);
+    pub(super) fn forget(&mut self, ends: &Ends) {
+        self.lanes.remove(ends);
     }
 }
 
@@ -196,6 +220,13 @@ impl Lane {
         };
         write(self.ends, &repr)
     }
+}
+
+/// Which connection to us a packet of another end begins; `None` if it begins none.
+pub(super) fn opened(packet: &[u8]) -> Option<Ends> {
+    let (ends, repr) = read(packet)?;
+    let is_first = repr.control == TcpControl::Syn && repr.ack_number.is_none();
+    is_first.then(|| ends.turned())
 }
 
 /// A packet of TCP; `None` if it is something else.

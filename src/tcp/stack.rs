@@ -15,7 +15,11 @@ use smoltcp::{
 };
 use thiserror::Error;
 
-use super::{link::Link, recovery::Recovery};
+use super::{
+    knock::{Knock, Knocks},
+    link::Link,
+    recovery::{Ends, Recovery, opened},
+};
 use crate::units::{Span, Timestamp};
 
 /// The largest IP packet: what a node's machine is set to, and what goes through any relay unbroken.
@@ -59,6 +63,8 @@ pub struct Stack {
     link: Link,
     address: Ipv4Addr,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Connections that members want; none if it does not listen.
+    knocks: Option<Knocks>,
     next_id: u64,
     next_port: u16,
     /// Whether frames can be sent at all.
@@ -92,7 +98,7 @@ pub struct Broken;
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     handle: SocketHandle,
-    port: u16,
+    ends: Ends,
     /// Since when nobody has it any more.
     left: Option<Timestamp>,
 }
@@ -120,6 +126,7 @@ impl Stack {
             link: Link::new(address),
             address,
             connections: BTreeMap::new(),
+            knocks: None,
             next_id: 0,
             next_port: FIRST_PORT + offset,
             is_up: true,
@@ -162,25 +169,62 @@ impl Stack {
         if self.connections.len() >= CONNECTIONS_MAX {
             return Err(ConnectError::TooMany);
         }
-        let buffer = || SocketBuffer::new(vec![0; BUFFER]);
-        let mut socket = Socket::new(buffer(), buffer());
-        socket.set_nagle_enabled(false);
-        socket.set_ack_delay(Some(ACK_DELAY));
-        socket.set_keep_alive(Some(KEEP_ALIVE));
-        socket.set_timeout(Some(USER_TIMEOUT));
-        // `recovery` sees to it.
-        socket.set_congestion_control(CongestionControl::None);
+        let mut socket = socket();
         let port = self.free_port();
         let there = IpEndpoint::new(IpAddress::Ipv4(*to.ip()), to.port());
         let here = (IpAddress::Ipv4(self.address), port);
         socket
             .connect(self.interface.context(), there, here)
             .expect("a new socket connects from an address to an address");
-        let handle = self.sockets.add(socket);
-        let id = ConnectionId(self.next_id);
-        self.next_id += 1;
-        self.connections.insert(id, Connection { handle, port, left: None });
-        Ok(id)
+        Ok(self.insert(socket, Ends::new(self.address, port, to)))
+    }
+
+    /// From here on members may begin connections, too: [`Stack::next_knock`] tells of them.
+    pub fn listen(&mut self) {
+        self.knocks.get_or_insert_default();
+    }
+
+    /// The next connection that a member wants. What becomes of it is to be said by [`Stack::admit`],
+    /// [`Stack::refuse`], or [`Stack::ignore`].
+    pub fn next_knock(&mut self) -> Option<Knock> {
+        self.knocks.as_mut()?.next()
+    }
+
+    /// Makes a connection that a member wants; [`Stack::poll_connected`] tells when it is made. None is made if there
+    /// are too many, or if it is decided already.
+    pub fn admit(&mut self, knock: Knock) -> Option<ConnectionId> {
+        if self.connections.len() >= CONNECTIONS_MAX {
+            self.refuse(knock);
+            return None;
+        }
+        let packet = self.knocks.as_mut()?.take(knock)?;
+        let mut socket = socket();
+        socket.listen(knock.port()).ok()?;
+        let id = self.insert(socket, knock.ends());
+        // No other socket listens, and no other such packet goes there before this one.
+        self.queues.incoming.push_front(packet);
+        self.poll(self.now);
+        if self.socket(id).is_some_and(|socket| socket.state() == State::Listen) {
+            self.leave(id);
+            return None;
+        }
+        Some(id)
+    }
+
+    /// Says that nothing listens where a member wants a connection.
+    pub fn refuse(&mut self, knock: Knock) {
+        if let Some(packet) = self.knocks.as_mut().and_then(|knocks| knocks.take(knock)) {
+            // There is no socket for it, which is answered by a reset.
+            self.queues.incoming.push_front(packet);
+            self.poll(self.now);
+        }
+    }
+
+    /// Says nothing to a member that wants a connection; it may ask again.
+    pub fn ignore(&mut self, knock: Knock) {
+        if let Some(knocks) = &mut self.knocks {
+            knocks.take(knock);
+        }
     }
 
     /// Whether a connection is made.
@@ -195,11 +239,12 @@ impl Stack {
     ) -> Poll<Result<(), Broken>> {
         let Some(socket) = self.socket(id) else { return Poll::Ready(Err(Broken)) };
         match socket.state() {
-            State::SynSent | State::SynReceived | State::Listen => {
+            State::SynSent | State::SynReceived => {
                 socket.register_send_waker(cx.waker());
                 Poll::Pending
             }
-            State::Closed => Poll::Ready(Err(Broken)),
+            // A connection of a member that is reset before it is made listens again.
+            State::Closed | State::Listen => Poll::Ready(Err(Broken)),
             State::Established
             | State::FinWait1
             | State::FinWait2
@@ -328,11 +373,18 @@ impl Stack {
 
     /// Takes a frame of a member. It is read at the next [`Stack::poll`].
     pub fn take(&mut self, now: Timestamp, frame: &[u8]) {
-        if self.queues.incoming.len() < IN_MAX
-            && let Some(packet) = self.link.take(now, frame)
-        {
-            self.queues.incoming.push_back(packet);
+        if self.queues.incoming.len() >= IN_MAX {
+            return;
         }
+        let Some(packet) = self.link.take(now, frame) else { return };
+        if let Some(knocks) = &mut self.knocks
+            && let Some(ends) = opened(&packet)
+            && !self.connections.values().any(|connection| connection.ends == ends)
+        {
+            knocks.hear(ends, packet);
+            return;
+        }
+        self.queues.incoming.push_back(packet);
     }
 
     /// Says whether frames can be sent; what cannot be sent is kept for later, and is not taken as lost.
@@ -390,6 +442,14 @@ impl Stack {
         all.min().map(|at| at.max(self.now))
     }
 
+    fn insert(&mut self, socket: Socket<'static>, ends: Ends) -> ConnectionId {
+        let handle = self.sockets.add(socket);
+        let id = ConnectionId(self.next_id);
+        self.next_id += 1;
+        self.connections.insert(id, Connection { handle, ends, left: None });
+        id
+    }
+
     fn socket(&mut self, id: ConnectionId) -> Option<&mut Socket<'static>> {
         let connection = self.connections.get(&id)?;
         Some(self.sockets.get_mut::<Socket<'_>>(connection.handle))
@@ -403,7 +463,7 @@ impl Stack {
             // As long as there is a reset to be sent, there is an address.
             let is_closed = socket.state() == State::Closed && socket.remote_endpoint().is_none();
             if is_closed {
-                recovery.forget(connection.port);
+                recovery.forget(&connection.ends);
             }
             let Some(left) = connection.left else { return true };
             let is_over = match socket.state() {
@@ -421,7 +481,7 @@ impl Stack {
                 | State::LastAck => false,
             };
             if is_over {
-                recovery.forget(connection.port);
+                recovery.forget(&connection.ends);
                 sockets.remove(connection.handle);
             }
             !is_over
@@ -433,11 +493,23 @@ impl Stack {
             let port = self.next_port;
             self.next_port = if port == u16::MAX { FIRST_PORT } else { port + 1 };
             // There are more ports than connections.
-            if !self.connections.values().any(|connection| connection.port == port) {
+            if !self.connections.values().any(|connection| connection.ends.port() == port) {
                 return port;
             }
         }
     }
+}
+
+/// A socket that leaves losses to `recovery`.
+fn socket() -> Socket<'static> {
+    let buffer = || SocketBuffer::new(vec![0; BUFFER]);
+    let mut socket = Socket::new(buffer(), buffer());
+    socket.set_nagle_enabled(false);
+    socket.set_ack_delay(Some(ACK_DELAY));
+    socket.set_keep_alive(Some(KEEP_ALIVE));
+    socket.set_timeout(Some(USER_TIMEOUT));
+    socket.set_congestion_control(CongestionControl::None);
+    socket
 }
 
 /// What smoltcp takes for a device: packets in, packets out.

@@ -53,6 +53,7 @@ pub(crate) async fn served_in(scenario: &str) -> (Server, AppKey) {
         keys: keys.clone(),
         nodes: Nodes::Virtual,
         patience: Patience::default(),
+        bus: None,
     };
     let server = Server::start(options).await.expect("a free port");
     (server, AppKey::new(&keys.first()).expect("a key"))

@@ -7,37 +7,19 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::{
     MIB,
-    proxy::{Services as _, bytes, sha256},
+    proxy::Services as _,
+    proxy_ends::{an_end_of_the_input_reaches_the_node, an_end_of_the_node_is_told_from_a_reset},
     stage::Stage,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_of_the_input_reaches_the_node_which_answers_after_it() {
-    let stage = Stage::start("erin").await;
-    let content = bytes(100_000, 3);
-
-    let mut proxy = stage.proxy("take-all");
-    proxy.send(&content).await;
-    proxy.shut();
-    let answer = proxy.rest().await;
-
-    assert_eq!(answer, format!("100000 {}", sha256(&content)).into_bytes());
-    assert!(proxy.ended_well().await);
+    an_end_of_the_input_reaches_the_node(&Stage::start("erin").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_the_node_sets_is_an_end_and_a_reset_a_failure() {
-    let stage = Stage::start("frank").await;
-
-    let mut closed = stage.proxy("close");
-    assert_eq!(closed.rest().await, b"hello\n");
-    closed.shut();
-    assert!(closed.ended_well().await);
-
-    let mut reset = stage.proxy("reset");
-    reset.send(b"x").await;
-    assert_eq!(reset.rest().await, b"hello\n");
-    assert!(!reset.ended_well().await);
+    an_end_of_the_node_is_told_from_a_reset(&Stage::start("frank").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,6 +11,8 @@ mod ends;
 mod lab;
 #[path = "../proxy/mod.rs"]
 mod proxy;
+#[path = "../proxy/ends.rs"]
+mod proxy_ends;
 mod stage;
 
 use std::time::Duration;

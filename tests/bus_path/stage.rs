@@ -190,25 +190,6 @@ impl Drop for Stage {
     }
 }
 
-impl Proxy {
-    /// Ends its input.
-    pub(crate) fn shut(&mut self) {
-        self.input = None;
-    }
-
-    /// What comes until its output ends.
-    pub(crate) async fn rest(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let read = timeout(PATIENCE, self.output.read_to_end(&mut bytes)).await;
-        read.expect("in time").expect("a pipe");
-        bytes
-    }
-
-    pub(crate) async fn ended_well(&mut self) -> bool {
-        timeout(PATIENCE, self.child.wait()).await.expect("in time").expect("it ran").success()
-    }
-}
-
 /// A network of ours with the node in it.
 async fn created(networks: &Networks) -> NetworkId {
     let create = Request::CreateNetwork {

@@ -238,6 +238,7 @@ impl Served {
             keys: keys.clone(),
             nodes: Nodes::Virtual,
             patience: Patience::default(),
+            bus: None,
         };
         let server = self.runtime.block_on(Server::start(options)).expect("a free port");
         let arm = Sockets::new(Who::Http, &server.url(), &keys.first());

@@ -10,8 +10,15 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+#[path = "../local_node/mod.rs"]
+mod local_node;
+#[expect(dead_code, reason = "the simulator's own tests use the rest")]
+#[path = "../../sim/tests/serve/lab.rs"]
+mod served_lab;
+
 mod arms;
 mod book;
+mod data;
 mod page;
 mod pattern;
 mod play;
@@ -63,6 +70,16 @@ fn the_served_daemon_conforms() {
 fn the_real_daemon_conforms() {
     let real = Real::start();
     conforms(Who::Real, AT_ONCE, || Box::new(real.arm()));
+}
+
+#[test]
+fn data_flows_at_the_served_daemon_as_it_should() {
+    data_flows(data::Arm::Http);
+}
+
+#[test]
+fn data_flows_at_the_real_daemon_as_it_should() {
+    data_flows(data::Arm::Real);
 }
 
 #[test]
@@ -155,6 +172,26 @@ fn conforms<'a>(who: Who, at_once: usize, arm: impl Fn() -> Box<dyn Arm + 'a> + 
     let (all, name) = (jobs + alone.len(), who.name());
     let skipped = cases.len() + typed.len() - all;
     println!("{name}: {all} cases played, {skipped} skipped, {} failed", failures.len());
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// Plays the cases of data on an arm, and tells of all that fail. Those that spoil a node have one of their own.
+fn data_flows(arm: data::Arm) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let played: Vec<_> = data::CASES.iter().filter(|case| is_chosen(case.name)).collect();
+    let (alone, shared): (Vec<_>, Vec<_>) = played.into_iter().partition(|case| case.is_alone);
+    let sites = alone.into_iter().map(|case| vec![case]).chain([shared]);
+    let mut failures = Vec::new();
+    for cases in sites.filter(|cases| !cases.is_empty()) {
+        let site = runtime.block_on(data::Site::start(arm));
+        for case in cases {
+            if let Err(why) = caught(|| runtime.block_on((case.play)(&site))) {
+                failures.push(format!("data: {}\n  {why}", case.name));
+            }
+        }
+        runtime.block_on(site.end());
+    }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 

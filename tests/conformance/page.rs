@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
 use crate::{
     book::{Act, Book, Case, Who},
-    typed,
+    data, typed,
 };
 
 const HEAD: &str = "\
@@ -23,6 +23,10 @@ fails when it is out of date.
 An arm gives the same status, body, content type, and timing class (at once, or when the time of the request
 is over) as all others. Whatever the adapter could have asked, it must be able to read the answer to.
 Every call of the adapter (`Endpoint::ALL`) has a case on every arm; a test counts them.
+
+The cases of *data* are functions (`data/`): a client of the daemon's websocket, and a node whose TCP is a kernel's. On the
+real arm it is in the lab's central net, on the other one a local node of the simulator's. What a socket carries is not in
+the process arm, whose nodes have no sockets.
 ";
 
 const TAIL: &str = "\
@@ -75,6 +79,7 @@ pub(crate) fn page(book: &Book) -> String {
     laxities(&mut page, &book.cases);
     differences(&mut page, &book.cases);
     skips(&mut page, &book.cases);
+    flows(&mut page);
     page.push('\n');
     page.push_str(TAIL);
     page
@@ -103,21 +108,33 @@ fn count(page: &mut String, cases: &[Case]) {
             areas.push(&case.area);
         }
     }
-    let total = cases.len() + typed::CASES.len();
+    let total = cases.len() + data::CASES.len() + typed::CASES.len();
     let _ = writeln!(page, "\n## {total} cases\n\n| about | cases | process | http | real |");
     let _ = writeln!(page, "| --- | --: | --: | --: | --: |");
-    let row = |page: &mut String, name: &str, cases: &[&Case], more: usize| {
-        let played = |who| cases.iter().filter(|case| case.skipped(who).is_none()).count() + more;
+    let row = |page: &mut String, name: &str, cases: &[&Case], more: usize, flows: usize| {
+        let played = |who: Who| {
+            let told = cases.iter().filter(|case| case.skipped(who).is_none()).count() + more;
+            told + if who == Who::Process { 0 } else { flows }
+        };
         let [process, http, real] = Who::ALL.map(played);
-        let all = cases.len() + more;
+        let all = cases.len() + more + flows;
         let _ = writeln!(page, "| {name} | {all} | {process} | {http} | {real} |");
     };
     for area in areas {
         let of_area: Vec<&Case> = cases.iter().filter(|case| case.area == area).collect();
-        row(page, area, &of_area, 0);
+        row(page, area, &of_area, 0, 0);
     }
-    row(page, "the adapter's own calls", &[], typed::CASES.len());
-    row(page, "**all**", &cases.iter().collect::<Vec<_>>(), typed::CASES.len());
+    let (typed, flows) = (typed::CASES.len(), data::CASES.len());
+    row(page, "data", &[], 0, flows);
+    row(page, "the adapter's own calls", &[], typed, 0);
+    row(page, "**all**", &cases.iter().collect::<Vec<_>>(), typed, flows);
+}
+
+fn flows(page: &mut String) {
+    let _ = writeln!(page, "\n## What flows\n");
+    for case in data::CASES {
+        let _ = writeln!(page, "- data: {}", case.name);
+    }
 }
 
 fn laxities(page: &mut String, cases: &[Case]) {

@@ -55,11 +55,17 @@ class Cluster:
     """A webserver with a simulated network of its own, and the cluster file of `demo.yaml` for it."""
 
     def __init__(
-        self, venv: str = "python/ray-2.60", nodes: str | None = None, data: str = "data", kind: str = "auto"
+        self,
+        venv: str = "python/ray-2.60",
+        nodes: str | None = None,
+        data: str = "data",
+        kind: str = "auto",
+        path: str = "auto",
     ) -> None:
         """Lays out files; nothing runs yet.
 
-        Virtual environments are below `target`: the user's, and that of the nodes. The kind is what `--sim-nodes` takes.
+        Virtual environments are below `target`: the user's, and that of the nodes. The kind is what `--sim-nodes` takes,
+        the path what `network_path` does.
         """
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="ray-on-golem-"))
         self.data = self.home / data
@@ -74,6 +80,7 @@ class Cluster:
         text = CLUSTER_FILE.read_text()
         # A text of JSON is one of YAML, whatever is in it.
         own = f"    webserver_port: {self.port}\n    webserver_datadir: {json.dumps(str(self.data))}\n"
+        own += "" if path == "auto" else f"    network_path: {path}\n"
         self.file.write_text(text.replace("    payment_network:", own + "    payment_network:", 1))
         # Ray cuts paths short for its sockets, so its own temporary directory stays the usual one.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("YAGNA_", "RAY_"))}
@@ -180,6 +187,16 @@ class Cluster:
             return states.count("running") == count and not {"pending", "terminating"} & set(states)
 
         wait_until(f"{count} running nodes", seconds, is_so)
+
+    def way(self) -> str:
+        """How the nodes of the cluster are reached, as `status` tells it, and `status --json`."""
+        cluster = self.cluster()
+        if cluster is None:
+            raise Failed("there is no cluster")
+        path, said = cluster["network_path"], self.golem("status")
+        if not any(line.endswith(f"\t{path}") for line in said.splitlines()):
+            raise Failed(f"`status` does not tell that nodes are reached over `{path}`:\n{said}")
+        return path
 
     def last_books(self, seconds: float) -> dict[str, Any]:
         """The cluster as it was when its last bill was settled."""

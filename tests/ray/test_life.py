@@ -33,7 +33,8 @@ class Life(unittest.TestCase):
 
     def test_a_cluster_lives_from_ray_up_to_the_last_bill(self) -> None:
         """Everything in one life, because a cluster takes most of a minute to come up."""
-        with Cluster() as self.cluster:
+        # A network of the daemon is lost when it starts anew, and frames that wait together overtake each other.
+        with Cluster(path="daemon") as self.cluster:
             self.file = str(self.cluster.file)
             for day in (
                 self.comes_up,
@@ -61,6 +62,7 @@ class Life(unittest.TestCase):
 
         kinds = sorted(node["kind"] for node in self.cluster.nodes())
         self.assertEqual(kinds, ["head", "worker"])
+        self.assertEqual(self.cluster.way(), "daemon")
 
     def comes_up_again_on_the_same_nodes(self) -> None:
         """As users do who have changed their file, or who try again what was interrupted."""
@@ -278,7 +280,12 @@ class OldLife(unittest.TestCase):
         file = str(cluster.file)
         cluster.ray("up", file, "--yes", "--no-config-cache")
         cluster.wait_for_nodes(2, 120)
+        # Nothing is said of it in the file, and the daemon's bus answers.
+        self.assertEqual(cluster.way(), "bus")
+        before = {node["node_id"] for node in cluster.nodes()}
+        cluster.network("PUT", "sim/faults", {"outage": {"kind": "restart", "for": 5}})
         said = cluster.ray("exec", file, command, "--no-config-cache")
+        self.assertEqual({node["node_id"] for node in cluster.nodes()}, before)
         cluster.ray("down", file, "--yes")
         self.assertGreater(Decimal(cluster.last_books(120)["spent_glm"]), 0)
         return said

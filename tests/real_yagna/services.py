@@ -83,6 +83,18 @@ def tick(peer: socket.socket):
         time.sleep(0.1)
 
 
+def count(peer: socket.socket):
+    """Reads a port in two bytes, says in decimal how many connections to it are established, and closes."""
+    port = int.from_bytes(peer.recv(2, socket.MSG_WAITALL), "big")
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    here, state = f":{port:04X}", ESTABLISHED
+    peer.sendall(str(sum(row[1].endswith(here) and row[3] == state for row in rows)).encode())
+
+
+# As the kernel's table of connections writes it.
+ESTABLISHED = "01"
+
 PORTS = {
     "echo": (7, echo),
     "take": (1001, take),
@@ -93,6 +105,7 @@ PORTS = {
     "reset": (1006, reset),
     "ignore": (1007, ignore),
     "tick": (1008, tick),
+    "count": (1009, count),
 }
 
 

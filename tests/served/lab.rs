@@ -51,6 +51,7 @@ impl Lab {
             keys: Keys::new(KEY),
             nodes,
             patience: Patience::default(),
+            bus: None,
         };
         let server = runtime.block_on(Server::start(options)).expect("a free port");
         let (outside, registry) = outside();

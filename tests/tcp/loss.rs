@@ -73,9 +73,6 @@ fn a_way_that_is_full_is_filled_and_not_flooded() {
     for queue in [10, 50, 200].map(Span::millis) {
         let (rate, lost) = full(queue, 8 << 20);
 
-        assert!(
-            rate > 700_000 && lost < 20,
-            "{queue}: {rate} bytes in a second, {lost} ‰ lost"
-        );
+        assert!(rate > 700_000 && lost < 20, "{queue}: {rate} bytes in a second, {lost} ‰ lost");
     }
 }

@@ -2,6 +2,7 @@
 //! and a node whose TCP is smoltcp's as it is.
 
 mod ends;
+mod knock;
 mod loss;
 mod node;
 mod world;

@@ -24,6 +24,7 @@ const BELOW: &[(&str, &[&str])] = &[
 /// The daemon's and the registry's clients: shell, though they stand in a pure directory.
 const SHELL: &[&str] = &[
     "src/yagna/bus/client.rs",
+    "src/yagna/bus/socket.rs",
     "src/yagna/client.rs",
     "src/yagna/vpn.rs",
     "src/yagna/vpn/order.rs",

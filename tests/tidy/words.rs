@@ -16,6 +16,7 @@ const SHELL: &[&str] = &[
     "sim/src/service.rs",
     "sim/src/stand_in/",
     "src/yagna/bus/client.rs",
+    "src/yagna/bus/socket.rs",
     "src/yagna/client.rs",
     "src/yagna/vpn.rs",
     "src/yagna/vpn/order.rs",

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::system::sethostname;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UnixListener, UnixStream, unix::pipe},
     signal::unix::{SignalKind, signal},
 };
@@ -22,7 +22,7 @@ use super::{
     SSH_PORT, Written, directory, filesystem,
     netlink::Netlink,
     orders::{Birth, Ground, INTERFACE, NodeOrder, Reply},
-    passing::{Letter, Post, read_message, write_message},
+    passing::{Letter, Post, give, read_message, write_message},
     paths::Paths,
     reaper::Reaper,
     sshd::{Sshd, Surroundings},
@@ -183,16 +183,16 @@ impl Node {
         let _ = write_message(&mut stream, &reply).await;
     }
 
-    /// Joins a stream to a port of this node.
+    /// Connects to a port of this node, and gives the connection away: who has it sees how it ends.
     async fn connect(&self, mut stream: UnixStream, port: u16) {
         let port = if port == SSH_PORT { self.birth.ground.ssh_port() } else { port };
         let address = SocketAddr::from((self.birth.spec.address, port));
         match TcpStream::connect(address).await {
-            Ok(mut connection) => {
+            Ok(connection) => {
                 let _ = connection.set_nodelay(true);
                 if write_message(&mut stream, &Reply::Done).await.is_ok() {
-                    // Either end may break the connection whenever it likes.
-                    let _ = copy_bidirectional(&mut stream, &mut connection).await;
+                    // If nobody waits for it, it is closed.
+                    let _ = give(&stream, connection).await;
                 }
             }
             Err(error) => {

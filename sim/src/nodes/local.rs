@@ -24,7 +24,7 @@ use super::{
     NodeError, NodeSpec, Wire, Written, forbidden,
     loopback::{self, Loopback},
     orders::{Birth, Ground, HolderOrder, NodeOrder, Reply},
-    passing::{Post, read_message, write_message},
+    passing::{Post, read_message, take, write_message},
 };
 
 /// What local nodes are made with.
@@ -205,10 +205,17 @@ impl LocalNodes {
         let mut stream = open_node(&post, &activity).await?;
         write_message(&mut stream, &NodeOrder::Connect(port)).await?;
         match read_message(&mut stream).await? {
-            Reply::Done | Reply::Finished(_) | Reply::Wrote(_) => Ok(Box::new(stream)),
+            Reply::Done | Reply::Finished(_) | Reply::Wrote(_) => {
+                Ok(Box::new(take(&stream).await?))
+            }
             Reply::Failed(Some(number), _) => Err(io::Error::from_raw_os_error(number)),
             Reply::Failed(None, reason) => Err(io::Error::other(reason)),
         }
+    }
+
+    pub(super) async fn has(&self, network: &str, address: Ipv4Addr) -> bool {
+        let state = self.state.lock().await;
+        state.places.values().any(|place| (place.0.as_str(), place.1) == (network, address))
     }
 
     pub(super) async fn stop(&self, activity: &str) {

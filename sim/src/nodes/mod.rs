@@ -264,6 +264,14 @@ impl NodeHost {
         }
     }
 
+    /// Whether a node has an address of a private network.
+    pub async fn has(&self, network: &str, address: Ipv4Addr) -> bool {
+        match &self.kind {
+            Kind::Virtual(nodes) => nodes.has(network, address),
+            Kind::Local(nodes) => nodes.has(network, address).await,
+        }
+    }
+
     /// Ends a node with all that runs in it; harmless if there is none.
     pub async fn stop(&self, activity: &str) {
         match &self.kind {

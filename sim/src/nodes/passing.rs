@@ -19,13 +19,15 @@ use rustix::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest},
-    net::UnixStream,
+    net::{TcpStream, UnixStream},
 };
 
 /// A letter is at most this long.
 const LETTER_BYTES_MAX: usize = 64 * 1024;
 /// A message on a stream is at most this long.
 const MESSAGE_BYTES_MAX: u32 = 1 << 30;
+/// What a connection is given with: an open file needs a byte to go with.
+const GIVEN: &[u8] = b"c";
 
 /// What arrives in one piece.
 #[derive(Debug)]
@@ -62,38 +64,12 @@ impl Post {
     }
 
     pub(super) async fn send(&self, text: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let write = || {
-            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
-            let mut ancillary = SendAncillaryBuffer::new(&mut space);
-            let files: Vec<BorrowedFd<'_>> = file.into_iter().collect();
-            if !files.is_empty() {
-                ancillary.push(SendAncillaryMessage::ScmRights(&files));
-            }
-            sendmsg(&self.socket, &[IoSlice::new(text)], &mut ancillary, SendFlags::NOSIGNAL)
-                .map_err(io::Error::from)
-        };
-        self.socket.async_io(Interest::WRITABLE, write).await.map(|_| ())
+        send(&self.socket, text, file).await
     }
 
     /// The next letter; nothing once the other end is closed.
     pub(super) async fn receive(&self) -> io::Result<Option<Letter>> {
-        let read = || {
-            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
-            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-            let mut text = vec![0; LETTER_BYTES_MAX];
-            let flags = RecvFlags::CMSG_CLOEXEC;
-            let received =
-                recvmsg(&self.socket, &mut [IoSliceMut::new(&mut text)], &mut ancillary, flags)?;
-            text.truncate(received.bytes);
-            let file = ancillary.drain().find_map(|message| {
-                // Nobody sends anything else.
-                let RecvAncillaryMessage::ScmRights(mut files) = message else { return None };
-                files.next()
-            });
-            Ok(Letter { text, file })
-        };
-        let letter = self.socket.async_io(Interest::READABLE, read).await?;
-        Ok((!letter.text.is_empty()).then_some(letter))
+        receive(&self.socket).await
     }
 
     /// Sends one end of a fresh stream under an address, and keeps the other.
@@ -113,6 +89,53 @@ impl Letter {
         stream.set_nonblocking(true)?;
         UnixStream::from_std(stream)
     }
+}
+
+/// Gives a connection to the other end of a stream, which has read all that was written before.
+pub(super) async fn give(stream: &UnixStream, connection: TcpStream) -> io::Result<()> {
+    send(stream, GIVEN, Some(connection.as_fd())).await
+}
+
+/// Takes a connection that the other end of a stream gives.
+pub(super) async fn take(stream: &UnixStream) -> io::Result<TcpStream> {
+    let letter = receive(stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let file = letter.file.ok_or(io::ErrorKind::InvalidData)?;
+    let connection = std::net::TcpStream::from(file);
+    connection.set_nonblocking(true)?;
+    TcpStream::from_std(connection)
+}
+
+async fn send(socket: &UnixStream, text: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let write = || {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let files: Vec<BorrowedFd<'_>> = file.into_iter().collect();
+        if !files.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(&files));
+        }
+        sendmsg(socket, &[IoSlice::new(text)], &mut ancillary, SendFlags::NOSIGNAL)
+            .map_err(io::Error::from)
+    };
+    socket.async_io(Interest::WRITABLE, write).await.map(|_| ())
+}
+
+async fn receive(socket: &UnixStream) -> io::Result<Option<Letter>> {
+    let read = || {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut text = vec![0; LETTER_BYTES_MAX];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(socket, &mut [IoSliceMut::new(&mut text)], &mut ancillary, flags)?;
+        text.truncate(received.bytes);
+        let file = ancillary.drain().find_map(|message| {
+            // Nobody sends anything else.
+            let RecvAncillaryMessage::ScmRights(mut files) = message else { return None };
+            files.next()
+        });
+        Ok(Letter { text, file })
+    };
+    let letter = socket.async_io(Interest::READABLE, read).await?;
+    Ok((!letter.text.is_empty()).then_some(letter))
 }
 
 /// Writes a message with its length in front, so that its reader takes no byte of what follows it.

@@ -147,6 +147,11 @@ impl VirtualNodes {
         Ok(Box::new(near))
     }
 
+    pub(super) fn has(&self, network: &str, address: Ipv4Addr) -> bool {
+        let at = (network, address);
+        self.lock().values().any(|node| (node.spec.network.as_str(), node.spec.address) == at)
+    }
+
     pub(super) fn stop(&self, activity: &str) {
         if let Some(node) = self.lock().remove(activity) {
             node.cut();

@@ -18,7 +18,7 @@ use ray_on_golem::yagna::{
 use super::{
     State, activity,
     daemon::{Answer, Lost},
-    document, market, net, payment, registry, reply, services, world,
+    document, market, net, payment, registry, reply, services, tunnel, world,
 };
 use crate::fault::{Fate, OutageKind};
 
@@ -78,8 +78,8 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Body>) -> Respons
     if let Err(refusal) = authorize(&state, &parts) {
         return refusal;
     }
-    if let Some(place) = net::socket_place(&parts) {
-        return net::connect(state, &mut parts, place).await;
+    if let Some(place) = tunnel::place_of(&parts) {
+        return tunnel::connect(state, &mut parts, place).await;
     }
     if let Some(id) = services::socket_of(&parts) {
         return services::connect(state, &mut parts, &id).await;

@@ -11,7 +11,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::{Nodes, daemon::Daemon, services::Services, transfer::Ends};
+use super::{Nodes, bus::Bus, daemon::Daemon, services::Services, transfer::Ends};
 use crate::{
     nodes::{LocalSetup, NodeError, NodeHost, NodeSpec, Written},
     yagna::{
@@ -85,6 +85,7 @@ pub(super) struct Hands {
     pub(super) host: NodeHost,
     pub(super) substance: Substance,
     pub(super) services: Arc<Services>,
+    pub(super) bus: Arc<Bus>,
 }
 
 /// Carries out what activities ask for, until the daemon is gone.
@@ -109,8 +110,12 @@ pub(super) async fn carry_out(hands: Hands, mut errands: mpsc::UnboundedReceiver
             Task::Start { command, node } => {
                 let spec = spec(&hands.host, &activity, &node);
                 let (started, start) = oneshot::channel();
+                let started_for = activity.clone();
                 tasks.spawn(async move {
                     let outcome = hands.host.start(spec).await;
+                    if outcome.is_ok() {
+                        hands.bus.attach(&started_for, &node.provider, &node.networks);
+                    }
                     hands.daemon.errand_done(&command, outcome_of(outcome.map(|()| 0)));
                     drop(started);
                 });
@@ -141,6 +146,7 @@ pub(super) async fn carry_out(hands: Hands, mut errands: mpsc::UnboundedReceiver
                     if let Some(start) = start {
                         let _ = start.await;
                     }
+                    hands.bus.detach(activity.as_str());
                     hands.host.stop(activity.as_str()).await;
                 });
             }
@@ -198,13 +204,13 @@ fn outcome_of(finished: Result<i32, NodeError>) -> Outcome {
 }
 
 fn spec(host: &NodeHost, activity: &ActivityId, node: &NodeFacts) -> NodeSpec {
-    let joined = node.addresses.first();
+    let joined = node.networks.first();
     let alone = || {
         let own = host.network().map(|(network, _)| Ipv4Addr::from_bits(network.to_bits() + 2));
         (own.unwrap_or(ALONE.0), ALONE.1)
     };
-    let (address, netmask) = joined.map_or_else(alone, |(_, address, mask)| (*address, *mask));
-    let network = joined.map_or(activity.as_str(), |(network, _, _)| network.as_str());
+    let (address, netmask) = joined.map_or_else(alone, |it| (it.node_ip, it.mask));
+    let network = joined.map_or(activity.as_str(), |it| it.network.as_str());
     NodeSpec {
         activity: activity.as_str().to_owned(),
         network: network.to_owned(),

@@ -2,7 +2,8 @@
 //!
 //! It is a shell: sockets, the clock, and tasks are here, decisions are not. `daemon` owns the one
 //! `SimYagna` behind one lock and lets time pass, `connection` takes sockets, `api` finds out what
-//! is asked, and the files beside it answer what our own vocabulary does not have.
+//! is asked, and the files beside it answer what our own vocabulary does not have. What flows to nodes goes by `tunnel`, the
+//! websockets into private networks, and by `bus`, the daemon's bus.
 //!
 //! Kernel scheduling decides about the order of what arrives at the same time, so a served
 //! simulation is not deterministic; its providers still are what scenario and seed make them.
@@ -11,6 +12,7 @@
 
 mod activity;
 mod api;
+mod bus;
 mod connection;
 mod daemon;
 mod document;
@@ -25,16 +27,18 @@ mod scan;
 mod services;
 mod settlement;
 mod transfer;
+mod tunnel;
 mod world;
 
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use ray_on_golem::core::rng::Seed;
+use ray_on_golem::{core::rng::Seed, yagna::bus::BusAddress};
 use thiserror::Error;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -42,11 +46,13 @@ pub use keys::Keys;
 
 use crate::{
     nodes::{LocalSetup, NodeError, NodeHost},
-    scenario::Scenario,
+    scenario::{self, Scenario},
 };
+use bus::{Bus, Place};
 use daemon::Daemon;
 use host::{Hands, Hosting, Substance};
 use services::Services;
+use tunnel::Tunnels;
 
 /// Open connections get this long to finish what they do, at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -68,6 +74,8 @@ pub struct Options {
     pub nodes: Nodes,
     /// How long a client is waited for.
     pub patience: Patience,
+    /// Where the socket of its bus is to be, which its user alone can open; in a directory of its own if it is not said.
+    pub bus: Option<PathBuf>,
 }
 
 /// How long a client is waited for.
@@ -79,12 +87,14 @@ pub struct Patience {
     pub body: Duration,
     /// On a websocket something must be heard within this time; pings are sent twice as often.
     pub silence: Duration,
+    /// A node that is gone is waited for so long on a websocket.
+    pub node: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { head: seconds(60), body: seconds(20), silence: seconds(10) }
+        Self { head: seconds(60), body: seconds(20), silence: seconds(10), node: seconds(120) }
     }
 }
 
@@ -119,6 +129,21 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// Somebody else has the place of the bus.
+    #[error("a daemon listens at `{}` already; choose another place by `--bus`", path.display())]
+    BusTaken {
+        /// The place.
+        path: PathBuf,
+    },
+    /// The bus cannot be had for another reason.
+    #[error("cannot listen at `{}`", path.display())]
+    Bus {
+        /// The place.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// This host does not let us make nodes.
     #[error("cannot make nodes on this host: {0}")]
     Nodes(#[from] NodeError),
@@ -134,6 +159,9 @@ pub struct Server {
     clock: JoinHandle<()>,
     hosting: JoinHandle<()>,
     doors: JoinHandle<()>,
+    /// Who takes the clients of the bus; it never ends if the scenario has none.
+    bus: JoinHandle<()>,
+    bus_place: Option<Arc<Place>>,
 }
 
 /// What every request can reach.
@@ -146,6 +174,8 @@ struct State {
     keys: Keys,
     patience: Patience,
     services: Arc<Services>,
+    bus: Arc<Bus>,
+    tunnels: Tunnels,
 }
 
 impl Server {
@@ -159,8 +189,13 @@ impl Server {
     ///
     /// Outside of a tokio runtime.
     pub async fn start(options: Options) -> Result<Self, ServeError> {
-        let Options { mut scenario, seed, haste, port, keys, nodes, patience } = options;
+        let Options { mut scenario, seed, haste, port, keys, nodes, patience, bus } = options;
         let listener = listen(port)?;
+        let place = match scenario.daemon.bus {
+            scenario::Bus::Absent => None,
+            scenario::Bus::Deaf | scenario::Bus::Good => Some(Arc::new(Place::find(bus).await?)),
+        };
+        let clients = place.as_ref().map(|place| place.listen()).transpose()?;
         let address =
             listener.local_addr().map_err(|source| ServeError::Listen { port, source })?;
         scenario.hasten(haste);
@@ -171,14 +206,26 @@ impl Server {
         let (daemon, errands) = Daemon::new(&scenario, seed);
         let daemon = Arc::new(daemon);
         let services = Arc::new(Services::default());
+        let identity = daemon.look().yagna.identity().clone();
+        let has_nodes = scenario.daemon.bus == scenario::Bus::Good;
+        let bus = Arc::new(Bus::new(identity.as_str().into(), host.clone(), has_nodes));
         let hands = Hands {
             daemon: Arc::clone(&daemon),
             host: host.clone(),
             substance,
             services: Arc::clone(&services),
+            bus: Arc::clone(&bus),
         };
         let hosting = tokio::spawn(host::carry_out(hands, errands));
         let clock = tokio::spawn(Arc::clone(&daemon).keep_time());
+        let (life, serving) = (daemon.life(), Arc::clone(&bus));
+        let clients = place.clone().zip(clients);
+        let clients = tokio::spawn(async move {
+            match clients {
+                Some((place, first)) => bus::accept(serving, first, place, life).await,
+                None => std::future::pending().await,
+            }
+        });
         let state = Arc::new(State {
             daemon,
             host: host.clone(),
@@ -186,9 +233,21 @@ impl Server {
             keys,
             patience,
             services,
+            bus,
+            tunnels: Tunnels::new(seed),
         });
         let doors = tokio::spawn(connection::accept(listener, address, Arc::clone(&state)));
-        Ok(Self { address, state, host, caveat, clock, hosting, doors })
+        Ok(Self {
+            address,
+            state,
+            host,
+            caveat,
+            clock,
+            hosting,
+            doors,
+            bus: clients,
+            bus_place: place,
+        })
     }
 
     /// What is less true about its nodes than it could be, as one line, if anything is.
@@ -203,6 +262,12 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// Where its bus is, if it has one.
+    #[must_use]
+    pub fn bus(&self) -> Option<BusAddress> {
+        self.bus_place.as_ref().map(|place| place.address())
+    }
+
     /// The keys that it lets in.
     #[must_use]
     pub fn keys(&self) -> &Keys {
@@ -215,6 +280,7 @@ impl Server {
             ended = &mut self.clock => ended,
             ended = &mut self.hosting => ended,
             ended = &mut self.doors => ended,
+            ended = &mut self.bus => ended,
         };
         match ended {
             Err(error) => error,
@@ -228,6 +294,9 @@ impl Server {
         self.state.daemon.close();
         let _ = tokio::time::timeout(GRACE, &mut self.doors).await;
         self.hosting.abort();
+        self.bus.abort();
+        // Its socket is gone then.
+        let _ = (&mut self.bus).await;
         self.host.end().await;
     }
 }
@@ -235,6 +304,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.doors.abort();
+        self.bus.abort();
         self.hosting.abort();
         self.clock.abort();
     }
@@ -267,6 +337,7 @@ mod tests {
             keys: Keys::new("key"),
             nodes: Nodes::Virtual,
             patience: Patience::default(),
+            bus: None,
         };
         let mut server = Server::start(options).await.expect("a free port");
 

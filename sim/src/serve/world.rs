@@ -133,6 +133,7 @@ async fn spoil_node(state: &State, ask: &Ask, activity: &str) -> Response<Body> 
         document.iter().next().and_then(|(key, value)| Some((key.as_str(), value.as_bool()?)));
     let done = match said {
         Some(("kill", true)) => {
+            state.bus.detach(activity);
             state.host.kill(activity).await;
             Ok(())
         }

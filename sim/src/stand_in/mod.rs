@@ -15,6 +15,7 @@ use golem_sim::serve::{Keys, Options, Patience};
 use ray_on_golem::{
     cli::{error::CliError, printer::Printer},
     core::rng::Seed,
+    yagna::bus::BusAddress,
 };
 use serde_json::{Value, json};
 
@@ -39,8 +40,8 @@ struct Yagna {
     /// Service data dir
     #[arg(short, long, global = true, env = "YAGNA_DATADIR")]
     datadir: Option<PathBuf>,
-    /// Service Bus (aka GSB) URL; there is none, it is only taken
-    #[arg(short, long, global = true)]
+    /// Service Bus (aka GSB) URL: `unix:PATH`; without it the bus is in a fresh directory for temporary files
+    #[arg(short, long, global = true, env = "GSB_URL")]
     gsb_url: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -194,7 +195,7 @@ pub(crate) fn run(
     };
     let is_json = yagna.json;
     let result = if let Command::Service(Service::Run(run)) = yagna.command {
-        serve(run, yagna.datadir, printer)
+        serve(run, yagna.datadir, yagna.gsb_url, printer)
     } else {
         Daemon::find(yagna.datadir)
             .and_then(|daemon| answer(&yagna.command, &daemon, printer))
@@ -209,7 +210,12 @@ pub(crate) fn run(
     }
 }
 
-fn serve(run: Run, datadir: Option<PathBuf>, printer: &mut Printer) -> Result<(), CliError> {
+fn serve(
+    run: Run,
+    datadir: Option<PathBuf>,
+    gsb_url: Option<String>,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
     let port = run.api_url.trim_end_matches('/').rsplit_once(':').map(|(_, port)| port);
     let port = port.and_then(|port| port.parse().ok()).ok_or_else(|| {
         let text = format!("`YAGNA_API_URL` is `{}`; it must end with a port", run.api_url);
@@ -224,6 +230,7 @@ fn serve(run: Run, datadir: Option<PathBuf>, printer: &mut Printer) -> Result<()
         keys: crate::service::keys(key)?,
         nodes: run.nodes.nodes(None),
         patience: Patience::default(),
+        bus: gsb_url.filter(|url| !url.is_empty()).map(|url| bus_path(&url)).transpose()?,
     };
     let note = Note::place(datadir)?;
     crate::service::run(options, |server| {
@@ -236,6 +243,17 @@ fn serve(run: Run, datadir: Option<PathBuf>, printer: &mut Printer) -> Result<()
     })?;
     note.remove();
     Ok(())
+}
+
+/// The path of a bus that is a socket of this machine.
+fn bus_path(url: &str) -> Result<PathBuf, CliError> {
+    match url.parse() {
+        Ok(BusAddress::Unix(path)) => Ok(path),
+        Ok(BusAddress::Tcp(..)) => Err(CliError::Argument(format!(
+            "the bus of a simulated daemon cannot be at `{url}`; write `unix:PATH`"
+        ))),
+        Err(error) => Err(CliError::Argument(error.to_string())),
+    }
 }
 
 fn answer(command: &Command, daemon: &Daemon, printer: &mut Printer) -> Result<Value, CliError> {

@@ -3,11 +3,9 @@
 //! The scenario still decides how long a command takes and whether it is possible. Then, in place of
 //! being done, it becomes an errand; its outcome comes back by [`SimYagna::errand_done`].
 
-use std::net::Ipv4Addr;
-
 use ray_on_golem::{
     units::Timestamp,
-    yagna::{ActivityId, BatchId, NetworkId, ProviderId},
+    yagna::{ActivityId, BatchId, Deployment, ProviderId},
 };
 
 use super::{
@@ -75,8 +73,8 @@ pub struct CommandPlace {
 pub struct NodeFacts {
     /// Who provides it.
     pub provider: ProviderId,
-    /// Networks that it has joined, its address in each, and the mask.
-    pub addresses: Vec<(NetworkId, Ipv4Addr, Ipv4Addr)>,
+    /// Networks that it has joined.
+    pub networks: Vec<Deployment>,
     /// Directories that it has for its users' files.
     pub volumes: Vec<String>,
     /// CPU threads.

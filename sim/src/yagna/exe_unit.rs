@@ -5,7 +5,9 @@ use std::{collections::VecDeque, net::Ipv4Addr, sync::Arc};
 
 use ray_on_golem::{
     units::{Span, Timestamp},
-    yagna::{ActivityPhase, ActivityState, CommandResult, ExeCommand, NetworkId, Response},
+    yagna::{
+        ActivityPhase, ActivityState, CommandResult, Deployment, ExeCommand, NetworkId, Response,
+    },
 };
 
 use super::{
@@ -42,8 +44,8 @@ pub(super) struct Unit {
     commands: u64,
     /// Batches that are not over; the first one runs.
     queue: VecDeque<usize>,
-    /// Networks that it has joined, its address in each, and the mask.
-    addresses: Vec<(NetworkId, Ipv4Addr, Ipv4Addr)>,
+    /// Networks that it has joined.
+    networks: Vec<Deployment>,
     /// When the ssh server was last started.
     ssh_since: Option<Timestamp>,
     /// Whether it was started anew, which helps most of them for good.
@@ -61,7 +63,7 @@ impl Unit {
             phase: ActivityPhase::Initialized,
             commands: 0,
             queue: VecDeque::new(),
-            addresses: Vec::new(),
+            networks: Vec::new(),
             ssh_since: None,
             is_ssh_repaired: false,
             volumes: Vec::new(),
@@ -91,7 +93,7 @@ impl SimYagna {
         let at = (network, ip);
         let found = (0..self.activities.units.len()).rev().find(|number| {
             let unit = &self.activities.units[*number];
-            unit.addresses.iter().any(|(joined, own, _)| (joined, *own) == at)
+            unit.networks.iter().any(|joined| (&joined.network, joined.node_ip) == at)
                 && self.activities.books[*number].is_ready
                 && self.agreements.books[unit.agreement].provider == *member
         });
@@ -299,7 +301,7 @@ impl SimYagna {
         let unit = &mut self.activities.units[activity];
         unit.phase = ActivityPhase::Terminated;
         unit.queue.clear();
-        unit.addresses.clear();
+        unit.networks.clear();
         let agreement = unit.agreement;
         self.ask_host(activity, Task::Stop);
         if !self.agreements.books[agreement].is_provider_gone {
@@ -389,8 +391,7 @@ impl SimYagna {
         match order {
             Order::Deploy { networks, .. } => {
                 unit.phase = ActivityPhase::Deployed;
-                let joined = networks.iter().map(|it| (it.network.clone(), it.node_ip, it.mask));
-                unit.addresses.extend(joined);
+                unit.networks.extend(networks.iter().cloned());
             }
             Order::Start { .. } => {
                 unit.phase = ActivityPhase::Ready;
@@ -418,7 +419,7 @@ impl SimYagna {
         let (memory, storage) = deal.offer.space();
         NodeFacts {
             provider: deal.provider().clone(),
-            addresses: unit.addresses.clone(),
+            networks: unit.networks.clone(),
             volumes: unit.volumes.clone(),
             threads: deal.threads,
             memory,

@@ -13,8 +13,9 @@ use ray_on_golem::{
     },
     units::{Glm, Span, Timestamp},
     yagna::{
-        AgreementId, Allocation, AllocationId, AppKey, CallError, Client, DemandBody, DemandEvent,
-        PlatformId, Properties, Proposal, Request, Response, SessionId, SubscriptionId, Yagna,
+        ActivityId, AgreementId, Allocation, AllocationId, AppKey, CallError, Client,
+        CommandResult, DemandBody, DemandEvent, ExeCommand, PlatformId, Properties, Proposal,
+        ProviderId, Request, Response, SessionId, SubscriptionId, Yagna,
     },
 };
 use serde_json::Value;
@@ -51,14 +52,20 @@ impl Lab {
 
     /// Serves a network to clients that are waited for so long.
     pub(crate) async fn with(scenario: &str, patience: Patience) -> Self {
+        Self::serve(scenario, Nodes::Virtual, patience).await
+    }
+
+    /// Serves a network with nodes of some kind.
+    pub(crate) async fn serve(scenario: &str, nodes: Nodes, patience: Patience) -> Self {
         let options = Options {
             scenario: Scenario::parse(scenario.as_bytes()).expect("a scenario"),
             seed: Seed::new(1),
             haste: 1_000,
             port: 0,
             keys: Keys::new(KEY),
-            nodes: Nodes::Virtual,
+            nodes,
             patience,
+            bus: None,
         };
         let server = Server::start(options).await.expect("a free port");
         let url: url::Url = server.url().parse().expect("an address");
@@ -194,6 +201,42 @@ impl Lab {
         agreement
     }
 
+    /// Rents a node; who provides it, and its activity.
+    pub(crate) async fn rent(&self) -> (ProviderId, ActivityId) {
+        let agreement = self.sign(&SessionId::from("s")).await;
+        let view = self.call(Request::GetAgreement { agreement: agreement.clone() }).await;
+        let Ok(Response::Agreement(view)) = view else { panic!("{view:?}") };
+        let timeout = Span::secs(10);
+        let created = self.call(Request::CreateActivity { agreement, timeout }).await;
+        let Ok(Response::ActivityCreated(activity)) = created else { panic!("{created:?}") };
+        (view.provider, activity)
+    }
+
+    /// Has a node carry out a script, which must succeed.
+    pub(crate) async fn run(&self, activity: &ActivityId, script: Vec<ExeCommand>) {
+        let results = self.results(activity, script).await;
+        assert!(results.iter().all(|result| result.is_ok), "{results:?}");
+    }
+
+    /// What comes of a script.
+    pub(crate) async fn results(
+        &self,
+        activity: &ActivityId,
+        script: Vec<ExeCommand>,
+    ) -> Vec<CommandResult> {
+        let (last, script) = (script.len() - 1, Arc::new(script));
+        let timeout = Span::secs(10);
+        let execute = Request::Execute { activity: activity.clone(), script, timeout };
+        let started = self.call(execute).await;
+        let Ok(Response::BatchStarted(batch)) = started else { panic!("{started:?}") };
+        let (activity, command) = (activity.clone(), u32::try_from(last).expect("a few"));
+        let timeout = Span::secs(30);
+        let collect = Request::CollectResults { activity, batch, command, timeout };
+        let results = self.call(collect).await;
+        let Ok(Response::Results(results)) = results else { panic!("{results:?}") };
+        results
+    }
+
     /// The next proposal of a demand.
     async fn proposal(&self, subscription: &SubscriptionId) -> Proposal {
         let subscription = subscription.clone();
@@ -207,6 +250,12 @@ impl Lab {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// A line for the shell of a node.
+pub(crate) fn sh(text: &str) -> ExeCommand {
+    let args = vec!["-c".to_owned(), text.to_owned()];
+    ExeCommand::Run { entry_point: "/bin/sh".to_owned(), args }
 }
 
 /// The status of a raw response; 0 if there is none.

@@ -1,18 +1,15 @@
 //! The private network: a websocket leads to the ssh server of a node.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use golem_sim::serve::Patience;
-use ray_on_golem::{
-    units::Span,
-    yagna::{
-        ActivityId, Deployment, ExeCommand, Network, NetworkPath, Request, Response, SessionId,
-    },
+use ray_on_golem::yagna::{
+    ActivityId, Deployment, ExeCommand, Network, NetworkPath, Request, Response,
 };
 use tokio_tungstenite::tungstenite::{Error, Message, client::IntoClientRequest};
 
-use crate::lab::{HONEST, KEY, Lab};
+use crate::lab::{HONEST, KEY, Lab, sh};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 2);
 const SILENCE: Duration = Duration::from_millis(400);
@@ -80,7 +77,7 @@ async fn whoever_says_nothing_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_takes_nothing_holds_its_client_up_and_does_not_lose_it() {
+async fn what_a_node_does_not_read_is_taken_all_the_same() {
     let lab = Lab::with(HONEST, Patience { silence: SILENCE, ..Patience::default() }).await;
     let network = create(&lab).await;
     let activity = node_in(&lab, &network).await;
@@ -88,23 +85,42 @@ async fn a_node_that_takes_nothing_holds_its_client_up_and_does_not_lose_it() {
         open(&lab, &network, NODE).await.expect("the node answers").split();
     let path = format!("/sim/nodes/{activity}");
     assert_eq!(lab.ask("POST", &path, r#"{"stall_ssh":true}"#).await.0, 200);
-    let listening = tokio::spawn(async move {
-        let mut pings = 0;
-        while let Some(Ok(message)) = source.next().await {
-            pings += u64::from(message.is_ping());
-            if pings == 20 {
-                return true;
-            }
-        }
-        false
-    });
 
     let frame = Message::Binary(vec![7; 32 << 10].into());
-    while let Ok(sent) = tokio::time::timeout(SILENCE, sink.send(frame.clone())).await {
-        sent.expect("it is not lost");
+    for _ in 0..1_000 {
+        sink.send(frame.clone()).await.expect("it is taken");
+    }
+    sink.send(Message::Ping(b"all".to_vec().into())).await.expect("it is taken");
+
+    let mut is_taken = false;
+    while let Some(Ok(message)) = source.next().await {
+        is_taken |= message == Message::Pong(b"all".to_vec().into());
+        if is_taken {
+            break;
+        }
+    }
+    assert!(is_taken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_dies_is_silent_until_it_is_given_up() {
+    let patience = Patience { silence: SILENCE, node: SILENCE * 5, ..Patience::default() };
+    let lab = Lab::with(HONEST, patience).await;
+    let network = create(&lab).await;
+    let activity = node_in(&lab, &network).await;
+    let mut socket = open(&lab, &network, NODE).await.expect("the node answers");
+    let path = format!("/sim/nodes/{activity}");
+    assert_eq!(lab.ask("POST", &path, r#"{"kill":true}"#).await.0, 200);
+
+    let mut pings = 0;
+    while let Some(Ok(message)) = socket.next().await {
+        assert!(!message.is_close(), "there is no farewell");
+        pings += u64::from(message.is_ping());
     }
 
-    assert!(listening.await.expect("no panic"), "a client that cannot be heard was dropped");
+    assert!(pings > 2, "{pings}");
+    let silent = open(&lab, &network, NODE).await.expect_err("nobody is there");
+    assert_eq!(status(&silent), 504, "{silent:?}");
 }
 
 fn status(error: &Error) -> u16 {
@@ -136,15 +152,9 @@ async fn create(lab: &Lab) -> Network {
 
 /// Rents a node, lets it join, and starts its ssh server.
 async fn node_in(lab: &Lab, network: &Network) -> ActivityId {
-    let agreement = lab.sign(&SessionId::from("s")).await;
-    let view = lab.call(Request::GetAgreement { agreement: agreement.clone() }).await;
-    let Ok(Response::Agreement(view)) = view else { panic!("{view:?}") };
-    let provider = view.provider.clone();
+    let (provider, activity) = lab.rent().await;
     let add = Request::AddNode { network: network.id.clone(), provider, ip: NODE.into() };
     assert_eq!(lab.call(add).await, Ok(Response::NodeAdded));
-    let timeout = Span::secs(10);
-    let created = lab.call(Request::CreateActivity { agreement, timeout }).await;
-    let Ok(Response::ActivityCreated(activity)) = created else { panic!("{created:?}") };
     let deployment = Deployment {
         network: network.id.clone(),
         ip: Ipv4Addr::new(192, 168, 0, 0),
@@ -152,22 +162,7 @@ async fn node_in(lab: &Lab, network: &Network) -> ActivityId {
         node_ip: NODE,
         nodes: Vec::new(),
     };
-    let sh = |text: &str| ExeCommand::Run {
-        entry_point: "/bin/sh".to_owned(),
-        args: vec!["-c".to_owned(), text.to_owned()],
-    };
-    let script = Arc::new(vec![
-        ExeCommand::Deploy { networks: vec![deployment] },
-        ExeCommand::Start,
-        sh("service ssh start"),
-    ]);
-    let started = lab.call(Request::Execute { activity: activity.clone(), script, timeout }).await;
-    let Ok(Response::BatchStarted(batch)) = started else { panic!("{started:?}") };
-    let timeout = Span::secs(30);
-    let collect =
-        Request::CollectResults { activity: activity.clone(), batch, command: 2, timeout };
-    let results = lab.call(collect).await;
-    let Ok(Response::Results(results)) = results else { panic!("{results:?}") };
-    assert!(results.iter().all(|result| result.is_ok), "{results:?}");
+    let deploy = ExeCommand::Deploy { networks: vec![deployment] };
+    lab.run(&activity, vec![deploy, ExeCommand::Start, sh("service ssh start")]).await;
     activity
 }

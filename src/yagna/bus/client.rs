@@ -15,7 +15,7 @@ use std::{
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
+    net::TcpStream,
     sync::{mpsc, oneshot, watch},
     task::AbortHandle,
     time::{Instant, interval, sleep, timeout},
@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     address::BusAddress,
     codec::{Call, Decoder, Hello, Packet, Reply},
-    identity,
+    identity, socket,
 };
 use crate::{units::Span, yagna::ProviderId};
 
@@ -108,7 +108,7 @@ pub enum BusError {
     #[error("the daemon's bus went away")]
     Gone,
     /// There is no bus of that daemon's.
-    #[error("the daemon is a simulated one, or on another machine, and has no bus here")]
+    #[error("the daemon is on another machine, and has no bus here")]
     Unused,
     /// It is another daemon's.
     #[error("the bus at `{address}` is that of another daemon, which has no identity `{identity}`")]
@@ -354,7 +354,7 @@ impl Client {
 async fn connect(address: &BusAddress) -> io::Result<(Reader, Writer)> {
     match address {
         BusAddress::Unix(path) => {
-            let (reader, writer) = UnixStream::connect(path).await?.into_split();
+            let (reader, writer) = socket::connect(path).await?.into_split();
             Ok((Box::new(reader), Box::new(writer)))
         }
         BusAddress::Tcp(host, port) => {
@@ -391,8 +391,16 @@ async fn greet(
                 // A frame that comes so early is lost.
                 Packet::Hello(_)
                 | Packet::Register { .. }
+                | Packet::Unregister { .. }
+                | Packet::Unregistered { .. }
                 | Packet::Call(_)
                 | Packet::Reply(_)
+                | Packet::Subscribe { .. }
+                | Packet::Subscribed
+                | Packet::Unsubscribe { .. }
+                | Packet::Unsubscribed { .. }
+                | Packet::Broadcast(_)
+                | Packet::Broadcasted
                 | Packet::Pong
                 | Packet::Other(_) => {}
             }
@@ -435,6 +443,14 @@ async fn read(
                 Packet::Hello(_)
                 | Packet::Register { .. }
                 | Packet::Registered { .. }
+                | Packet::Unregister { .. }
+                | Packet::Unregistered { .. }
+                | Packet::Subscribe { .. }
+                | Packet::Subscribed
+                | Packet::Unsubscribe { .. }
+                | Packet::Unsubscribed { .. }
+                | Packet::Broadcast(_)
+                | Packet::Broadcasted
                 | Packet::Pong
                 | Packet::Other(_) => None,
             };

@@ -12,8 +12,16 @@ pub const PACKET_MAX: usize = 1 << 20;
 const HELLO: u64 = 1;
 const REGISTER: u64 = 2;
 const REGISTERED: u64 = 3;
+const UNREGISTER: u64 = 4;
+const UNREGISTERED: u64 = 5;
 const CALL: u64 = 6;
 const REPLY: u64 = 7;
+const SUBSCRIBE: u64 = 8;
+const SUBSCRIBED: u64 = 9;
+const UNSUBSCRIBE: u64 = 10;
+const UNSUBSCRIBED: u64 = 11;
+const BROADCAST: u64 = 12;
+const BROADCASTED: u64 = 13;
 const PING: u64 = 14;
 const PONG: u64 = 15;
 
@@ -39,10 +47,41 @@ pub enum Packet {
         /// What the daemon says to it.
         message: String,
     },
+    /// Calls to this name come to the sender no more.
+    Unregister {
+        /// The name.
+        service: String,
+    },
+    /// The answer to `Unregister`.
+    Unregistered {
+        /// 0, or 404 for a name that the sender does not have.
+        code: u32,
+    },
     /// A call.
     Call(Call),
     /// What came of a call.
     Reply(Reply),
+    /// What is told of this topic comes to the sender.
+    Subscribe {
+        /// The topic.
+        topic: String,
+    },
+    /// The answer to `Subscribe`.
+    Subscribed,
+    /// It comes no more.
+    Unsubscribe {
+        /// The topic.
+        topic: String,
+    },
+    /// The answer to `Unsubscribe`.
+    Unsubscribed {
+        /// 0, or 404 for a topic that the sender has not subscribed to.
+        code: u32,
+    },
+    /// Something is told to all who have subscribed.
+    Broadcast(Broadcast),
+    /// The answer to `Broadcast`.
+    Broadcasted,
     /// Asks whether the other side is there.
     Ping,
     /// It is.
@@ -90,6 +129,17 @@ pub struct Reply {
     pub data: Vec<u8>,
 }
 
+/// What is told to all who have subscribed to a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broadcast {
+    /// Who tells.
+    pub caller: String,
+    /// What is told.
+    pub data: Vec<u8>,
+    /// Of which topic.
+    pub topic: String,
+}
+
 /// Bytes that are no packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BadPacket {
@@ -135,6 +185,19 @@ impl Packet {
                 let numbers = [(2, u64::from(*code)), (3, u64::from(*is_partial))];
                 put(REPLY, &[(1, id.as_bytes()), (4, data)], &numbers, out);
             }
+            Self::Unregister { service } => {
+                put(UNREGISTER, &[(1, service.as_bytes())], &[], out);
+            }
+            Self::Unregistered { code } => put(UNREGISTERED, &[], &[(1, (*code).into())], out),
+            Self::Subscribe { topic } => put(SUBSCRIBE, &[(1, topic.as_bytes())], &[], out),
+            Self::Subscribed => put(SUBSCRIBED, &[], &[], out),
+            Self::Unsubscribe { topic } => put(UNSUBSCRIBE, &[(1, topic.as_bytes())], &[], out),
+            Self::Unsubscribed { code } => put(UNSUBSCRIBED, &[], &[(1, (*code).into())], out),
+            Self::Broadcast(Broadcast { caller, data, topic }) => {
+                let fields = [(1, caller.as_bytes()), (2, data), (3, topic.as_bytes())];
+                put(BROADCAST, &fields, &[], out);
+            }
+            Self::Broadcasted => put(BROADCASTED, &[], &[], out),
             Self::Ping => put(PING, &[], &[], out),
             Self::Pong => put(PONG, &[], &[], out),
             Self::Other(kind) => put(*kind, &[], &[], out),
@@ -177,6 +240,18 @@ impl Packet {
                 is_partial: fields.number(3) != 0,
                 data: fields.bytes(4).to_vec(),
             }),
+            UNREGISTER => Self::Unregister { service: fields.text(1)? },
+            UNREGISTERED => Self::Unregistered { code: fields.code(1)? },
+            SUBSCRIBE => Self::Subscribe { topic: fields.text(1)? },
+            SUBSCRIBED => Self::Subscribed,
+            UNSUBSCRIBE => Self::Unsubscribe { topic: fields.text(1)? },
+            UNSUBSCRIBED => Self::Unsubscribed { code: fields.code(1)? },
+            BROADCAST => Self::Broadcast(Broadcast {
+                caller: fields.text(1)?,
+                data: fields.bytes(2).to_vec(),
+                topic: fields.text(3)?,
+            }),
+            BROADCASTED => Self::Broadcasted,
             PING => Self::Ping,
             PONG => Self::Pong,
             other => Self::Other(other),
@@ -342,7 +417,7 @@ impl<'a> Fields<'a> {
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use super::{BadPacket, Call, Decoder, Hello, PACKET_MAX, Packet, Reply};
+    use super::{BadPacket, Broadcast, Call, Decoder, Hello, PACKET_MAX, Packet, Reply};
 
     fn packet() -> impl Strategy<Value = Packet> {
         let data = || vec(any::<u8>(), 0..300);
@@ -363,6 +438,16 @@ mod tests {
             hello,
             ".*".prop_map(|service| Packet::Register { service }),
             (any::<u32>(), ".*").prop_map(|(code, message)| Packet::Registered { code, message }),
+            ".*".prop_map(|service| Packet::Unregister { service }),
+            any::<u32>().prop_map(|code| Packet::Unregistered { code }),
+            ".*".prop_map(|topic| Packet::Subscribe { topic }),
+            Just(Packet::Subscribed),
+            ".*".prop_map(|topic| Packet::Unsubscribe { topic }),
+            any::<u32>().prop_map(|code| Packet::Unsubscribed { code }),
+            (".*", vec(any::<u8>(), 0..300), ".*").prop_map(|(caller, data, topic)| {
+                Packet::Broadcast(Broadcast { caller, data, topic })
+            }),
+            Just(Packet::Broadcasted),
             Just(Packet::Ping),
             Just(Packet::Pong),
             (16..1000_u64).prop_map(Packet::Other),

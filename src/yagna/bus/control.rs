@@ -63,9 +63,27 @@ impl Control {
     pub fn to_bytes(&self) -> Vec<u8> {
         payload::write(self)
     }
+
+    /// Reads what is said to a member; none if a member does not understand it.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        payload::read(bytes)
+    }
 }
 
 impl Answer {
+    /// What a member answers to `question`: in its form, and nothing to what it does not understand.
+    #[must_use]
+    pub fn to_bytes(&self, question: &[u8]) -> Vec<u8> {
+        let outcome = match self {
+            Self::Done => Outcome::Ok(()),
+            Self::Taken => Outcome::Err(serde_json::json!({ "other": "IP address is taken" })),
+            Self::Refused(_) => return Vec::new(),
+        };
+        let plain = payload::write(&outcome);
+        if payload::is_compressed(question) { payload::compress(&plain) } else { plain }
+    }
+
     /// Reads an answer to a [`Control`].
     #[must_use]
     pub fn read(bytes: &[u8]) -> Self {
@@ -96,7 +114,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
     use serde_json::json;
 
-    use super::{Answer, Control, Outcome};
+    use super::{Answer, Control, Outcome, payload};
 
     #[test]
     fn a_member_is_told_of_one_node_at_a_time() {
@@ -120,8 +138,16 @@ mod tests {
     #[test]
     fn only_an_answer_that_says_so_is_success() {
         let answer = |outcome| Answer::read(&flexbuffers::to_vec(&outcome).expect("FlexBuffers"));
+        let remove = || Control::remove("net".into(), "0x1".into());
         let taken = json!({ "other": "IP address is taken: 10.0.0.3" });
 
+        assert_eq!(Control::read(&remove().to_bytes()), Some(remove()));
+        for question in [remove().to_bytes(), payload::compress(&remove().to_bytes())] {
+            for said in [Answer::Done, Answer::Taken] {
+                assert_eq!(Answer::read(&said.to_bytes(&question)), said);
+            }
+            assert!(Answer::Refused(String::new()).to_bytes(&question).is_empty());
+        }
         assert_eq!(answer(Outcome::Ok(())), Answer::Done);
         assert_eq!(answer(Outcome::Err(taken)), Answer::Taken);
         assert!(matches!(answer(Outcome::Err(json!("x"))), Answer::Refused(why) if why == "\"x\""));
