@@ -51,6 +51,8 @@ pub(super) struct Flow {
     credit: u64,
     /// How much may get lost before the window shrinks, times [`BORNE_EVERY`]: it grows with what arrives.
     borne: u64,
+    /// Until all below it has arrived, the window does not grow, since what got lost was borne.
+    held: Option<u32>,
     /// Until all below it has arrived, a loss is the same loss.
     recovering: Option<u32>,
     duplicates: u32,
@@ -112,6 +114,7 @@ impl Flow {
             threshold: u64::MAX,
             credit: 0,
             borne: BORNE_MAX * BORNE_EVERY,
+            held: None,
             recovering: None,
             duplicates: 0,
             has_sacks: false,
@@ -181,6 +184,7 @@ impl Flow {
             self.threshold = (flying * LEFT / 10).max(LEAST_WINDOW);
             self.window = SEGMENT;
             self.recovering = Some(self.sent);
+            self.held = None;
             self.timeouts = self.timeouts.saturating_add(1);
             self.timer = None;
             for segment in self.segments.iter_mut().filter(|it| it.state == State::Flying) {
@@ -245,6 +249,17 @@ impl Flow {
         if self.recovering.is_some_and(|until| !is_after(until, ack)) {
             self.recovering = None;
         }
+        if self.held.is_some_and(|until| !is_after(until, ack)) {
+            self.held = None;
+        }
+        if self.held.is_none() {
+            self.grow(arrived);
+        }
+        let is_flying = self.segments.iter().any(|it| it.state == State::Flying);
+        self.timer = is_flying.then(|| now.plus(self.timeout()));
+    }
+
+    fn grow(&mut self, arrived: u64) {
         if self.window < self.threshold {
             self.window += arrived.min(2 * SEGMENT);
         } else if self.recovering.is_none() {
@@ -254,8 +269,6 @@ impl Flow {
                 self.window += SEGMENT;
             }
         }
-        let is_flying = self.segments.iter().any(|it| it.state == State::Flying);
-        self.timer = is_flying.then(|| now.plus(self.timeout()));
     }
 
     /// Notes which segments have arrived.
@@ -298,7 +311,12 @@ impl Flow {
         }
         let is_borne = cost <= self.borne;
         self.borne = self.borne.saturating_sub(cost);
-        if !is_borne && self.recovering.is_none() {
+        if self.recovering.is_some() {
+            return;
+        }
+        if is_borne {
+            self.held = Some(self.sent);
+        } else {
             self.recovering = Some(self.sent);
             self.window = (self.window * LEFT / 10).max(LEAST_WINDOW);
             self.threshold = self.window;

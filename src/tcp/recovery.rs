@@ -7,8 +7,8 @@
 //! known already and goes no further; an acknowledgement always goes out, with a sequence number that the node takes.
 //!
 //! A segment is lost when one that was sent later has arrived, and it has had time to be overtaken (RACK, RFC 8985).
-//! The window is Reno's (RFC 5681) with cubic's smaller decrease, in whole numbers. It stays as it is while no more
-//! than one segment in fifty is lost: a way that loses some at random is not full, and one that is full loses more.
+//! The window is Reno's (RFC 5681) with cubic's smaller decrease, in whole numbers. It stays as it is where no
+//! more than one segment in fifty is lost: a way that loses some at random is not full, and one that is full loses more.
 
 use std::{
     collections::BTreeMap,

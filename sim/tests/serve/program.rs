@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::net::UnixListener,
     process::{Child, Command, Output, Stdio},
 };
 
@@ -101,6 +102,26 @@ fn a_port_that_is_taken_is_named() {
     let wanted =
         format!("error: port {port} of 127.0.0.1 is taken; choose another one by `--port`");
     assert!(words.starts_with(&wanted), "{words}");
+}
+
+#[test]
+fn a_bus_that_is_taken_is_named_and_one_that_was_left_is_replaced() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("bus");
+    let bus = path.to_str().expect("text");
+    let listener = UnixListener::bind(&path).expect("a short path");
+
+    let (code, words) = failed(&["--port", "0", "--bus", bus]);
+
+    assert_eq!(code, Some(3), "{words}");
+    assert!(words.contains("a daemon listens at") && words.contains(bus), "{words}");
+    // Who is killed leaves its socket behind.
+    drop(listener);
+    let mut child = serve(&["--port", "0", "--bus", bus]).spawn().expect("the program runs");
+    let line = first_line(&mut child);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    assert!(line.trim_end().ends_with(&format!(" GSB_URL=unix:{bus}")), "{line}");
 }
 
 #[test]
