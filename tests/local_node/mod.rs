@@ -2,11 +2,11 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    path::Path,
     sync::Arc,
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ray_on_golem::{
     units::Span,
     yagna::{ActivityId, Deployment, ExeCommand, Network, ProviderId, Request, Response, Yagna},
@@ -52,11 +52,10 @@ pub(crate) async fn bring_up(
         node_ip: IP,
         nodes: Vec::new(),
     };
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_yagna");
+    // A node has a `/tmp` of its own, in which these sources may lie.
+    let program = STANDARD.encode(include_str!("../real_yagna/services.py"));
     let python = format!(
-        "import sys, threading; sys.path.insert(0, '{}'); import services; services.serve(); \
-         threading.Event().wait()",
-        directory.display()
+        "import base64, threading; exec(base64.b64decode('{program}')); serve(); threading.Event().wait()"
     );
     let listen = sh(&format!("nohup python3 -B -c \"{python}\" > /dev/null 2>&1 &"));
     let deploy = ExeCommand::Deploy { networks: vec![deployment] };
