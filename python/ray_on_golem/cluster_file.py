@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,8 +114,15 @@ def with_defaults(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raises `ClusterFileError` at the first key that does not exist, with the one that may have been meant."""
-    _check(("provider", "parameters"), _section(config, "provider").get("parameters"), PARAMETERS)
+    """Raises `ClusterFileError` at the first key that does not exist, with the one that may have been meant, and for
+    values that are needed to find the webserver."""
+    parameters = _section(config, "provider").get("parameters")
+    _check(("provider", "parameters"), parameters, PARAMETERS)
+    port(with_defaults(parameters or {}))
+    datadir = (parameters or {}).get("webserver_datadir")
+    if datadir is not None and not isinstance(datadir, str):
+        what = f"`provider.parameters.webserver_datadir` must be text, not `{datadir}`; put it in quotes"
+        raise ClusterFileError(what, "provider", "parameters", "webserver_datadir")
     for name, node_type in _section(config, "available_node_types").items():
         _check(("available_node_types", name, "node_config"), (node_type or {}).get("node_config"), NODE_CONFIG)
     if _section(config, "docker"):
@@ -148,7 +156,8 @@ def port(parameters: Mapping[str, Any]) -> int:
     """The port of the webserver; who asks there for other values must know it first."""
     said = parameters["webserver_port"]
     if isinstance(said, bool) or not isinstance(said, int) or not 0 < said < 1 << 16:
-        what = f"`provider.parameters.webserver_port` must be a whole number up to 65535, not `{said}`"
+        shown = json.dumps(said, ensure_ascii=False, default=str)
+        what = f"`provider.parameters.webserver_port` must be a whole number up to 65535, not `{shown}`"
         raise ClusterFileError(what, "provider", "parameters", "webserver_port")
     return said
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
-from . import cluster_file, ray_schema
+from . import cluster_file, misnamed, ray_schema
 from .errors import ClusterFileError
 from .written import WrittenFile
 
@@ -33,7 +34,23 @@ def faults(text: str) -> list[ClusterFileError]:
         return [ClusterFileError(what)]
     except yaml.YAMLError as error:
         return [ClusterFileError(f"PyYAML, by which Ray reads it, does not take it: {' '.join(str(error).split())}")]
-    return found or _refused(cluster_file.check, config) + _refused(cluster_file.check_local_files, config)
+    checks = (_check_module, cluster_file.check, cluster_file.check_local_files)
+    return found or [fault for check in checks for fault in _refused(check, config)]
+
+
+def _check_module(config: Mapping[str, Any]) -> None:
+    """Ray imports the provider by its name; one of another maker's is theirs."""
+    named = str(config["provider"].get("module"))
+    module, _, name = named.rpartition(".")
+    if named == misnamed.RIGHT:
+        return
+    try:
+        is_there = not module.startswith("ray_on_golem") and module and find_spec(module) is not None
+    except (ImportError, ValueError):
+        is_there = False
+    if not is_there or not name:
+        what = f"`provider.module`: there is no `{named}`; write `{misnamed.RIGHT}`"
+        raise ClusterFileError(what, "provider", "module")
 
 
 def _refused(check: Callable[[Mapping[str, Any]], None], config: Mapping[str, Any]) -> list[ClusterFileError]:

@@ -18,8 +18,10 @@ from .errors import ClusterFileError
 
 # What Ray reads before it asks the node provider, with what to write where nothing is meant.
 NEEDED = {"max_workers": "2", "setup_commands": "[]", "head_setup_commands": "[]", "worker_setup_commands": "[]"}
-# What Ray passes on without a look at it, and we read ourselves.
-FREE = {("metadata",), ("provider", "parameters")}
+# Where Ray looks at no key.
+FREE = ("metadata",)
+# Lists whose entries become words of a command line; the schema says nothing of them.
+WORDS = ("rsync_exclude", "rsync_filter", "cluster_synced_files")
 
 KINDS = {
     "array": "a list, such as `[a, b]`",
@@ -53,7 +55,7 @@ def faults(config: Any) -> list[ClusterFileError]:
         for key, value in NEEDED.items()
         if key not in config
     ]
-    return found or _too_many_wanted(config)
+    return found or _no_words(config) + _too_many_wanted(config)
 
 
 def _schema_text() -> str:
@@ -78,24 +80,32 @@ def _as_judged(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _beyond_json(place: tuple[str, ...], value: Any) -> list[ClusterFileError]:
     """Values that have no form in JSON, and keys that are no text."""
-    if place in FREE:
-        return []
+    found: list[ClusterFileError] = []
     if isinstance(value, Mapping):
-        found = []
         for key, inner in value.items():
-            if isinstance(key, str):
-                found += _beyond_json((*place, key), inner)
+            if isinstance(key, str) or place[:1] == FREE:
+                found += _beyond_json((*place, str(key)), inner)
             else:
-                found.append(
-                    ClusterFileError(f"{_named(place)} has a key `{key}` that is no text; put it in quotes", *place)
-                )
-        return found
-    if isinstance(value, list):
-        return [fault for index, inner in enumerate(value) for fault in _beyond_json((*place, str(index)), inner)]
-    if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
-        return []
+                what = f"{_named(place)} has a key `{key}` that is no text; put it in quotes"
+                found.append(ClusterFileError(what, *place, str(key)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            found += _beyond_json((*place, str(index)), inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        found.append(ClusterFileError(f"{_named(place)} must be a finite number, not `{value}`", *place))
+    elif value is not None and not isinstance(value, (str, bool, int, float)):
+        what = f"{_named(place)}: YAML reads `{value}` as a {type(value).__name__}; put it in quotes"
+        found.append(ClusterFileError(what, *place))
+    return found
+
+
+def _no_words(config: Mapping[str, Any]) -> list[ClusterFileError]:
+    """Entries of lists that Ray takes for text, and stumbles over when the head is rented."""
     return [
-        ClusterFileError(f"{_named(place)}: YAML reads `{value}` as a {type(value).__name__}; put it in quotes", *place)
+        ClusterFileError(f"`{key}.{index}` must be text, not {_shown(entry)}", key, str(index))
+        for key in WORDS
+        for index, entry in enumerate(config.get(key) or [])
+        if not isinstance(entry, str)
     ]
 
 

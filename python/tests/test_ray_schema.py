@@ -178,6 +178,18 @@ class RaySchemaTest(unittest.TestCase):
                 self.assertEqual(judged_by_ray(config), "")
                 self.assertEqual([str(fault) for fault in ray_schema.faults(config)], [])
 
+    def test_a_number_that_is_none_is_refused_though_ray_takes_it(self) -> None:
+        config = self.changed(put("idle_timeout_minutes", value=float("nan")))
+
+        said = "`idle_timeout_minutes` must be a finite number, not `nan`"
+        self.assertEqual([str(fault) for fault in ray_schema.faults(config)], [said])
+
+    def test_what_ray_stumbles_over_when_the_head_is_rented_is_said_before(self) -> None:
+        for key in ("rsync_exclude", "rsync_filter", "cluster_synced_files"):
+            found = ray_schema.faults(self.changed(put(key, value=["*.o", 5])))
+
+            self.assertEqual([str(fault) for fault in found], [f"`{key}.1` must be text, not `5`"])
+
     def test_each_version_of_ray_has_its_own_word(self) -> None:
         found = ray_schema.faults(self.changed(worker("idle_timeout_s", 60)))
 
@@ -198,7 +210,7 @@ class RaySchemaTest(unittest.TestCase):
             found,
             [
                 "c.yaml:1: `cluster_name`: YAML reads `2026-11-30` as a date; put it in quotes",
-                "c.yaml:3: `available_node_types` has a key `1` that is no text; put it in quotes",
+                "c.yaml:4: `available_node_types` has a key `1` that is no text; put it in quotes",
             ],
         )
 
@@ -252,6 +264,21 @@ class FileCheckTest(unittest.TestCase):
             self.told(text),
             [f"{where}: `file_mounts./data`: there is no `/nowhere` to read; correct it, or leave it out"],
         )
+
+    def test_the_webserver_and_the_provider_must_be_found(self) -> None:
+        parameters = "provider.parameters"
+        module = "ray_on_golem.provider.node_provider.GolemNodeProvider"
+        port, place = f"`{parameters}.webserver_port`", f"`{parameters}.webserver_datadir`"
+        for before, after, said in [
+            ("total_budget: 5", 'webserver_port: "80"', f'{port} must be a whole number up to 65535, not `"80"`'),
+            ("total_budget: 5", "webserver_datadir: 5", f"{place} must be text, not `5`; put it in quotes"),
+            (module, f"{module}s", f"`provider.module`: there is no `{module}s`; write `{module}`"),
+            (module, "golem.Provider", f"`provider.module`: there is no `golem.Provider`; write `{module}`"),
+            (module, "nowhere", f"`provider.module`: there is no `nowhere`; write `{module}`"),
+        ]:
+            with self.subTest(after):
+                text = self.changed(before, after)
+                self.assertEqual(self.told(text), [f"c.yaml:{self.line(text, after)}: {said}"])
 
     def test_a_key_must_be_one_that_ssh_takes(self) -> None:
         def make(name: str, passphrase: str) -> Path:

@@ -78,11 +78,11 @@ impl Served {
             return Ok(env::var_os("PATH").and_then(|path| surroundings::environment_of_ray(&path)));
         };
         let venv = std::path::absolute(venv)?;
-        match venv.join("bin/python").exists() {
-            true => Ok(Some(venv)),
-            false => Err(CliError::Argument(format!(
-                "`--sim-venv`: `{}` is no virtual environment of Python, as it has no `bin/python`; make one with \
-                 `python3 -m venv`, or leave the option out",
+        match ["bin/python", "bin/ray"].into_iter().find(|name| !venv.join(name).exists()) {
+            None => Ok(Some(venv)),
+            Some(missing) => Err(CliError::Argument(format!(
+                "`--sim-venv`: `{}` is no virtual environment with Ray, as it has no `{missing}`; make one by \
+                 `python3 -m venv` and `pip install 'ray[default]'`, or leave the option out",
                 venv.display()
             ))),
         }

@@ -43,6 +43,10 @@ pub(super) struct Start {
 
 impl Start {
     pub(super) fn run(self, printer: &mut Printer) -> Result<(), CliError> {
+        if self.common.port == 0 {
+            let what = "`--port 0` is any port, on which no command finds the webserver; name one";
+            return Err(CliError::Argument(what.to_owned()));
+        }
         let data = self.common.data()?;
         let web = Web::new(self.common.port, &data)?;
         if let Some(root) = web.root() {

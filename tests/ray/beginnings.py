@@ -232,5 +232,8 @@ BEGINNINGS = [
     # Commands before their time.
     Beginning("a scenario that is not there", command=(*START, "--sim", "nowhere.yaml")),
     Beginning("a Python of simulated nodes that is not there", command=(*START, "--sim", "--sim-venv", "/nowhere")),
+    Beginning(
+        "no port in particular", command=("ray-on-golem", "start", "--port", "0", "--datadir", "{data}", "--sim")
+    ),
     Beginning("simulated providers that never work", command=(*START, "--sim", "--sim-haste", "0")),
 ]
