@@ -72,7 +72,7 @@ class Cluster:
         self.venv = TARGET / venv
         # The nodes' is that of the user's `ray`, unless another one is named.
         self.nodes_options = [f"--sim-venv={TARGET / nodes}"] if nodes else []
-        self.kind = kind
+        self.kind, self.path = kind, path
         # What is less true about the nodes than it could be on another machine.
         self.caveats: list[str] = []
         self.port = free_port()

@@ -14,6 +14,7 @@ import time
 import unittest
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from decimal import Decimal
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -27,32 +28,47 @@ ENOUGH = "/tmp/enough"
 
 
 class Life(unittest.TestCase):
-    """One cluster with the newest Ray; the tests are its days, one after the other."""
+    """Clusters with the newest Ray; the tests are their days, one after the other."""
 
     cluster: Cluster
 
     def test_a_cluster_lives_from_ray_up_to_the_last_bill(self) -> None:
         """Everything in one life, because a cluster takes most of a minute to come up."""
-        # A network of the daemon is lost when it starts anew, and frames that wait together overtake each other.
-        with Cluster(path="daemon") as self.cluster:
+        self.live(
+            Cluster(),
+            self.comes_up,
+            self.comes_up_again_on_the_same_nodes,
+            self.grows_and_shrinks_with_the_load,
+            self.runs_commands,
+            self.gives_a_terminal,
+            self.shows_the_dashboard,
+            self.copies_files_both_ways,
+            self.listens_on_loopback_only,
+            self.shows_no_secret_to_others,
+            self.starts_a_long_job,
+            self.replaces_a_worker_that_dies,
+            self.survives_the_death_of_the_webserver,
+            self.survives_the_daemon_starting_anew,
+            self.finishes_the_job,
+            self.ends_and_pays,
+        )
+
+    def test_a_cluster_lives_by_the_daemon_s_own_way(self) -> None:
+        """Frames that wait together overtake each other there, and a network is lost when the daemon starts anew."""
+        self.live(
+            Cluster(path="daemon"),
+            self.comes_up,
+            self.runs_commands,
+            self.copies_files_both_ways,
+            self.loses_its_network_when_the_daemon_starts_anew,
+            self.ends_and_pays,
+        )
+
+    def live(self, cluster: Cluster, *days: Callable[[], None]) -> None:
+        """Has a cluster go through these days."""
+        with cluster as self.cluster:
             self.file = str(self.cluster.file)
-            for day in (
-                self.comes_up,
-                self.comes_up_again_on_the_same_nodes,
-                self.grows_and_shrinks_with_the_load,
-                self.runs_commands,
-                self.gives_a_terminal,
-                self.shows_the_dashboard,
-                self.copies_files_both_ways,
-                self.listens_on_loopback_only,
-                self.shows_no_secret_to_others,
-                self.starts_a_long_job,
-                self.replaces_a_worker_that_dies,
-                self.survives_the_death_of_the_webserver,
-                self.survives_the_daemon_starting_anew,
-                self.finishes_the_job,
-                self.ends_and_pays,
-            ):
+            for day in days:
                 with self.subTest(day.__name__):
                     day()
 
@@ -62,7 +78,8 @@ class Life(unittest.TestCase):
 
         kinds = sorted(node["kind"] for node in self.cluster.nodes())
         self.assertEqual(kinds, ["head", "worker"])
-        self.assertEqual(self.cluster.way(), "daemon")
+        # Nothing is said of it in the file, and the bus answers; or what the file says is done.
+        self.assertEqual(self.cluster.way(), "bus" if self.cluster.path == "auto" else self.cluster.path)
 
     def comes_up_again_on_the_same_nodes(self) -> None:
         """As users do who have changed their file, or who try again what was interrupted."""
@@ -198,6 +215,16 @@ class Life(unittest.TestCase):
         self.assertIn("is currently running", said)
 
     def survives_the_daemon_starting_anew(self) -> None:
+        before = self.running()
+
+        self.cluster.network("PUT", "sim/faults", {"outage": {"kind": "restart", "for": 5}})
+        said = self.cluster.ray("exec", self.file, "ray job status patient", "--no-config-cache")
+
+        self.assertIn("is currently running", said)
+        self.assertEqual(self.running(), before)
+        self.assertIsNone(self.warning_of_the_lost_network())
+
+    def loses_its_network_when_the_daemon_starts_anew(self) -> None:
         before = self.running()
 
         self.cluster.network("PUT", "sim/faults", {"outage": {"kind": "restart", "for": 30}})
