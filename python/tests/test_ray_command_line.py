@@ -154,6 +154,22 @@ class CommandLineTest(unittest.TestCase):
         self.assertIn("No nodes remaining.", down)
         self.assertIn("Head node of cluster", self.ray("get-head-ip").stderr)
 
+    def test_what_is_wrong_with_a_file_keeps_no_cluster_from_its_end(self) -> None:
+        self.write()
+        text = self.cluster.read_text()
+        self.succeed("up", "-y")
+        wrong = text.replace('"file_mounts": {}', '"file_mounts": {"/there": "nothing"}, "rsync_exclude": [5]')
+        self.assertNotEqual(wrong, text)
+        self.cluster.write_text(wrong)
+        self.key.unlink()
+
+        up = self.ray("up", "-y")
+        down = self.succeed("down", "-y")
+
+        self.assertEqual(up.returncode, 1)
+        self.assertIn("`rsync_exclude.0` must be text, not `5`", up.stderr)
+        self.assertIn("No nodes remaining.", down)
+
     def test_bad_cluster_file_is_one_sentence(self) -> None:
         self.write(total_bugdet=3)
 

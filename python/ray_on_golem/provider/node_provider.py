@@ -379,7 +379,12 @@ def _check_cluster(client: Client, config: dict[str, Any], file: WrittenFile | N
 
 
 def _refuse_what_ray_refuses(config: dict[str, Any]) -> None:
-    """Ends the command with what Ray has against the file, in the order of its lines."""
+    """Ends the command with what Ray has against the file, in the order of its lines.
+
+    A command that rents nothing is left to Ray's own judgement: what Ray would only miss later keeps no cluster from its end.
+    """
+    if may_rent() is False:
+        return
     try:
         faults = ray_schema.faults(config)
     except ImportError:

@@ -174,7 +174,7 @@ impl Node {
             }
             Err(error) => Reply::failed("reading an order", &error),
         };
-        // If nobody waits for the answer, nobody misses it.
+        // The caller may have gone.
         let _ = write_message(&mut stream, &reply).await;
     }
 
@@ -191,7 +191,7 @@ impl Node {
             Ok(connection) => {
                 let _ = connection.set_nodelay(true);
                 if write_message(&mut stream, &Reply::Done).await.is_ok() {
-                    // If nobody waits for it, it is closed.
+                    // A caller that has gone does not take it, and it is closed.
                     let _ = give(&stream, connection).await;
                 }
             }
@@ -231,7 +231,7 @@ impl Node {
 
     /// Gives the content of a file to a stream.
     async fn read(&self, mut stream: UnixStream, path: &str) {
-        // If nobody waits for it, nobody misses it.
+        // The caller may have gone.
         match fs::read(self.birth.ground.at(path)) {
             Ok(bytes) => {
                 if write_message(&mut stream, &Reply::Done).await.is_ok() {
