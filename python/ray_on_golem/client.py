@@ -32,6 +32,7 @@ class Client:
 
     def __init__(self, port: int, cluster_name: str, own_datadir: Path) -> None:
         self.cluster_name = cluster_name
+        self.port = port
         self._own_datadir = own_datadir
         self._transport = Transport(port, self._authorization, tunnel_host() or HOST)
         self._token_lock = threading.Lock()

@@ -17,6 +17,7 @@ from typing import Any, Union
 
 from . import ssh_key
 from .errors import ClusterFileError
+from .transport import DEFAULT_PORT
 
 # A map stands for a map with these keys and no others, `None` for anything.
 Keys = Mapping[str, Union[None, Mapping[str, Any]]]
@@ -70,7 +71,7 @@ PARAMETERS: Keys = {
 }
 
 DEFAULTS: Mapping[str, Any] = {
-    "webserver_port": 4578,
+    "webserver_port": DEFAULT_PORT,
     "webserver_datadir": None,
     "ray_gcs_expose_port": 6379,
     "enable_registry_stats": True,

@@ -53,7 +53,7 @@ def command(parameters: Mapping[str, Any]) -> list[str]:
 def _key_faults(client: Client, parameters: Mapping[str, Any]) -> list[str]:
     named = parameters.get("ssh_private_key")
     # One of ours is still to be made, or written anew.
-    if not named or Path(named) == ssh_key.default_path(client.cluster_name):
+    if not named or Path(named) == ssh_key.default_path(client.cluster_name, client.port):
         return []
     fault = ssh_key.fault(Path(named))
     return [fault] if fault else []

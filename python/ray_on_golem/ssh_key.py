@@ -14,15 +14,21 @@ import tempfile
 from pathlib import Path
 
 from .errors import RayOnGolemError
+from .transport import DEFAULT_PORT
 
 DIRECTORY = Path("/tmp/ray_on_golem")
 # It reads one file.
 KEYGEN_SECONDS = 5.0
 
 
-def default_path(cluster_name: str, directory: Path = DIRECTORY) -> Path:
-    """Where the key of a cluster is: the same place at each call, and for each user another one."""
+def default_path(cluster_name: str, port: int, directory: Path = DIRECTORY) -> Path:
+    """Where the key of a cluster is: the same place at each call, and another one for each user and webserver.
+
+    Clusters of one name on two webservers have a key each. On the default port, it is where the scripts of users look.
+    """
     name = hashlib.md5(cluster_name.encode(), usedforsecurity=False).hexdigest()[:10]
+    if port != DEFAULT_PORT:
+        directory = directory.with_name(f"{directory.name}-{port}")
     return _own(directory) / f"ray_on_golem_rsa_{name}"
 
 

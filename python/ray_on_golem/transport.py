@@ -17,6 +17,8 @@ from typing import Any, Callable
 
 from .errors import AccessError, ConnectionFailed, WebserverError
 
+# Where the webserver listens, unless the cluster file names another port.
+DEFAULT_PORT = 4578
 HOST = "127.0.0.1"
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0

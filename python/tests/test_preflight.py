@@ -92,7 +92,8 @@ class PreflightTest(unittest.TestCase):
         self.assertEqual(str(caught.exception), why)
         key.chmod(0o600)
         self.check(unused_port(), ssh_private_key=str(key))
-        self.check(unused_port(), ssh_private_key=str(ssh_key.default_path("c")))
+        port = unused_port()
+        self.check(port, ssh_private_key=str(ssh_key.default_path("c", port)))
 
     def test_a_running_webserver_is_not_looked_at_once_more(self) -> None:
         self.doctor(MISSING)

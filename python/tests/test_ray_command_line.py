@@ -70,7 +70,7 @@ class CommandLineTest(unittest.TestCase):
     @property
     def key(self) -> Path:
         """Where `ray up` puts the key of the cluster."""
-        return ssh_key.default_path(self.name)
+        return ssh_key.default_path(self.name, self.port)
 
     def write(self, **parameters: Any) -> None:
         """Writes the cluster file. JSON is YAML."""

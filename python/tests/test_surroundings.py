@@ -12,6 +12,7 @@ from unittest import mock
 
 from ray_on_golem import ssh_key, surroundings
 from ray_on_golem.errors import RayOnGolemError
+from ray_on_golem.transport import DEFAULT_PORT
 
 
 class SurroundingsTest(unittest.TestCase):
@@ -82,10 +83,17 @@ class SshKeyTest(unittest.TestCase):
         self.directory = Path(directory.name) / "keys"
 
     def test_path_is_as_it_always_was(self) -> None:
-        self.assertEqual(ssh_key.default_path("golem-cluster", self.directory).name, "ray_on_golem_rsa_2b6976a4b5")
+        path = ssh_key.default_path("golem-cluster", DEFAULT_PORT)
+
+        self.assertEqual(str(path), "/tmp/ray_on_golem/ray_on_golem_rsa_2b6976a4b5")
+
+    def test_clusters_of_one_name_have_a_key_for_each_webserver(self) -> None:
+        path = ssh_key.default_path("golem-cluster", 4579, self.directory)
+
+        self.assertEqual(path, self.directory.with_name("keys-4579") / "ray_on_golem_rsa_2b6976a4b5")
 
     def test_key_is_for_its_owner_only(self) -> None:
-        path = ssh_key.default_path("c", self.directory)
+        path = ssh_key.default_path("c", DEFAULT_PORT, self.directory)
 
         ssh_key.write(path, "private", "public")
 
@@ -95,7 +103,7 @@ class SshKeyTest(unittest.TestCase):
         self.assertEqual(stat.S_IMODE(self.directory.stat().st_mode), 0o700)
 
     def test_key_is_replaced_if_it_changed_or_was_open_to_others(self) -> None:
-        path = ssh_key.default_path("c", self.directory)
+        path = ssh_key.default_path("c", DEFAULT_PORT, self.directory)
         ssh_key.write(path, "old", "public")
         before = path.stat().st_ino
 
@@ -111,7 +119,7 @@ class SshKeyTest(unittest.TestCase):
     def test_directory_of_another_user_is_not_used(self) -> None:
         self.directory.mkdir()
         with mock.patch.object(os, "getuid", return_value=os.getuid() + 1):
-            path = ssh_key.default_path("c", self.directory)
+            path = ssh_key.default_path("c", DEFAULT_PORT, self.directory)
             self.assertEqual(path.parent.name, f"keys_{os.getuid()}")
             with self.assertRaises(RayOnGolemError):
                 ssh_key.write(self.directory / "key", "private", "public")

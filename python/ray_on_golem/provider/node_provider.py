@@ -405,20 +405,20 @@ def _complete_access(config: dict[str, Any]) -> None:
     """Settles who logs in with which key, and tells the webserver."""
     auth = config.setdefault("auth", {})
     auth.setdefault("ssh_user", DEFAULT_USER)
+    parameters = cluster_file.with_defaults(config["provider"].get("parameters") or {})
     named = auth.get("ssh_private_key")
     if named:
         path = Path(named).expanduser().absolute()
     else:
-        path = ssh_key.default_path(config["cluster_name"])
+        path = ssh_key.default_path(config["cluster_name"], parameters["webserver_port"])
     auth["ssh_private_key"] = str(path)
-    parameters = cluster_file.with_defaults(config["provider"].get("parameters") or {})
     parameters.update(ssh_user=auth["ssh_user"], ssh_private_key=str(path))
     config["provider"]["parameters"] = parameters
 
 
 def _ensure_key(client: Client, parameters: dict[str, Any]) -> None:
     """Puts the cluster's own key where ssh finds it. The webserver may have made another one since it was written."""
-    path = ssh_key.default_path(client.cluster_name)
+    path = ssh_key.default_path(client.cluster_name, client.port)
     if parameters.get("ssh_private_key") == str(path):
         ssh_key.write(path, *client.ssh_keys())
 
