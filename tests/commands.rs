@@ -34,16 +34,21 @@ impl Lab {
 
     /// Runs a command; gives its exit code and what it said on both outputs.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = self.command(arguments).output().expect("the program runs");
+        self.run_on(self.port, arguments)
+    }
+
+    /// The same with a port that need not be the webserver's.
+    fn run_on(&self, port: u16, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(port, arguments).output().expect("the program runs");
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), self.masked(&String::from_utf8_lossy(&said)))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    fn command(&self, port: u16, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ray-on-golem"));
         let (name, rest) = arguments.split_first().expect("the name of a command");
         command
-            .args([name, "--port", &self.port.to_string(), "--datadir"])
+            .args([name, "--port", &port.to_string(), "--datadir"])
             .arg(self.data.path())
             .args(rest)
             .env("GOLEM_REGISTRY_URL", &self.registry)
@@ -92,7 +97,8 @@ impl Lab {
 
     /// The document of `status --json`.
     fn status(&self) -> Value {
-        let output = self.command(&["status", "--json"]).output().expect("the program runs");
+        let output =
+            self.command(self.port, &["status", "--json"]).output().expect("the program runs");
         serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
     }
@@ -269,6 +275,19 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     assert_eq!(lab.run(&["status", "--page"]), (Some(0), page));
     let again = "Not starting the webserver, as it's already running\n";
     assert_eq!(lab.run(&["start", "--sim"]), (Some(0), again.into()));
+    let (code, said) = lab.run(&["start", "--sim", "--sim-nodes", "none", "--sim-haste", "7"]);
+    let kept = "The webserver was started without `--sim-haste=7`, and stays so";
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(kept), "{said}");
+    let (pid, port) = (lab.pid().expect("a webserver"), lab.port);
+    let elsewhere = format!(
+        "error: the webserver of `DATA` (pid {pid}) listens on port {port}\nhint: name it by `--port {port}`\n"
+    );
+    for command in ["status", "stop"] {
+        let (code, said) = lab.run_on(free_port(), &[command]);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.ends_with(&elsewhere), "{said}");
+    }
     let (code, said) = second_manager(&lab);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("another `ray-on-golem` uses `DATA/journal`"), "{said}");

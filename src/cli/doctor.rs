@@ -80,9 +80,11 @@ impl Doctor {
             true => printer.line(&document(&findings))?,
             false => printer.print(&text(&findings))?,
         }
-        match is_fit(&findings) {
-            true => Ok(()),
-            false => Err(CliError::Told),
+        let mut bad = findings.iter().filter(|it| it.verdict == Verdict::Bad).peekable();
+        match (bad.peek().is_some(), bad.all(|it| it.name == doctor::FILE)) {
+            (false, _) => Ok(()),
+            (true, true) => Err(CliError::FileTold),
+            (true, false) => Err(CliError::Told),
         }
     }
 

@@ -37,6 +37,9 @@ pub enum CliError {
     /// What stands in the way was told as data.
     #[error("this machine has not all that a cluster needs")]
     Told,
+    /// What is wrong in the cluster file was told as data.
+    #[error("no cluster comes up from this file as it is")]
+    FileTold,
     /// The survey came to nothing.
     #[error(transparent)]
     Survey(#[from] SurveyError),
@@ -97,7 +100,7 @@ impl CliError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Argument(_) => Exit::Usage,
+            Self::Config(_) | Self::Argument(_) | Self::FileTold => Exit::Usage,
             Self::Image(RegistryError::Unknown(_)) => Exit::Usage,
             Self::Image(RegistryError::Unavailable(_) | RegistryError::Unusable { .. })
             | Self::Environment { .. }
@@ -132,6 +135,7 @@ impl CliError {
             | Self::Broken(_)
             | Self::Unfit(_)
             | Self::Told
+            | Self::FileTold
             | Self::Survey(SurveyError::Busy)
             | Self::Interrupted
             | Self::Declined

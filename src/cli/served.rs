@@ -11,6 +11,10 @@ const ANONYMOUS_VARIABLE: &str = "RAY_ON_GOLEM_ALLOW_ANONYMOUS";
 /// A simulated start of some seconds takes less than a millisecond then.
 const HASTE_MAX: u64 = 100_000;
 
+/// The default of `--sim-nodes`, and of `--sim-haste`.
+const NODES: &str = "auto";
+const HASTE: u64 = 1;
+
 /// Options of what is started.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Served {
@@ -28,11 +32,11 @@ pub(super) struct Served {
     pub(super) sim: Option<Option<PathBuf>>,
     /// What the nodes of the simulated network are: `local` ones in namespaces, plain `processes`, the better of both that
     /// this host allows (`auto`), or `none` at all
-    #[arg(long, value_name = "KIND", default_value = "auto", requires = "sim",
+    #[arg(long, value_name = "KIND", default_value = NODES, requires = "sim",
         value_parser = ["auto", "local", "processes", "none"])]
     sim_nodes: String,
     /// How many times faster the providers of the simulated network work
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "sim",
+    #[arg(long, value_name = "N", default_value_t = HASTE, requires = "sim",
         value_parser = clap::value_parser!(u64).range(1..=HASTE_MAX))]
     sim_haste: u64,
     /// The virtual environment of Python whose Ray its local nodes run; the default is that of the `ray` on the path
@@ -65,6 +69,22 @@ impl Served {
             arguments.extend(["--record".into(), file.into_os_string()]);
         }
         Ok(arguments)
+    }
+
+    /// What is asked for, beyond the defaults, and is not on the command line of a webserver.
+    pub(super) fn not_among(&self, words: &[OsString]) -> Vec<String> {
+        let path = |path: &PathBuf| std::path::absolute(path).ok().map(PathBuf::into_os_string);
+        let wanted = [
+            self.no_registry_stats.then(|| "--no-registry-stats".into()),
+            self.allow_anonymous.then(|| "--allow-anonymous".into()),
+            self.sim.as_ref().and_then(Option::as_ref).and_then(path),
+            (self.sim_nodes != NODES).then(|| format!("--sim-nodes={}", self.sim_nodes).into()),
+            (self.sim_haste != HASTE).then(|| format!("--sim-haste={}", self.sim_haste).into()),
+            self.sim_venv.as_ref().and_then(path),
+            self.record.as_ref().and_then(path),
+        ];
+        let missing = wanted.into_iter().flatten().filter(|word| !words.contains(word));
+        missing.map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
     /// Whether it is to be served over a simulated network.

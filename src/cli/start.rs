@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     doctor::port,
-    driver::{log, mark::OtherKind},
+    driver::{log, mark::OtherKind, process::Process},
 };
 
 const LOG_LINES: usize = 50;
@@ -56,6 +56,7 @@ impl Start {
             if !root.shutting_down {
                 self.refuse_other_network(&root)?;
                 printer.line("Not starting the webserver, as it's already running")?;
+                self.warn_of_other_options(&root, printer);
                 if self.common.names_data() && root.datadir != data {
                     printer.warn(&format!(
                         "Specified data directory `{}` is different than webserver's: `{}`. Using \
@@ -106,6 +107,18 @@ impl Start {
             hint: "end it with `ray-on-golem stop`, or give the other one a `--port` and a `--datadir` of its own"
                 .to_owned(),
         })
+    }
+
+    /// A webserver that runs keeps the options that it was started with.
+    fn warn_of_other_options(&self, root: &Root, printer: &mut Printer) {
+        let Some(process) = Process::of(&root.datadir) else { return };
+        let others = self.served.not_among(&process.words());
+        if !others.is_empty() {
+            printer.warn(&format!(
+                "The webserver was started without `{}`, and stays so; `ray-on-golem stop` and `start` change it.",
+                others.join(" ")
+            ));
+        }
     }
 
     fn spawn(

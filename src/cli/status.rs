@@ -56,7 +56,9 @@ impl Status {
         let Some(root) = root else {
             printer
                 .line(&format!("The webserver doesn't seem to be listening on {}.", web.url()))?;
-            if let Some(Process { pid, .. }) = Process::of(&data) {
+            if let Some(process) = Process::of(&data) {
+                web.refuse_elsewhere(process)?;
+                let pid = process.pid;
                 return printer.line(&format!(
                     "However, the webserver seems to be running under pid: {pid}.\n\
                          You may use the `ray-on-golem stop` command to terminate it."

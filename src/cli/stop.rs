@@ -45,11 +45,14 @@ impl Stop {
         match root {
             None => {
                 printer.line(&format!("No webserver found on: {}.", web.url()))?;
-                if !process.is_some_and(Process::is_alive) {
-                    // What a crash has left goes on, and no process is there to end it.
-                    let left = Left::of(&data)?;
-                    printer.print(&left.text())?;
-                    left.refuse()?;
+                match process.filter(|process| process.is_alive()) {
+                    Some(process) => web.refuse_elsewhere(process)?,
+                    None => {
+                        // What a crash has left goes on, and no process is there to end it.
+                        let left = Left::of(&data)?;
+                        printer.print(&left.text())?;
+                        left.refuse()?;
+                    }
                 }
             }
             Some(root) if root.shutting_down => {

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::error::CliError;
 use crate::{
+    driver::process::Process,
     http::{Outgoing, Transport},
     server::auth::TOKEN_FILE,
     units::Span,
@@ -103,6 +104,23 @@ impl Web {
             hint: "`ray-on-golem start` starts it".to_owned(),
         })?;
         Ok(format!("{}/#token={token}", self.url()))
+    }
+
+    /// Refuses to look for a webserver here that is at another port.
+    pub(super) fn refuse_elsewhere(&self, process: Process) -> Result<(), CliError> {
+        match process.port() {
+            Some(port) if Some(port) != self.base.port_or_known_default() => {
+                Err(CliError::Environment {
+                    what: format!(
+                        "the webserver of `{}` (pid {}) listens on port {port}",
+                        self.data.display(),
+                        process.pid
+                    ),
+                    hint: format!("name it by `--port {port}`"),
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Waits a little.

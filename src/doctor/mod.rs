@@ -26,6 +26,9 @@ mod ray;
 mod version;
 mod wallet;
 
+/// The name of what Ray and the node provider find in the cluster file.
+pub const FILE: &str = "file";
+
 /// Where a cluster is to be started, and what for.
 #[derive(Clone, Debug)]
 pub struct Scene {

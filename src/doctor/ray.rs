@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CheckedFile, Finding, Scene, Verdict, image, programs};
+use super::{CheckedFile, FILE, Finding, Scene, Verdict, image, programs};
 
 /// The versions of Ray and Python, of the node provider (`-` if there is none), and what is wrong with the cluster file
 /// in the standard input, which the argument names; a line each. What lies in the working directory is not asked.
@@ -128,13 +128,13 @@ impl Installed {
         match &self.faults {
             Some(faults) if faults.is_empty() => {
                 let what = format!("Ray {} takes `{}`", self.ray_version, file.name);
-                vec![Finding::good("file", what)]
+                vec![Finding::good(FILE, what)]
             }
             // Each says its own cure.
             Some(faults) => faults
                 .iter()
                 .map(|fault| Finding {
-                    name: "file",
+                    name: FILE,
                     verdict: Verdict::Bad,
                     what: fault.clone(),
                     cure: None,
@@ -146,7 +146,7 @@ impl Installed {
                 let what = format!("the node provider cannot look at `{}`", file.name);
                 let cure =
                     format!("install it anew: `{} -m pip install -U WHEEL`", self.python.display());
-                vec![Finding::bad("file", what, cure)]
+                vec![Finding::bad("provider", what, cure)]
             }
         }
     }

@@ -1,6 +1,11 @@
 //! The process of a webserver, as others find it.
 
-use std::{fs, path::Path};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -23,10 +28,24 @@ impl Process {
     pub fn of(data: &Path) -> Option<Self> {
         let pid = fs::read_to_string(data.join(PID_FILE)).ok()?.trim().parse().ok()?;
         let began = mark::began(pid)?;
+        let process = Self { pid, began };
         // A pid is used again; then it is another process's.
-        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let is_ours = command.split(|byte| *byte == 0).any(|word| word == b"webserver");
-        is_ours.then_some(Self { pid, began })
+        process.words().contains(&"webserver".into()).then_some(process)
+    }
+
+    /// Its command line.
+    #[must_use]
+    pub fn words(self) -> Vec<OsString> {
+        let command = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        command.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect()
+    }
+
+    /// The port that its command line names.
+    #[must_use]
+    pub fn port(self) -> Option<u16> {
+        let words = self.words();
+        let at = words.iter().position(|word| word == "-p" || word == "--port")?;
+        words.get(at + 1)?.to_str()?.parse().ok()
     }
 
     /// Whether it lives.
