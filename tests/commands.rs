@@ -273,24 +273,7 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     let token = fs::read_to_string(lab.path("webserver.token")).expect("a token");
     let page = format!("http://127.0.0.1:PORT/#token={token}");
     assert_eq!(lab.run(&["status", "--page"]), (Some(0), page));
-    let again = "Not starting the webserver, as it's already running\n";
-    assert_eq!(lab.run(&["start", "--sim"]), (Some(0), again.into()));
-    let (code, said) = lab.run(&["start", "--sim", "--sim-nodes", "none", "--sim-haste", "7"]);
-    let kept = "The webserver was started without `--sim-haste=7`, and stays so";
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains(kept), "{said}");
-    let (pid, port) = (lab.pid().expect("a webserver"), lab.port);
-    let elsewhere = format!(
-        "error: the webserver of `DATA` (pid {pid}) listens on port {port}\nhint: name it by `--port {port}`\n"
-    );
-    for command in ["status", "stop"] {
-        let (code, said) = lab.run_on(free_port(), &[command]);
-        assert_eq!(code, Some(3), "{said}");
-        assert!(said.ends_with(&elsewhere), "{said}");
-    }
-    let (code, said) = second_manager(&lab);
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("another `ray-on-golem` uses `DATA/journal`"), "{said}");
+    assert_is_the_only_one(&lab);
 
     assert_eq!(lab.post("/request_nodes", &nodes("head", 1))["requested_nodes"], json!(["node0"]));
     lab.post("/request_nodes", &nodes("worker", 2));
@@ -313,6 +296,8 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     lab.until("the nodes are still there", running(3));
     assert_eq!(lab.status()["clusters"][0]["nodes"].as_array().map(Vec::len), Some(3));
 
+    assert_outlives_webservers(&lab, running(3));
+
     let (code, said) = lab.run(&["stop"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("Cannot stop the webserver, as the cluster is not empty."), "{said}");
@@ -329,16 +314,77 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     assert!(log.contains("Starting `c` cluster..."), "{log}");
     assert!(log.contains("Stopping server done, bye!"), "{log}");
     assert_no_secrets(lab.data.path(), &log);
-    for name in ["first.ndjson", "second.ndjson"] {
+    assert_recordings(&lab);
+
+    assert_remembers(&lab, bill);
+}
+
+/// Each webserver's recording is whole, and replays.
+fn assert_recordings(lab: &Lab) {
+    for name in ["first.ndjson", "second.ndjson", "third.ndjson"] {
         let text = fs::read_to_string(lab.path(name)).expect("a recording");
         assert_no_secrets(lab.data.path(), &text);
         assert!(!text.contains(&lab.public_key()), "the key to the nodes is masked");
         let replayed = replay(read(text.as_bytes()).expect("a sound recording"));
-        assert!(replayed.steps > 20, "{name}: {replayed:#?}");
+        assert!(replayed.steps > 5, "{name}: {replayed:#?}");
         assert_eq!((replayed.differences, replayed.is_cut), (vec![], false), "{name}");
     }
+}
 
-    assert_remembers(&lab, bill);
+/// Neither another webserver nor another port takes its place.
+fn assert_is_the_only_one(lab: &Lab) {
+    let again = "Not starting the webserver, as it's already running\n";
+    assert_eq!(lab.run(&["start", "--sim"]), (Some(0), again.into()));
+    let (code, said) = lab.run(&["start", "--sim", "--sim-nodes", "none", "--sim-haste", "7"]);
+    let kept = "The webserver was started without `--sim-haste=7`, and stays so";
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(kept), "{said}");
+    let (pid, port) = (lab.pid().expect("a webserver"), lab.port);
+    let elsewhere = format!(
+        "error: the webserver of `DATA` (pid {pid}) listens on port {port}\nhint: name it by `--port {port}`\n"
+    );
+    for command in ["status", "stop"] {
+        let (code, said) = lab.run_on(free_port(), &[command]);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.ends_with(&elsewhere), "{said}");
+    }
+    let (code, said) = second_manager(lab);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("another `ray-on-golem` uses `DATA/journal`"), "{said}");
+}
+
+/// A cluster goes on when its webserver ends in order.
+fn assert_outlives_webservers(lab: &Lab, is_whole: impl Fn(&Value) -> bool) {
+    let pid = lab.pid().expect("a webserver");
+    let (code, said) = lab.run(&["stop", "--keep-clusters"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("The clusters go on, and cost what they cost."), "{said}");
+    assert!(said.contains("Z at least:\n`ray-on-golem start --sim` goes on with them"), "{said}");
+    assert!(said.ends_with("Shutdown completed.\n") && !is_alive(&pid), "{said}");
+    let (code, said) = lab.run(&["status"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("`c` had 3 nodes, at "), "{said}");
+    assert_eq!(lab.start_recorded("third.ndjson").0, Some(0));
+    lab.until("the nodes are still there", &is_whole);
+
+    // As a service manager ends it.
+    let pid = lab.pid().expect("a webserver");
+    Command::new("kill").arg(&pid).status().expect("kill runs");
+    while is_alive(&pid) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let log = fs::read_to_string(lab.data.path().join("webserver.log")).expect("the log");
+    assert!(log.contains("Clusters go on with their nodes: `c` (3)."), "{log}");
+    assert_eq!(lab.start().0, Some(0));
+    lab.until("the nodes are still there", &is_whole);
+
+    let pid = lab.pid().expect("a webserver");
+    let (code, said) = lab.run(&["restart"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("Starting webserver done\n"), "{said}");
+    assert_ne!(lab.pid().expect("a webserver"), pid);
+    lab.until("the nodes are still there", &is_whole);
+    assert_eq!(lab.status()["clusters"][0]["nodes"].as_array().map(Vec::len), Some(3));
 }
 
 /// The next webserver knows what the cluster has cost.

@@ -13,7 +13,9 @@ pub mod network_stats;
 pub mod printer;
 pub mod report;
 mod reputation;
+mod restart;
 mod served;
+mod service;
 mod signals;
 pub mod ssh_proxy;
 mod start;
@@ -32,6 +34,8 @@ use explain::Explain;
 use network_stats::NetworkStats;
 use printer::Printer;
 use reputation::ReputationArgs;
+use restart::Restart;
+use service::Service;
 use ssh_proxy::SshProxy;
 use start::Start;
 use status::Status;
@@ -65,6 +69,11 @@ enum Command {
     /// Shows what is known about providers, blocks them, and fetches their scores.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Reputation(ReputationArgs),
+    /// Starts the webserver anew, as after an update; its clusters go on.
+    Restart(Restart),
+    /// Has systemd run the webserver.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Service(Service),
     /// Joins its input and output with a node; ssh runs it as its `ProxyCommand`.
     #[command(hide = true)]
     SshProxy(SshProxy),
@@ -89,6 +98,8 @@ pub fn run(cli: Cli, printer: &mut Printer) -> Exit {
         Command::Explain(command) => command.run(printer),
         Command::NetworkStats(command) => command.run(printer),
         Command::Reputation(command) => command.run(printer),
+        Command::Restart(command) => command.run(printer),
+        Command::Service(command) => command.run(printer),
         Command::SshProxy(command) => command.run(),
         Command::Start(command) => command.run(printer),
         Command::Status(command) => command.run(printer),

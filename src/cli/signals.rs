@@ -1,8 +1,11 @@
 //! What ends a webserver from outside.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CliError;
+use crate::server::End;
 
 /// What ends the process from outside.
 pub(super) struct Signals {
@@ -21,10 +24,12 @@ impl Signals {
         })
     }
 
-    pub(super) async fn next(&mut self) {
+    pub(super) async fn next(&mut self) -> End {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            // Whoever sits at the terminal is done with the clusters, too.
+            _ = self.interrupt.recv() => End::AllClusters(Duration::ZERO),
+            // A service manager restarts the webserver, or the machine: clusters outlive that.
+            _ = self.terminate.recv() => End::KeepingClusters,
         }
     }
 }

@@ -1,9 +1,7 @@
 //! `start`: the webserver in the background.
 
 use std::{
-    env,
-    ffi::OsString,
-    fs,
+    env, fs,
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
@@ -77,22 +75,10 @@ impl Start {
         if Left::of(&data).is_ok_and(|left| left.is_empty()) {
             doctor::refuse_unfit(self.common.port, data.clone(), &self.served)?;
         }
-        let served = self.served.arguments()?;
-        printer.line(&format!("Starting webserver on {}...", web.url()))?;
-        let log_path = data.join(DEBUG_LOG);
-        let mut child = self.spawn(&data, &log_path, served)?;
-        match until_ready(&web, &mut child, printer)? {
-            None => {
-                printer.line("Starting webserver done")?;
-                let root = web.root();
-                root.iter().flat_map(|it| &it.warnings).for_each(|it| printer.warn(it));
-                Ok(())
-            }
-            Some(why) => {
-                let _ = child.kill();
-                Err(failure(&why, &log_path))
-            }
-        }
+        let mut command = Command::new(env::current_exe()?);
+        command.args(["webserver", "--port", &self.common.port.to_string(), "--datadir"]);
+        command.arg(&data).args(self.served.arguments()?);
+        launch(&web, &data, command, printer)
     }
 
     /// A webserver that runs serves one network; another one is not served by saying so again.
@@ -120,31 +106,38 @@ impl Start {
             ));
         }
     }
+}
 
-    fn spawn(
-        &self,
-        data: &Path,
-        log_path: &Path,
-        served: Vec<OsString>,
-    ) -> Result<Child, CliError> {
-        if fs::metadata(log_path).is_ok_and(|file| file.len() > 0) {
-            log::rotate(log_path)?;
+/// Starts a webserver in the background, and waits until it serves.
+pub(super) fn launch(
+    web: &Web,
+    data: &Path,
+    mut webserver: Command,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
+    printer.line(&format!("Starting webserver on {}...", web.url()))?;
+    let log_path = data.join(DEBUG_LOG);
+    if fs::metadata(&log_path).is_ok_and(|file| file.len() > 0) {
+        log::rotate(&log_path)?;
+    }
+    let said = fs::File::options().append(true).create(true).open(&log_path);
+    let said = said.map_err(|error| {
+        CliError::Broken(format!("cannot write to `{}`: {error}", log_path.display()))
+    })?;
+    webserver.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
+    // Ctrl-C in this terminal is not for it.
+    let mut child = webserver.process_group(0).spawn()?;
+    match until_ready(web, &mut child, printer)? {
+        None => {
+            printer.line("Starting webserver done")?;
+            let root = web.root();
+            root.iter().flat_map(|it| &it.warnings).for_each(|it| printer.warn(it));
+            Ok(())
         }
-        let said = fs::File::options().append(true).create(true).open(log_path);
-        let said = said.map_err(|error| {
-            CliError::Broken(format!("cannot write to `{}`: {error}", log_path.display()))
-        })?;
-        let child = Command::new(env::current_exe()?)
-            .args(["webserver", "--port", &self.common.port.to_string(), "--datadir"])
-            .arg(data)
-            .args(served)
-            .stdin(Stdio::null())
-            .stdout(said.try_clone()?)
-            .stderr(said)
-            // Ctrl-C in this terminal is not for it.
-            .process_group(0)
-            .spawn()?;
-        Ok(child)
+        Some(why) => {
+            let _ = child.kill();
+            Err(failure(&why, &log_path))
+        }
     }
 }
 

@@ -11,7 +11,12 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{
-    error::CliError, left::Left, printer::Printer, table::plain, web::Web, webserver::Common,
+    error::CliError,
+    left::Left,
+    printer::Printer,
+    table::plain,
+    web::{Root, Web},
+    webserver::Common,
 };
 use crate::{driver::process::Process, server::bills::Bills};
 
@@ -29,12 +34,20 @@ pub(super) struct Stop {
     /// Stop also if there are nodes; they are ended
     #[arg(short, long)]
     force: bool,
+    /// Leave the clusters as they are: the next webserver goes on with them
+    #[arg(long, conflicts_with = "force")]
+    keep_clusters: bool,
     /// End the process if it does not stop by itself
     #[arg(short, long)]
     kill: bool,
 }
 
 impl Stop {
+    /// To end the webserver, and leave its clusters.
+    pub(super) fn keeping(common: Common) -> Self {
+        Self { common, force: false, keep_clusters: true, kill: false }
+    }
+
     pub(super) fn run(self, printer: &mut Printer) -> Result<(), CliError> {
         let data = self.common.data()?;
         let web = Web::new(self.common.port, &data)?;
@@ -58,8 +71,8 @@ impl Stop {
             Some(root) if root.shutting_down => {
                 printer.line("The webserver is already shutting down.")?;
             }
-            Some(_) => {
-                self.request(&web, printer)?;
+            Some(root) => {
+                self.request(&web, &root, printer)?;
             }
         }
         wait_for_server(&web, printer)?;
@@ -72,12 +85,14 @@ impl Stop {
     }
 
     /// Asks the webserver to end.
-    fn request(&self, web: &Web, printer: &mut Printer) -> Result<(), CliError> {
+    fn request(&self, web: &Web, root: &Root, printer: &mut Printer) -> Result<(), CliError> {
         printer.line("Requesting webserver shutdown...")?;
         let mut is_forced = self.force;
         loop {
-            let state = shut_down(web, is_forced)?;
-            let told = match state.as_str() {
+            let answer = shut_down(web, is_forced, self.keep_clusters)?;
+            let state = answer["shutdown_state"].as_str().unwrap_or_default();
+            let told = match state {
+                "clusters_kept" => return tell_what_is_kept(&answer, root, printer),
                 "not_enabled" => "Cannot stop the webserver, as it was started externally.",
                 "cluster_not_empty" => {
                     tell_who_lives(web, printer)?;
@@ -87,7 +102,7 @@ impl Stop {
                 _ => "Webserver shutdown requested, will stop soon.",
             };
             printer.line(told)?;
-            match state.as_str() {
+            match state {
                 "not_enabled" => return Err(CliError::Declined),
                 "cluster_not_empty" if confirm("Force the shutdown?", printer)? => {
                     printer.line("Forcing webserver shutdown...")?;
@@ -147,11 +162,24 @@ fn bills(data: &Path) -> Vec<Value> {
     Bills::open(data).map_or_else(|_| Vec::new(), |bills| bills.last())
 }
 
-fn shut_down(web: &Web, is_forced: bool) -> Result<String, CliError> {
-    let request =
-        json!({ "ignore_self_shutdown": true, "force_shutdown": is_forced, "shutdown_delay": 0 });
-    let answer = web.post("/shutdown", &request)?;
-    Ok(answer.get("shutdown_state").and_then(Value::as_str).unwrap_or_default().to_owned())
+fn shut_down(web: &Web, is_forced: bool, keeps_clusters: bool) -> Result<Value, CliError> {
+    let request = json!({
+        "ignore_self_shutdown": true,
+        "force_shutdown": is_forced,
+        "keep_clusters": keeps_clusters,
+        "shutdown_delay": 0,
+    });
+    web.post("/shutdown", &request)
+}
+
+/// Says that clusters go on, and for how long that is safe.
+fn tell_what_is_kept(answer: &Value, root: &Root, printer: &mut Printer) -> Result<(), CliError> {
+    let until = answer["bills_can_wait_until"].as_str().unwrap_or("-");
+    let simulated = if root.simulated == Some(true) { " --sim" } else { "" };
+    printer.line(&format!(
+        "The clusters go on, and cost what they cost. Providers wait for the answer to a bill until {until} at least:\n\
+         `ray-on-golem start{simulated}` goes on with them; after that time some nodes may be lost."
+    ))
 }
 
 fn wait_for_server(web: &Web, printer: &mut Printer) -> Result<(), CliError> {

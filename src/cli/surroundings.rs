@@ -41,6 +41,13 @@ pub(super) fn data_directory(given: Option<PathBuf>) -> Result<PathBuf, CliError
     }
 }
 
+/// Where the system keeps the settings of its users.
+pub(super) fn config_directory() -> Result<PathBuf, CliError> {
+    let set = env::var_os("XDG_CONFIG_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+    set.or_else(|| home().map(|home| home.join(".config")))
+        .ok_or_else(|| CliError::Argument("this user has no home directory; set `HOME`".to_owned()))
+}
+
 /// The home directory, by `HOME` or else by the system's file of users.
 fn home() -> Option<PathBuf> {
     match env::var_os("HOME") {

@@ -26,11 +26,12 @@ use super::{
     surroundings,
 };
 use crate::{
-    core::Command,
+    core::{Command, cluster::state::NodeState},
     doctor,
     driver::{
         alerts,
         cli::bus_address,
+        clock,
         commands::Commands,
         daemon::{Daemon, DaemonPlan, simulated_bus},
         journal::{Journals, JournalsError, Recovered},
@@ -46,7 +47,7 @@ use crate::{
     network::{Door, Networks, Ways},
     reputation::Service,
     server::{
-        self, Alerts, App, Images, Listening, Settings, Stop,
+        self, Alerts, App, End, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
         bills::Bills,
     },
@@ -158,7 +159,7 @@ impl Webserver {
         };
         let mut daemon = tokio::select! {
             daemon = Daemon::ready(plan, log.clone()) => daemon.map_err(|error| broken(&error))?,
-            () = signals.next() => return Err(CliError::Interrupted),
+            _ = signals.next() => return Err(CliError::Interrupted),
         };
         let built = self.build(&data, journals, recovered, &daemon, &log).await;
         let served = match built {
@@ -168,8 +169,8 @@ impl Webserver {
                 tokio::select! {
                     ended = parts.run(&app, &mut signals) => ended,
                     // They never end.
-                    () = daemon.keep() => Ok(()),
-                    () = log::keep_short(data.join(DEBUG_LOG), log.clone()) => Ok(()),
+                    end = daemon.keep() => match end {},
+                    end = log::keep_short(data.join(DEBUG_LOG), log.clone()) => match end {},
                 }
             }
             Err(error) => {
@@ -181,9 +182,10 @@ impl Webserver {
         match &served {
             // The journal says how to go on; the daemon must be there then.
             Err(_) => log.warn(WHO, "The daemon is left as it is"),
-            Ok(()) => daemon.end().await,
+            Ok(End::KeepingClusters) => log.info(WHO, "The daemon is left as it is"),
+            Ok(End::AllClusters(_)) => daemon.end().await,
         }
-        served
+        served.map(|_| ())
     }
 
     async fn build(
@@ -406,41 +408,42 @@ impl Parts {
 
     /// Runs until everything has ended as ordered, or something has ended that must not. Either way the nodes
     /// are told that their connections are over.
-    async fn run(mut self, app: &App, signals: &mut Signals) -> Result<(), CliError> {
+    async fn run(mut self, app: &App, signals: &mut Signals) -> Result<End, CliError> {
         let ended = self.follow(app, signals).await;
         self.networks.end().await;
         ended
     }
 
-    async fn follow(&mut self, app: &App, signals: &mut Signals) -> Result<(), CliError> {
-        let mut is_ordered = false;
+    async fn follow(&mut self, app: &App, signals: &mut Signals) -> Result<End, CliError> {
+        let mut ordered = None;
         loop {
             tokio::select! {
-                joined = self.tasks.join_next() => match joined {
-                    Some(Ok(Part::Manager(Ok(())))) => break,
-                    Some(Ok(Part::Manager(Err(error)))) => return Err(broken(&error)),
-                    Some(Ok(Part::Shutdown)) => {}
-                    // The tunnels end with the manager.
-                    Some(Ok(Part::Reach)) if is_ordered => {}
-                    // They end with the manager, whose own end says why.
-                    Some(Ok(Part::Providers | Part::Bills)) => {}
-                    Some(Ok(Part::Reach | Part::Server | Part::Alerts | Part::Door)) | None => {
-                        return Err(bug("a part of the server has ended"));
+                joined = self.tasks.join_next() => {
+                    if is_settled(joined, ordered.is_some())? {
+                        break;
                     }
-                    Some(Err(error)) => return Err(died(&error)),
-                },
-                delay = app.stop.ordered(), if !is_ordered => {
-                    is_ordered = true;
-                    app.log.info(WHO, "Shutting down...");
-                    let handle = app.handle.clone();
-                    self.tasks.spawn(async move { shut_down(handle, delay).await });
                 }
-                () = signals.next() => {
-                    if is_ordered {
+                end = app.stop.ordered(), if ordered.is_none() => match end {
+                    End::AllClusters(delay) => {
+                        ordered = Some(end);
+                        app.log.info(WHO, "Shutting down...");
+                        let handle = app.handle.clone();
+                        self.tasks.spawn(async move { shut_down(handle, delay).await });
+                    }
+                    End::KeepingClusters => {
+                        app.log.info(WHO, &farewell(app));
+                        self.end_servers().await;
+                        return Ok(end);
+                    }
+                },
+                end = signals.next() => {
+                    if ordered.is_some() {
                         app.log.warn(WHO, "Interrupted again: what is left is ended at the next start");
                         return Err(CliError::Interrupted);
                     }
-                    app.stop.order(Duration::ZERO);
+                    // Without clusters there is nothing to keep, and the daemon may end, too.
+                    let has_clusters = !app.handle.board().clusters.is_empty();
+                    app.stop.order(if has_clusters { end } else { End::AllClusters(Duration::ZERO) });
                 }
             }
         }
@@ -450,8 +453,55 @@ impl Parts {
             while self.tasks.len() > 2 && self.tasks.join_next().await.is_some() {}
         };
         drop(timeout(GRACE, rest).await);
-        Ok(())
+        Ok(End::AllClusters(Duration::ZERO))
     }
+
+    /// Lets both servers finish what they are about to answer. The manager goes on until then; what cuts it off after
+    /// that finds its journal as a crash would, which is whole at each moment.
+    async fn end_servers(&mut self) {
+        self.end.send_replace(true);
+        let both = async {
+            let mut open = 2;
+            while open > 0
+                && let Some(joined) = self.tasks.join_next().await
+            {
+                open -= usize::from(matches!(joined, Ok(Part::Server)));
+            }
+        };
+        drop(timeout(GRACE, both).await);
+    }
+}
+
+/// Whether the manager has ended as ordered. An error, if a part has ended that must not.
+fn is_settled(joined: Option<Result<Part, JoinError>>, is_ordered: bool) -> Result<bool, CliError> {
+    match joined {
+        Some(Ok(Part::Manager(Ok(())))) => Ok(true),
+        Some(Ok(Part::Manager(Err(error)))) => Err(broken(&error)),
+        Some(Ok(Part::Shutdown)) => Ok(false),
+        // The tunnels end with the manager.
+        Some(Ok(Part::Reach)) if is_ordered => Ok(false),
+        // They end with the manager, whose own end says why.
+        Some(Ok(Part::Providers | Part::Bills)) => Ok(false),
+        Some(Ok(Part::Reach | Part::Server | Part::Alerts | Part::Door)) | None => {
+            Err(bug("a part of the server has ended"))
+        }
+        Some(Err(error)) => Err(died(&error)),
+    }
+}
+
+/// What is said of the clusters that go on without a webserver.
+fn farewell(app: &App) -> String {
+    let board = app.handle.board();
+    let named = board.clusters.values().map(|cluster| {
+        let live = cluster.nodes.values().filter(|node| node.state < NodeState::Terminated);
+        format!("`{}` ({})", cluster.name, live.count())
+    });
+    format!(
+        "Clusters go on with their nodes: {}. Their providers wait for the answer to a bill until {} at least; the next \
+         webserver goes on with them",
+        named.collect::<Vec<_>>().join(", "),
+        clock::written(server::bills_can_wait_until())
+    )
 }
 
 /// Ends all clusters after a while.

@@ -6,6 +6,7 @@
 //! right to end it. One that does not come to answer, or is not waited for any more, is ended.
 
 use std::{
+    convert::Infallible,
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
@@ -205,7 +206,7 @@ impl Daemon {
 
     /// Watches over a daemon of ours, and starts it again, at the same address, when it ends by itself.
     /// A simulated one has forgotten everything then. Never returns.
-    pub async fn keep(&mut self) {
+    pub async fn keep(&mut self) -> Infallible {
         let mut pause = RESTART_AFTER;
         loop {
             sleep(LOOK_EVERY * 4).await;

@@ -7,6 +7,7 @@
 //! Whatever is logged has no secret in it: keys and tokens have types that do not print themselves.
 
 use std::{
+    convert::Infallible,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -195,7 +196,7 @@ fn backup(path: &Path, nth: u32) -> PathBuf {
 }
 
 /// Keeps a log short that goes on growing, as our standard error does where it leads to a file. Never returns.
-pub async fn keep_short(path: PathBuf, log: Log) {
+pub async fn keep_short(path: PathBuf, log: Log) -> Infallible {
     loop {
         sleep(LOOK_EVERY).await;
         let log_path = path.clone();

@@ -37,7 +37,21 @@ impl Process {
     #[must_use]
     pub fn words(self) -> Vec<OsString> {
         let command = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-        command.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect()
+        // Each word ends with a zero.
+        let words = command.strip_suffix(&[0]).unwrap_or(&command).split(|byte| *byte == 0);
+        words.map(|word| OsStr::from_bytes(word).to_owned()).collect()
+    }
+
+    /// Its environment, as it was when it began.
+    #[must_use]
+    pub fn environment(self) -> Vec<(OsString, OsString)> {
+        let variables = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        let pair = |variable: &[u8]| {
+            let at = variable.iter().position(|byte| *byte == b'=')?;
+            let (name, value) = (variable.get(..at)?, variable.get(at + 1..)?);
+            Some((OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value).to_owned()))
+        };
+        variables.split(|byte| *byte == 0).filter_map(pair).collect()
     }
 
     /// The port that its command line names.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    App,
+    App, End,
     auth::Caller,
     bills, check,
     document::{
@@ -32,11 +32,15 @@ use crate::{
             state::NodeState,
         },
         ids::NodeId,
+        market::demand::ACCEPT_TIMEOUT,
         output::RequestError,
     },
-    driver::board::{Board, ClusterBoard, NodeBoard, listing},
+    driver::{
+        board::{Board, ClusterBoard, NodeBoard, listing},
+        clock,
+    },
     ssh::KeyPair,
-    units::{Glm, Rounding, Span},
+    units::{Glm, Rounding, Span, Timestamp},
 };
 
 /// The longest body that is read.
@@ -338,11 +342,15 @@ async fn default_ssh_key(app: &App, fields: &Fields) -> Result<Response, ApiErro
 fn shutdown(app: &App, fields: &Fields) -> Result<Response, ApiError> {
     let ignores_self_shutdown = fields.flag("ignore_self_shutdown")?;
     let is_forced = fields.flag("force_shutdown")?;
+    let keeps_clusters = fields.flag("keep_clusters")?;
     let delay = fields.with(|body| body.read("shutdown_delay", |delay| delay.whole(0..=DELAY_MAX)));
     let delay = Duration::from_secs(delay?.unwrap_or(0));
-    let has_nodes = app.handle.board().has_live_nodes();
+    let board = app.handle.board();
+    let has_nodes = board.has_live_nodes();
     let decision = if !ignores_self_shutdown && !app.settings.self_shutdown {
         "not_enabled"
+    } else if keeps_clusters && !board.clusters.is_empty() {
+        "clusters_kept"
     } else if has_nodes && !is_forced {
         "cluster_not_empty"
     } else if has_nodes {
@@ -350,11 +358,25 @@ fn shutdown(app: &App, fields: &Fields) -> Result<Response, ApiError> {
     } else {
         "will_shutdown"
     };
-    if matches!(decision, "forced_shutdown" | "will_shutdown") {
-        app.log.info("server", &format!("Shutdown requested ({decision}), in {delay:?}"));
-        app.stop.order(delay);
+    let end = match decision {
+        "forced_shutdown" | "will_shutdown" => End::AllClusters(delay),
+        "clusters_kept" => End::KeepingClusters,
+        _ => return done(&json!({ "shutdown_state": decision })),
+    };
+    app.log.info("server", &format!("Shutdown requested ({decision}), in {delay:?}"));
+    app.stop.order(end);
+    let mut answer = json!({ "shutdown_state": decision });
+    if end == End::KeepingClusters {
+        answer["bills_can_wait_until"] = clock::written(bills_can_wait_until()).into();
     }
-    done(&json!({ "shutdown_state": decision }))
+    done(&answer)
+}
+
+/// Until when no provider gives a node up because nobody answers its bills, if they are answered until now.
+#[must_use]
+pub fn bills_can_wait_until() -> Timestamp {
+    let until = clock::now().plus(ACCEPT_TIMEOUT);
+    Timestamp::from_unix_micros(until.as_unix_micros() / 1_000_000 * 1_000_000)
 }
 
 async fn set_budget(app: &App, fields: &Fields) -> Result<Response, ApiError> {

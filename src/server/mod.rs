@@ -42,6 +42,7 @@ use axum::{
 };
 use tokio::sync::watch;
 
+pub use api::bills_can_wait_until;
 pub use error::ApiError;
 pub use listen::{Listening, serve};
 pub use openapi::document as openapi_document;
@@ -106,8 +107,17 @@ pub struct Alerts(Arc<Mutex<Vec<String>>>);
 /// How the webserver is told to stop; its clones are the same.
 #[derive(Clone, Debug)]
 pub struct Stop {
-    order: Arc<watch::Sender<Option<Duration>>>,
+    order: Arc<watch::Sender<Option<End>>>,
     is_stopping: Arc<AtomicBool>,
+}
+
+/// How the webserver ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// After this time, with all clusters: it waits until they are settled.
+    AllClusters(Duration),
+    /// At once; nodes go on, and the next webserver goes on with them.
+    KeepingClusters,
 }
 
 impl Alerts {
@@ -130,10 +140,10 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// From now on nodes are neither started nor ended by request; everything ends after `delay`.
-    pub fn order(&self, delay: Duration) {
+    /// From now on nodes are neither started nor ended by request.
+    pub fn order(&self, end: End) {
         self.is_stopping.store(true, Ordering::SeqCst);
-        self.order.send_replace(Some(delay));
+        self.order.send_replace(Some(end));
     }
 
     /// Whether it was ordered.
@@ -143,12 +153,12 @@ impl Stop {
     }
 
     /// Waits until it is ordered; the delay is still to be waited for.
-    pub async fn ordered(&self) -> Duration {
+    pub async fn ordered(&self) -> End {
         let mut order = self.order.subscribe();
         match order.wait_for(Option::is_some).await.map(|order| *order) {
-            Ok(delay) => delay.unwrap_or_default(),
+            Ok(Some(end)) => end,
             // We hold the other end.
-            Err(_) => std::future::pending().await,
+            Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 }

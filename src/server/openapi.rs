@@ -103,7 +103,8 @@ fn content(route: Route, generator: &mut SchemaGenerator) -> Value {
 }
 
 fn response(route: Route, generator: &mut SchemaGenerator) -> Value {
-    let states = ["not_enabled", "cluster_not_empty", "forced_shutdown", "will_shutdown"];
+    let states =
+        ["not_enabled", "cluster_not_empty", "forced_shutdown", "will_shutdown", "clusters_kept"];
     match route {
         Route::Root => schema::<RootDocument>(generator),
         Route::GetWalletStatus => schema::<WalletDocument>(generator),
@@ -126,7 +127,15 @@ fn response(route: Route, generator: &mut SchemaGenerator) -> Value {
         Route::SshProxyCommand => {
             object(&[("ssh_proxy_command", json!({ "type": ["string", "null"] }))])
         }
-        Route::Shutdown => object(&[("shutdown_state", json!({ "enum": states }))]),
+        Route::Shutdown => json!({
+            "type": "object",
+            "required": ["shutdown_state"],
+            "properties": {
+                "shutdown_state": { "enum": states },
+                // Where clusters are kept.
+                "bills_can_wait_until": { "type": "string", "format": "date-time" },
+            },
+        }),
         Route::SetBudget => object(&[("total_budget", text())]),
         Route::SetTags | Route::EndCluster => object(&[]),
         Route::Metrics | Route::Events => text(),
@@ -173,6 +182,7 @@ fn request(route: Route) -> Value {
             "properties": {
                 "ignore_self_shutdown": flag,
                 "force_shutdown": flag,
+                "keep_clusters": flag,
                 "shutdown_delay": { "type": "integer", "minimum": 0, "default": 0 },
             },
         }),

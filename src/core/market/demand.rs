@@ -13,13 +13,13 @@ use super::{
     spec::{Gib, Image, NodeSpec},
 };
 use crate::{
-    units::Timestamp,
+    units::{Span, Timestamp},
     yagna::{Decorations, DemandBody, PlatformId, Properties},
 };
 
 /// Providers end agreements whose notes are not accepted within this time; 240 s is their default
 /// and the most that they allow.
-const ACCEPT_TIMEOUT_SECS: u64 = 240;
+pub const ACCEPT_TIMEOUT: Span = Span::secs(240);
 const NOTE_INTERVAL_SECS: u64 = 180;
 
 /// The expiration is the demand's mark: our own instant, by which it is found again.
@@ -86,7 +86,7 @@ fn properties(
         properties.set("golem.srv.comp.payload", BASE64_STANDARD.encode(manifest));
     }
     let stated = bounds(spec).minimal;
-    properties.set("golem.com.payment.debit-notes.accept-timeout?", ACCEPT_TIMEOUT_SECS);
+    properties.set("golem.com.payment.debit-notes.accept-timeout?", ACCEPT_TIMEOUT.as_secs());
     properties.set(NOTE_INTERVAL, stated.note_interval);
     properties.set(PAYMENT_TIMEOUT, stated.payment_timeout);
     properties
