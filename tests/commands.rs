@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -29,6 +30,8 @@ impl Lab {
     fn new() -> Self {
         let data = tempfile::tempdir().expect("a directory");
         fs::write(data.path().join("quick.yaml"), QUICK).expect("a writable directory");
+        // As a version before has left it.
+        fs::set_permissions(data.path(), fs::Permissions::from_mode(0o755)).expect("ours");
         Self { data, port: free_port(), registry: registry() }
     }
 
@@ -287,6 +290,8 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     assert_eq!(rows.len(), 3, "{table}");
     assert!(rows[0].starts_with("c\tnode0\thead\trunning\tquick"), "{table}");
 
+    assert_private(lab.data.path());
+
     let pid = lab.pid().expect("a webserver");
     Command::new("kill").args(["-9", &pid]).status().expect("kill runs");
     while is_alive(&pid) {
@@ -444,6 +449,30 @@ fn second_manager(lab: &Lab) -> (Option<i32>, String) {
 }
 
 /// Neither a token nor the key to the daemon is in a text.
+/// No other user reads, or finds, anything.
+fn assert_private(data: &Path) {
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode();
+    assert_eq!(mode(data) & 0o077, 0, "`{}` can be read", data.display());
+    let written_by_the_test = data.join("quick.yaml");
+    // Links have no rights of their own.
+    let is_judged = |path: &PathBuf| *path != written_by_the_test && !path.is_symlink();
+    for entry in walk(data).into_iter().filter(is_judged) {
+        // The key that is given to all nodes is no secret.
+        let is_public = entry.extension().is_some_and(|extension| extension == "pub");
+        assert!(is_public || mode(&entry) & 0o077 == 0, "`{}` can be read", entry.display());
+    }
+}
+
+fn walk(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory").map(|it| it.expect("an entry"));
+    let found = entries.map(|entry| entry.path());
+    found
+        .flat_map(
+            |path| if path.is_dir() { [walk(&path), vec![path]].concat() } else { vec![path] },
+        )
+        .collect()
+}
+
 fn assert_no_secrets(data: &Path, log: &str) {
     let mut secrets: Vec<PathBuf> = vec![data.join("webserver.token"), data.join("yagna.appkey")];
     let heads = fs::read_dir(data.join("heads")).into_iter().flatten();

@@ -135,7 +135,7 @@ def _start(client: Client, parameters: Mapping[str, Any], datadir: Path, say: Sa
 def _spawn(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
     """Starts the webserver in a session of its own, so that Ctrl-C in this terminal does not reach it."""
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with log.open("ab") as output:
             return subprocess.Popen(
                 arguments,

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    os::unix::process::CommandExt,
+    os::unix::{fs::OpenOptionsExt as _, process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -120,7 +120,7 @@ pub(super) fn launch(
     if fs::metadata(&log_path).is_ok_and(|file| file.len() > 0) {
         log::rotate(&log_path)?;
     }
-    let said = fs::File::options().append(true).create(true).open(&log_path);
+    let said = fs::File::options().append(true).create(true).mode(0o600).open(&log_path);
     let said = said.map_err(|error| {
         CliError::Broken(format!("cannot write to `{}`: {error}", log_path.display()))
     })?;

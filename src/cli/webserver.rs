@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::Args;
+use rustix::{fs::Mode, process::umask};
 use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
@@ -44,6 +45,7 @@ use crate::{
         simulated::Simulated,
         wallet::Wallet,
     },
+    files,
     network::{Door, Networks, Ways},
     reputation::Service,
     server::{
@@ -107,7 +109,7 @@ impl Common {
 /// The data directory that was named, or the usual one; it is made if it is not there.
 pub(super) fn data_of(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
     let data = std::path::absolute(surroundings::data_directory(named)?)?;
-    fs::create_dir_all(&data).map_err(|error| {
+    files::make_private(&data).map_err(|error| {
         let (what, hint) = doctor::data::usable(&data).err().unwrap_or_else(|| {
             let what = format!("cannot make the data directory `{}`: {error}", data.display());
             (what, "choose another one with `--datadir`".to_owned())
@@ -120,9 +122,15 @@ pub(super) fn data_of(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
 impl Webserver {
     pub(super) fn run(self, _: &mut Printer) -> Result<(), CliError> {
         let data = self.common.data()?;
+        // What this process and the daemon write is for their user alone.
+        umask(Mode::RWXG | Mode::RWXO);
         // Before anything else: nobody else may have this directory.
         let (journals, recovered) = Journals::open(&data).map_err(|error| in_use(&error, &data))?;
         let log = Log::to_file(&data.join(LOG_FILE))?;
+        if files::make_private_again(&data)? {
+            let shown = data.display();
+            log.warn(WHO, &format!("Other users could read `{shown}`; now they cannot"));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .enable_all()

@@ -137,6 +137,13 @@ impl Journals {
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 
+    /// Whether this process has the journals below `data`, as far as the system tells.
+    pub(super) fn are_used_by(data: &Path, pid: i32) -> bool {
+        let Ok(lock) = data.join(DIRECTORY).join(LOCK).canonicalize() else { return false };
+        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        open.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|path| path == lock))
+    }
+
     /// What the journals below `data` fold to, and when the last of them was written, without a change to any file;
     /// nothing while another process has them, or if there are none.
     ///

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::mark;
+use super::{journal::Journals, mark};
 
 /// The pid of the webserver, in the data directory.
 pub const PID_FILE: &str = "ray_on_golem.pid";
@@ -28,9 +28,8 @@ impl Process {
     pub fn of(data: &Path) -> Option<Self> {
         let pid = fs::read_to_string(data.join(PID_FILE)).ok()?.trim().parse().ok()?;
         let began = mark::began(pid)?;
-        let process = Self { pid, began };
-        // A pid is used again; then it is another process's.
-        process.words().contains(&"webserver".into()).then_some(process)
+        // A pid is used again; then it is another process's, which has none of our files.
+        Journals::are_used_by(data, pid).then_some(Self { pid, began })
     }
 
     /// Its command line.
@@ -76,5 +75,28 @@ impl Process {
             // It may just have ended.
             let _ = kill_process(pid, signal);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::id};
+
+    use super::{PID_FILE, Process};
+    use crate::driver::journal::Journals;
+
+    #[test]
+    fn a_pid_that_is_used_again_is_no_webserver() {
+        let data = tempfile::tempdir().expect("a directory");
+        fs::write(data.path().join(PID_FILE), id().to_string()).expect("a writable directory");
+        assert_eq!(Process::of(data.path()), None);
+
+        let journals = Journals::open(data.path()).expect("nothing is there");
+        let process = Process::of(data.path()).expect("this process has the journals");
+        assert_eq!(process.pid.to_string(), id().to_string());
+        assert!(process.is_alive());
+
+        drop(journals);
+        assert_eq!(Process::of(data.path()), None);
     }
 }

@@ -99,6 +99,20 @@ impl Node {
         handle.channel_open_forwarded_tcpip("127.0.0.1", port.into(), "127.0.0.1", 5).await.ok()
     }
 
+    /// How many channels it can open to the other side of this port's tunnel, of all kinds that nobody has asked for.
+    pub(crate) async fn intrude(&self, port: u16) -> usize {
+        let handle = self.forwards.borrow().get(&port.into()).expect("a tunnel").clone();
+        let opened = [
+            handle.channel_open_session().await,
+            handle.channel_open_agent().await,
+            handle.channel_open_direct_tcpip("127.0.0.1", 22, "127.0.0.1", 5).await,
+            handle.channel_open_direct_streamlocal("/run/socket").await,
+            handle.channel_open_forwarded_streamlocal("/run/socket").await,
+            handle.channel_open_x11("127.0.0.1", 5).await,
+        ];
+        opened.iter().filter(|channel| channel.is_ok()).count()
+    }
+
     /// A new connection to the ssh service.
     pub(crate) fn connect(self: &Arc<Self>) -> DuplexStream {
         let (near, far) = tokio::io::duplex(64 << 10);

@@ -111,6 +111,19 @@ async fn many_connections_go_through_one_tunnel() {
 }
 
 #[tokio::test]
+async fn a_node_opens_no_channel_that_nobody_asked_for() {
+    let stage = Stage::new().await;
+    let to = shouter().await;
+    let forward = Forward::Reverse { port: PORT, to };
+    let tunnel = Tunnel::start(stage.login(), forward, PACE).await.expect("nothing to bind");
+    up(&mut tunnel.state(), 1).await;
+
+    assert_eq!(stage.node.intrude(PORT).await, 0);
+    assert_eq!(ask_on_node(&stage.node, "hello").await, Some("HELLO".to_owned()));
+    tunnel.end().await;
+}
+
+#[tokio::test]
 async fn who_connects_where_nobody_listens_is_refused() {
     let stage = Stage::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -4,7 +4,10 @@
 use std::{ffi::OsString, io, os::unix::process::CommandExt as _, path::PathBuf, process::Command};
 
 use clap::Subcommand;
-use rustix::process::{ioctl_tiocsctty, setsid};
+use rustix::{
+    fs::Mode,
+    process::{ioctl_tiocsctty, setsid, umask},
+};
 
 use super::{holder, init};
 
@@ -55,6 +58,8 @@ impl Inside {
     ///
     /// If the kernel refuses something, or the process that started this one is none of ours.
     pub fn run(self) -> io::Result<()> {
+        // A node is a machine of its own, with other users, whoever may read the files of the simulator.
+        umask(Mode::WGRP | Mode::WOTH);
         match self {
             Self::Holder { processes: false } => block_on(holder::hold()),
             Self::Holder { processes: true } => block_on(holder::hold_processes()),
