@@ -3,10 +3,12 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -79,6 +81,62 @@ async fn a_simulator_that_dies_is_started_again_where_it_was() {
     let plan = DaemonPlan { sim, ..plan(data.path(), stand_in()) };
 
     survives(Daemon::ready(plan, Log::silent()).await, data.path()).await;
+}
+
+/// A daemon of the user's that closes the first connections without an answer, then fails as often, and is well
+/// after that.
+fn troubled(plan: &DaemonPlan, times: usize) {
+    let address = plan.endpoints.base.socket_addrs(|| None).expect("an address");
+    let listener = TcpListener::bind(address.as_slice()).expect("the port is free again");
+    thread::spawn(move || {
+        for (count, connection) in listener.incoming().enumerate() {
+            let mut connection = connection.expect("a connection");
+            let mut asked = [0; 4096];
+            let read = connection.read(&mut asked).expect("a request");
+            let is_known = String::from_utf8_lossy(&asked[..read]).contains("Bearer listed");
+            let (status, body) = match (count / times, is_known) {
+                (0, _) => continue,
+                (1, _) => ("500 Internal Server Error", "the database is locked"),
+                (_, false) => ("401 Unauthorized", "unknown key"),
+                (_, true) => ("200 OK", r#"{"identity": "0xabc", "name": "x", "role": "manager"}"#),
+            };
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+            );
+            connection.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_daemon_in_trouble_is_asked_again_and_no_second_one_started() {
+    let data = tempfile::tempdir().expect("a directory");
+    let plan = plan(data.path(), stand_in());
+    troubled(&plan, 2);
+
+    let daemon = Daemon::ready(plan, Log::silent()).await.expect("it is there");
+
+    assert!(answers(&daemon).await);
+    assert!(!data.path().join("yagna.pid").exists(), "none of ours");
+}
+
+#[tokio::test]
+async fn a_daemon_that_never_answers_is_told_of_and_no_second_one_started() {
+    let data = tempfile::tempdir().expect("a directory");
+    let plan = plan(data.path(), stand_in());
+    troubled(&plan, usize::MAX);
+
+    let error = Daemon::ready(plan.clone(), Log::silent()).await.err().expect("it is of no use");
+
+    let base = &plan.endpoints.base;
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "what listens at {base} takes requests and does not answer; end it or start it again, then run this again"
+        )
+    );
+    assert!(!data.path().join("yagna.pid").exists(), "none of ours");
 }
 
 /// Kills the daemon, and waits until another one answers to the same clients.

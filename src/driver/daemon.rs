@@ -34,7 +34,7 @@ use crate::{
     http::TransportError,
     server::auth::{Token, TokenError},
     units::Span,
-    yagna::{AppKey, CallError, Client, Endpoints, Request, Response, Yagna},
+    yagna::{AppKey, CallError, Client, Doubt, Endpoints, Request, Response, Yagna},
 };
 
 /// A daemon that has not answered after this time has failed.
@@ -48,6 +48,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ASK_LOCK_EVERY: Duration = Duration::from_secs(1);
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const PROBE_PATIENCE: Span = Span::secs(10);
+/// A daemon that is asked and does not answer is asked so often, with this pause.
+const PROBES: u32 = 6;
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// From the end of our daemon to its next start, and after starts that failed.
 const RESTART_AFTER: Duration = Duration::from_secs(5);
 const RESTART_AFTER_MAX: Duration = Duration::from_secs(60);
@@ -143,6 +146,14 @@ pub enum DaemonError {
         /// The last of them.
         lines: Vec<String>,
     },
+    /// What is there takes requests, and does not answer them.
+    #[error(
+        "what listens at {base} takes requests and does not answer; end it or start it again, then run this again"
+    )]
+    Silent {
+        /// Its address.
+        base: Url,
+    },
     /// It answers, and its key is not to be had.
     #[error(transparent)]
     Key(#[from] AppKeyError),
@@ -174,7 +185,8 @@ impl Daemon {
         };
         let may_be_there = plan.sim.is_none() || mark.is_some();
         let mark = mark.filter(|mark| mark.url == endpoints.base);
-        let is_there = may_be_there && answers(&endpoints).await?;
+        // One of ours that does not answer is waited for, and ended, below.
+        let is_there = may_be_there && answers(&endpoints, mark.is_some(), &log).await?;
         if !is_there {
             refuse_locked(&plan).await?;
             if !awakes(mark.as_ref(), &endpoints, &plan, &log).await? {
@@ -195,13 +207,24 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// If the daemon does not know the key.
+    /// If the daemon does not know the key, or fails again and again.
     pub async fn identity(&self, client: &Client) -> Result<String, CallError> {
-        let Response::Identity(identity) = client.call(Request::WhoAmI, PROBE_PATIENCE).await?
-        else {
-            return Err(CallError::NotSent { why: "an answer to something else".to_owned() });
-        };
-        Ok(identity.id.to_string())
+        let mut probes = 1;
+        loop {
+            match client.call(Request::WhoAmI, PROBE_PATIENCE).await {
+                Ok(Response::Identity(identity)) => return Ok(identity.id.to_string()),
+                Ok(_) => {
+                    return Err(CallError::NotSent { why: "an answer to something else".into() });
+                }
+                Err(error @ CallError::Rejected { .. }) => return Err(error),
+                Err(error) if probes == PROBES => return Err(error),
+                Err(error) => {
+                    self.log.warn(WHO, &format!("The daemon does not say who it is: {error}"));
+                }
+            }
+            probes += 1;
+            sleep(PROBE_EVERY).await;
+        }
     }
 
     /// Watches over a daemon of ours, and starts it again, at the same address, when it ends by itself.
@@ -471,12 +494,36 @@ async fn refuse_locked(plan: &DaemonPlan) -> Result<(), DaemonError> {
     }
 }
 
-/// Any answer shows that the daemon runs, whatever it thinks of the key.
-async fn answers(endpoints: &Endpoints) -> Result<bool, DaemonError> {
+/// Whether a daemon runs: any answer shows it, whatever the daemon thinks of the key, and only where nothing listens is
+/// there none. One of ours that does not answer counts as absent.
+async fn answers(endpoints: &Endpoints, is_ours: bool, log: &Log) -> Result<bool, DaemonError> {
     let stranger = AppKey::new("unknown").map_err(AppKeyError::Given)?;
     let client = Client::new(endpoints.clone(), stranger)?;
-    let probe = client.call(Request::WhoAmI, PROBE_PATIENCE).await;
-    Ok(!matches!(probe, Err(CallError::NotSent { .. } | CallError::Unknown(_))))
+    let base = &endpoints.base;
+    for probe in 1..=PROBES {
+        match client.call(Request::WhoAmI, PROBE_PATIENCE).await {
+            Ok(_)
+            | Err(
+                CallError::Rejected { .. }
+                | CallError::Unknown(Doubt::Failed { .. } | Doubt::Garbled { .. }),
+            ) => {
+                return Ok(true);
+            }
+            Err(CallError::NotSent { .. }) => return Ok(false),
+            Err(CallError::Unknown(Doubt::TimedOut | Doubt::Closed { .. })) if is_ours => {
+                return Ok(false);
+            }
+            Err(CallError::Unknown(Doubt::TimedOut | Doubt::Closed { .. })) if probe == 1 => {
+                log.warn(
+                    WHO,
+                    &format!("What listens at {base} does not answer yet; it is asked again"),
+                );
+            }
+            Err(CallError::Unknown(Doubt::TimedOut | Doubt::Closed { .. })) => {}
+        }
+        sleep(PROBE_EVERY).await;
+    }
+    Err(DaemonError::Silent { base: base.clone() })
 }
 
 /// The address that the simulator says on its first line; what follows is read away.
