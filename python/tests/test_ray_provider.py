@@ -449,6 +449,20 @@ class CommandRunnerTest(RayTestCase):
             self.assertEqual(self.option(command, "ServerAliveCountMax"), "10")
             self.assertEqual(self.option(command, "PasswordAuthentication"), "no")
 
+    def test_a_command_that_stops_the_cluster_has_the_head_end_it(self) -> None:
+        runner = self.runner(self.provider_of({}))
+        # As Ray 2.60 says it; 2.9 leaves the last part to the runner.
+        end = "ray teardown ~/ray_bootstrap_config.yaml --yes --workers-only"
+        with printed():
+            runner.run(f"true; ray stop; {end}; sudo shutdown -h now")
+            runner.run(f"true; ray stop; {end}", shutdown_after_run=True)
+
+        newer, older = (command[-1] for command in self.commands())
+        self.assertEqual(newer, older)
+        self.assertIn("; ray down ~/ray_bootstrap_config.yaml --yes", newer)
+        self.assertNotIn("teardown", newer)
+        self.assertNotIn("shutdown", newer)
+
     def test_host_key_is_checked_once_it_is_known(self) -> None:
         self.standin.datadir = str(self.directory)
         runner = self.runner(self.provider_of({}))

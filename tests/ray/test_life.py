@@ -50,7 +50,7 @@ class Life(unittest.TestCase):
             self.survives_the_death_of_the_webserver,
             self.survives_the_daemon_starting_anew,
             self.finishes_the_job,
-            self.ends_and_pays,
+            self.ends_with_a_command,
         )
 
     def test_a_cluster_lives_by_the_daemon_s_own_way(self) -> None:
@@ -234,9 +234,9 @@ class Life(unittest.TestCase):
         self.assertIn("`ray exec` still runs commands on them", warning)
         self.assertEqual(self.running(), before)
         self.assertEqual([node["node_id"] for node in self.cluster.nodes() if node["is_reached_by_ssh"]], [])
-        for lost in (["attach"], ["rsync-down"]):
+        for lost, *arguments in (["attach"], ["rsync-down", "x", "y"], ["exec", "true", "--stop"]):
             with self.assertRaisesRegex(Failed, "needs ssh, which does not reach node0 any more"):
-                self.cluster.ray(lost[0], self.file, *(["x", "y"] if lost[0] == "rsync-down" else []))
+                self.cluster.ray(lost, self.file, *arguments)
 
     def finishes_the_job(self) -> None:
         said = self.cluster.ray("exec", self.file, "ray job status patient", "--no-config-cache")
@@ -256,6 +256,14 @@ class Life(unittest.TestCase):
 
     def ends_and_pays(self) -> None:
         self.cluster.ray("down", self.file, "--yes")
+        self.has_paid()
+
+    def ends_with_a_command(self) -> None:
+        said = self.cluster.ray("exec", self.file, "echo done", "--stop", "--no-config-cache")
+        self.assertIn("done", said)
+        self.has_paid()
+
+    def has_paid(self) -> None:
         books = self.cluster.last_books(120)
 
         ledger = self.cluster.ledger()
@@ -313,7 +321,7 @@ class OldLife(unittest.TestCase):
         cluster.network("PUT", "sim/faults", {"outage": {"kind": "restart", "for": 5}})
         said = cluster.ray("exec", file, command, "--no-config-cache")
         self.assertEqual({node["node_id"] for node in cluster.nodes()}, before)
-        cluster.ray("down", file, "--yes")
+        cluster.ray("exec", file, "true", "--stop", "--no-config-cache")
         self.assertGreater(Decimal(cluster.last_books(120)["spent_glm"]), 0)
         return said
 

@@ -37,6 +37,16 @@ RESOURCES_VARIABLE = "RAY_OVERRIDE_RESOURCES"
 
 # What Ray sets up before each command over ssh, too.
 PREPARATION = "source ~/.bashrc; export OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore"
+# What `--stop` of `ray exec` and `ray submit` has the head do once the command is done: Ray has no `teardown` any more,
+# and a node is no machine that it could halt.
+TEARDOWN = "ray teardown ~/ray_bootstrap_config.yaml --yes --workers-only"
+HALT = "; sudo shutdown -h now"
+# The end of the cluster ends its head, too; it waits for the shell that it is said to, so that its last words arrive.
+END = (
+    '{ setsid nohup bash -c "tail --pid=$$ -f /dev/null; ray down ~/ray_bootstrap_config.yaml --yes" '
+    "</dev/null >/tmp/ray_down.log 2>&1 & }"
+)
+
 # What `ray attach` runs.
 ATTACHED = ("$SHELL", "screen -", "tmux attach", "tmux new")
 
@@ -88,6 +98,12 @@ class GolemCommandRunner(SSHCommandRunner):
     ) -> str:
         """Runs a command; see Ray's `CommandRunnerInterface`."""
         self._find_way()
+        if cmd and TEARDOWN in cmd:
+            if self._detour:
+                # Neither does the head reach the webserver, by which it would end the cluster.
+                self._refuse("`--stop`")
+            cmd = cmd.replace(TEARDOWN, END).replace(HALT, "")
+            more.pop("shutdown_after_run", None)
         environment_variables = self._without_planned(environment_variables)
         if self._detour:
             is_seen = bool(port_forward) or not cmd or cmd.startswith(ATTACHED)
