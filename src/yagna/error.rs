@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::words;
+
 /// An HTTP status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -90,11 +92,13 @@ impl fmt::Display for Status {
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rejected { status, body } => write!(f, "{status}: {body}"),
+            Self::Rejected { status, body } => write!(f, "{status}: {}", words::reason(body)),
             Self::NotSent { why } => write!(f, "Request not sent: {why}"),
             Self::Unknown(Doubt::TimedOut) => f.write_str("Request timed out"),
             Self::Unknown(Doubt::Closed { why }) => write!(f, "Connection closed: {why}"),
-            Self::Unknown(Doubt::Failed { status, body }) => write!(f, "{status}: {body}"),
+            Self::Unknown(Doubt::Failed { status, body }) => {
+                write!(f, "{status}: {}", words::reason(body))
+            }
             Self::Unknown(Doubt::Garbled { why }) => write!(f, "Answer not understood: {why}"),
         }
     }
@@ -111,7 +115,7 @@ impl CallError {
             return self.to_string();
         };
         let document: Option<Value> = serde_json::from_str(body).ok();
-        let said = |key| document.as_ref()?.get(key)?.as_str().map(str::to_owned);
+        let said = |key| document.as_ref()?.get(key)?.as_str().map(words::reason);
         match said("message").or_else(|| said("detail")) {
             Some(said) => format!("{status}: {said}"),
             None => self.to_string(),

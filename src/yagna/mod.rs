@@ -16,6 +16,7 @@ pub mod response;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]
 pub mod vpn;
 pub mod wire;
+pub(crate) mod words;
 
 pub use client::{AppKey, Client, Endpoints, Yagna};
 pub use error::{CallError, Doubt, Status};

@@ -23,7 +23,7 @@ use crate::{
         planted::Bug,
     },
     units::Span,
-    yagna::{CallError, CommandResult, Doubt, ExeCommand, Request, Response, Status},
+    yagna::{CallError, CommandResult, Doubt, ExeCommand, Request, Response, Status, words::plain},
 };
 
 const CREATE_TIMEOUT: Span = Span::secs(15);
@@ -474,7 +474,7 @@ fn host_key(printed: &str) -> Option<Arc<str>> {
 fn brief(said: &str) -> String {
     const LENGTH_MAX: usize = 300;
     let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    line.chars().filter(|letter| !letter.is_control()).take(LENGTH_MAX).collect()
+    plain(line, LENGTH_MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::yagna::ProviderId;
+use crate::yagna::{ProviderId, words};
 
 /// How many different reasons are kept apart; the rest is counted together.
 const REASONS_MAX: usize = 500;
@@ -100,10 +100,7 @@ pub(super) fn mask(reason: &str) -> String {
         }
     }
     text.push_str(rest);
-    text.chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .take(REASON_LENGTH_MAX)
-        .collect()
+    words::plain(&text, REASON_LENGTH_MAX)
 }
 
 /// Ids are long, without blanks, and full of hexadecimal digits: `R-…`, `0x…`, `…-…`.

@@ -11,7 +11,9 @@ use super::{
 use crate::{
     core::rng::fingerprint,
     units::{money, money::Rounding},
-    yagna::{DemandBody, PlatformId, Properties, Proposal, ProviderId, PublishedOffer},
+    yagna::{
+        DemandBody, PlatformId, Properties, Proposal, ProviderId, PublishedOffer, words::plain,
+    },
 };
 
 pub(super) const NOTE_INTERVAL: &str = "golem.com.scheme.payu.debit-note.interval-sec?";
@@ -149,7 +151,7 @@ fn gib(properties: &Properties, key: &str) -> Gib {
 
 fn name(properties: &Properties) -> String {
     let name = properties.get("golem.node.id.name").and_then(Value::as_str).unwrap_or_default();
-    name.chars().filter(|letter| !letter.is_control()).take(NAME_LENGTH_MAX).collect()
+    plain(name, NAME_LENGTH_MAX)
 }
 
 /// Names the content: the same offer matched again, with another id, is recognised by it.

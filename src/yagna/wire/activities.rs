@@ -12,7 +12,7 @@ use super::documents::Epoch;
 use crate::yagna::{
     ids::{ActivityId, AgreementId, NetworkId, ProviderId},
     model::{ActivityPhase, ActivityState, CommandResult, Deployment, ExeCommand, Network},
-    prefix,
+    prefix, words,
 };
 
 /// The body of `POST /activity`.
@@ -246,7 +246,8 @@ impl From<DeploymentDocument> for Deployment {
 impl From<StateDocument> for ActivityState {
     fn from(document: StateDocument) -> Self {
         let StateDocument { state: (now, next), reason, error_message } = document;
-        Self { now, next, reason, error: error_message }
+        let said = |text: Option<String>| text.map(|text| words::reason(&text));
+        Self { now, next, reason: said(reason), error: said(error_message) }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::yagna::{
         Agreement, AgreementEvent, AgreementEventKind, AgreementState, AgreementSummary,
         DemandBody, Properties,
     },
+    words,
 };
 
 /// The body of `POST /agreements`.
@@ -138,7 +139,7 @@ impl From<EventDocument> for AgreementEvent {
     fn from(document: EventDocument) -> Self {
         let text = |key: &str| {
             let value = document.reason.as_ref()?.get(key)?;
-            value.as_str().map(str::to_owned)
+            value.as_str().map(words::reason)
         };
         let reason = text("message");
         let kind = match document.event_type.as_str() {
@@ -150,7 +151,7 @@ impl From<EventDocument> for AgreementEvent {
                 reason,
                 code: text(CODE),
             },
-            _ => AgreementEventKind::Other(document.event_type.clone()),
+            _ => AgreementEventKind::Other(words::reason(&document.event_type)),
         };
         Self { agreement: document.agreement_id, at: document.event_date.0, kind }
     }

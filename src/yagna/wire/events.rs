@@ -10,6 +10,7 @@ use super::documents::{Epoch, Instant, bounded};
 use crate::yagna::{
     ids::{ProposalId, ProviderId},
     model::{DemandBody, DemandEvent, Properties, Proposal, ProposalState, Rejection},
+    words,
 };
 
 const PROPOSAL_EVENT: &str = "ProposalEvent";
@@ -121,7 +122,7 @@ fn read_reason(text: &str) -> Rejection {
         return Rejection::default();
     };
     Rejection {
-        message: reason.message.as_ref().and_then(Value::as_str).map(str::to_owned),
+        message: reason.message.as_ref().and_then(Value::as_str).map(words::reason),
         is_final: reason.is_final.as_ref().and_then(Value::as_bool),
     }
 }

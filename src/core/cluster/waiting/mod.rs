@@ -27,6 +27,7 @@ use crate::{
         planted::Bug,
     },
     units::{Glm, Span, Timestamp},
+    yagna::words::plain,
 };
 
 /// A node that has waited for so long says why.
@@ -487,8 +488,7 @@ fn attempts(state: &ClusterState, id: NodeId) -> Attempts {
     })
 }
 
-/// What a daemon or a provider said, made fit for one sentence.
+/// What a daemon or a provider said, short enough for one sentence.
 fn brief(said: &str) -> String {
-    let plain = said.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    plain.take(SAID_LENGTH_MAX).collect()
+    plain(said, SAID_LENGTH_MAX)
 }
