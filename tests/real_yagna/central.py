@@ -190,7 +190,7 @@ class Central:
 
     # What the control socket takes; each order is a method, and the rest of the line its arguments.
 
-    async def add(self, name: str, node: str, network: str, ip: str, mtu: int, has_sshd: bool, members=None) -> dict:
+    async def add(self, name: str, node: str, network: str, ip: str, mtu: int, kind: str, members=None) -> dict:
         """Starts a node, and returns what is to be known of it once it can be reached. It knows of
         `members`, ids by address; of others it is told."""
         if name in self.stations or (node, network) in self.addresses:
@@ -199,7 +199,7 @@ class Central:
         station.members.update(members or {})
         self.addresses[node, network] = self.stations[name] = station
         try:
-            return await station.start(self.directory / name, ip, mtu, has_sshd)
+            return await station.start(self.directory / name, ip, mtu, kind)
         except Exception:
             await self.remove(name)
             raise
@@ -214,6 +214,10 @@ class Central:
     async def shape(self, name: str, settings: dict):
         """Changes what the way to and from a node is like."""
         self._named(name).link.shape(**settings)
+
+    async def run(self, name: str, argv: list) -> dict:
+        """Runs a program on a node that has a system of its own."""
+        return await self._named(name).run(argv)
 
     async def seen(self, name: str) -> dict:
         """What went to and came from a node so far."""
@@ -243,7 +247,7 @@ class Central:
         writer.close()
 
 
-ORDERS = ("add", "remove", "shape", "seen", "drop")
+ORDERS = ("add", "remove", "shape", "run", "seen", "drop")
 
 
 async def main():

@@ -1,8 +1,9 @@
 """A stand-in for what runs an activity: it takes batches of commands and tells what became of them.
 
-Nothing is executed, but a node is in the networks that it is deployed into if the lab has a central net. Each command takes its time and succeeds where the activity's state allows it,
-but for the one that the terms let fail and for `/bin/false`; `/bin/echo` says what it is told to.
-What is told, and when, is what the daemon's own execution units tell.
+A node is in the networks that it is deployed into if the lab has a central net. On terms with `execute` what is to
+be run is run there, on a node with a system of its own. Otherwise nothing is executed: each command takes its time and
+succeeds where the activity's state allows it, but for the one that the terms let fail and for `/bin/false`; `/bin/echo`
+says what it is told to. What is told, and when, is what the daemon's own execution units tell.
 """
 
 import json
@@ -60,14 +61,17 @@ class ExeUnit:
                 failure = self._failure(name, details)
                 if failure is None and name == "deploy" and self.terms["control"]:
                     failure = self._join(details.get("net", []))
+                said = {"stdout": output(name, details), "stderr": None} if failure is None else {}
+                if failure is None and name == "run" and self.terms["execute"]:
+                    failure, said = self._run([details["entry_point"], *details["args"]])
                 if failure is None and name in COURSE:
                     self._become(COURSE[name][1])
                 result = {
                     "index": index,
                     "eventDate": datetime.now(timezone.utc).isoformat(),
                     "result": "Ok" if failure is None else "Error",
-                    "stdout": output(name, details) if failure is None else None,
-                    "stderr": None,
+                    "stdout": said.get("stdout"),
+                    "stderr": said.get("stderr"),
                     "message": failure,
                 }
                 with self.progress:
@@ -85,7 +89,7 @@ class ExeUnit:
             return "ExeScript command exited with code 1"
         if name in COURSE and self.state != COURSE[name][0]:
             return f"Invalid state: {self.state}"
-        if name == "run" and details["entry_point"] == "/bin/false":
+        if name == "run" and details["entry_point"] == "/bin/false" and not self.terms["execute"]:
             return "ExeScript command exited with code 1"
         return None
 
@@ -93,13 +97,25 @@ class ExeUnit:
         """Starts a node in each network; returns why that fails, or `None`."""
         for number, network in enumerate(networks):
             name = self.activity + (f"-{number}" if number else "")
-            place = (name, self.node_id, network["id"], network["nodeIp"], MTU, False)
+            kind = "image" if self.terms["execute"] else "plain"
+            place = (name, self.node_id, network["id"], network["nodeIp"], MTU, kind)
             try:
                 control.order(self.terms["control"], "add", *place, network.get("nodes", {}))
             except (OSError, RuntimeError) as error:
                 return f"no device for the network {network['id']}: {error}"
             self.nodes.append(name)
         return None
+
+    def _run(self, argv: list) -> tuple:
+        """Runs a program on the node; returns why that fails, or `None`, and what it has said."""
+        if not self.nodes:
+            return "the lab runs programs on nodes of private networks only", {}
+        try:
+            said = control.order(self.terms["control"], "run", self.nodes[0], argv)
+        except (OSError, RuntimeError) as error:
+            return f"the node is gone: {error}", {}
+        code = said["code"]
+        return (f"ExeScript command exited with code {code}" if code else None), said
 
     def leave(self):
         """Ends the nodes: the activity is over."""

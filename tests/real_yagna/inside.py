@@ -3,7 +3,8 @@
 namespaces of its own, of which it is the first process: when it ends, all processes in them do.
 
 `inside.py JSON` makes the Ethernet device, hands it out over the socket `wire`, says there what is to
-be known of the node, and ends when that socket closes.
+be known of the node, and ends when that socket closes. Until then it runs programs that it is told there: each a
+line of JSON with the program and its arguments, and for each an answer of one line, see `Children.run`.
 """
 
 import array
@@ -11,14 +12,17 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
+import time
+import traceback
 from pathlib import Path
 
+import image
 import services
 
 DEVICE = b"vpn0"
@@ -82,13 +86,41 @@ def start_sshd(directory: Path) -> Path:
     return directory / "login_key"
 
 
-def reap(*_):
-    """Takes the ends of all processes, orphans of others among them."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
+class Children:
+    """All processes of the node end here, orphans among them, since ours is its first one."""
+
+    def __init__(self):
+        self.ended = {}  # How our own ended, by their ids.
+        self.news = threading.Condition()
+
+    def run(self, argv: list) -> dict:
+        """Runs a program to its end: its exit code, and what it and its children have said till then."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
+            # Files, because a service that a program starts may keep its streams open for ever.
+            child = subprocess.Popen(
+                argv, cwd="/", env=image.ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=out, stderr=error
+            )
+            code = self._end_of(child.pid)
+            child.returncode = code  # Or else `Popen` would look for it itself.
+            texts = [(stream.seek(0), stream.read().decode(errors="replace"))[1] for stream in (out, error)]
+        return {"code": code, "stdout": texts[0], "stderr": texts[1]}
+
+    def _end_of(self, pid: int) -> int:
+        with self.news:
+            self.news.wait_for(lambda: pid in self.ended)
+            return self.ended.pop(pid)
+
+    def reap(self):
+        """Takes the ends of all processes, for ever."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, 0)
+            except ChildProcessError:
+                time.sleep(0.02)  # There is none at the moment.
+                continue
+            with self.news:
+                self.ended[pid] = os.waitstatus_to_exitcode(status)
+                self.news.notify_all()
 
 
 def main():
@@ -97,22 +129,31 @@ def main():
     wire = socket.socket(fileno=settings["wire"])
     facts = {"ip": settings["ip"], "mtu": settings["mtu"]}
     device = make_device(settings["ip"], settings["mtu"])
+    if settings["kind"] == "image":
+        image.furnish()
     ports = services.serve()
-    if settings["sshd"]:
+    if settings["kind"] == "sshd":
         facts["login_key"] = str(start_sshd(Path(settings["directory"])))
         ports["ssh"] = 22
-    signal.signal(signal.SIGCHLD, reap)
+    children = Children()
     facts["ports"] = ports
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [device]))]
     wire.sendmsg([json.dumps(facts).encode()], rights)
     os.close(device)
-    threading.Thread(target=end_with, args=[wire]).start()
+    threading.Thread(target=obey, args=[wire, children]).start()
+    children.reap()
 
 
-def end_with(wire: socket.socket):
-    """Ends the node when the other end of the socket is gone."""
-    wire.recv(1)
-    os._exit(0)
+def obey(wire: socket.socket, children: Children):
+    """Runs what it is told to, and ends the node when the other end of the socket is gone."""
+    try:
+        for line in wire.makefile("rb"):
+            wire.sendall(json.dumps(children.run(json.loads(line))).encode() + b"\n")
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
 
 
 if __name__ == "__main__":

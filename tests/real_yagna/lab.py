@@ -81,7 +81,7 @@ BOOT_ATTEMPTS = 3
 TERMS = (
     *("offers", "mode", "refuse_every", "refusal", "subnet"),
     *("coeffs", "threads", "memory", "storage"),
-    *("agreements", "agreement_seconds", "activities", "command_seconds", "command_fails"),
+    *("agreements", "agreement_seconds", "activities", "command_seconds", "command_fails", "execute"),
     *("bill", "note_seconds", "payable_seconds", "invoice_seconds", "overcharge", "mischief"),
 )
 
@@ -265,7 +265,8 @@ class Lab:
                 self.remember(next_ip=self.facts["next_ip"] + 1)
         elif ip is None:
             sys.exit("lab.py: a node in a network of yours needs `--ip`, too")
-        facts = self.order("add", options.name, node, network, ip, options.mtu, options.sshd)
+        kind = "sshd" if options.sshd else "plain"
+        facts = self.order("add", options.name, node, network, ip, options.mtu, kind)
         if options.network is None:
             self._ask("POST", f"{NETWORKS}/{network}/nodes", {"id": node, "ip": ip})
         return {"name": options.name, "node_id": node, "network": network, **facts}
@@ -492,6 +493,8 @@ def add_terms(parser):
     add("--activities", choices=("start", "ignore"), default="start")
     add("--command-seconds", type=float, default=0.0, metavar="S", help="time for each command")
     add("--command-fails", type=int, default=-1, metavar="N", help="an activity's N-th, from 0")
+
+    add("--execute", action="store_true", help="run commands on nodes; with `--central`, as root")
 
     add("--bill", action="store_true", help="send debit notes and invoices")
     add("--note-seconds", type=float, default=0.0, metavar="S", help="none but the last if 0")

@@ -26,6 +26,7 @@ from exe_unit import ExeUnit
 POLL_SECONDS = 20
 LONG_POLL_PATIENCE = POLL_SECONDS + 10
 PAUSE_SECONDS = 0.2
+USAGE_SECONDS = 2.0
 
 # What a provider's agent takes over from the demand, and drops where the demand has none.
 NEGOTIABLE = (
@@ -246,6 +247,13 @@ class Runner(Follower):
         self.units[activity] = unit
         self.bus.register(f"/public/exeunit/{activity}", unit.answer)
         self._set_state(activity, "Initialized")
+        threading.Thread(target=self._report, args=[activity], daemon=True).start()
+
+    def _report(self, activity: str):
+        """Tells the usage until the activity is over: the daemon ends one that says nothing for 10 s."""
+        while activity in self.units:
+            self._set_usage(activity)
+            time.sleep(USAGE_SECONDS)
 
     def _destroy(self, activity: str):
         if activity in self.units:

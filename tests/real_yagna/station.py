@@ -18,6 +18,8 @@ from packets import COMPRESSED, packed, unpacked
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 20.0
+# What a node may be: services alone; with a server of ssh; or with a system of its own, on which programs run.
+KINDS = ("plain", "sshd", "image")
 
 # At most so many frames are read at a time, so that others get their turn.
 FRAMES_AT_A_TIME = 64
@@ -35,12 +37,16 @@ class Station:
         self.members = {}  # The ids of other nodes by their addresses, as the node was told or saw.
         self.counts = {"in": 0, "out": 0, "in_bytes": 0, "out_bytes": 0}
         self.orders = []  # What was said to it about its network.
-        self.device = self.process = self.wire = None
+        self.kind = self.device = self.process = self.wire = None
+        self.busy = asyncio.Lock()  # One program at a time.
 
-    async def start(self, directory: Path, ip: str, mtu: int, has_sshd: bool) -> dict:
+    async def start(self, directory: Path, ip: str, mtu: int, kind: str) -> dict:
         """Starts the node; returns what it says of itself."""
         ours, theirs = socket.socketpair()
-        settings = {"ip": ip, "mtu": mtu, "sshd": has_sshd, "directory": str(directory)}
+        if kind not in KINDS:
+            raise ValueError(f"a node is one of {', '.join(KINDS)}, not {kind}")
+        self.kind = kind
+        settings = {"ip": ip, "mtu": mtu, "kind": kind, "directory": str(directory)}
         with theirs:
             self._launch(directory, {**settings, "wire": theirs.fileno()})
         self.wire = ours
@@ -49,6 +55,7 @@ class Station:
             said, descriptors, _, _ = await asyncio.to_thread(socket.recv_fds, ours, 1 << 16, 1)
         except OSError:
             said, descriptors = b"", []
+        ours.settimeout(None)
         if not said:
             why = (directory / "log").read_text(errors="replace").strip()
             raise RuntimeError(f"the node {self.name} does not start: {why[-2000:]}")
@@ -77,6 +84,20 @@ class Station:
             self.wire.close()
         if self.process:
             await asyncio.to_thread(self.process.wait)
+
+    async def run(self, argv: list) -> dict:
+        """Runs a program on the node; returns its exit code, and what it said."""
+        if self.kind != "image":
+            raise ValueError(f"{self.name} has no system of its own: no program runs there")
+        async with self.busy:
+            return await asyncio.to_thread(self._talk, argv)
+
+    def _talk(self, argv: list) -> dict:
+        self.wire.sendall(json.dumps(argv).encode() + b"\n")
+        line = self.wire.makefile("rb").readline()
+        if not line:
+            raise RuntimeError(f"the node {self.name} is gone")
+        return json.loads(line)
 
     def seen(self) -> dict:
         """What went in and out so far, what got lost, and what it was told."""
