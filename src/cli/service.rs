@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     io,
-    path::PathBuf,
+    path::Path,
 };
 
 use clap::{Args, Subcommand};
@@ -142,7 +142,7 @@ fn quoted(word: &OsStr, also_doubled: &str) -> Result<String, CliError> {
     Ok(quoted)
 }
 
-fn unwritable(path: &PathBuf, error: &io::Error) -> CliError {
+fn unwritable(path: &Path, error: &io::Error) -> CliError {
     CliError::Environment {
         what: format!("cannot write `{}`: {error}", path.display()),
         hint: "look whether you may write there; `--print` prints the unit".to_owned(),

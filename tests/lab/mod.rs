@@ -41,6 +41,8 @@ pub(crate) struct Market {
     pub(crate) starts_activities: bool,
     /// How long each command takes.
     pub(crate) command_takes: Duration,
+    /// Whether commands are run, on nodes of private networks; this needs a central net, root, and openssh-server.
+    pub(crate) executes: bool,
     /// Which command of an activity fails, counted from 0.
     pub(crate) command_fails: Option<u32>,
     /// How the providers bill, if they do by themselves.
@@ -68,6 +70,7 @@ impl Market {
             agreement_after: Duration::ZERO,
             starts_activities: true,
             command_takes: Duration::ZERO,
+            executes: false,
             command_fails: None,
             billing: None,
             subnet: "public",
@@ -94,6 +97,7 @@ impl Market {
             .into_iter()
             .flat_map(|(name, value)| [name.to_owned(), value])
             .chain(billing)
+            .chain(self.executes.then(|| "--execute".to_owned()))
             .collect()
     }
 }

@@ -16,7 +16,7 @@ use ray_on_golem::{
     },
 };
 
-use crate::strategies::{allocation, body, glm, id, time};
+use crate::strategies::{SAID, allocation, body, glm, id, time};
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     prop_oneof![agreements(), activities(), networks(), bills()]
@@ -253,7 +253,7 @@ fn summary() -> impl Strategy<Value = AgreementSummary> {
 }
 
 fn agreement_event() -> impl Strategy<Value = AgreementEvent> {
-    let reason = || option::of(".*");
+    let reason = || option::of(SAID);
     let kind = prop_oneof![
         Just(AgreementEventKind::Approved),
         reason().prop_map(|reason| AgreementEventKind::Rejected { reason }),
@@ -282,7 +282,7 @@ fn phase() -> impl Strategy<Value = ActivityPhase> {
 }
 
 fn state() -> impl Strategy<Value = ActivityState> {
-    (phase(), option::of(phase()), option::of(".*"), option::of(".*"))
+    (phase(), option::of(phase()), option::of(SAID), option::of(SAID))
         .prop_map(|(now, next, reason, error)| ActivityState { now, next, reason, error })
 }
 

@@ -21,6 +21,9 @@ use crate::hired;
 /// The last microsecond that RFC 3339 can write.
 const LAST_MICROS: u64 = 253_402_207_200_000_000;
 
+/// Words of another party as they are kept: short, and without what steers a terminal.
+pub(crate) const SAID: &str = "\\PC{0,200}";
+
 pub(crate) fn config() -> ProptestConfig {
     ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -152,7 +155,7 @@ fn response_to(request: &Request) -> BoxedStrategy<Response> {
 }
 
 fn event() -> impl Strategy<Value = DemandEvent> {
-    let reason = (option::of(".*"), any::<Option<bool>>())
+    let reason = (option::of(SAID), any::<Option<bool>>())
         .prop_map(|(message, is_final)| Rejection { message, is_final });
     prop_oneof![
         proposal().prop_map(|proposal| DemandEvent::Proposal(Box::new(proposal))),
