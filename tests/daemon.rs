@@ -127,7 +127,9 @@ async fn a_daemon_that_never_answers_is_told_of_and_no_second_one_started() {
     let plan = plan(data.path(), stand_in());
     troubled(&plan, usize::MAX);
 
-    let error = Daemon::ready(plan.clone(), Log::silent()).await.err().expect("it is of no use");
+    let Err(error) = Daemon::ready(plan.clone(), Log::silent()).await else {
+        panic!("it is of no use");
+    };
 
     let base = &plan.endpoints.base;
     assert_eq!(
