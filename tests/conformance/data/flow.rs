@@ -170,23 +170,6 @@ pub(super) async fn frames_stay_whole(site: &Site) {
     assert!(frames.concat() == bytes, "frames overtake each other as a whole");
 }
 
-pub(super) async fn a_pong_is_no_turn(site: &Site) {
-    for number in 0..TRIES {
-        let mut socket = site.open("echo").await;
-        let (bytes, mut echoed) = (pattern(128 * FRAME, number), Vec::new());
-        for frame in bytes.chunks(FRAME) {
-            socket.send(frame).await;
-            socket.0.send(Message::Ping(Vec::new().into())).await.expect("open");
-            echoed.extend(socket.until(Message::is_pong).await);
-        }
-        echoed.extend(socket.read(bytes.len() - echoed.len()).await);
-        if echoed != bytes {
-            return;
-        }
-    }
-    panic!("{TRIES} times all came in order");
-}
-
 pub(super) async fn one_after_the_other(site: &Site) {
     let mut socket = site.open("echo").await;
 

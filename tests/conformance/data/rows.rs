@@ -79,7 +79,6 @@ pub(crate) const CASES: &[Case] = &[
     case!("there is no socket of raw frames", refusals::no_raw_frames),
     case!("the older path refuses as the other one does", refusals::the_older_path_refuses),
     case!("frames overtake each other as a whole", flow::frames_stay_whole),
-    case!("a pong is no sign that a frame had its turn", flow::a_pong_is_no_turn),
     case!("frames that each wait for an echo keep their order", flow::one_after_the_other),
     case!("a farewell is answered with its own words", flow::a_farewell_is_answered),
     case!("a farewell without words is answered by one", flow::an_empty_farewell),

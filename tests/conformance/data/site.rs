@@ -152,7 +152,10 @@ impl Site {
         ];
         let mut headers = BTreeMap::from(usual);
         headers.extend(changed.iter().copied());
-        let mut request = self.client.get(format!("{}{path}", self.url)).timeout(PATIENCE);
+        // The daemon takes no second request on a connection that asked for another protocol.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build();
+        let client = client.expect("a client");
+        let mut request = client.get(format!("{}{path}", self.url)).timeout(PATIENCE);
         for (name, value) in headers {
             if !value.is_empty() {
                 request = request.header(name, value);
