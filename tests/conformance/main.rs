@@ -182,16 +182,23 @@ fn data_flows(arm: data::Arm) {
     let played: Vec<_> = data::CASES.iter().filter(|case| is_chosen(case.name)).collect();
     let (alone, shared): (Vec<_>, Vec<_>) = played.into_iter().partition(|case| case.is_alone);
     let sites = alone.into_iter().map(|case| vec![case]).chain([shared]);
-    let mut failures = Vec::new();
-    for cases in sites.filter(|cases| !cases.is_empty()) {
+    let failures = Mutex::new(Vec::new());
+    let play_on_one_site = |cases: Vec<&data::Case>| {
         let site = runtime.block_on(data::Site::start(arm));
         for case in cases {
             if let Err(why) = caught(|| runtime.block_on((case.play)(&site))) {
-                failures.push(format!("data: {}\n  {why}", case.name));
+                let failure = format!("data: {}\n  {why}", case.name);
+                failures.lock().expect("nobody panics with it").push(failure);
             }
         }
         runtime.block_on(site.end());
-    }
+    };
+    std::thread::scope(|scope| {
+        for cases in sites.filter(|cases| !cases.is_empty()) {
+            scope.spawn(|| play_on_one_site(cases));
+        }
+    });
+    let failures = failures.into_inner().expect("nobody panicked with it");
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 

@@ -18,7 +18,7 @@ use crate::served_lab::{Lab, sh};
 /// Its address.
 pub(crate) const IP: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
 /// What listens on it.
-pub(crate) const PORTS: [(&str, u16); 9] = [
+pub(crate) const PORTS: [(&str, u16); 10] = [
     ("echo", 7),
     ("take", 1001),
     ("give", 1002),
@@ -27,6 +27,7 @@ pub(crate) const PORTS: [(&str, u16); 9] = [
     ("half-close", 1005),
     ("reset", 1006),
     ("ignore", 1007),
+    ("tick", 1008),
     ("count", 1009),
 ];
 

@@ -49,9 +49,9 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<
             }
             answer
         }
-        (Method::DELETE, ["net", id, "nodes", _]) => {
+        (Method::POST, ["net", id, "nodes"]) | (Method::DELETE, ["net", id, "nodes", _]) => {
             let answer = plain(state, ask).await;
-            state.tunnels.member_left(id);
+            state.tunnels.members_changed(id);
             answer
         }
         _ => plain(state, ask).await,

@@ -1,13 +1,13 @@
 //! Bytes and frames that flow.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _, future::join_all};
 use tokio_tungstenite::tungstenite::{
     Message,
     protocol::frame::{
-        Frame,
-        coding::{Data, OpCode},
+        CloseFrame, Frame,
+        coding::{CloseCode, Data, OpCode},
     },
 };
 
@@ -15,6 +15,8 @@ use super::site::{Site, Socket, pattern, sha256};
 
 const KIB: usize = 1 << 10;
 const FRAME: usize = 16 * KIB;
+/// What a packet carries at most: the daemon takes 1,400 bytes with all headers.
+const SEGMENT: usize = 1346;
 /// What keeps order is tried so often, what loses it until it does, but no more often.
 const TRIES: u64 = 25;
 /// What the product waits after the daemon's answers.
@@ -156,6 +158,108 @@ pub(super) async fn nothing_is_lost(site: &Site) {
     bytes.sort_unstable();
     echoed.sort_unstable();
     assert!(echoed == bytes);
+}
+
+pub(super) async fn frames_stay_whole(site: &Site) {
+    let bytes: Vec<u8> = (0..128).flat_map(|frame| vec![frame; FRAME]).collect();
+
+    let echoed = together(&mut site.open("echo").await, &bytes).await;
+
+    let mut frames: Vec<&[u8]> = echoed.chunks(FRAME).collect();
+    frames.sort_unstable();
+    assert!(frames.concat() == bytes, "frames overtake each other as a whole");
+}
+
+pub(super) async fn one_after_the_other(site: &Site) {
+    let mut socket = site.open("echo").await;
+
+    for number in 0..200_u32 {
+        assert_eq!(socket.echo(&number.to_be_bytes()).await, number.to_be_bytes());
+    }
+}
+
+pub(super) async fn a_farewell_is_answered(site: &Site) {
+    for (code, reason) in [(CloseCode::Normal, ""), (CloseCode::Away, "going"), (3999.into(), "x")]
+    {
+        let mut socket = site.open("take-all").await;
+        let farewell = CloseFrame { code, reason: reason.into() };
+
+        socket.0.close(Some(farewell.clone())).await.expect("open");
+
+        socket.until(|message| *message == Message::Close(Some(farewell.clone()))).await;
+    }
+}
+
+pub(super) async fn an_empty_farewell(site: &Site) {
+    let mut socket = site.open("take-all").await;
+
+    socket.0.close(None).await.expect("open");
+
+    socket.until(|message| *message == Message::Close(None)).await;
+}
+
+pub(super) async fn an_unasked_pong(site: &Site) {
+    let mut socket = site.open("echo").await;
+    socket.0.send(Message::Pong(b"unasked".to_vec().into())).await.expect("open");
+
+    assert_eq!(socket.echo(b"x").await, b"x");
+}
+
+pub(super) async fn the_longest_ping(site: &Site) {
+    let mut socket = site.open("echo").await;
+    socket.0.send(Message::Ping(vec![b'a'; 125].into())).await.expect("open");
+
+    socket.until(|message| *message == Message::Pong(vec![b'a'; 125].into())).await;
+}
+
+pub(super) async fn the_longest_text(site: &Site) {
+    let mut socket = site.open("echo").await;
+    let text = "a".repeat(64 * KIB);
+    socket.0.send(Message::Text(text.clone().into())).await.expect("open");
+
+    assert!(socket.read(64 * KIB).await == text.as_bytes());
+}
+
+pub(super) async fn too_long_a_text(site: &Site) {
+    let mut socket = site.open("echo").await;
+
+    let _ = socket.0.send(Message::Text("a".repeat(64 * KIB + 1).into())).await;
+
+    assert_eq!(socket.until_end().await, b"");
+}
+
+pub(super) async fn a_lone_continuation(site: &Site) {
+    ends_with(site, OpCode::Data(Data::Continue)).await;
+}
+
+pub(super) async fn an_unknown_kind(site: &Site) {
+    ends_with(site, OpCode::Data(Data::Reserved(3))).await;
+}
+
+/// A frame of a kind that is not wanted ends the websocket.
+async fn ends_with(site: &Site, kind: OpCode) {
+    let mut socket = site.open("echo").await;
+
+    let _ = socket.0.send(Message::Frame(Frame::message(b"b".to_vec(), kind, true))).await;
+
+    assert_eq!(socket.until_end().await, b"");
+}
+
+pub(super) async fn segments(site: &Site) {
+    let mut socket = site.open("give").await;
+    socket.send(&u64::try_from(1024 * KIB).expect("a size").to_be_bytes()).await;
+
+    let mut lengths = BTreeMap::<usize, usize>::new();
+    let mut total = 0;
+    while total < 1024 * KIB {
+        let length = socket.next().await.len();
+        *lengths.entry(length).or_default() += 1;
+        total += length;
+    }
+
+    let (most, _) = lengths.iter().max_by_key(|(_, count)| **count).expect("frames came");
+    assert!(*most <= SEGMENT, "{lengths:?}");
+    assert!(lengths.keys().all(|length| *length <= 14 * SEGMENT), "{lengths:?}");
 }
 
 /// Sends frames back to back; what the node sends back.

@@ -10,5 +10,5 @@ mod refusals;
 mod rows;
 mod site;
 
-pub(crate) use rows::CASES;
+pub(crate) use rows::{CASES, Case};
 pub(crate) use site::{Arm, Site};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::time::timeout;
+use tokio::{io::AsyncReadExt as _, time::timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::site::{PATIENCE, Site, refusal};
@@ -112,6 +112,85 @@ pub(super) async fn a_deaf_client(site: &Site) {
     assert!(is_held, "others go on");
     drop(deaf);
     assert_eq!(echo.read(1).await, b"x", "they go on when it is gone");
+}
+
+pub(super) async fn a_node_that_speaks_to_none(site: &Site) {
+    let mut socket = site.open("tick").await;
+    assert_eq!(socket.next().await, b"tick\n");
+    assert_eq!(site.count("tick").await, 1);
+
+    socket.0.close(None).await.expect("open");
+    while let Some(Ok(_)) = socket.0.next().await {}
+
+    until_none(site).await;
+}
+
+pub(super) async fn a_node_that_speaks_to_one_who_is_gone(site: &Site) {
+    let mut socket = site.open("tick").await;
+    assert_eq!(socket.next().await, b"tick\n");
+    assert_eq!(site.count("tick").await, 1);
+
+    drop(socket);
+
+    until_none(site).await;
+}
+
+/// Waits until the node knows that its client has left.
+async fn until_none(site: &Site) {
+    let told = async { while site.count("tick").await > 0 {} };
+    timeout(PATIENCE, told).await.expect("it is told when it says something");
+}
+
+pub(super) async fn what_clients_leave(site: &Site) {
+    let before = site.count("echo").await;
+
+    for _ in 0..30 {
+        let mut socket = site.open("echo").await;
+        socket.0.close(None).await.expect("open");
+        while let Some(Ok(_)) = socket.0.next().await {}
+    }
+
+    assert_eq!(site.count("echo").await, before + 30);
+}
+
+pub(super) async fn a_deaf_node_alone(site: &Site) {
+    let (mut deaf, mut echo) = (site.open("ignore").await, site.open("echo").await);
+    for _ in 0..64 {
+        deaf.send(&vec![7; 64 * KIB]).await;
+    }
+
+    assert_eq!(echo.echo(b"x").await, b"x");
+    let mut fresh = site.open("echo").await;
+    assert_eq!(fresh.echo(b"y").await, b"y");
+}
+
+pub(super) async fn a_client_without_pongs(site: &Site) {
+    let mut stream = site.mute("echo").await;
+
+    let mut said = Vec::new();
+    let end = timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("it is dropped");
+
+    // A reset is an end as well.
+    drop(end);
+    let head = said.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
+    assert!(said.starts_with(b"HTTP/1.1 101 "), "{said:?}");
+    let frames = &said[head..];
+    assert!(frames.starts_with(&[0x89, 0]), "it was pinged: {frames:?}");
+    assert!(frames.chunks(2).all(|frame| frame == [0x89, 0]), "no farewell: {frames:?}");
+}
+
+pub(super) async fn a_node_that_comes_back(site: &Site) {
+    let mut socket = site.open("echo").await;
+    assert_eq!(socket.echo(b"x").await, b"x");
+    site.remove_node().await;
+    let nodes = format!("/net-api/v2/vpn/net/{}/nodes", site.network);
+    assert_eq!(site.get(&nodes).await, (200, "[]".to_owned()));
+
+    site.add_node().await;
+
+    let mut fresh = site.open("echo").await;
+    assert_eq!(fresh.echo(b"y").await, b"y");
+    assert_eq!(socket.echo(b"z").await, b"z", "connections that were open go on");
 }
 
 pub(super) async fn a_node_that_has_left(site: &Site) {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+
 use super::site::{Site, refusal};
 
 /// What comes at once comes sooner, however busy the machine is.
@@ -54,4 +56,144 @@ pub(super) async fn no_network(site: &Site) {
     let refused = site.try_open_port(site.port("echo")).await.map(drop).expect_err("it is gone");
 
     assert_eq!(refusal(&refused), (404, r#"{"message":"Network not found"}"#.to_owned()));
+}
+
+pub(super) async fn a_key_is_asked_for(site: &Site) {
+    let answer = site.knock(&site.path(site.port("echo")), &[("Authorization", "")]).await;
+
+    assert_eq!(answer, (401, "Missing application key".to_owned()));
+}
+
+pub(super) async fn another_key(site: &Site) {
+    let answer = site.knock(&site.path(site.port("echo")), &[("Authorization", "Bearer x")]).await;
+
+    assert_eq!(answer, (401, "Invalid application key".to_owned()));
+}
+
+pub(super) async fn no_version(site: &Site) {
+    handshake(site, ("Sec-WebSocket-Version", ""), "NoVersionHeader").await;
+}
+
+pub(super) async fn a_version_of_none(site: &Site) {
+    handshake(site, ("Sec-WebSocket-Version", "12"), "UnsupportedVersion").await;
+}
+
+pub(super) async fn older_versions(site: &Site) {
+    for version in ["7", "8"] {
+        let path = site.path(site.port("echo"));
+        let answer = site.knock(&path, &[("Sec-WebSocket-Version", version)]).await;
+
+        assert_eq!(answer.0, 101, "{version}: {}", answer.1);
+    }
+}
+
+pub(super) async fn no_nonce(site: &Site) {
+    handshake(site, ("Sec-WebSocket-Key", ""), "BadWebsocketKey").await;
+}
+
+pub(super) async fn another_protocol(site: &Site) {
+    handshake(site, ("Upgrade", "h2c"), "NoWebsocketUpgrade").await;
+}
+
+/// With one header changed there is no websocket, and this is said.
+async fn handshake(site: &Site, changed: (&str, &str), why: &str) {
+    let answer = site.knock(&site.path(site.port("echo")), &[changed]).await;
+
+    assert_eq!(answer, (400, format!(r#"{{"message":"Request error: {why}"}}"#)));
+}
+
+pub(super) async fn another_method(site: &Site) {
+    assert_eq!(site.post(&site.path(site.port("echo"))).await, (404, String::new()));
+}
+
+pub(super) async fn no_port(site: &Site) {
+    for port in ["x", "70000", "-1"] {
+        let answer = site.knock(&site.path_to(site.ip(), port), &[]).await;
+
+        assert_eq!(answer, (404, format!("can not parse \"{port}\" to a u16")));
+    }
+}
+
+pub(super) async fn port_zero(site: &Site) {
+    let answer = site.knock(&site.path_to(site.ip(), "0"), &[]).await;
+
+    let why = r#"{"message":"Connection error: unaddressable destination"}"#;
+    assert_eq!(answer, (400, why.to_owned()));
+}
+
+pub(super) async fn forms_of_a_port(site: &Site) {
+    for port in ["+7", "007"] {
+        let answer = site.knock(&site.path_to(site.ip(), port), &[]).await;
+
+        assert_eq!(answer.0, 101, "{port}: {}", answer.1);
+    }
+}
+
+pub(super) async fn no_address(site: &Site) {
+    for ip in ["hello", "192.168.000.002", "%20"] {
+        let answer = site.knock(&site.path_to(ip, "7"), &[]).await;
+
+        let why = r#"{"message":"Invalid IP address: invalid IP address syntax"}"#;
+        assert_eq!(answer, (400, why.to_owned()), "{ip}");
+    }
+}
+
+pub(super) async fn the_machine_itself(site: &Site) {
+    not_allowed(site, &["127.0.0.1", "127.1.2.3", "::1"]).await;
+}
+
+pub(super) async fn all_and_none(site: &Site) {
+    not_allowed(site, &["0.0.0.0", "255.255.255.255", "224.0.0.1", "::", "ff02::1"]).await;
+}
+
+async fn not_allowed(site: &Site, addresses: &[&str]) {
+    for ip in addresses {
+        let answer = site.knock(&site.path_to(ip, "7"), &[]).await;
+
+        let why = format!(r#"{{"message":"IP address not allowed: {ip}"}}"#);
+        assert_eq!(answer, (400, why));
+    }
+}
+
+pub(super) async fn another_network(site: &Site) {
+    let path = site.path(site.port("echo")).replace(&site.network, &"0".repeat(32));
+
+    assert_eq!(site.knock(&path, &[]).await, (403, String::new()));
+}
+
+pub(super) async fn nothing_there(site: &Site) {
+    let began = Instant::now();
+    let paths = ["192.168.0.77", "192.168.0.1", "10.9.9.9"].map(|ip| site.path_to(ip, "7"));
+    for answer in join_all(paths.iter().map(|path| site.knock(path, &[]))).await {
+        assert_eq!(answer, (504, String::new()));
+    }
+
+    assert!(began.elapsed() >= AT_ONCE, "{:?}", began.elapsed());
+    let mut socket = site.open("echo").await;
+    assert_eq!(socket.echo(b"x").await, b"x", "a node that was heard of is not held up");
+}
+
+pub(super) async fn beside_the_path(site: &Site) {
+    let (network, ip) = (&site.network, site.ip());
+    for rest in
+        ["tcp".to_owned(), format!("tcp/{ip}"), format!("tcp/{ip}/7/"), format!("udp/{ip}/7")]
+    {
+        let path = format!("/net-api/v2/vpn/net/{network}/{rest}");
+        assert_eq!(site.knock(&path, &[]).await, (404, String::new()), "{rest}");
+    }
+}
+
+pub(super) async fn no_raw_frames(site: &Site) {
+    let (network, ip) = (&site.network, site.ip());
+    for rest in [format!("raw/{ip}"), format!("raw/{ip}/{ip}"), format!("raw/from/{ip}/to/{ip}")] {
+        let path = format!("/net-api/v2/vpn/net/{network}/{rest}");
+        assert_eq!(site.knock(&path, &[]).await, (404, String::new()), "{rest}");
+    }
+}
+
+pub(super) async fn the_older_path_refuses(site: &Site) {
+    let path = site.path(4).replacen("/v2/vpn/", "/v1/", 1);
+
+    let refused = (400, r#"{"message":"Socket closed"}"#.to_owned());
+    assert_eq!(site.knock(&path, &[]).await, refused);
 }

@@ -9,7 +9,7 @@ use golem_sim::{
 };
 use ray_on_golem::yagna::{ActivityId, NetworkPath, Request, Response};
 use sha2::{Digest as _, Sha256};
-use tokio::{net::TcpStream, task::block_in_place, time::timeout};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::block_in_place, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest as _},
@@ -138,6 +138,72 @@ impl Site {
     /// Asks the daemon; the status and the text.
     pub(super) async fn get(&self, path: &str) -> (u16, String) {
         self.ask(reqwest::Method::GET, path, None).await
+    }
+
+    /// Asks for a websocket by hand, with headers changed, or left out where they are empty; the status and the text.
+    pub(super) async fn knock(&self, path: &str, changed: &[(&str, &str)]) -> (u16, String) {
+        let bearer = format!("Bearer {}", self.key);
+        let usual = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("Authorization", bearer.as_str()),
+        ];
+        let mut headers = BTreeMap::from(usual);
+        headers.extend(changed.iter().copied());
+        // The daemon takes no second request on a connection that asked for another protocol.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build();
+        let client = client.expect("a client");
+        let mut request = client.get(format!("{}{path}", self.url)).timeout(PATIENCE);
+        for (name, value) in headers {
+            if !value.is_empty() {
+                request = request.header(name, value);
+            }
+        }
+        let answer = request.send().await.expect("the daemon answers");
+        let status = answer.status().as_u16();
+        // What follows a switch of protocols is no text, and has no end.
+        let text = if status == 101 { String::new() } else { answer.text().await.expect("text") };
+        (status, text)
+    }
+
+    /// Sends a document that is not read.
+    pub(super) async fn post(&self, path: &str) -> (u16, String) {
+        self.ask(reqwest::Method::POST, path, None).await
+    }
+
+    /// Lets the node join the network again.
+    pub(super) async fn add_node(&self) {
+        let path = format!("{}/net-api/v2/vpn/net/{}/nodes", self.url, self.network);
+        let node = format!(r#"{{"id": "{}", "ip": "{}"}}"#, self.node, self.ip);
+        let request = self.client.post(path).bearer_auth(&self.key).timeout(PATIENCE);
+        let request = request.header("Content-Type", "application/json").body(node);
+        assert_eq!(request.send().await.expect("an answer").status().as_u16(), 200);
+    }
+
+    /// A connection to the daemon that answers no pings, on which a websocket to a service has been asked for.
+    pub(super) async fn mute(&self, service: &str) -> TcpStream {
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).await.expect("the daemon listens");
+        let (path, key) = (self.path(self.port(service)), &self.key);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Authorization: Bearer {key}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("the daemon reads");
+        stream
+    }
+
+    /// Where the websocket to a port of another address is.
+    pub(super) fn path_to(&self, ip: &str, port: &str) -> String {
+        format!("/net-api/v2/vpn/net/{}/tcp/{ip}/{port}", self.network)
+    }
+
+    /// The address of the node.
+    pub(super) fn ip(&self) -> &str {
+        &self.ip
     }
 
     /// How many connections to a service the node has, as it sees it.

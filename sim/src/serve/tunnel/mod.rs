@@ -4,7 +4,7 @@
 //!   answered a question after each frame keeps their order.
 //! - A node's end is not passed on: pings go on, and the websocket ends when the node answers a later frame by a reset.
 //! - A websocket that ends leaves the node's connection open, until the node or the network ends; so does a request that
-//!   is refused because it asks for no websocket.
+//!   is refused because it asks for no websocket. A node learns of it when it says something.
 //! - One client that does not read holds up all connections of its network.
 //! - What a node does not read is taken all the same, up to [`TAKEN_MAX`].
 //! - Addresses without a node hold up connections to others: addresses are asked for once a second.
@@ -12,11 +12,17 @@
 //!
 //! What is drawn is drawn from the seed, by the numbers of networks, connections, and frames.
 
+mod handshake;
 mod network;
 mod order;
 mod wire;
 
-use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -49,8 +55,8 @@ use crate::nodes::Wire;
 
 /// A place that does not answer is given up after this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The most that comes from a node in one frame: fourteen segments.
-const FRAME_LENGTH: usize = 14 * 1346;
+/// The most that comes from a node in one frame: a segment. The real daemon gathers up to fourteen of them at times.
+const FRAME_LENGTH: usize = 1346;
 /// The most that is taken in one frame.
 const FRAME_MAX: usize = 64 << 10;
 
@@ -107,12 +113,20 @@ pub(super) async fn connect(state: Arc<State>, parts: &mut Parts, place: Place) 
     if let Some(refusal) = unknown(&state, &network) {
         return refusal;
     }
-    let Ok(ip) = ip.parse::<Ipv4Addr>() else {
-        return reply::message(400, "Invalid IP address: invalid IP address syntax");
+    let ip = match ip.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => ip,
+        Ok(IpAddr::V6(ip)) if ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() => {
+            return reply::message(400, &format!("IP address not allowed: {ip}"));
+        }
+        Ok(IpAddr::V6(_)) => {
+            sleep(CONNECT_TIMEOUT).await;
+            return reply::empty(504);
+        }
+        Err(_) => return reply::message(400, "Invalid IP address: invalid IP address syntax"),
     };
     // Nodes that are plain processes have loopback addresses, which a real one has not.
     let is_own = ip.is_loopback() && state.host.network().is_none();
-    if is_own || ip.is_unspecified() || ip.is_broadcast() {
+    if is_own || ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast() {
         return reply::message(400, &format!("IP address not allowed: {ip}"));
     }
     if port == 0 {
@@ -131,7 +145,7 @@ pub(super) async fn connect(state: Arc<State>, parts: &mut Parts, place: Place) 
         let room = tunnels.room().await;
         Ok((state.host.connect(&network, ip, port).await?, room))
     };
-    let (mut node, room) = match timeout_at(deadline, connecting).await {
+    let (node, room) = match timeout_at(deadline, connecting).await {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
             tunnels.heard(ip);
@@ -144,16 +158,17 @@ pub(super) async fn connect(state: Arc<State>, parts: &mut Parts, place: Place) 
         }
     };
     tunnels.heard(ip);
+    if let Err(why) = handshake::check(&mut parts.headers) {
+        let mut life = state.daemon.life();
+        tokio::spawn(async move {
+            let (mut from_node, mut near) = Near::new(node, Arc::clone(&tunnels), slot);
+            left(&mut from_node, &mut near, &mut life, &tunnels).await;
+            drop(room);
+        });
+        return reply::message(400, &format!("Request error: {why}"));
+    }
     let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
         Ok(upgrade) => upgrade.max_frame_size(FRAME_MAX).max_message_size(FRAME_MAX),
-        Err(rejection) if matches!(rejection.status().as_u16(), 400 | 426) => {
-            let mut life = state.daemon.life();
-            tokio::spawn(async move {
-                left(&mut node, &mut life, &tunnels).await;
-                drop(room);
-            });
-            return reply::message(400, "Request error: NoWebsocketUpgrade");
-        }
         Err(rejection) => return rejection.into_response(),
     };
     let life = state.daemon.life();
@@ -194,21 +209,20 @@ impl Tunnel {
     /// Passes bytes both ways until one side ends, the network is removed, or the daemon ends.
     async fn run(mut self, socket: WebSocket, node: Box<dyn Wire>) {
         let slot = self.slot.clone();
-        let (mut from_node, near) = Near::new(node, Arc::clone(&self.tunnels), slot);
+        let (mut from_node, mut near) = Near::new(node, Arc::clone(&self.tunnels), slot);
         let (to_client, from_client) = socket.split();
         let (hear, heard) = watch::channel(());
         let mut life = self.life.clone();
         let ended = tokio::select! {
+            // A client that was silent for too long is not pinged again.
+            biased;
             () = upstream(from_client, &near, hear) => Side::Client,
-            ended = self.downstream(&mut from_node, &near, to_client) => ended,
             () = silent(heard, self.state.patience.silence) => Side::Client,
+            ended = self.downstream(&mut from_node, &near, to_client) => ended,
             () = network_ends(&mut life, &self.tunnels) => Side::Node,
         };
         if ended == Side::Client {
-            tokio::select! {
-                () = left(&mut from_node, &mut self.life, &self.tunnels) => {}
-                () = near.broken() => {}
-            }
+            left(&mut from_node, &mut near, &mut self.life, &self.tunnels).await;
         }
         drop(self.room);
     }
@@ -263,6 +277,9 @@ impl Tunnel {
                 }
             };
             if node == NodeSide::Silent {
+                if self.is_there().await {
+                    node = NodeSide::Speaks;
+                }
                 continue;
             }
             if !self.is_there().await {
@@ -282,16 +299,23 @@ impl Tunnel {
     }
 }
 
-/// A connection that no client has any more: the node is not told, and what it says is thrown away.
+/// A connection that no client has any more: the node is told when it says something, which is thrown away.
 async fn left(
     node: &mut (impl AsyncRead + Unpin),
+    near: &mut Near,
     life: &mut watch::Receiver<Life>,
     tunnels: &Network,
 ) {
     let mut unread = vec![0; FRAME_LENGTH];
-    let drain = async { while let Ok(1..) = node.read(&mut unread).await {} };
+    let broken = near.broken();
+    let drain = async {
+        while let Ok(1..) = node.read(&mut unread).await {
+            near.end();
+        }
+    };
     tokio::select! {
         () = drain => {}
+        () = broken => {}
         () = network_ends(life, tunnels) => {}
     }
 }
@@ -304,7 +328,8 @@ async fn upstream(mut client: SplitStream<WebSocket>, near: &Near, heard: watch:
             Message::Binary(bytes) => near.take(bytes),
             Message::Text(text) => near.take(text.into()),
             Message::Ping(_) | Message::Pong(_) => {}
-            Message::Close(_) => return,
+            // It is answered when the next one is asked for, and there is no next one.
+            Message::Close(_) => {}
         }
         if near.unread() > TAKEN_MAX {
             return;

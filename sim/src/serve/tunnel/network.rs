@@ -13,8 +13,9 @@ use tokio::{
     time::Instant,
 };
 
-/// TCP connections of a network at once, those among them that a client has left.
-const CONNECTIONS_MAX: usize = 500;
+/// TCP connections of a network at once, those among them that a client has left. The real daemon has no such limit: it
+/// goes on until its memory, or its time for new ones, is over.
+const CONNECTIONS_MAX: usize = 4_096;
 /// Networks that are remembered.
 const NETWORKS_MAX: usize = 1_000;
 /// An address is asked for again when nothing was heard of it for so long.
@@ -42,7 +43,7 @@ pub(super) struct Network {
     room: Arc<Semaphore>,
     /// Held by the connection whose client takes a frame: one that does not read holds up all others.
     pub(super) reading: tokio::sync::Mutex<()>,
-    /// Told when a node leaves the network.
+    /// Told when a node joins the network or leaves it.
     members: watch::Sender<()>,
     is_removed: watch::Sender<bool>,
 }
@@ -88,8 +89,8 @@ impl Tunnels {
         }
     }
 
-    /// A node has left a network.
-    pub(in crate::serve) fn member_left(&self, network: &str) {
+    /// A node has joined a network or left it.
+    pub(in crate::serve) fn members_changed(&self, network: &str) {
         if let Some(network) = self.lock().get(network) {
             network.members.send_replace(());
         }
@@ -172,7 +173,7 @@ impl Network {
         Waiting { network: Arc::clone(self), number }
     }
 
-    /// Word of nodes that leave.
+    /// Word of nodes that join and leave.
     pub(super) fn members(&self) -> watch::Receiver<()> {
         self.members.subscribe()
     }

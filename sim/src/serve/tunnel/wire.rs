@@ -31,7 +31,8 @@ const TURN: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Near {
     network: Arc<Network>,
-    frames: mpsc::UnboundedSender<(Bytes, Waiting)>,
+    /// There until the daemon ends its direction.
+    frames: Option<mpsc::UnboundedSender<(Bytes, Waiting)>>,
     /// Bytes that the node has not taken.
     unread: Arc<AtomicUsize>,
     is_broken: watch::Receiver<bool>,
@@ -56,14 +57,15 @@ impl Near {
             tokio::join!(turns, writing);
         };
         let task = tokio::spawn(both).abort_handle();
-        (from_node, Self { network, frames, unread, is_broken, task })
+        (from_node, Self { network, frames: Some(frames), unread, is_broken, task })
     }
 
     /// Takes a frame, whatever the node does.
     pub(super) fn take(&self, frame: Bytes) {
+        let Some(frames) = &self.frames else { return };
         self.unread.fetch_add(frame.len(), Relaxed);
         // The task is there as long as this is.
-        let _ = self.frames.send((frame, self.network.wait()));
+        let _ = frames.send((frame, self.network.wait()));
     }
 
     /// How many bytes the node has not taken.
@@ -72,9 +74,17 @@ impl Near {
     }
 
     /// Ends when the node takes nothing any more.
-    pub(super) async fn broken(&self) {
-        // A task that is gone takes nothing, either.
-        let _ = self.is_broken.clone().wait_for(|is_broken| *is_broken).await;
+    pub(super) fn broken(&self) -> impl Future<Output = ()> + use<> {
+        let mut is_broken = self.is_broken.clone();
+        async move {
+            // A task that is gone takes nothing, either.
+            let _ = is_broken.wait_for(|is_broken| *is_broken).await;
+        }
+    }
+
+    /// Ends the daemon's direction when the node has what it was sent before.
+    pub(super) fn end(&mut self) {
+        self.frames = None;
     }
 }
 
@@ -121,4 +131,9 @@ async fn write(
         }
         unread.fetch_sub(frame.len(), Relaxed);
     }
+    // The daemon has ended its direction; the node's is open, and it may still break.
+    if node.shutdown().await.is_err() {
+        broken.send_replace(true);
+    }
+    std::future::pending::<()>().await;
 }
