@@ -7,18 +7,20 @@ use std::collections::BTreeSet;
 
 use axum::response::Response;
 use serde_json::json;
+use tokio::task::spawn_blocking;
 
 use super::{
     App,
     api::{Fields, done},
     error::ApiError,
+    law::Law,
 };
 use crate::{
     config::{
         ClusterFile, FieldError,
         yaml::{self, YamlError},
     },
-    core::market::spec::ImageRef,
+    core::{cluster::plan::ClusterName, market::spec::ImageRef},
 };
 
 /// What is asked.
@@ -60,7 +62,22 @@ pub(super) async fn check_cluster(app: &App, fields: &Fields) -> Result<Response
             return Err(asked.of_image(&node_type.name, error));
         }
     }
+    lay_down(app, fields.cluster()?, cluster).await?;
     done(&json!({ "warnings": warnings }))
+}
+
+/// Keeps what the file says as the law for what heads ask for.
+async fn lay_down(app: &App, name: String, cluster: ClusterFile) -> Result<(), ApiError> {
+    let (data, name) = (app.settings.data.clone(), ClusterName::from(name.as_str()));
+    let is_running = app.handle.board().current(name.as_str()).is_some();
+    let kept = spawn_blocking(move || Law::lay_down(&data, &name, &cluster, is_running)).await;
+    match kept {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            Err(ApiError::Refused(format!("cannot keep what the file says: {error}")))
+        }
+        Err(error) => Err(ApiError::Unavailable(error.to_string())),
+    }
 }
 
 impl Asked {

@@ -16,6 +16,7 @@ mod check;
 pub mod document;
 mod error;
 mod events;
+mod law;
 mod listen;
 mod metrics;
 mod openapi;

@@ -16,6 +16,7 @@ use super::{
     api::{Fields, done, unexpected},
     auth::Caller,
     error::ApiError,
+    law::Law,
 };
 use crate::{
     config::NodesRequest,
@@ -26,7 +27,7 @@ use crate::{
         output::RequestError,
         reputation::Reputation,
     },
-    driver::{clock::now, settings::ClusterSettings},
+    driver::{board::ClusterBoard, clock::now, settings::ClusterSettings},
     registry::{Registry, RegistryError},
     ssh::KeyPair,
     units::{Span, Timestamp},
@@ -105,6 +106,9 @@ pub(super) async fn request_nodes(
             return Err(RequestError::UnknownCluster.into());
         }
     };
+    if let (Some(cluster), Caller::Head { .. }) = (&known, caller) {
+        hold_head(app, cluster, &request).await?;
+    }
     let counts = app.settings.registry_stats && request.parameters.enable_registry_stats;
     let image = app.images.of(&request.spec.image, counts).await?;
     let order = NodeOrder {
@@ -128,6 +132,20 @@ pub(super) async fn request_nodes(
     };
     let nodes: Vec<String> = nodes?.iter().map(ToString::to_string).collect();
     done(&json!({ "requested_nodes": nodes }))
+}
+
+/// Holds a head to what the user has said for its cluster, if a client had that looked at.
+async fn hold_head(
+    app: &App,
+    cluster: &ClusterBoard,
+    request: &NodesRequest,
+) -> Result<(), ApiError> {
+    let (data, name) = (app.settings.data.clone(), cluster.name.clone());
+    let law = match spawn_blocking(move || Law::load(&data, &name)).await {
+        Ok(law) => law.map_err(|error| ApiError::Refused(error.to_string()))?,
+        Err(error) => return Err(ApiError::Unavailable(error.to_string())),
+    };
+    law.map_or(Ok(()), |law| law.hold(cluster, request))
 }
 
 /// The plan of a cluster that begins, with its key.

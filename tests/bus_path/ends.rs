@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::{
     MIB,
-    proxy::Services as _,
+    proxy::{Services as _, bytes},
     proxy_ends::{an_end_of_the_input_reaches_the_node, an_end_of_the_node_is_told_from_a_reset},
     stage::Stage,
 };
@@ -47,6 +47,24 @@ async fn others_go_on_beside_a_client_that_does_not_read() {
     }
 
     assert!(worst < Duration::from_secs(2), "an echo took {worst:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_go_on_beside_nodes_that_do_not_read_or_fall_silent_or_are_gone() {
+    let stage = Stage::start("mallory").await;
+    let mut ignored = stage.proxy("ignore");
+    ignored.send(&bytes(256 << 10, 1)).await;
+    let (ip, provider) = ([192, 168, 0, 4].into(), "0x00000000000000000000000000000000000000a2");
+    let second = stage.join("niaj", ip, provider).await;
+    let open = stage.connect(ip, second.port("tick")).await.expect("it listens");
+    let mut echo = stage.proxy("echo");
+
+    assert_eq!(echo.talk(b"x", 1, 1).await, b"x");
+    stage.silence(&second);
+    assert_eq!(echo.talk(b"x", 1, 1).await, b"x");
+    stage.remove(&second, provider).await;
+    assert_eq!(echo.talk(b"x", 1, 1).await, b"x");
+    drop(open);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -81,6 +81,11 @@ impl Stage {
         self.lab.link(&self.node, link);
     }
 
+    /// Lets nothing pass to or from another node.
+    pub(crate) fn silence(&self, node: &Node) {
+        self.lab.link(node, Link { is_silent: Some(true), ..Link::default() });
+    }
+
     /// Waits until the node has had so many frames.
     pub(crate) async fn until_received(&self, frames: u64) {
         let seen = async {

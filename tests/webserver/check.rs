@@ -138,6 +138,58 @@ async fn a_good_file_is_warned_of_what_is_probably_not_meant() {
     assert_eq!(ask_without_text(&lab.web, &retired).await, (200, json!({"warnings": [what]})));
 }
 
+#[tokio::test]
+async fn a_head_asks_only_for_what_the_file_says() {
+    let lab = Lab::start(QUICK).await;
+    let web = &lab.web;
+    let text = demo();
+    assert_eq!(ask(web, &text).await.0, 200);
+    let file = &body(&text)["cluster_config"];
+    let of = |node_type: &str, kind: &str| {
+        json!({
+            "cluster_name": "c",
+            "provider_parameters": file["provider"]["parameters"],
+            "node_config": file["available_node_types"][node_type]["node_config"],
+            "count": 1,
+            "tags": {"ray-node-type": kind},
+        })
+    };
+    web.post("/request_nodes", of("ray.head.default", "head")).await;
+    let board = web.handle().board();
+    let cluster = board.clusters.values().next().expect("it has begun");
+    let token = web.app.heads.of(cluster.id, &cluster.name).expect("a writable directory");
+    let ask_as_head = async |body: &Value| {
+        web.send(&web.heads_url, "/request_nodes", body, Some(token.as_str())).await
+    };
+
+    let worker = of("ray.worker.default", "worker");
+    for (key, value) in [
+        ("demand", json!({"image_tag": "golem/other:1"})),
+        ("demand", json!({"min_mem_gib": 64})),
+        ("budget_control", json!({"max_cpu_per_hour_price": 1000})),
+        ("provider_choice", json!({"whitelist": ["0x00000000000000000000000000000000000000aa"]})),
+    ] {
+        let mut other = worker.clone();
+        other["node_config"][key] = value;
+        let (status, said) = ask_as_head(&other).await;
+        assert_eq!(status.as_u16(), 400, "{key}: {said}");
+        assert!(said.contains("as the cluster file has them"), "{key}: {said}");
+    }
+    for count in 1..=3 {
+        let (status, said) = ask_as_head(&worker).await;
+        assert_eq!(status.as_u16(), 200, "{count}: {said}");
+    }
+    let (status, said) = ask_as_head(&worker).await;
+    assert_eq!(status.as_u16(), 400, "{said}");
+    assert!(said.contains("3 workers at a time"), "{said}");
+
+    // The user raises it while the cluster runs, and asks for other workers; the head may still ask for the former ones.
+    let more = text.replace("max_workers: 3", "max_workers: 5");
+    assert_ne!(more, text);
+    assert_eq!(ask(web, &more).await.0, 200);
+    assert_eq!(ask_as_head(&worker).await.0.as_u16(), 200);
+}
+
 async fn ask(web: &Web, text: &str) -> (u16, Value) {
     send(web, &body(text)).await
 }
