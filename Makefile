@@ -18,6 +18,8 @@ LIVE := $(filter-out $(DRILLS),$(sort $(notdir $(patsubst %/main,%,$(TESTS:%.rs=
 # Live tests wait for daemons, timeouts, and nodes more than they compute.
 SIDE_BY_SIDE := 4
 
+RAY_TESTS = PROFILE=debug $(TARGET)/python/ray-2.60/bin/python -m unittest discover --start-directory tests/ray
+
 headline = @printf '\n== %s\n' '$(1)'
 
 .NOTPARALLEL:
@@ -84,9 +86,14 @@ drills: programs ## the tests that go through thousands of clusters, in virtual 
 	$(call headline,a swarm of drills)
 	$(TARGET)/debug/golem-sim swarm --seeds 2000 --seed $(SEED) --require-marks
 
+# Clusters wait for Ray more than they compute: the long lives run beside all others.
 ray: programs ## the tests with clusters of real Ray
 	$(call headline,clusters of real Ray)
-	PROFILE=debug $(TARGET)/python/ray-2.60/bin/python -m unittest discover --start-directory tests/ray
+	@$(RAY_TESTS) --pattern 'test_[!l]*.py' >$(TARGET)/ray.log 2>&1 & others=$$!; \
+	trap 'kill $$others 2>/dev/null' EXIT; \
+	$(RAY_TESTS) --pattern 'test_life.py'; result=$$?; \
+	wait $$others || result=1; \
+	cat $(TARGET)/ray.log; exit $$result
 
 python: ## the tests of the node provider, with each version of Ray
 	$(call headline,the node provider)
