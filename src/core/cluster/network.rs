@@ -174,11 +174,13 @@ impl Cluster {
     /// gets the address: the daemon would say yes, and leave it to the one who has it.
     pub(super) fn tend_members(&mut self, fx: &mut Effects) {
         let waits = fx.timers.due(&self.timer(ClusterTimer::Leave)).is_some();
-        let Some(network) = self.network(fx).filter(|_| !waits) else { return };
-        if fx.planted(Bug::MemberKept) {
+        let state = fx.cluster(self.id);
+        // Also from a network that is to be replaced: a cluster that ends in the meantime replaces none.
+        let state::Network::Made { network, .. } = &state.network else { return };
+        if waits || self.net.is_unwanted || fx.planted(Bug::MemberKept) {
             return;
         }
-        let state = fx.cluster(self.id);
+        let network = network.clone();
         let leaving = state.network.leaving().filter(|(it, _)| !self.net.parting.contains(it));
         let leaving: Vec<(AgreementNo, ProviderId)> =
             leaving.map(|(number, member)| (number, member.provider.clone())).collect();
