@@ -14,6 +14,7 @@ pub mod address;
 pub mod client;
 pub mod codec;
 pub mod control;
+mod flex;
 pub mod identity;
 mod payload;
 pub mod socket;

@@ -3,6 +3,8 @@
 use miniz_oxide::{deflate::compress_to_vec_zlib, inflate::decompress_to_vec_zlib_with_limit};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::flex;
+
 /// The most that is read, after decompression.
 const SIZE_MAX: usize = 64 << 10;
 /// With this byte all begins that zlib has compressed, and no FlexBuffers that is said on the bus.
@@ -37,11 +39,11 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     if bytes.len() > SIZE_MAX {
         return None;
     }
-    if is_compressed(bytes) {
-        let plain = decompress_to_vec_zlib_with_limit(bytes, SIZE_MAX).ok()?;
-        return flexbuffers::from_slice(&plain).ok();
-    }
-    flexbuffers::from_slice(bytes).ok()
+    let value = match is_compressed(bytes) {
+        true => flex::read(&decompress_to_vec_zlib_with_limit(bytes, SIZE_MAX).ok()?),
+        false => flex::read(bytes),
+    };
+    serde_json::from_value(value?).ok()
 }
 
 #[cfg(test)]
