@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -11,8 +11,6 @@ use crate::core::cluster::plan::ClusterName;
 
 /// The longest name of a cluster that is a file name as it is.
 const NAME_LENGTH_MAX: usize = 120;
-/// The bit of a directory in which many users have files.
-const STICKY: u32 = 0o1000;
 
 /// Puts `bytes` at `path` in one step: who reads sees the old file or the new one. Its directory is
 /// made if need be.
@@ -33,20 +31,6 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// Makes a directory, with those above it, for the user alone.
 pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-/// Takes what others may do with a directory of the user's from them; whether there was something.
-///
-/// One that is shared on purpose, as `/tmp` is, or another user's, is left as it is.
-pub(crate) fn make_private_again(directory: &Path) -> io::Result<bool> {
-    let metadata = fs::metadata(directory)?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    let is_ours = metadata.uid() == rustix::process::getuid().as_raw();
-    if mode & 0o077 == 0 || mode & STICKY != 0 || !is_ours {
-        return Ok(false);
-    }
-    fs::set_permissions(directory, fs::Permissions::from_mode(mode & !0o077))?;
-    Ok(true)
 }
 
 /// Removes a file that may not be there.

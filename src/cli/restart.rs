@@ -30,10 +30,13 @@ impl Restart {
                 hint: "`ray-on-golem start` starts it".to_owned(),
             });
         };
-        // Options and environment are those of the first one: what it was started with works.
+        // Options, environment, and working directory are those of the first one: what it was started with works.
         let words = process.words().into_iter().skip_while(|word| word != "webserver");
         let mut webserver = Command::new(env::current_exe()?);
         webserver.args(words).env_clear().envs(process.environment());
+        process.directory().iter().for_each(|directory| {
+            webserver.current_dir(directory);
+        });
         Stop::keeping(self.common).run(printer)?;
         launch(&web, &root.datadir, webserver, printer)
     }

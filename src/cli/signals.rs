@@ -26,7 +26,7 @@ impl Signals {
 
     pub(super) async fn next(&mut self) -> End {
         tokio::select! {
-            // Whoever sits at the terminal is done with the clusters, too.
+            // A user who presses Ctrl-C is done with the clusters, too.
             _ = self.interrupt.recv() => End::AllClusters(Duration::ZERO),
             // A service manager restarts the webserver, or the machine: clusters outlive that.
             _ = self.terminate.recv() => End::KeepingClusters,

@@ -127,10 +127,6 @@ impl Webserver {
         // Before anything else: nobody else may have this directory.
         let (journals, recovered) = Journals::open(&data).map_err(|error| in_use(&error, &data))?;
         let log = Log::to_file(&data.join(LOG_FILE))?;
-        if files::make_private_again(&data)? {
-            let shown = data.display();
-            log.warn(WHO, &format!("Other users could read `{shown}`; now they cannot"));
-        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .enable_all()

@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -28,6 +29,7 @@ use crate::{
         ids::ClusterId,
         record::{CommonRecord, Durable, JournalId, Record, Snapshot},
     },
+    files,
     journal::{self, JournalError, TornTail, Writer},
     units::Timestamp,
 };
@@ -417,7 +419,11 @@ fn create_directory(data: &Path) -> Result<PathBuf, JournalsError> {
     let data = std::path::absolute(data).map_err(|source| failed("find", data, source))?;
     let directory = data.join(DIRECTORY);
     let made: Vec<&Path> = directory.ancestors().take_while(|above| !above.exists()).collect();
-    fs::create_dir_all(&directory).map_err(|source| failed("create", &directory, source))?;
+    files::make_private(&directory).map_err(|source| failed("create", &directory, source))?;
+    // One that an earlier version has made could be read by others.
+    let private = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(&directory, private)
+        .map_err(|source| failed("make private", &directory, source))?;
     made.into_iter().filter_map(Path::parent).try_for_each(sync_directory)?;
     Ok(directory)
 }
@@ -438,9 +444,12 @@ fn failed(doing: &'static str, path: &Path, source: io::Error) -> JournalsError 
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::fs::File;
+    use std::{
+        fs::{self, File},
+        os::unix::fs::PermissionsExt as _,
+    };
 
-    use super::{JournalFile, JournalsError};
+    use super::{DIRECTORY, JournalFile, Journals, JournalsError};
     use crate::{
         core::record::{CommonRecord, Record},
         units::Timestamp,
@@ -455,6 +464,20 @@ mod tests {
     fn device(path: &str) -> JournalFile {
         let file = File::options().write(true).open(path).expect("Linux has it");
         JournalFile::of(path.into(), file)
+    }
+
+    #[test]
+    fn no_other_user_reads_a_journal() {
+        let data = tempfile::tempdir().expect("a directory");
+        let directory = data.path().join(DIRECTORY);
+        // As an earlier version has left it.
+        fs::create_dir(&directory).expect("a writable directory");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("ours");
+
+        Journals::open(data.path()).expect("nothing is there");
+
+        let mode = fs::metadata(&directory).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 
     #[test]

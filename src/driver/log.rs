@@ -8,8 +8,9 @@
 
 use std::{
     convert::Infallible,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -137,6 +138,7 @@ impl Sink {
 impl Rotated {
     fn open(path: &Path, length_max: u64) -> io::Result<Self> {
         let file = File::options().append(true).create(true).open(path)?;
+        file.set_permissions(Permissions::from_mode(0o600))?;
         let length = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, length, length_max })
     }

@@ -4,7 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     os::unix::ffi::OsStrExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,12 +53,16 @@ impl Process {
         variables.split(|byte| *byte == 0).filter_map(pair).collect()
     }
 
+    /// Its working directory, to which paths of its command line may be relative.
+    #[must_use]
+    pub fn directory(self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{}/cwd", self.pid)).ok()
+    }
+
     /// The port that its command line names.
     #[must_use]
     pub fn port(self) -> Option<u16> {
-        let words = self.words();
-        let at = words.iter().position(|word| word == "-p" || word == "--port")?;
-        words.get(at + 1)?.to_str()?.parse().ok()
+        port_in(&self.words())
     }
 
     /// Whether it lives.
@@ -78,12 +82,34 @@ impl Process {
     }
 }
 
+/// The port in a command line, in each form that the parser of arguments takes.
+fn port_in(words: &[OsString]) -> Option<u16> {
+    let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+    words.iter().enumerate().find_map(|(at, word)| {
+        let port = match word.strip_prefix("--port").or_else(|| word.strip_prefix("-p"))? {
+            "" => words.get(at + 1)?,
+            port => port.strip_prefix('=').unwrap_or(port),
+        };
+        port.parse().ok()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, process::id};
 
-    use super::{PID_FILE, Process};
+    use super::{PID_FILE, Process, port_in};
     use crate::driver::journal::Journals;
+
+    #[test]
+    fn a_port_is_found_in_each_of_its_forms() {
+        for words in ["--port 4579", "--port=4579", "-p 4579", "-p4579", "-p=4579"] {
+            let words: Vec<_> = ["rog", "webserver"].into_iter().chain(words.split(' ')).collect();
+            let words: Vec<_> = words.into_iter().map(Into::into).collect();
+            assert_eq!(port_in(&words), Some(4579), "{words:?}");
+        }
+        assert_eq!(port_in(&["rog".into(), "webserver".into()]), None);
+    }
 
     #[test]
     fn a_pid_that_is_used_again_is_no_webserver() {

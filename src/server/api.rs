@@ -372,7 +372,7 @@ fn shutdown(app: &App, fields: &Fields) -> Result<Response, ApiError> {
     done(&answer)
 }
 
-/// Until when no provider gives a node up because nobody answers its bills, if they are answered until now.
+/// Until when no provider gives a node up for want of an answer to its bills, if the webserver answers them until now.
 #[must_use]
 pub fn bills_can_wait_until() -> Timestamp {
     let until = clock::now().plus(ACCEPT_TIMEOUT);

@@ -1,6 +1,6 @@
 //! What a head may ask for: nodes that the user's own `ray up` spoke of, and no more of them.
 //!
-//! A head runs on a machine of somebody else's, and asks with what it has been given. Its provider could make it ask for
+//! A head runs on a provider's machine, and asks with what it has been given. Its provider could make it ask for
 //! others: without price limits, at a provider of its choice, with another image, or for more of them. So what the user
 //! said when `ray up` had the whole cluster file looked at is kept, in `DATA/clusters/NAME.law.json`, and what a head
 //! says is held to it. A client that has no file looked at, as the Python original, leaves no law.
@@ -29,7 +29,7 @@ const EXTENSION: &str = ".law.json";
 const KINDS_MAX: usize = 200;
 
 /// What was said for a cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Law {
     /// How many workers there may be at a time.
     max_workers: u32,
@@ -89,7 +89,8 @@ impl Law {
         request: &NodesRequest,
     ) -> Result<(), ApiError> {
         if !self.workers.contains(&request.spec) {
-            let what = "a head may ask only for workers as the cluster file has them that `ray up` was run with";
+            let what = "a head may ask only for workers as the cluster file has them that `ray up` was run with; run it again \
+                        with the file that is meant";
             return Err(ApiError::Refused(what.to_owned()));
         }
         let is_live = |state| matches!(state, NodeState::Pending | NodeState::Running);

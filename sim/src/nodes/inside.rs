@@ -58,7 +58,7 @@ impl Inside {
     ///
     /// If the kernel refuses something, or the process that started this one is none of ours.
     pub fn run(self) -> io::Result<()> {
-        // A node is a machine of its own, with other users, whoever may read the files of the simulator.
+        // Other users of a node read its files, also where only one user reads the simulator's.
         umask(Mode::WGRP | Mode::WOTH);
         match self {
             Self::Holder { processes: false } => block_on(holder::hold()),
