@@ -67,9 +67,11 @@ programs:
 	$(call headline,programs and tests)
 	$(CARGO) test $(EVERYTHING) --no-run
 
-# Drills run in virtual time, on what the others leave of the processor: those mostly wait.
+# Drills run in virtual time, on what the others leave of the processor: those mostly wait. The node provider's tests
+# come before: Ray has time limits of its own.
 check: programs
-	@nice -n 19 $(MAKE) --keep-going python drills >$(TARGET)/drills.log 2>&1 & drills=$$!; \
+	@{ nice -n 10 $(MAKE) --keep-going python; provider=$$?; nice -n 19 $(MAKE) --keep-going drills && exit $$provider; } \
+		>$(TARGET)/drills.log 2>&1 & drills=$$!; \
 	trap 'kill $$drills 2>/dev/null' EXIT; \
 	$(MAKE) --keep-going live ray; result=$$?; \
 	wait $$drills || result=1; \

@@ -28,6 +28,10 @@ class AppsTest(unittest.TestCase):
     def setUpClass(cls) -> None:
         import ray
 
+        # Ray Serve starts its proxy anew after three times 5 s, and then nothing comes of `serve.start`. A busy machine
+        # needs longer. The controller has the environment of the Ray that it runs in.
+        os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "60"
+        cls.addClassCleanup(os.environ.pop, "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S")
         # One Ray for all programs, which end with it; they join it as they would join a cluster.
         context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
         cls.addClassCleanup(ray.shutdown)
