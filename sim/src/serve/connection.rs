@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     body::Body,
-    http::{Request, Response},
+    http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -142,6 +142,16 @@ async fn serve(stream: TcpStream, state: Arc<State>, mut life: watch::Receiver<L
 }
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
-    let response = api::answer(state, request.map(Body::new)).await;
+    let asks_for_another = asks_for_another_protocol(request.headers());
+    let mut response = api::answer(state, request.map(Body::new)).await;
+    // The real daemon takes no second request on a connection that asked for another protocol (seen on 0.17.6).
+    if asks_for_another && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if response.extensions().get::<Severed>().is_some() { Err(Closed) } else { Ok(response) }
+}
+
+fn asks_for_another_protocol(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONNECTION).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.to_ascii_lowercase().contains("upgrade"))
 }
