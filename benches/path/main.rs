@@ -35,7 +35,7 @@ use std::{fs::File, time::Duration};
 use lab::network::Link;
 use neighbours::beside_bad_neighbours;
 use proxy::Services;
-use way::{Rivals, Way};
+use way::{Kernel, Way, Websocket};
 
 const MIB: usize = 1 << 20;
 const ECHOES: usize = 1000;
@@ -59,11 +59,11 @@ async fn main() {
     }
     let bus = bus::Stage::start("bus").await;
     let daemon = daemon::Stage::start("daemon");
-    let mut rivals = Rivals::start();
-    let cubic = rivals.kernel.congestion_control.clone();
+    let (mut websocket, mut kernel) = (Websocket::start(), Kernel::start());
+    let cubic = kernel.tcp.congestion_control.clone();
 
     println!("== A clean link ==");
-    let race = Race { length: 12 * MIB, rounds: 10 };
+    let race = Race { length: 4 * MIB, rounds: 10 };
     let names = [
         "bus, by ssh-proxy".to_owned(),
         "daemon, by ssh-proxy".to_owned(),
@@ -73,8 +73,8 @@ async fn main() {
     let mut ways = [
         Way::Product(&bus),
         Way::Product(&daemon),
-        Way::Websocket(&rivals.websocket),
-        Way::Kernel(&mut rivals.kernel),
+        Way::Websocket(&mut websocket),
+        Way::Kernel(&mut kernel),
     ];
     race.run(&names, &mut ways).await;
     println!("\n  one byte there and back, {ECHOES} times:");
@@ -90,9 +90,9 @@ async fn main() {
             ..Link::default()
         };
         bus.shape(link);
-        rivals.shape(link);
+        kernel.shape(link);
         let names = [names[0].clone(), names[3].clone()];
-        let mut ways = [Way::Product(&bus), Way::Kernel(&mut rivals.kernel)];
+        let mut ways = [Way::Product(&bus), Way::Kernel(&mut kernel)];
         Race { length, rounds }.run(&names, &mut ways).await;
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::{net::TcpStream, task::block_in_place};
+use tokio::{net::TcpStream, task::block_in_place, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Bytes, Message, client::IntoClientRequest as _},
@@ -25,6 +25,8 @@ use crate::{
 const HASH_LENGTH: usize = 64;
 /// The largest frame that the daemon takes.
 const FRAME_MAX: usize = 64 << 10;
+/// A websocket into which all is poured at once may come to a trickle; it counts as if it was done by then.
+const TRICKLE: Duration = Duration::from_secs(30);
 const NETWORK: &str = "0123456789abcdef0123456789abcdef";
 const PROVIDER: &str = "0x00000000000000000000000000000000000000b1";
 const IP: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
@@ -34,23 +36,22 @@ pub(crate) enum Way<'a> {
     /// The product's `ssh-proxy`, whichever way it goes.
     Product(&'a dyn Services),
     /// A websocket of the daemon, frames as fast as they go. They arrive in any order.
-    Websocket(&'a Websocket),
+    Websocket(&'a mut Websocket),
     /// The kernel's TCP, over the daemon's bus.
-    Kernel(&'a mut KernelTcp),
+    Kernel(&'a mut Kernel),
 }
 
-/// What leads to websockets of a daemon.
+/// A daemon with a node that is reached by the daemon's websocket.
 pub(crate) struct Websocket {
     base: String,
-    app_key: String,
     node: Node,
+    lab: Lab,
 }
 
-/// A daemon of its own with two nodes: one is reached by the daemon's websocket, one by the kernel's TCP.
-pub(crate) struct Rivals {
-    pub(crate) websocket: Websocket,
-    pub(crate) kernel: KernelTcp,
-    beside_kernel: Node,
+/// A daemon with a node that is reached by the kernel's TCP.
+pub(crate) struct Kernel {
+    pub(crate) tcp: KernelTcp,
+    node: Node,
     lab: Lab,
 }
 
@@ -67,7 +68,7 @@ impl Way<'_> {
                 start.elapsed()
             }
             Way::Websocket(websocket) => websocket.up(length).await,
-            Way::Kernel(kernel) => block_in_place(|| kernel.up(length)),
+            Way::Kernel(kernel) => block_in_place(|| kernel.tcp.up(length)),
         }
     }
 
@@ -80,7 +81,7 @@ impl Way<'_> {
                 start.elapsed()
             }
             Way::Websocket(websocket) => websocket.down(length).await,
-            Way::Kernel(kernel) => block_in_place(|| kernel.down(length)),
+            Way::Kernel(kernel) => block_in_place(|| kernel.tcp.down(length)),
         }
     }
 
@@ -108,7 +109,7 @@ impl Way<'_> {
                 }
             }
             Way::Kernel(kernel) => {
-                took.extend((0..=times).map(|_| block_in_place(|| kernel.echo())).skip(1));
+                took.extend((0..=times).map(|_| block_in_place(|| kernel.tcp.echo())).skip(1));
             }
         }
         took
@@ -116,8 +117,26 @@ impl Way<'_> {
 }
 
 impl Websocket {
-    async fn up(&self, length: usize) -> Duration {
+    pub(crate) fn start() -> Self {
+        let lab = Lab::start_central(&Market::empty());
+        let node = lab.node("by-websocket");
+        let api = lab.facts().api_url.trim_end_matches('/').replacen("http", "ws", 1);
+        let base = format!("{api}/net-api/v2/vpn/net/{}", node.network);
+        Self { base, node, lab }
+    }
+
+    async fn up(&mut self, length: usize) -> Duration {
         let content = bytes(length, 1);
+        if let Ok(took) = timeout(TRICKLE, self.pour(&content)).await {
+            return took;
+        }
+        // The daemon goes on with it, and connects to nothing else meanwhile.
+        *self = block_in_place(Self::start);
+        TRICKLE
+    }
+
+    async fn pour(&self, content: &[u8]) -> Duration {
+        let length = content.len();
         let start = Instant::now();
         let mut socket = self.open("swallow").await;
         say(&mut socket, &size(length)).await;
@@ -147,7 +166,7 @@ impl Websocket {
     async fn open(&self, service: &str) -> Socket {
         let url = format!("{}/tcp/{}/{}", self.base, self.node.ip, self.node.port(service));
         let mut request = url.into_client_request().expect("an address");
-        let bearer = format!("Bearer {}", self.app_key).parse().expect("a word");
+        let bearer = format!("Bearer {}", self.lab.facts().app_key).parse().expect("a word");
         request.headers_mut().insert("Authorization", bearer);
         connect_async(request).await.expect("the node listens").0
     }
@@ -170,23 +189,15 @@ async fn hear(socket: &mut Socket, length: usize) {
     }
 }
 
-impl Rivals {
+impl Kernel {
     pub(crate) fn start() -> Self {
         let lab = Lab::start_central(&Market::empty());
-        let node = lab.node("by-websocket");
-        let beside_kernel = lab.node_in("by-kernel", NETWORK, IP, PROVIDER);
-        let kernel = lab.kernel_tcp(&beside_kernel);
-        let facts = lab.facts();
-        let api = facts.api_url.trim_end_matches('/').replacen("http", "ws", 1);
-        let base = format!("{api}/net-api/v2/vpn/net/{}", node.network);
-        let websocket = Websocket { base, app_key: facts.app_key.clone(), node };
-        Self { websocket, kernel, beside_kernel, lab }
+        let node = lab.node_in("by-kernel", NETWORK, IP, PROVIDER);
+        Self { tcp: lab.kernel_tcp(&node), node, lab }
     }
 
-    /// Changes what the way to the nodes is like.
+    /// Changes what the way to the node is like.
     pub(crate) fn shape(&self, link: Link) {
-        for node in [&self.websocket.node, &self.beside_kernel] {
-            self.lab.link(node, link);
-        }
+        self.lab.link(&self.node, link);
     }
 }
