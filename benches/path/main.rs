@@ -5,7 +5,8 @@
 //! daemon's way can be, and keeps no order. The kernel's TCP over the same frames, sent by cubic, is what the product's own TCP
 //! over the bus is to come near where frames get lost.
 //!
-//! `cargo bench --bench path` prints tables. Run it on a machine that does nothing else.
+//! `cargo bench --bench path` prints tables; `-- clean`, `-- loss`, or `-- neighbours` behind it only that part of them. Run it
+//! on a machine that does nothing else.
 
 #![expect(
     clippy::disallowed_methods,
@@ -30,7 +31,7 @@ mod proxy;
 mod proxy_shell;
 mod way;
 
-use std::{fs::File, time::Duration};
+use std::{env, fs::File, time::Duration};
 
 use lab::network::Link;
 use neighbours::beside_bad_neighbours;
@@ -39,6 +40,7 @@ use way::{Kernel, Way, Websocket};
 
 const MIB: usize = 1 << 20;
 const ECHOES: usize = 1000;
+const BUS: &str = "bus, by ssh-proxy";
 
 /// What is sent over one kind of link.
 struct Race {
@@ -57,48 +59,58 @@ async fn main() {
         );
         return;
     }
+    let parts: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|word| word == part);
     let bus = bus::Stage::start("bus").await;
+    if is_wanted("clean") {
+        on_a_clean_link(&bus).await;
+    }
+    if is_wanted("loss") {
+        where_frames_get_lost(&bus).await;
+    }
+    if is_wanted("neighbours") {
+        println!("\n== Bad neighbours ==");
+        beside_bad_neighbours(&bus).await;
+    }
+}
+
+async fn on_a_clean_link(bus: &bus::Stage) {
+    println!("\n== A clean link ==");
     let daemon = daemon::Stage::start("daemon");
     let (mut websocket, mut kernel) = (Websocket::start(), Kernel::start());
-    let cubic = kernel.tcp.congestion_control.clone();
-
-    println!("== A clean link ==");
-    let race = Race { length: 4 * MIB, rounds: 10 };
     let names = [
-        "bus, by ssh-proxy".to_owned(),
+        BUS.to_owned(),
         "daemon, by ssh-proxy".to_owned(),
         "daemon, a websocket without pauses".to_owned(),
-        format!("the kernel's TCP ({cubic}) over the bus"),
+        kernel.name(),
     ];
     let mut ways = [
-        Way::Product(&bus),
+        Way::Product(bus),
         Way::Product(&daemon),
         Way::Websocket(&mut websocket),
         Way::Kernel(&mut kernel),
     ];
-    race.run(&names, &mut ways).await;
-    println!("\n  one byte there and back, {ECHOES} times:");
+    println!("  one byte there and back, {ECHOES} times:\n");
     for (name, way) in names.iter().zip(&mut ways) {
         tell(name, way.echoes(ECHOES).await);
     }
+    println!();
+    Race { length: 4 * MIB, rounds: 10 }.run(&names, &mut ways).await;
+}
 
-    for (lag, length, rounds) in [(25, 4 * MIB, 10), (50, 4 * MIB, 5)] {
-        println!("\n== A link that loses 1 % of all frames and takes {lag} ms, each way ==");
-        let link = Link {
-            lag: Some(Duration::from_millis(lag)),
-            loss_permille: Some(10),
-            ..Link::default()
-        };
+async fn where_frames_get_lost(bus: &bus::Stage) {
+    let mut kernel = Kernel::start();
+    for (lag, rounds) in [(25, 10), (50, 5)] {
+        println!("\n== A link that takes {lag} ms and loses 1 % of all frames, each way ==");
+        let lag = Some(Duration::from_millis(lag));
+        let link = Link { lag, loss_permille: Some(10), ..Link::default() };
         bus.shape(link);
         kernel.shape(link);
-        let names = [names[0].clone(), names[3].clone()];
-        let mut ways = [Way::Product(&bus), Way::Kernel(&mut kernel)];
-        Race { length, rounds }.run(&names, &mut ways).await;
+        let names = [BUS.to_owned(), kernel.name()];
+        let mut ways = [Way::Product(bus), Way::Kernel(&mut kernel)];
+        Race { length: 4 * MIB, rounds }.run(&names, &mut ways).await;
     }
-
-    println!("\n== Bad neighbours, on a clean link ==");
     bus.shape(Link { lag: Some(Duration::ZERO), loss_permille: Some(0), ..Link::default() });
-    beside_bad_neighbours(&bus).await;
 }
 
 impl Race {

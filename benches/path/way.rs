@@ -50,7 +50,7 @@ pub(crate) struct Websocket {
 
 /// A daemon with a node that is reached by the kernel's TCP.
 pub(crate) struct Kernel {
-    pub(crate) tcp: KernelTcp,
+    tcp: KernelTcp,
     node: Node,
     lab: Lab,
 }
@@ -194,6 +194,10 @@ impl Kernel {
         let lab = Lab::start_central(&Market::empty());
         let node = lab.node_in("by-kernel", NETWORK, IP, PROVIDER);
         Self { tcp: lab.kernel_tcp(&node), node, lab }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("the kernel's TCP ({}) over the bus", self.tcp.congestion_control)
     }
 
     /// Changes what the way to the node is like.

@@ -11,6 +11,7 @@ transfer, and is answered by a line with the seconds that it took:
     echo           one byte there and back, over a connection that stays open
 """
 
+import errno
 import json
 import os
 import secrets
@@ -108,13 +109,20 @@ class Transfers:
         return time.monotonic() - start
 
     def _connect(self, service: str) -> socket.socket:
-        peer = socket.socket()
-        peer.settimeout(PATIENCE)
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        use_cubic(peer)
         port, _ = PORTS[service]
-        peer.connect((self.ip, port))
-        return peer
+        while True:
+            peer = socket.socket()
+            peer.settimeout(PATIENCE)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            use_cubic(peer)
+            try:
+                peer.connect((self.ip, port))
+                return peer
+            except OSError as error:
+                peer.close()
+                # The kernel asks three times where the node is, which a daemon on a busy machine may miss.
+                if error.errno != errno.EHOSTUNREACH:
+                    raise
 
     def _read(self, peer: socket.socket, length: int):
         while length > 0:
