@@ -11,6 +11,7 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "the daemon, its nodes, and the proxy are processes; prints what it measured"
 )]
 
@@ -108,19 +109,23 @@ async fn where_frames_get_lost(bus: &bus::Stage) {
         kernel.shape(link);
         let names = [BUS.to_owned(), kernel.name()];
         let mut ways = [Way::Product(bus), Way::Kernel(&mut kernel)];
-        Race { length: 4 * MIB, rounds }.run(&names, &mut ways).await;
+        Race { length: MIB, rounds }.run(&names, &mut ways).await;
     }
     bus.shape(Link { lag: Some(Duration::ZERO), loss_permille: Some(0), ..Link::default() });
 }
 
 impl Race {
-    /// Sends in turn, and tells how fast each way is, and how many times as fast as it the first one is.
+    /// Sends in turn, and tells how fast each way is, and how many times as fast as it the first one is. What each
+    /// transfer takes is told as it ends.
     async fn run(&self, names: &[String], ways: &mut [Way<'_>]) {
         let (mut up, mut down) = (vec![Vec::new(); ways.len()], vec![Vec::new(); ways.len()]);
         for _ in 0..self.rounds {
             for (number, way) in ways.iter_mut().enumerate() {
-                up[number].push(way.up(self.length).await);
-                down[number].push(way.down(self.length).await);
+                let took = [way.up(self.length).await, way.down(self.length).await];
+                let [to, from] = took.map(|took| took.as_secs_f64());
+                eprintln!("    {:<42} up {to:6.2} s   down {from:6.2} s", names[number]);
+                up[number].push(took[0]);
+                down[number].push(took[1]);
             }
         }
         let Self { length, rounds } = self;
