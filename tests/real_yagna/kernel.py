@@ -24,7 +24,7 @@ from device import make_device, use_cubic
 from packets import CALL, HELLO, PING, PONG, REGISTER, REGISTERED, fields, packet
 from services import PORTS
 
-PATIENCE = 3600.0
+PATIENCE = 300.0
 CHUNK = 1 << 16
 FRAME_BYTES_MAX = 65_600
 # What follows a download: its hash.
