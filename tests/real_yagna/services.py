@@ -10,6 +10,8 @@ import struct
 import threading
 import time
 
+from device import use_cubic
+
 CHUNK = 1 << 16
 
 
@@ -29,6 +31,18 @@ def take(peer: socket.socket):
         digest.update(data)
         left -= len(data)
     peer.sendall(digest.hexdigest().encode())
+
+
+def swallow(peer: socket.socket):
+    """Reads a size, says so by a byte, reads so many bytes in whatever order they come, and says so again."""
+    left = size(peer)
+    peer.sendall(b".")
+    while left > 0:
+        data = peer.recv(min(left, CHUNK))
+        if not data:
+            return
+        left -= len(data)
+    peer.sendall(b".")
 
 
 def give(peer: socket.socket):
@@ -106,6 +120,7 @@ PORTS = {
     "ignore": (1007, ignore),
     "tick": (1008, tick),
     "count": (1009, count),
+    "swallow": (1010, swallow),
 }
 
 
@@ -113,6 +128,7 @@ def serve() -> dict:
     """Listens on all ports, in threads; returns the ports by name."""
     for port, service in PORTS.values():
         listener = socket.create_server(("0.0.0.0", port), backlog=1024)
+        use_cubic(listener)
         threading.Thread(target=accept, args=[listener, service], daemon=True).start()
     return {name: port for name, (port, _) in PORTS.items()}
 
