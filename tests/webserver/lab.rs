@@ -198,7 +198,8 @@ impl Web {
         ended.expect("it ends in time").expect("it does not panic")
     }
 
-    async fn kill(&mut self) {
+    /// Ends it as `kill -9` does.
+    pub(crate) async fn kill(&mut self) {
         self.manager.abort();
         self.end.send_replace(true);
         drop((&mut self.manager).await);

@@ -9,4 +9,5 @@ mod life;
 mod page;
 #[path = "../port/mod.rs"]
 mod port;
+mod proof;
 mod refusals;
