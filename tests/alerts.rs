@@ -5,7 +5,7 @@ use std::{fs, process::Command, time::Duration};
 
 use axum::{Router, http::HeaderMap, routing::get};
 use ray_on_golem::{
-    driver::{alerts::Watch, cli::DaemonCli, log::Log},
+    driver::{alerts::Watch, cli::DaemonCli, log::Log, wallet::Wallet},
     server::Alerts,
     yagna::{AppKey, Endpoints},
 };
@@ -42,7 +42,8 @@ async fn told(trouble: &'static str, script: &str) -> Told {
     let (alerts, key) = (Alerts::default(), AppKey::new("the-key").expect("a word"));
     let endpoints = Endpoints::from(url.parse::<Url>().expect("an address"));
     let cli = DaemonCli { binary, environment: Vec::new() };
-    let watch = Watch::new(&endpoints, key, cli, "0xabc".to_owned(), alerts.clone(), log);
+    let wallet = Wallet::new("0xabc".to_owned(), cli, log.clone());
+    let watch = Watch::new(&endpoints, key, &wallet, alerts.clone(), log);
 
     let is_told = async {
         while alerts.get().is_empty() {

@@ -396,15 +396,9 @@ impl Parts {
         let end = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let board = app.handle.changes();
-        let watch = alerts::Watch::new(
-            &daemon.endpoints,
-            daemon.key.clone(),
-            daemon.cli.clone(),
-            app.wallet.address().to_owned(),
-            app.alerts.clone(),
-            app.log.clone(),
-        );
-        let watch = watch.map_err(|error| broken(&error))?;
+        let (endpoints, key, log) = (&daemon.endpoints, daemon.key.clone(), app.log.clone());
+        let watch = alerts::Watch::new(endpoints, key, &app.wallet, app.alerts.clone(), log)
+            .map_err(|error| broken(&error))?;
         let port = users_at.address().port();
         tasks.spawn(async move { Part::Manager(manager.run().await) });
         tasks.spawn(async move {

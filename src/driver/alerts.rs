@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 use url::Url;
 
-use super::{cli::DaemonCli, log::Log};
+use super::{cli::DaemonCli, log::Log, wallet::Wallet};
 use crate::{
     config::networks,
     http::{Outgoing, Transport, TransportError},
@@ -35,8 +35,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch that keeps `alerts` up to date; `cli` and `account` are how the daemon is asked for the balance of our
-    /// wallet.
+    /// A watch that keeps `alerts` up to date; the daemon is asked for the balance of `wallet`.
     ///
     /// # Errors
     ///
@@ -44,8 +43,7 @@ impl Watch {
     pub fn new(
         endpoints: &Endpoints,
         key: AppKey,
-        cli: DaemonCli,
-        account: String,
+        wallet: &Wallet,
         alerts: Alerts,
         log: Log,
     ) -> Result<Self, TransportError> {
@@ -53,6 +51,7 @@ impl Watch {
         let transport = Transport::direct(base.scheme() == "https")?;
         let mut url = base.clone();
         url.set_path(&format!("{}/payments/status", base.path().trim_end_matches('/')));
+        let (cli, account) = (wallet.cli.clone(), wallet.address.clone());
         Ok(Self { transport, url, key, cli, account, alerts, log })
     }
 

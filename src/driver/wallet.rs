@@ -28,8 +28,8 @@ const WHO: &str = "wallet";
 /// The wallet of our identity.
 #[derive(Debug)]
 pub struct Wallet {
-    address: String,
-    cli: DaemonCli,
+    pub(super) address: String,
+    pub(super) cli: DaemonCli,
     log: Log,
     /// The networks whose faucet was asked since the process began. Who holds it is alone.
     funded: Mutex<BTreeSet<&'static str>>,
