@@ -3,7 +3,7 @@
 //!
 //! Doubt is the default: only what certainly was not written is reported as not sent. A request
 //! that a dying pooled connection gave back unwritten is written again by `hyper`, which is safe. Where one process
-//! must answer everything there is no pool, but a [`Line`].
+//! must answer everything there is no pool, but a `Line`.
 
 mod line;
 

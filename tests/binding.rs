@@ -154,7 +154,7 @@ impl Lab {
     /// Ends the webserver as a crash does.
     fn crash(&self) {
         let pid = fs::read_to_string(self.data.path().join("ray_on_golem.pid")).expect("a pid");
-        Command::new("kill").args(["-9", pid.trim()]).status().expect("kill runs");
+        kill(pid.trim());
         // Its first thread ends before the last one has let go of the port.
         while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
             thread::sleep(Duration::from_millis(20));
@@ -173,6 +173,18 @@ impl Drop for Lab {
         if let Some(pid) = mark["pid"].as_i64() {
             drop(Command::new("kill").args(["-9", &pid.to_string()]).status());
         }
+    }
+}
+
+/// Kills a process, and waits until it runs no more: its parent may leave a zombie.
+fn kill(pid: &str) {
+    Command::new("kill").args(["-9", pid]).status().expect("kill runs");
+    let runs = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
+    };
+    while runs() {
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -230,7 +242,7 @@ fn clusters_are_gone_on_with_by_their_own_identity_alone() {
     lab.crash();
     let mark = fs::read(lab.data.path().join("yagna.pid")).expect("the simulated network");
     let mark: Value = serde_json::from_slice(&mark).expect("JSON");
-    Command::new("kill").args(["-9", &mark["pid"].to_string()]).status().expect("kill runs");
+    kill(&mark["pid"].to_string());
     let real = lab.refused(&ours, &[]);
     let wanted = format!(
         "the data directory `DATA` belongs to a simulated network, where it has clusters (`c`); {} is asked for",
