@@ -22,7 +22,7 @@ from pathlib import Path
 
 import image
 import services
-from device import make_device
+from device import make_device, use_cubic
 
 # It asks as often whether somebody is there as the nodes of the product do.
 SSHD_CONFIG = """\
@@ -103,7 +103,7 @@ def main():
     device = make_device(settings["ip"], settings["mtu"])
     if settings["kind"] == "image":
         image.furnish()
-    ports = services.serve()
+    ports = services.serve(use_cubic)
     if settings["kind"] == "sshd":
         facts["login_key"] = str(start_sshd(Path(settings["directory"])))
         ports["ssh"] = 22

@@ -10,8 +10,6 @@ import struct
 import threading
 import time
 
-from device import use_cubic
-
 CHUNK = 1 << 16
 
 
@@ -124,11 +122,11 @@ PORTS = {
 }
 
 
-def serve() -> dict:
-    """Listens on all ports, in threads; returns the ports by name."""
+def serve(prepare=lambda listener: None) -> dict:
+    """Listens on all ports, in threads, by sockets that are prepared first; returns the ports by name."""
     for port, service in PORTS.values():
         listener = socket.create_server(("0.0.0.0", port), backlog=1024)
-        use_cubic(listener)
+        prepare(listener)
         threading.Thread(target=accept, args=[listener, service], daemon=True).start()
     return {name: port for name, (port, _) in PORTS.items()}
 
