@@ -67,16 +67,13 @@ programs:
 	$(call headline,programs and tests)
 	$(CARGO) test $(EVERYTHING) --no-run
 
-# Clusters of real Ray and the live tests mostly wait, and do so side by side. Drills run in virtual time, on what those
-# leave of the processor. The node provider's tests come before: Ray has time limits of its own.
+# Drills run in virtual time, on what the others leave of the processor: those mostly wait. The node provider's tests
+# come before: Ray has time limits of its own.
 check: programs
 	@{ nice -n 10 $(MAKE) --keep-going python; provider=$$?; nice -n 19 $(MAKE) --keep-going drills && exit $$provider; } \
 		>$(TARGET)/drills.log 2>&1 & drills=$$!; \
-	nice -n 5 $(MAKE) ray >$(TARGET)/clusters.log 2>&1 & clusters=$$!; \
-	trap 'kill $$drills $$clusters 2>/dev/null' EXIT; \
-	$(MAKE) --keep-going live; result=$$?; \
-	wait $$clusters || result=1; \
-	cat $(TARGET)/clusters.log; \
+	trap 'kill $$drills 2>/dev/null' EXIT; \
+	$(MAKE) --keep-going live ray; result=$$?; \
 	wait $$drills || result=1; \
 	cat $(TARGET)/drills.log; exit $$result
 
