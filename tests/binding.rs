@@ -2,6 +2,9 @@
 //! nothing of them, and say that they are over.
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "runs the programs")]
 
+#[path = "node_request/mod.rs"]
+mod node_request;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -13,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use node_request::nodes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -120,19 +124,7 @@ impl Lab {
 
     /// Rents a head.
     fn rent(&self) {
-        let request = json!({
-            "cluster_name": "c",
-            "provider_parameters": {
-                "webserver_port": 4578, "total_budget": 5.0, "ray_gcs_expose_port": null,
-            },
-            "node_config": {
-                "priority_subnet_tag": null,
-                "demand": {"image_tag": "golem/ray:1", "min_cpu_threads": 1},
-            },
-            "count": 1,
-            "tags": {"ray-node-type": "head"},
-        });
-        self.ask("POST", "/request_nodes", &request.to_string());
+        self.ask("POST", "/request_nodes", &nodes("c", "head", 1).to_string());
         let began = Instant::now();
         loop {
             let status = self.ask("GET", "/status", "");
@@ -278,7 +270,7 @@ fn a_directory_of_an_earlier_version_goes_to_the_daemon_that_knows_its_agreement
     assert_eq!(lab.file()["identity"], ours.identity);
     lab.crash();
     forget();
-    // Whoever knows that all is lost there need not lose the directory, too.
+    // A user who knows that all is lost there need not lose the directory, too.
     lab.start(&other, &["--rebind"]);
     assert_eq!(lab.file()["identity"], other.identity);
     let (code, said) = lab.run(&other, &["restart"]);

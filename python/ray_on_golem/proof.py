@@ -1,7 +1,7 @@
 """How the webserver shows that it knows our token, before the token is sent to it.
 
-Whoever finds its port free may listen there, and be taken for it. So it is sent a challenge first, which it can answer only
-if it knows the token; `src/server/proof.rs` says how, and why the answer is of no use elsewhere.
+Any program that finds its port free may listen there, and be taken for it. So what listens is sent a challenge first, which
+it can answer only if it knows the token; `src/server/proof.rs` says how, and why the answer is of no use elsewhere.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def read_token(file: Path) -> str | None:
 
 
 def told_token(datadir: Path) -> str | None:
-    """The token of a data directory that another process has named, if nobody but this user can have put it there: the
+    """The token of a data directory that another process has named, if only this user can have put it there: the
     directory and the file are this user's, and no other user can write to them, or read the file."""
     with contextlib.ExitStack() as opened:
 

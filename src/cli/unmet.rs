@@ -16,7 +16,7 @@ use crate::{
 /// Why our webserver was not met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unmet {
-    /// Nobody listens.
+    /// No program listens.
     Absent,
     /// What listens does not answer.
     Mute,

@@ -178,7 +178,7 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// If its clusters are somebody else's, or may be.
+    /// If its clusters belong to another network or identity, or may.
     pub async fn bind(&self, owner: &Owner, daemon: &Client) -> Result<(), BindingError> {
         match Owner::of(&self.data) {
             Some(bound) if bound.is(owner) => return Ok(()),

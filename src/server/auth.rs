@@ -30,7 +30,7 @@ pub struct Token(String);
 pub enum Guard {
     /// Whoever has the token.
     Token(Token),
-    /// Whoever reaches the port: for clients of the original, which know of no token. To others it proves who we are.
+    /// Every client that reaches the port: those of the original know of no token. To others the token proves who we are.
     Anyone(Token),
 }
 
@@ -95,7 +95,7 @@ impl Token {
         }
     }
 
-    /// The token of a data directory that another process has named, if nobody but this user can have put it there: the
+    /// The token of a data directory that another process has named, if only this user can have put it there: the
     /// directory and the file are this user's, and no other user can write to them, or read the file.
     #[must_use]
     pub fn of_this_user(data: &Path) -> Option<Self> {

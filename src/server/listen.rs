@@ -1,6 +1,6 @@
 //! A port and its connections: bounded in number, and each bounded in what it may keep us waiting for.
 //!
-//! Anybody on this machine can connect. A connection by which no token was shown yet is a *stranger*: it has a short life
+//! Any program on this machine can connect. A connection by which no token was shown yet is a *stranger*: it has a short life
 //! and a place among few, the oldest of which gives way to the next one. So strangers, however many there are and whatever
 //! they do or leave undone, never keep out who has a token.
 

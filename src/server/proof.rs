@@ -1,6 +1,6 @@
 //! How the webserver shows that it knows a token, before the token is sent to it.
 //!
-//! Whoever finds its port free may listen there, and be taken for it. So a client asks first, on the connection that it
+//! Any program that finds its port free may listen there, and be taken for it. So a client asks first, on the connection that it
 //! goes on with: it sends a challenge that it has just made, and which token it means by that token's *mark*. Who knows
 //! the token answers with the proof.
 //!

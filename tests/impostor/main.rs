@@ -156,7 +156,7 @@ fn an_impostor_cannot_have_another_port_answer_for_it() {
 #[test]
 fn an_impostor_cannot_name_a_token_that_it_knows() {
     let lab = Lab::new();
-    // Others may write there, so that the token may be anybody's.
+    // Others may write there, so that the token may be another user's.
     let theirs = tempfile::tempdir().expect("a directory");
     fs::write(theirs.path().join("webserver.token"), "known").expect("a writable directory");
     fs::set_permissions(theirs.path(), fs::Permissions::from_mode(0o777)).expect("ours");

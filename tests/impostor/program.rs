@@ -116,6 +116,6 @@ fn passed_on(port: u16, body: &str) -> Value {
     stream.read_to_string(&mut answer).expect("an answer");
     let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     let proof: Value = serde_json::from_str(body).expect("JSON");
-    assert!(proof["proof"].is_string(), "ours proves itself to whoever asks: {answer}");
+    assert!(proof["proof"].is_string(), "ours proves itself to any client: {answer}");
     proof
 }

@@ -64,7 +64,7 @@ impl KernelTcp {
 
 impl Drop for KernelTcp {
     fn drop(&mut self) {
-        // It ends once nobody tells it anything any more.
+        // It ends with the pipe by which it is told what to do.
         drop(self.orders.take());
         let ended = self.process.wait();
         assert!(

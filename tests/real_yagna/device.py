@@ -45,7 +45,7 @@ def make_device(ip: str, mtu: int) -> int:
 
 
 def use_cubic(endpoint: socket.socket) -> str:
-    """Has TCP send as Linux does where nobody chose otherwise: a machine may have another default, such as BBR, and
+    """Has TCP send as Linux does by default: a machine may have another default, such as BBR, and
     hands it down to its namespaces. Returns the congestion control that there is: a kernel may be built without."""
     try:
         endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")

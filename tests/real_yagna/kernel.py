@@ -152,7 +152,7 @@ def main():
 
 
 def measure(transfers: Transfers):
-    """Does what it is told to, until nobody tells it anything any more."""
+    """Does what it is told to, until its input ends."""
     for line in sys.stdin:
         name, *arguments = line.split()
         print(getattr(transfers, name)(*arguments), flush=True)

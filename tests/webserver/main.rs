@@ -6,6 +6,8 @@ mod check;
 mod hostile;
 mod lab;
 mod life;
+#[path = "../node_request/mod.rs"]
+mod node_request;
 mod page;
 #[path = "../port/mod.rs"]
 mod port;

@@ -1,4 +1,4 @@
-//! The webserver shows that it knows a token before that is sent; and who has none keeps nobody out.
+//! The webserver shows that it knows a token before that is sent; and clients without one keep no other out.
 
 use std::time::Duration;
 
@@ -58,10 +58,7 @@ async fn it_proves_to_users_that_it_knows_their_token() {
 async fn it_proves_to_a_head_that_it_knows_the_token_of_its_cluster() {
     let lab = Lab::start(QUICK).await;
     let web = &lab.web;
-    web.post("/request_nodes", nodes("c", "head", 1)).await;
-    let board = web.handle().board();
-    let cluster = board.current("c").expect("it is there");
-    let token = web.app.heads.of(cluster.id, &cluster.name).expect("a writable directory");
+    let token = web.head("c").await;
     let challenge = Challenge::random().expect("randomness");
 
     let (status, answer) = asked(web, &web.heads_url, &token, challenge.as_str()).await;
@@ -81,7 +78,7 @@ async fn it_proves_to_a_head_that_it_knows_the_token_of_its_cluster() {
 }
 
 #[tokio::test]
-async fn connections_that_say_nothing_or_read_nothing_keep_nobody_out() {
+async fn connections_that_say_nothing_or_read_nothing_keep_no_client_out() {
     let lab = Lab::start(QUICK).await;
     let web = &lab.web;
     for base in [&web.url, &web.heads_url] {

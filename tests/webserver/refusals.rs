@@ -191,10 +191,7 @@ async fn the_token_of_a_cluster_that_ends_opens_no_newer_one_of_its_name() {
 async fn a_head_whose_cluster_ends_while_it_asks_begins_no_other_one() {
     let lab = Lab::start(QUICK).await;
     let web = &lab.web;
-    web.post("/request_nodes", nodes("c", "head", 1)).await;
-    let board = web.handle().board();
-    let cluster = board.current("c").expect("it is there");
-    let token = web.app.heads.of(cluster.id, &cluster.name).expect("a writable directory");
+    let token = web.head("c").await;
     let mut body = nodes("c", "worker", 1);
     body["node_config"]["demand"]["image_tag"] = json!("golem/slow:1");
 

@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -142,7 +142,7 @@ async fn serve(stream: TcpStream, state: Arc<State>, mut life: watch::Receiver<L
 }
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
-    let asks_for_another = asks_for_another_protocol(request.headers());
+    let asks_for_another = says(request.headers(), &header::CONNECTION, "upgrade");
     let mut response = api::answer(state, request.map(Body::new)).await;
     // The real daemon takes no second request on a connection that asked for another protocol (seen on 0.17.6).
     if asks_for_another && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -151,7 +151,8 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     if response.extensions().get::<Severed>().is_some() { Err(Closed) } else { Ok(response) }
 }
 
-fn asks_for_another_protocol(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONNECTION).and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| value.to_ascii_lowercase().contains("upgrade"))
+/// Whether a header has a word among its own, in letters of any size.
+pub(super) fn says(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
 }

@@ -2,12 +2,12 @@
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Response, header, request::Parts},
 };
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::serve::reply;
+use crate::serve::{connection::says, reply};
 
 /// Versions of the protocol that are taken; the older ones are drafts, and the same.
 const VERSIONS: [&str; 3] = ["13", "8", "7"];
@@ -27,14 +27,10 @@ pub(super) fn open(parts: &mut Parts) -> Result<(Response<Body>, OnUpgrade), &'s
 }
 
 fn check(headers: &HeaderMap) -> Result<(), &'static str> {
-    let says = |name: &HeaderName, word: &str| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
-    };
-    if !says(&header::UPGRADE, "websocket") {
+    if !says(headers, &header::UPGRADE, "websocket") {
         return Err("NoWebsocketUpgrade");
     }
-    if !says(&header::CONNECTION, "upgrade") {
+    if !says(headers, &header::CONNECTION, "upgrade") {
         return Err("NoConnectionUpgrade");
     }
     let Some(version) = headers.get(header::SEC_WEBSOCKET_VERSION) else {
