@@ -550,9 +550,10 @@ fn in_use(error: &JournalsError, data: &Path) -> CliError {
             Err((what, hint)) => return CliError::Environment { what, hint },
             Ok(()) => "nothing was changed",
         },
-        JournalsError::Bad { .. } | JournalsError::Stray { .. } | JournalsError::Broken { .. } => {
-            "nothing was changed"
-        }
+        JournalsError::Bad { .. }
+        | JournalsError::Stray { .. }
+        | JournalsError::Closed { .. }
+        | JournalsError::Broken { .. } => "nothing was changed",
     };
     CliError::Environment { what: chain(error), hint: hint.to_owned() }
 }

@@ -54,6 +54,8 @@ pub struct Journals {
 pub struct Recovered {
     /// The fold of all of them.
     pub durable: Durable,
+    /// When the latest line was written, by the clock of then.
+    pub written: Timestamp,
     /// The last lines that were dropped; the user is told.
     pub torn: Vec<TornTail>,
 }
@@ -99,6 +101,12 @@ pub enum JournalsError {
         #[source]
         source: io::Error,
     },
+    /// Something is to be written of a cluster that is closed: a bug.
+    #[error("`{}` belongs to a cluster that is closed, and nothing is written of one", path.display())]
+    Closed {
+        /// The file that it had.
+        path: PathBuf,
+    },
     /// An earlier failure left it unknown what is on the disk.
     #[error(
         "nothing more is written to `{}` since an earlier write failed; see to the disk, then start \
@@ -121,7 +129,8 @@ impl Journals {
         let directory = create_directory(data)?;
         let lock = lock(&directory)?;
         let mut journals = Self { directory, files: BTreeMap::new(), _lock: lock };
-        let mut recovered = Recovered { durable: Durable::default(), torn: Vec::new() };
+        let mut recovered =
+            Recovered { durable: Durable::default(), written: Timestamp::EPOCH, torn: Vec::new() };
         journals.read(JournalId::Common, &mut recovered)?;
         journals.clear(&recovered.durable)?;
         let clusters: Vec<JournalId> = recovered.durable.journals().collect();
@@ -185,7 +194,8 @@ impl Journals {
     ///
     /// # Errors
     ///
-    /// If they may not be on the disk: then what they announce must not be done.
+    /// If they may not be on the disk: then what they announce must not be done. If they are of a cluster that is
+    /// closed.
     pub fn append(
         &mut self,
         journal: JournalId,
@@ -196,6 +206,10 @@ impl Journals {
             Some(file) => file.append(at, records)?,
             None => {
                 let path = self.path(journal, EXTENSION);
+                let is_first = records.first().is_some_and(Record::begins_journal);
+                if journal != JournalId::Common && !is_first {
+                    return Err(JournalsError::Closed { path });
+                }
                 let mut file = JournalFile::of(path.clone(), create(&path)?);
                 let synced = sync_directory(&self.directory);
                 file.is_broken = synced.is_err();
@@ -256,7 +270,7 @@ impl Journals {
             Err(source) => return Err(failed("open", &path, source)),
         };
         let mut file = JournalFile::of(path, file);
-        recovered.torn.extend(file.recover(journal, &mut recovered.durable)?);
+        file.recover(journal, recovered)?;
         self.files.insert(journal, file);
         Ok(())
     }
@@ -318,12 +332,12 @@ impl JournalFile {
     fn recover(
         &mut self,
         journal: JournalId,
-        durable: &mut Durable,
-    ) -> Result<Option<TornTail>, JournalsError> {
+        recovered: &mut Recovered,
+    ) -> Result<(), JournalsError> {
         let mut bytes = Vec::new();
         let path = &self.path;
         self.file.read_to_end(&mut bytes).map_err(|source| failed("read", path, source))?;
-        let reading = journal::read(journal, &bytes, durable)
+        let reading = journal::read(journal, &bytes, &mut recovered.durable)
             .map_err(|error| JournalsError::Bad { path: path.clone(), error })?;
         self.writer = Writer::new(reading.next_seq);
         self.len = len_of(&bytes[..reading.valid_len]);
@@ -331,7 +345,9 @@ impl JournalFile {
         if reading.torn.is_some() {
             self.cut().map_err(|source| failed("cut off the torn end of", &self.path, source))?;
         }
-        Ok(reading.torn)
+        recovered.written = recovered.written.max(reading.written);
+        recovered.torn.extend(reading.torn);
+        Ok(())
     }
 
     fn append(&mut self, at: Timestamp, records: &[Record]) -> Result<(), JournalsError> {

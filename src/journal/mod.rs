@@ -54,6 +54,8 @@ pub struct Reading {
     pub valid_len: usize,
     /// The batches since the beginning, or since the last snapshot.
     pub lines_since_snapshot: u64,
+    /// When the latest line was written.
+    pub written: Timestamp,
     /// A last line that a crash has torn.
     pub torn: Option<TornTail>,
 }
@@ -71,7 +73,13 @@ pub const fn is_due_for_compaction(lines_since_snapshot: u64) -> bool {
 /// If anything but the last line is wrong: a journal that is not understood as a whole must not be
 /// acted upon. What `into` holds then is of no use.
 pub fn read(journal: JournalId, bytes: &[u8], into: &mut Durable) -> Result<Reading, JournalError> {
-    let mut reading = Reading { next_seq: 0, valid_len: 0, lines_since_snapshot: 0, torn: None };
+    let mut reading = Reading {
+        next_seq: 0,
+        valid_len: 0,
+        lines_since_snapshot: 0,
+        written: Timestamp::EPOCH,
+        torn: None,
+    };
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').zip(1..).peekable();
     while let Some((text, line)) = lines.next() {
         let refuse = |fault| JournalError { journal, line, fault };
@@ -82,7 +90,7 @@ pub fn read(journal: JournalId, bytes: &[u8], into: &mut Durable) -> Result<Read
             reading.torn = Some(TornTail { journal, line, len: text.len() });
             break;
         };
-        let (seq, content) = line::read(text, body).map_err(refuse)?;
+        let (seq, at, content) = line::read(text, body).map_err(refuse)?;
         let is_first_snapshot = line == 1 && matches!(content, Content::Snapshot(_));
         if seq != reading.next_seq && !is_first_snapshot {
             return Err(refuse(Fault::Gap { expected: reading.next_seq, found: seq }));
@@ -98,6 +106,7 @@ pub fn read(journal: JournalId, bytes: &[u8], into: &mut Durable) -> Result<Read
                 reading.lines_since_snapshot = 0;
             }
         }
+        reading.written = reading.written.max(at);
         reading.next_seq = seq.saturating_add(1);
         reading.valid_len = reading.valid_len.saturating_add(text.len());
     }

@@ -187,6 +187,21 @@ fn the_journal_of_a_closed_cluster_goes_also_after_a_crash() {
 }
 
 #[test]
+fn nothing_is_written_of_a_closed_cluster() {
+    let data = data();
+    let (mut journals, _) = open(&data);
+    write_samples(&mut journals);
+    let closed =
+        CommonRecord::ClusterClosed { cluster: CLUSTER, name: name(), next_node: NodeId(7) };
+    journals.append(JournalId::Common, at(9), &[Record::Common(closed)]).expect("written");
+
+    let late = journals.append(OF_CLUSTER, at(9), &budget(8));
+
+    assert!(matches!(late, Err(JournalsError::Closed { .. })), "{late:?}");
+    assert_eq!(names(&data), ["common.ndjson", "lock"]);
+}
+
+#[test]
 fn a_cluster_may_be_known_before_its_first_record_is_written() {
     let data = data();
     let (mut journals, _) = open(&data);

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use ray_on_golem::{
     core::record::{Durable, JournalId, Snapshot},
     journal::{FORMAT, Reading, Writer, is_due_for_compaction, journal_of, read},
+    units::Timestamp,
 };
 
 use crate::samples::{CLUSTER, at, batches, folds, lines};
@@ -27,6 +28,7 @@ fn a_journal_folds_to_what_was_recorded() {
             next_seq: count,
             valid_len: bytes.len(),
             lines_since_snapshot: count,
+            written: at(count.saturating_sub(1)),
             torn: None,
         };
         assert_eq!(reading, Ok(expected));
@@ -40,7 +42,13 @@ fn an_empty_journal_says_nothing() {
 
     let reading = read(JournalId::Common, b"", &mut durable);
 
-    let expected = Reading { next_seq: 0, valid_len: 0, lines_since_snapshot: 0, torn: None };
+    let expected = Reading {
+        next_seq: 0,
+        valid_len: 0,
+        lines_since_snapshot: 0,
+        written: Timestamp::EPOCH,
+        torn: None,
+    };
     assert_eq!((reading, durable), (Ok(expected), Durable::default()));
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ray_on_golem::{
-    core::{Durable, JournalId, Record},
+    core::{Durable, JournalId, Record, record::CommonRecord},
     journal::{self, Writer},
     units::Timestamp,
 };
@@ -34,7 +34,22 @@ impl Default for File {
 
 impl Disk {
     /// Appends a batch; it is durable from here on.
-    pub(super) fn append(&mut self, at: Timestamp, journal: JournalId, records: &[Record]) {
+    ///
+    /// # Errors
+    ///
+    /// If it is about a cluster that is closed.
+    pub(super) fn append(
+        &mut self,
+        at: Timestamp,
+        journal: JournalId,
+        records: &[Record],
+    ) -> Result<(), String> {
+        if !self.files.contains_key(&journal)
+            && journal != JournalId::Common
+            && !records.first().is_some_and(Record::begins_journal)
+        {
+            return Err(format!("{records:?} of a cluster that is closed"));
+        }
         let file = self.files.entry(journal).or_default();
         let line = file.writer.batch(at, records);
         self.written += line.len() as u64;
@@ -43,7 +58,11 @@ impl Disk {
         file.next += 1;
         for record in records {
             self.durable.apply(record);
+            if let Record::Common(CommonRecord::ClusterClosed { cluster, .. }) = record {
+                self.files.remove(&JournalId::Cluster(*cluster));
+            }
         }
+        let Some(file) = self.files.get_mut(&journal) else { return Ok(()) };
         if journal::is_due_for_compaction(file.lines)
             && let Some(snapshot) = self.durable.snapshot(journal)
         {
@@ -51,6 +70,7 @@ impl Disk {
             file.next += 1;
             file.lines = 0;
         }
+        Ok(())
     }
 
     /// The process dies while it writes: only a part of the line is there.

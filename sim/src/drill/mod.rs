@@ -240,6 +240,8 @@ impl Drill<'_> {
             }
             Op::Suspend(minutes) => self.engine.suspend(Span::mins(minutes)),
             Op::Block(place) => self.block(place),
+            Op::Forget => self.engine.forget_agreements(),
+            Op::Clock(minutes) => self.engine.set_clock(minutes),
         }
     }
 
@@ -447,11 +449,12 @@ impl Drill<'_> {
         let was_faulty = self.plan.faults != crate::fault::Faults::default()
             || self.plan.crash_chance > 0
             || self.plan.market.len() > 1
-            || self
-                .plan
-                .ops
-                .iter()
-                .any(|op| matches!(op, Op::Crash(_) | Op::Restart(_) | Op::Suspend(_)));
+            || self.plan.ops.iter().any(|op| {
+                matches!(
+                    op,
+                    Op::Crash(_) | Op::Restart(_) | Op::Suspend(_) | Op::Clock(_) | Op::Forget
+                )
+            });
         let has_no_way = self.plan.path == Some(NetworkPath::Bus) && self.plan.bus != Bus::Good;
         is_poor || is_short || was_faulty || has_no_way
     }

@@ -97,7 +97,9 @@ impl Deed {
             | Op::Crash(_)
             | Op::Restart(_)
             | Op::Suspend(_)
-            | Op::Block(_) => None,
+            | Op::Block(_)
+            | Op::Forget
+            | Op::Clock(_) => None,
         }
     }
 }

@@ -142,7 +142,7 @@ pub(in crate::core) fn answer_unknown(command: &Command, error: RequestError) ->
         Command::SetTags { .. } => Answer::TagsSet(Err(error)),
         Command::EndCluster { .. } => Answer::ClusterEnding(Err(error)),
         Command::SetBudget { .. } => Answer::BudgetSet(Err(error)),
-        Command::Inform { .. } => Answer::Informed,
+        Command::Inform { .. } | Command::ClockSetBack => Answer::Informed,
         Command::Shutdown => Answer::ShuttingDown,
         Command::Survey(_) | Command::EndSurvey => Answer::Ending(false),
     }

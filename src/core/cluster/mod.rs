@@ -33,6 +33,7 @@ mod watch;
 pub use steps::{Rule, Step, Undo};
 
 pub(super) use command::answer_unknown;
+pub(super) use ending::WIND_UP_AFTER;
 
 use account::Progress;
 use network::NetworkCall;
@@ -40,7 +41,7 @@ use pace::Paces;
 use record::{AgreementFact, ClusterRecord, EndReason, NodeFact};
 use shop::Shop;
 use signing::{SigningNo, SigningWork};
-use state::{ClusterState, NodeState};
+use state::NodeState;
 use stream::Stream;
 
 use super::{
@@ -225,7 +226,7 @@ enum Stage {
     Cancelling,
     Destroying,
     Terminating,
-    /// Nothing runs under it; its last bill is awaited.
+    /// Nothing is paid for under it any more; its last bill is awaited.
     Over,
 }
 
@@ -239,6 +240,8 @@ impl Work {
 impl Cluster {
     fn blank(fx: &Effects, id: ClusterId) -> Self {
         let state = fx.cluster(id);
+        // Earlier journals begin with the instant at which the cluster was opened, by our clock.
+        let read = |at: Timestamp| if at <= state.opened { Timestamp::EPOCH } else { at };
         Self {
             id,
             keeper: Keeper::new(id),
@@ -253,8 +256,8 @@ impl Cluster {
             works: BTreeMap::new(),
             paces: Paces::default(),
             net: network::Work::default(),
-            bills: Bills::new(id, state.notes_read, state.invoices_read),
-            watch: Stream::new(state.opened),
+            bills: Bills::new(id, read(state.notes_read), read(state.invoices_read)),
+            watch: Stream::new(Timestamp::EPOCH),
             told: Level::Ample,
             refused: None,
             sign_trouble: None,
@@ -283,7 +286,6 @@ impl Cluster {
             }
         }
         cluster.bills.recover(fx.now);
-        cluster.watch = Stream::new(earliest(&state, fx.now));
         cluster.recover_nodes(fx, &state);
         for number in state.accounts.keys() {
             cluster.recover_agreement(fx, *number, &state);
@@ -297,7 +299,7 @@ impl Cluster {
         cluster.recover_network(fx);
         cluster.arm_autostop(fx);
         if let Some((_, since)) = state.ending {
-            cluster.wake(fx, ClusterTimer::End, since.plus(ending::WIND_UP_AFTER));
+            cluster.wake(fx, ClusterTimer::End, since.plus(WIND_UP_AFTER));
         }
         cluster
     }
@@ -495,12 +497,6 @@ impl Cluster {
     fn rest(&self, fx: &mut Effects, timer: ClusterTimer) {
         fx.timers.cancel(&self.timer(timer));
     }
-}
-
-/// Since when something may have happened to agreements that are not over.
-fn earliest(state: &ClusterState, now: Timestamp) -> Timestamp {
-    let open = state.accounts.values().filter(|account| account.over.is_none());
-    open.map(|account| account.signed).min().unwrap_or(now).minus(Span::mins(1))
 }
 
 /// Whether a node may still come up or is up.

@@ -424,11 +424,7 @@ impl Cluster {
         }
         match result {
             Ok(Response::Agreement(agreement)) => self.stands(fx, number, agreement.state),
-            // The daemon forgot it, which it does after months only: nothing runs under it.
-            Err(error) if error.is_refusal(Status::NOT_FOUND) => {
-                self.close(fx, number, "the daemon does not know the agreement");
-                self.over(fx, number);
-            }
+            Err(error) if error.is_unknown_id() => self.unknown_to_daemon(fx, number),
             Ok(_) | Err(_) => {
                 self.pause(fx, number, "look");
             }

@@ -75,7 +75,7 @@ pub struct ClusterState {
     pub disputed: u64,
     /// What the user should know, and since when.
     pub warnings: Vec<(Timestamp, String)>,
-    /// Until when debit notes have been taken up, by the daemon's clock.
+    /// Until when debit notes have been taken up, by the daemon's clock; the beginning of time, if none were.
     pub notes_read: Timestamp,
     /// Until when invoices have been taken up, by the daemon's clock.
     pub invoices_read: Timestamp,
@@ -231,8 +231,8 @@ impl ClusterState {
             disputes: Vec::new(),
             disputed: 0,
             warnings: Vec::new(),
-            notes_read: *at,
-            invoices_read: *at,
+            notes_read: Timestamp::EPOCH,
+            invoices_read: Timestamp::EPOCH,
             keys: BTreeMap::new(),
             key_order: Vec::new(),
         })
@@ -570,6 +570,8 @@ impl Network {
                 let (gateway, path, network) = (*gateway, *path, network.clone());
                 *self = Self::Made { gateway, network, path, leaving: BTreeMap::new() };
             }
+            // The id that the daemon gave it first was wrong.
+            (NetworkFact::Made(found), Self::Made { network, .. }) => *network = found.clone(),
             (NetworkFact::Left(number), Self::Made { leaving, .. }) => {
                 leaving.remove(number);
             }
