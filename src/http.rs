@@ -2,7 +2,10 @@
 //! failure. No retries.
 //!
 //! Doubt is the default: only what certainly was not written is reported as not sent. A request
-//! that a dying pooled connection gave back unwritten is written again by `hyper`, which is safe.
+//! that a dying pooled connection gave back unwritten is written again by `hyper`, which is safe. Where one process
+//! must answer everything there is no pool, but a `Line`.
+
+mod line;
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -16,6 +19,8 @@ use reqwest::{
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use thiserror::Error as ThisError;
 use url::{Host, Url};
+
+pub(crate) use line::{Line, Question};
 
 use crate::{
     units::{Span, Timestamp},

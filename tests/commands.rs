@@ -1,6 +1,9 @@
 //! The commands as users type them, over a simulated daemon in a process of its own.
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "runs the programs")]
 
+#[path = "node_request/mod.rs"]
+mod node_request;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -12,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use node_request::nodes;
 use ray_on_golem::recording::{read, replay};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -208,21 +212,6 @@ fn registry() -> String {
     format!("http://{address}")
 }
 
-fn nodes(kind: &str, count: u32) -> Value {
-    json!({
-        "cluster_name": "c",
-        "provider_parameters": {
-            "webserver_port": 4578, "total_budget": 5.0, "ray_gcs_expose_port": null,
-        },
-        "node_config": {
-            "priority_subnet_tag": null,
-            "demand": {"image_tag": "golem/ray:1", "min_cpu_threads": 1},
-        },
-        "count": count,
-        "tags": {"ray-node-type": kind},
-    })
-}
-
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
@@ -278,8 +267,11 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     assert_eq!(lab.run(&["status", "--page"]), (Some(0), page));
     assert_is_the_only_one(&lab);
 
-    assert_eq!(lab.post("/request_nodes", &nodes("head", 1))["requested_nodes"], json!(["node0"]));
-    lab.post("/request_nodes", &nodes("worker", 2));
+    assert_eq!(
+        lab.post("/request_nodes", &nodes("c", "head", 1))["requested_nodes"],
+        json!(["node0"])
+    );
+    lab.post("/request_nodes", &nodes("c", "worker", 2));
     let running = |count: u64| {
         move |status: &Value| status["clusters"][0]["nodes_by_state"]["running"] == json!(count)
     };
@@ -408,7 +400,7 @@ fn assert_remembers(lab: &Lab, bill: &str) {
 fn what_is_seen_of_providers_is_remembered_and_who_is_blocked_is_not_hired() {
     let lab = Lab::new();
     assert_eq!(lab.start().0, Some(0));
-    lab.post("/request_nodes", &nodes("head", 1));
+    lab.post("/request_nodes", &nodes("c", "head", 1));
     let first = lab.provider_of_running_node();
     assert_eq!(lab.run(&["stop", "--force"]).0, Some(0));
 
@@ -434,7 +426,7 @@ fn what_is_seen_of_providers_is_remembered_and_who_is_blocked_is_not_hired() {
     for id in ids.filter(|id| *id != last) {
         lab.reputation(&["block", id]);
     }
-    lab.post("/request_nodes", &nodes("head", 1));
+    lab.post("/request_nodes", &nodes("c", "head", 1));
     assert_eq!(lab.provider_of_running_node(), last);
     assert_eq!(lab.run(&["stop", "--force"]).0, Some(0));
 }

@@ -110,7 +110,11 @@ fn named(arguments: &[String]) -> Result<(), String> {
         let [option, name] = pair else { continue };
         let there = match option.as_str() {
             "--test" => vec![format!("tests/{name}.rs"), format!("tests/{name}/main.rs")],
-            "--bench" => vec![format!("benches/{name}.rs"), format!("sim/benches/{name}.rs")],
+            "--bench" => vec![
+                format!("benches/{name}.rs"),
+                format!("benches/{name}/main.rs"),
+                format!("sim/benches/{name}.rs"),
+            ],
             _ => continue,
         };
         if !there.iter().any(|path| root().join(path).exists()) {

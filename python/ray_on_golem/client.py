@@ -6,11 +6,20 @@ import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, TypeVar
 
-from .errors import AccessError, WebserverError
+from . import proof
+from .errors import AccessError, UnprovenError, WebserverError
 from .messages import Node, Wallet, WebserverInfo
-from .surroundings import TOKEN_FILE_NAME, TOKEN_FILE_VARIABLE, is_on_head, read_token, token_file, tunnel_host
+from .surroundings import (
+    TOKEN_FILE_NAME,
+    TOKEN_FILE_VARIABLE,
+    is_on_head,
+    read_token,
+    token_file,
+    told_token,
+    tunnel_host,
+)
 from .transport import HOST, Transport
 
 # On testnets the webserver waits for free coins to arrive.
@@ -23,20 +32,25 @@ CHECK_SECONDS = 120.0
 
 NO_CLUSTER = "Cluster with given name not found"
 
+Answer = TypeVar("Answer")
+
 
 class Client:
     """The calls about one cluster. Safe to be used by many threads.
 
-    Each error says what was tried. A token that is refused is read again once: the webserver may have been started anew.
+    Each error says what was tried. A token that is refused, or that what listens does not know, is read again once: the
+    webserver may have been started anew.
     """
 
     def __init__(self, port: int, cluster_name: str, own_datadir: Path) -> None:
         self.cluster_name = cluster_name
         self.port = port
         self._own_datadir = own_datadir
-        self._transport = Transport(port, self._authorization, tunnel_host() or HOST)
+        place = proof.HEADS if is_on_head() else proof.users(port)
+        self._transport = Transport(port, self._current_token, place, tunnel_host() or HOST)
         self._token_lock = threading.Lock()
         self._token_file = token_file(own_datadir)
+        self._is_token_told = False
         self._token: str | None = None
 
     @property
@@ -45,8 +59,20 @@ class Client:
         return self._transport.url
 
     def info(self) -> WebserverInfo:
-        """What the webserver says about itself; needs no token."""
-        answer = self._transport.request("GET", "/")
+        """What the webserver says about itself, once it has shown that it knows our token.
+
+        Raises `UnprovenError` if it has not.
+        """
+        # Where it has its token is looked at before it is believed anything.
+        said = self._greeting(openly=True)
+        self.use_datadir_of(said)
+        try:
+            return self._with_token(lambda: self._greeting(openly=False))
+        except AccessError as error:
+            raise UnprovenError(self._access_sentence(), said.version) from error
+
+    def _greeting(self, openly: bool) -> WebserverInfo:
+        answer = self._transport.request("GET", "/", openly=openly)
         try:
             return WebserverInfo.parse(answer)
         except KeyError as error:
@@ -61,10 +87,11 @@ class Client:
         """
         if not webserver.datadir or is_on_head():
             return False
-        is_elsewhere = Path(webserver.datadir) != self._own_datadir
-        if is_elsewhere and self._token_file == self._own_datadir / TOKEN_FILE_NAME:
-            self._token_file = Path(webserver.datadir) / TOKEN_FILE_NAME
-            self._token = None
+        told = Path(webserver.datadir)
+        is_elsewhere = told != self._own_datadir
+        if is_elsewhere and self._token_file == self._own_datadir / TOKEN_FILE_NAME and told_token(told):
+            with self._token_lock:
+                self._token_file, self._is_token_told, self._token = told / TOKEN_FILE_NAME, True, None
         return is_elsewhere
 
     def nodes(self) -> dict[str, Node]:
@@ -125,12 +152,6 @@ class Client:
         """Adds tags to a node, and replaces those that it has."""
         self._post("set_tags", {"node_id": node_id, "tags": tags}, "Couldn't set tags for node")
 
-    def ssh_proxy_command(self, node_id: str) -> str | None:
-        """The command through which ssh reaches a node, once there is a way."""
-        what = "Couldn't get ssh proxy command"
-        answer = self._post("ssh_proxy_command", {"node_id": node_id}, what)
-        return _field(answer, "ssh_proxy_command", what)
-
     def ssh_keys(self) -> tuple[str, str]:
         """The cluster's private and public key, as text: the interface misspells the path, and its base64 is none."""
         what = "Couldn't get or create default ssh key"
@@ -149,36 +170,43 @@ class Client:
         if path != "get_wallet_status":
             body = {"cluster_name": self.cluster_name, **body}
         try:
-            return self._post_with_token(f"/{path}", body, **options)
+            return self._with_token(lambda: self._transport.request("POST", f"/{path}", body, **options))
         except AccessError as error:
             raise AccessError(f"{what}: {self._access_sentence()}", error.status, error.reason) from error
         except WebserverError as error:
             raise WebserverError(f"{what}: {error}", error.status, error.reason) from error
 
-    def _post_with_token(self, path: str, body: dict[str, Any], **options: Any) -> dict[str, Any]:
+    def _with_token(self, call: Callable[[], Answer]) -> Answer:
         try:
-            return self._transport.request("POST", path, body, **options)
+            return call()
         except AccessError:
             with self._token_lock:
                 refused, self._token = self._token, None
-            self._authorization()
-            if self._token == refused:
+            if self._current_token() == refused:
                 raise
-            return self._transport.request("POST", path, body, **options)
+            return call()
 
-    def _authorization(self) -> Mapping[str, str]:
+    def _current_token(self) -> str | None:
         with self._token_lock:
             if self._token is None:
-                self._token = read_token(self._token_file)
-            return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+                file = self._token_file
+                self._token = told_token(file.parent) if self._is_token_told else read_token(file)
+            return self._token
 
     def _access_sentence(self) -> str:
+        cure = (
+            f"if it is your webserver, set `webserver_datadir` to its data directory, or {TOKEN_FILE_VARIABLE} to the file of "
+            f"its token; if not, name another `webserver_port`"
+        )
         if self._token is None:
             return (
-                f"the webserver on {self.url} asks for a token, and there is none to be read in `{self._token_file}`; "
-                f"set `webserver_datadir` to the data directory of that webserver, or {TOKEN_FILE_VARIABLE} to its token"
+                f"something listens on {self.url}, and there is no token in `{self._token_file}` by which our webserver would "
+                f"be known; {cure}"
             )
-        return f"the webserver on {self.url} refuses the token in `{self._token_file}`; is it another user's webserver?"
+        return (
+            f"what listens on {self.url} does not show that it knows the token in `{self._token_file}`, which was not sent; "
+            f"{cure}"
+        )
 
 
 def _without_odd_numbers(config: Mapping[str, Any]) -> Any:

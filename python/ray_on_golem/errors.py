@@ -29,7 +29,15 @@ class WebserverError(RayOnGolemError):
 
 
 class AccessError(WebserverError):
-    """The webserver wants another token than ours."""
+    """The webserver wants another token than ours, or what listens in its place does not know ours, or there is none."""
+
+
+class UnprovenError(AccessError):
+    """What listens has not shown that it is our webserver; it says that it is one, of a version."""
+
+    def __init__(self, message: str, version: str) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 class ConnectionFailed(RayOnGolemError):

@@ -21,7 +21,6 @@ class Node:
     tags: dict[str, str]
     state_log: tuple[str, ...]
     internal_ip: str | None
-    ssh_proxy_command: str | None
     is_reached_by_ssh: bool = True
     # Why a node that has waited for some time still does: the kind of reason, and a sentence.
     waiting: tuple[str, str] | None = None
@@ -35,7 +34,6 @@ class Node:
             tags={str(key): str(value) for key, value in (data.get("tags") or {}).items()},
             state_log=tuple(str(line) for line in data.get("state_log") or ()),
             internal_ip=data.get("internal_ip"),
-            ssh_proxy_command=data.get("ssh_proxy_command"),
             is_reached_by_ssh=bool(data.get("is_reached_by_ssh", True)),
             waiting=_reason(data.get("waiting")),
         )

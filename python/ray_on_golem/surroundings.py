@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import stat
 import string
 import sys
 from collections.abc import Mapping
@@ -26,6 +28,7 @@ NO_HOME = (
     f"by `webserver_datadir` in the cluster file, or in `{DATADIR_VARIABLE}`"
 )
 TOKEN_FILE_NAME = "webserver.token"
+TOKEN_LENGTH_MAX = 4096
 # The webserver keeps the files of clusters with longer names, or with none, under a digest of the name.
 NAME_LENGTH = 120
 
@@ -85,6 +88,30 @@ def read_token(file: Path) -> str | None:
         return file.read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def told_token(datadir: Path) -> str | None:
+    """The token of a data directory that another process has named, if only this user can have put it there: the
+    directory and the file are this user's, and no other user can write to them, or read the file."""
+    with contextlib.ExitStack() as opened:
+
+        def open_ours(name: Path | str, flags: int, forbidden: int, directory: int | None = None) -> int | None:
+            file = os.open(name, os.O_RDONLY | flags, dir_fd=directory)
+            opened.callback(os.close, file)
+            found = os.fstat(file)
+            return file if found.st_uid == os.geteuid() and not found.st_mode & forbidden else None
+
+        try:
+            # What was judged is what is read, whatever its path leads to by then.
+            directory = open_ours(datadir, os.O_DIRECTORY, 0o022)
+            if directory is None:
+                return None
+            file = open_ours(TOKEN_FILE_NAME, os.O_NOFOLLOW | os.O_NONBLOCK, 0o077, directory)
+            if file is None or not stat.S_ISREG(os.fstat(file).st_mode):
+                return None
+            return os.read(file, TOKEN_LENGTH_MAX).decode("utf-8").strip() or None
+        except (OSError, ValueError):
+            return None
 
 
 def _user_data(environment: Mapping[str, str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from typing import Any, Callable
 
 from . import __version__, surroundings
 from .client import Client
-from .errors import ConnectionFailed, StartError
+from .errors import ConnectionFailed, StartError, UnprovenError
 from .messages import WebserverInfo
 
 PROGRAM_VARIABLE = "RAY_ON_GOLEM_PATH"
 PROGRAM = "ray-on-golem"
 LOG_NAME = "webserver_debug.log"
 PID_NAME = "ray_on_golem.pid"
+SSH_PORT = "22"
 
 START_SECONDS = 300.0
 SHUTDOWN_SECONDS = 60.0
@@ -36,25 +38,34 @@ def ensure(client: Client, parameters: Mapping[str, Any], datadir: Path, say: Sa
 
     Raises `StartError` if it does not start, or is of a version that does not fit.
     """
-    info = _found(client, say)
+    try:
+        info = _found(client, say)
+    except UnprovenError as error:
+        # One of an old version proves nothing.
+        _refuse_version(client, error.version)
+        raise
     if info is None:
         say(f"Starting webserver on {client.url}...")
         info = _start(client, parameters, datadir, say)
         say("Starting webserver done")
-    mismatch = version_mismatch(info)
+    _refuse_version(client, info.version)
+    return info
+
+
+def version_mismatch(version: str) -> str | None:
+    """Half a sentence if webserver and provider do not belong together: when they differ in more than the patch."""
+    if version.split(".")[:2] == __version__.split(".")[:2]:
+        return None
+    return f"The node provider is of version {__version__}, but version {version} of the webserver runs"
+
+
+def _refuse_version(client: Client, version: str) -> None:
+    mismatch = version_mismatch(version)
     if mismatch:
         raise StartError(
             f"{mismatch} on {client.url}; end it with `ray-on-golem stop`, then run this again with both from one "
             f"installation, or name another `webserver_port`"
         )
-    return info
-
-
-def version_mismatch(info: WebserverInfo) -> str | None:
-    """Half a sentence if webserver and provider do not belong together: when they differ in more than the patch."""
-    if info.version.split(".")[:2] == __version__.split(".")[:2]:
-        return None
-    return f"The node provider is of version {__version__}, but version {info.version} of the webserver runs"
 
 
 def command(parameters: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -77,6 +88,22 @@ def program(environment: Mapping[str, str] = os.environ) -> str:
     if found is None and beside.exists():
         return str(beside)
     return found or PROGRAM
+
+
+def proxy_command(datadir: Path, cluster_name: str, node_id: str) -> str:
+    """The command that leads ssh to a node, in the words of the webserver's own (`src/ssh/access.rs`): ssh runs it, and so it
+    is made here and not taken from an answer."""
+    found = shutil.which(program())
+    words = [os.path.abspath(found) if found else program(), "ssh-proxy", "--cluster", cluster_name, "--node", node_id]
+    words += ["--port", SSH_PORT, "--datadir", str(datadir)]
+    return " ".join(_quoted(word).replace("%", "%%") for word in words)
+
+
+def _quoted(word: str) -> str:
+    """The word for a shell, without double quotes, and without a backslash between quotes, which ssh reads in its own way."""
+    if re.fullmatch(r"[-_./:%+,=@0-9A-Za-z]+", word):
+        return word
+    return "'" + re.sub(r"['\\]", lambda found: f"'\\{found[0]}'", word) + "'"
 
 
 def _found(client: Client, say: Say) -> WebserverInfo | None:

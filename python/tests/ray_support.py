@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from .standin import StandIn, serving
+from ray_on_golem import proof
+
+from .standin import StandIn, put_token, serving
 
 try:
     import ray
@@ -50,6 +52,7 @@ class RayTestCase(unittest.TestCase):
         self.patch(mock.patch("ray_on_golem.snapshot.Snapshot.__init__.__defaults__", fresh_for(0.0)))
         cli_logger.configure(log_style="record", color_mode="false")
         self.standin: StandIn = serving(self)
+        put_token(self.directory / "data")
 
     def patch(self, patch: Any) -> Any:
         """Applies a patch until the test ends."""
@@ -59,6 +62,9 @@ class RayTestCase(unittest.TestCase):
     def on_head(self) -> None:
         """From here on this process is on a head."""
         os.environ["ON_GOLEM_NETWORK"] = "192.168.0.0/24"
+        put_token(self.directory / "head")
+        self.patch(mock.patch("ray_on_golem.surroundings.HEAD_TOKEN_FILE", self.directory / "head/webserver.token"))
+        self.standin.place = proof.HEADS
 
     def file(self, name: str = "demo.yaml", **parameters: Any) -> dict[str, Any]:
         """One of our cluster files, for the stand-in's port."""

@@ -14,9 +14,10 @@ import threading
 import unittest
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Callable
 
-from ray_on_golem import __version__
+from ray_on_golem import __version__, proof
 
 STEPS = [
     "[1/9] Getting an agreement...",
@@ -40,6 +41,11 @@ PROVIDER_KEYS = {
 }
 
 
+# What stand-ins and their clients know, unless a test says otherwise.
+TOKEN = "token of the stand-in"
+OPEN = ("/", "/prove")
+
+
 class Refused(Exception):
     """An answer with the status 400."""
 
@@ -51,7 +57,9 @@ class StandIn:
     port: int = 0
     version: str = __version__
     datadir: str = "/nonexistent"
-    token: str | None = None
+    token: str = TOKEN
+    # For whom it proves that it knows the token: users at its port, if nothing else is said.
+    place: str = ""
     is_shutting_down: bool = False
     warnings: list[str] = field(default_factory=list)
     # What is wrong with every cluster file, and what to warn of in it.
@@ -67,6 +75,8 @@ class StandIn:
     clusters: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     connections: int = 0
+    # All that was sent, headers included.
+    heard: list[str] = field(default_factory=list)
     answered: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -75,6 +85,7 @@ class StandIn:
         self.server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
+        self.place = self.place or proof.users(self.port)
 
     def start(self) -> None:
         """Serves in a thread."""
@@ -89,7 +100,7 @@ class StandIn:
 
     def paths(self) -> list[str]:
         """The paths that were asked for so far, but for greetings."""
-        return [path for path, _ in self.requests if path != "/"]
+        return [path for path, _ in self.requests if path not in OPEN]
 
     def bodies(self, path: str) -> list[dict[str, Any]]:
         """What was sent to a path."""
@@ -117,6 +128,11 @@ class StandIn:
             "self_shutdown": True,
             "server_warnings": self.warnings,
         }
+
+    def answer_prove(self, body: dict[str, Any]) -> dict[str, Any]:
+        if body["mark"] != proof.mark(self.token):
+            raise Refused("another token")
+        return {"proof": proof.proof(self.token, self.place, body["challenge"])}
 
     def answer_get_wallet_status(self, body: dict[str, Any]) -> dict[str, Any]:
         assert set(body) == {"payment_network", "payment_driver"}, body
@@ -146,7 +162,6 @@ class StandIn:
                 "state": "pending",
                 "state_log": STEPS[:1],
                 "internal_ip": None,
-                "ssh_proxy_command": None,
                 "is_reached_by_ssh": True,
             }
         self.answered[body["idempotency_key"]] = {"requested_nodes": added}
@@ -172,8 +187,7 @@ class StandIn:
         # A node has its address some time before it runs.
         node["internal_ip"] = f"192.168.0.{3 + number}"
         if node["state_log"] == STEPS:
-            proxy = f"ray-on-golem ssh-proxy --node {node['node_id']} --port 22"
-            node.update(state="running", ssh_proxy_command=proxy)
+            node.update(state="running")
 
     def answer_non_terminated_nodes(self, body: dict[str, Any]) -> dict[str, Any]:
         cluster = self.clusters.get(body["cluster_name"], {})
@@ -201,11 +215,8 @@ class StandIn:
     def answer_terminate(self, body: dict[str, Any]) -> dict[str, Any]:
         node = self.node(body)
         before = dict(node)
-        node.update(state="terminated", ssh_proxy_command=None)
+        node.update(state="terminated")
         return {"terminated_nodes": {node["node_id"]: before}}
-
-    def answer_ssh_proxy_command(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"ssh_proxy_command": self.node(body)["ssh_proxy_command"]}
 
     def answer_ger_or_create_default_ssh_key(self, body: dict[str, Any]) -> dict[str, Any]:
         name = body["cluster_name"]
@@ -233,13 +244,14 @@ class Handler(BaseHTTPRequestHandler):
     def reply(self) -> None:
         text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         standin = self.standin
+        standin.heard.append(f"{self.path} {self.headers} {text!r}")
         try:
             standin.meddle(self.path)
         except ConnectionError:
             self.close_connection = True
             return
-        allowed = standin.token is None or self.headers["Authorization"] == f"Bearer {standin.token}"
-        if self.path != "/" and not allowed:
+        allowed = self.headers["Authorization"] == f"Bearer {standin.token}"
+        if self.path not in OPEN and not allowed:
             return self.send(401, {"error": "a token is needed"})
         with standin.lock:
             body = json.loads(text) if text else {}
@@ -272,6 +284,14 @@ def serving(test: unittest.TestCase, **fields: Any) -> StandIn:
     return standin
 
 
+def put_token(datadir: Path, token: str = TOKEN) -> None:
+    """Leaves a token where a webserver keeps it."""
+    datadir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = datadir / "webserver.token"
+    file.write_text(f"{token}\n", encoding="ascii")
+    file.chmod(0o600)
+
+
 def main() -> None:
     """Serves until it is ended, with the arguments of `ray-on-golem webserver`; `doctor` finds all well."""
     if sys.argv[1] == "doctor":
@@ -285,9 +305,7 @@ def main() -> None:
     parser.add_argument("--datadir", default=os.environ.get("RAY_ON_GOLEM_DATADIR"))
     arguments = parser.parse_args()
     standin = StandIn(port=arguments.p, datadir=arguments.datadir)
-    with open(os.path.join(arguments.datadir, "webserver.token"), "w", encoding="ascii") as file:
-        file.write("token of the stand-in\n")
-    standin.token = "token of the stand-in"
+    put_token(Path(arguments.datadir))
     standin.server.serve_forever()
 
 

@@ -9,11 +9,12 @@ from decimal import Decimal
 from pathlib import Path
 from unittest import mock
 
+from ray_on_golem import proof
 from ray_on_golem.client import Client
 from ray_on_golem.errors import AccessError, WebserverError
 from ray_on_golem.messages import Wallet
 
-from .standin import serving
+from .standin import TOKEN, put_token, serving
 
 NODE_CONFIG = {"demand": {"image_tag": "golem/ray-on-golem:x"}}
 
@@ -23,6 +24,7 @@ class ClientTest(unittest.TestCase):
         self.datadir = Path(self.enter(tempfile.TemporaryDirectory()))
         self.enter(mock.patch.dict(os.environ, clear=True))
         self.standin = serving(self, datadir=str(self.datadir))
+        put_token(self.datadir)
         self.client = self.client_in(self.datadir)
 
     def enter(self, manager):
@@ -32,14 +34,11 @@ class ClientTest(unittest.TestCase):
     def client_in(self, datadir: Path) -> Client:
         return Client(self.standin.port, "c", datadir)
 
-    def put_token(self, token: str, directory: Path) -> None:
-        (directory / "webserver.token").write_text(f"{token}\n")
-
     def test_life_of_a_node(self) -> None:
         self.assertEqual(self.client.nodes(), {})
         self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 1, {"a": "b"}, "key"), ["node0"])
         self.assertEqual(self.client.nodes()["node0"].state, "pending")
-        self.assertIsNone(self.client.ssh_proxy_command("node0"))
+        self.client.nodes()
         node = self.client.nodes()["node0"]
         self.assertTrue(node.is_running)
         self.assertEqual(node.last_words, "[9/9] Activity ready on provider: standin (0x01)")
@@ -62,13 +61,13 @@ class ClientTest(unittest.TestCase):
 
     def test_token_is_read_from_the_data_directory(self) -> None:
         self.standin.token = "secret"
-        self.put_token("secret", self.datadir)
+        put_token(self.datadir, "secret")
 
         self.assertEqual(self.client.nodes(), {})
 
     def test_token_file_of_the_environment_wins(self) -> None:
         self.standin.token = "secret"
-        self.put_token("wrong", self.datadir)
+        put_token(self.datadir, "wrong")
         named = self.datadir / "named"
         named.write_text("secret")
         os.environ["RAY_ON_GOLEM_TOKEN_FILE"] = str(named)
@@ -76,17 +75,15 @@ class ClientTest(unittest.TestCase):
         self.assertEqual(self.client_in(self.datadir).nodes(), {})
 
     def test_new_token_of_a_webserver_started_anew_is_found(self) -> None:
-        self.put_token("old", self.datadir)
+        put_token(self.datadir, "old")
         self.standin.token = "old"
         self.client.nodes()
         self.standin.token = "new"
-        self.put_token("new", self.datadir)
+        put_token(self.datadir, "new")
 
         self.assertEqual(self.client.request_nodes({}, NODE_CONFIG, 2, {}, "key"), ["node0", "node1"])
 
     def test_token_is_looked_for_where_the_webserver_keeps_it(self) -> None:
-        self.standin.token = "secret"
-        self.put_token("secret", self.datadir)
         client = self.client_in(self.datadir / "another")
         with self.assertRaises(AccessError):
             client.nodes()
@@ -94,27 +91,79 @@ class ClientTest(unittest.TestCase):
         self.assertTrue(client.use_datadir_of(client.info()))
         self.assertEqual(client.nodes(), {})
 
+    def test_token_is_not_taken_from_where_others_can_put_one(self) -> None:
+        self.datadir.chmod(0o777)
+        client = self.client_in(self.datadir / "another")
+
+        with self.assertRaisesRegex(AccessError, "no token in `.*/another/webserver.token` by which"):
+            client.info()
+        self.datadir.chmod(0o755)
+        (self.datadir / "webserver.token").chmod(0o644)
+        with self.assertRaises(AccessError):
+            client.info()
+        (self.datadir / "webserver.token").unlink()
+        (self.datadir / "webserver.token").symlink_to(self.datadir / "elsewhere")
+        (self.datadir / "elsewhere").touch(mode=0o600)
+        (self.datadir / "elsewhere").write_text("token of the stand-in")
+        with self.assertRaises(AccessError):
+            client.info()
+
+        put_token(self.datadir / "own")
+        self.standin.datadir = str(self.datadir / "own")
+        self.assertEqual(client.info().datadir, self.standin.datadir)
+
     def test_webserver_that_does_not_trust_us_tells_no_datadir(self) -> None:
         self.standin.datadir = ""
 
         self.assertFalse(self.client.use_datadir_of(self.client.info()))
 
     def test_missing_token_is_explained(self) -> None:
-        self.standin.token = "secret"
+        (self.datadir / "webserver.token").unlink()
 
-        with self.assertRaisesRegex(
-            AccessError, "asks for a token, and there is none to be read in `.*webserver.token`"
-        ):
+        with self.assertRaisesRegex(AccessError, "there is no token in `.*webserver.token` by which"):
             self.client.nodes()
 
-    def test_refused_token_is_explained_and_not_told(self) -> None:
-        self.standin.token = "secret"
-        self.put_token("guess", self.datadir)
+    def test_nothing_of_the_token_goes_to_what_does_not_know_it(self) -> None:
+        put_token(self.datadir, "ours")
 
-        with self.assertRaisesRegex(AccessError, "Couldn't get cluster data: .* refuses the token in") as caught:
-            self.client.nodes()
+        for call in (self.client.info, self.client.nodes, lambda: self.client.terminate("node0")):
+            with self.assertRaisesRegex(
+                AccessError, "does not show that it knows the token in `.*`, which was not sent; if it is your"
+            ) as caught:
+                call()
+            self.assertNotIn("ours", str(caught.exception))
 
-        self.assertNotIn("guess", str(caught.exception))
+        self.assertNotIn("ours", str(self.standin.heard))
+        self.assertEqual(self.standin.paths(), [])
+
+    def test_proof_that_was_passed_on_from_another_port_is_none(self) -> None:
+        ours = serving(self)
+        # It lets ours answer in its place.
+        self.standin.answer_prove = ours.answer_prove
+
+        with self.assertRaises(AccessError):
+            self.client.info()
+        self.assertEqual(Client(ours.port, "c", self.datadir).info().datadir, ours.datadir)
+        self.assertNotIn("Bearer", str(self.standin.heard))
+
+    def test_proof_is_for_one_challenge(self) -> None:
+        first = self.standin.answer_prove({"mark": proof.mark(TOKEN), "challenge": proof.challenge()})
+        self.standin.answer_prove = lambda body: first
+
+        with self.assertRaises(AccessError):
+            self.client.info()
+
+    def test_heads_are_proven_to_for_themselves(self) -> None:
+        os.environ.update(
+            ON_GOLEM_NETWORK="192.168.0.0/24", RAY_ON_GOLEM_TOKEN_FILE=str(self.datadir / "webserver.token")
+        )
+        head = self.client_in(self.datadir)
+
+        with self.assertRaises(AccessError):
+            head.info()
+        self.assertNotIn("Bearer", str(self.standin.heard))
+        self.standin.place = "heads"
+        self.assertEqual(head.nodes(), {})
 
     def test_something_else_that_listens_is_recognised(self) -> None:
         self.standin.answer_greeting = lambda body: {"hello": "world"}
@@ -126,12 +175,10 @@ class ClientTest(unittest.TestCase):
 
     def test_answers_in_another_form_are_errors(self) -> None:
         self.standin.answer_cluster_data = lambda body: {"cluster_data": {"node0": {}}}
-        self.standin.answer_ssh_proxy_command = lambda body: {}
         self.standin.answer_request_nodes = lambda body: {}
 
         for call in (
             self.client.nodes,
-            lambda: self.client.ssh_proxy_command("node0"),
             lambda: self.client.request_nodes({}, {}, 1, {}, "key"),
         ):
             with self.assertRaises(WebserverError):

@@ -17,7 +17,7 @@ from ray_on_golem import cluster_file, preflight, ssh_key, surroundings
 from ray_on_golem.client import Client
 from ray_on_golem.errors import RayOnGolemError, StartError
 
-from .standin import serving
+from .standin import put_token, serving
 from .test_transport import unused_port
 
 MISSING = {"name": "rsync", "verdict": "bad", "what": "there is no `rsync` on the path", "cure": "install it"}
@@ -34,6 +34,7 @@ class PreflightTest(unittest.TestCase):
         patch.start()
         self.addCleanup(patch.stop)
         os.environ.pop("ON_GOLEM_NETWORK", None)
+        put_token(self.directory)
 
     def doctor(self, *findings: dict[str, Any], text: str | None = None) -> None:
         """Makes a program that finds this, and notes what it was asked."""
@@ -135,8 +136,11 @@ class HomelessTest(unittest.TestCase):
 class ProxyTest(unittest.TestCase):
     def test_the_webserver_is_never_asked_through_a_proxy(self) -> None:
         standin = serving(self)
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        put_token(Path(directory.name))
         nowhere = f"http://127.0.0.1:{unused_port()}"
         with mock.patch.dict(os.environ, http_proxy=nowhere, HTTP_PROXY=nowhere, all_proxy=nowhere):
-            info = Client(standin.port, "c", Path("/nowhere")).info()
+            info = Client(standin.port, "c", Path(directory.name)).info()
 
         self.assertFalse(info.is_shutting_down)

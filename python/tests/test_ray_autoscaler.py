@@ -46,6 +46,12 @@ class AutoscalerTestCase(RayTestCase):
             self.assertLess(time.monotonic(), end, "it does not happen")
             time.sleep(0.01)
 
+    def begin_tick(self, provider: Any) -> None:
+        """What is asked from here on is counted; a busy machine may take longer for it than answers are fresh."""
+        provider._snapshot._fresh_seconds = 300.0
+        provider._snapshot.invalidate()
+        self.standin.requests.clear()
+
     def write(self, config: dict[str, Any]) -> str:
         """Puts the cluster file where the head has it. JSON is YAML."""
         file = Path(self.directory / "ray_bootstrap_config.yaml")
@@ -124,8 +130,10 @@ class SecondAutoscalerTest(AutoscalerTestCase):
         adapter = self.adapter(config)
         adapter.launch({WORKER: 3}, "request-1")
         self.eventually(lambda: len(self.standin.clusters["demo"]) == 4)
-        self.provider._snapshot.invalidate()
-        self.standin.requests.clear()
+        # The threads of the launch may still have questions.
+        for executor in (adapter._main_executor, adapter._node_launcher_executors):
+            executor.shutdown()
+        self.begin_tick(self.provider)
 
         adapter.get_non_terminated()
 
@@ -169,8 +177,9 @@ class FirstAutoscalerTest(AutoscalerTestCase):
             workers = [node for node in nodes.values() if node["tags"]["ray-node-type"] == "worker"]
             return [node["state"] for node in workers]
 
-        self.eventually(lambda: update([{"CPU": 1.0}] * 2) == ["running", "running"])
-        self.eventually(lambda: update([]) == ["terminated", "terminated"])
+        # Ray looks at its launches after it has listed nodes: one that ends in between is in neither, and is made up for.
+        self.eventually(lambda: update([{"CPU": 1.0}] * 2).count("running") >= 2)
+        self.eventually(lambda: set(update([])) == {"terminated"})
 
     def test_tick_needs_few_requests(self) -> None:
         config = self.start(min_workers=3)
@@ -183,8 +192,7 @@ class FirstAutoscalerTest(AutoscalerTestCase):
 
         self.eventually(is_quiet)
         autoscaler.update()
-        self.provider._snapshot.invalidate()
-        self.standin.requests.clear()
+        self.begin_tick(autoscaler.provider)
         autoscaler.update()
 
         self.assertLessEqual(len(self.standin.paths()), 2, self.standin.paths())

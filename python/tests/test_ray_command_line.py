@@ -18,6 +18,7 @@ from typing import Any
 from ray_on_golem import ssh_key
 
 from .ray_support import CLUSTERS, ROOT, VERSION, needs_ray
+from .standin import put_token, serving
 from .test_transport import unused_port
 
 PACKAGE = ROOT / "python"
@@ -137,7 +138,8 @@ class CommandLineTest(unittest.TestCase):
         started = [command for command in commands if "ray start --head" in command[-1]]
         self.assertEqual(len(started), 1)
         for command in commands:
-            self.assertIn("ProxyCommand=ray-on-golem ssh-proxy --node node0 --port 22", " ".join(command))
+            place = f"--cluster {self.name} --node node0 --port 22 --datadir {self.datadir}"
+            self.assertIn(f"ProxyCommand={self.webserver} ssh-proxy {place}", " ".join(command))
             self.assertIn(str(self.key), " ".join(command))
             self.assertNotIn("token of the stand-in", " ".join(command))
 
@@ -211,6 +213,23 @@ class CommandLineTest(unittest.TestCase):
         self.assertIn(f"{self.cluster}:1: {sentence}", ran.stderr)
         self.assertNotIn("Traceback", ran.stdout + ran.stderr)
         self.assertFalse(self.datadir.exists(), "a webserver was started")
+
+    def test_impostor_on_the_port_is_told_in_one_sentence_and_nothing_of_the_token(self) -> None:
+        put_token(self.datadir, "our token")
+        impostor = serving(self, datadir=str(self.datadir))
+        self.port = impostor.port
+        self.write()
+
+        for command in (("up", "-y"), ("exec", "true"), ("down", "-y")):
+            ran = self.ray(*command)
+
+            self.assertEqual(ran.returncode, 1, ran.stdout + ran.stderr)
+            self.assertIn("does not show that it knows the token in", ran.stderr)
+            self.assertNotIn("Traceback", ran.stdout + ran.stderr)
+        self.assertNotIn("our token", str(impostor.heard))
+        self.assertNotIn("Bearer", str(impostor.heard))
+        self.assertEqual(impostor.paths(), [])
+        self.assertEqual(self.taken(), [], "nothing was run by ssh")
 
     def test_webserver_that_does_not_start_is_explained(self) -> None:
         self.write()

@@ -12,10 +12,11 @@ import unittest
 from typing import Any
 from unittest import mock
 
+from ray_on_golem import webserver
 from ray_on_golem.errors import ClusterFileError
 
 from .ray_support import CLUSTERS, HEAD, HEAD_TAGS, NODE_CONFIG, RayTestCase, fresh_for, needs_ray, printed
-from .standin import Refused
+from .standin import Refused, put_token
 from .test_transport import broken
 
 
@@ -435,6 +436,19 @@ class CommandRunnerTest(RayTestCase):
     def option(self, command, name):
         return next((word.split("=", 1)[1] for word in command if word.startswith(f"{name}=")), None)
 
+    def proxy_command(self) -> str:
+        place = f"--port 22 --datadir {self.standin.datadir}"
+        return f"{webserver.program()} ssh-proxy --cluster demo --node node0 {place}"
+
+    def test_what_the_webserver_says_is_not_run(self) -> None:
+        runner = self.runner(self.provider_of({}))
+        self.standin.clusters["demo"]["node0"]["ssh_proxy_command"] = "touch /tmp/owned"
+        with printed():
+            runner.run("uptime")
+
+        (command,) = self.commands()
+        self.assertEqual(self.option(command, "ProxyCommand"), self.proxy_command())
+
     def test_ssh_goes_through_the_proxy_and_stays_alive(self) -> None:
         runner = self.runner(self.provider_of({}))
         with printed():
@@ -444,7 +458,7 @@ class CommandRunnerTest(RayTestCase):
         for command in self.commands():
             self.assertEqual(command[0], "ssh")
             self.assertIn("root@192.168.0.3", command)
-            self.assertEqual(self.option(command, "ProxyCommand"), "ray-on-golem ssh-proxy --node node0 --port 22")
+            self.assertEqual(self.option(command, "ProxyCommand"), self.proxy_command())
             self.assertEqual(self.option(command, "ServerAliveInterval"), "30")
             self.assertEqual(self.option(command, "ServerAliveCountMax"), "10")
             self.assertEqual(self.option(command, "PasswordAuthentication"), "no")
@@ -522,7 +536,7 @@ class CommandRunnerTest(RayTestCase):
         up, down = self.commands()
         self.assertEqual(up[:2], ["rsync", "--rsh"])
         shell = as_rsync_reads(up[2])
-        self.assertEqual(self.option(shell, "ProxyCommand"), "ray-on-golem ssh-proxy --node node0 --port 22")
+        self.assertEqual(self.option(shell, "ProxyCommand"), self.proxy_command())
         self.assertEqual(self.option(shell, "ConnectTimeout"), "120s")
         self.assertEqual(up[3:9], ["-avz", "--no-o", "--no-g", "-v", "--stats", "--progress"])
         self.assertEqual(up[9:13], ["--exclude", "*.pyc", "--filter", "dir-merge,- .gitignore"])
@@ -544,7 +558,7 @@ class CommandRunnerTest(RayTestCase):
 
         self.assertEqual(words[:4], ["ssh", "-tt", "-i", "/k"])
         self.assertEqual(words[-1], "root@192.168.0.3")
-        self.assertEqual(self.option(words, "ProxyCommand"), "ray-on-golem ssh-proxy --node node0 --port 22")
+        self.assertEqual(self.option(words, "ProxyCommand"), self.proxy_command())
 
     def test_node_that_is_not_up_is_told(self) -> None:
         provider = self.provider_of({})
@@ -734,7 +748,9 @@ class FixturesTest(RayTestCase):
         )
 
     def test_datadir_of_a_running_webserver_wins_with_a_warning(self) -> None:
-        self.standin.datadir = "/elsewhere"
+        elsewhere = self.directory / "elsewhere"
+        put_token(elsewhere)
+        self.standin.datadir = str(elsewhere)
 
         with printed() as lines:
             self.provider(webserver_datadir=str(self.directory / "mine"))
@@ -743,7 +759,7 @@ class FixturesTest(RayTestCase):
             lines,
             [
                 (
-                    f"Specified data directory `{self.directory}/mine` is different than webserver's: `/elsewhere`. "
+                    f"Specified data directory `{self.directory}/mine` is different than webserver's: `{elsewhere}`. "
                     "Using the webserver setting."
                 )
             ],

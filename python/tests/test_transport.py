@@ -12,7 +12,7 @@ from ray_on_golem import transport
 from ray_on_golem.errors import AccessError, ConnectionFailed, WebserverError
 from ray_on_golem.transport import Transport
 
-from .standin import serving
+from .standin import TOKEN, serving
 
 TAGS = {"cluster_name": "c", "node_id": "node0"}
 
@@ -20,7 +20,7 @@ TAGS = {"cluster_name": "c", "node_id": "node0"}
 class TransportTest(unittest.TestCase):
     def setUp(self) -> None:
         self.standin = serving(self)
-        self.transport = Transport(self.standin.port)
+        self.transport = Transport(self.standin.port, lambda: TOKEN)
 
     def test_one_thread_keeps_one_connection(self) -> None:
         for _ in range(5):
@@ -40,7 +40,7 @@ class TransportTest(unittest.TestCase):
             thread.join()
 
         self.assertEqual(self.standin.connections, 4)
-        self.assertEqual(len(self.standin.requests), 20)
+        self.assertEqual([path for path, _ in self.standin.requests].count("/"), 20)
 
     def test_broken_request_is_repeated(self) -> None:
         self.standin.meddle = broken(1)
@@ -51,12 +51,12 @@ class TransportTest(unittest.TestCase):
         self.standin.meddle = broken(2)
 
         with self.assertRaises(ConnectionFailed) as caught:
-            self.transport.request("GET", "/")
+            self.transport.request("GET", "/", openly=True)
 
         self.assertIn("broke off at `/`", str(caught.exception))
 
     def test_nobody_listens(self) -> None:
-        nobody = Transport(unused_port())
+        nobody = Transport(unused_port(), lambda: TOKEN)
 
         with self.assertRaises(ConnectionFailed) as caught:
             nobody.request("GET", "/")
@@ -70,7 +70,7 @@ class TransportTest(unittest.TestCase):
             quiet = Transport(silent.getsockname()[1])
 
             with self.assertRaises(ConnectionFailed) as caught:
-                quiet.request("GET", "/", seconds=0.05)
+                quiet.request("GET", "/", seconds=0.05, openly=True)
 
         self.assertIn("did not answer `/` within 0.05 seconds", str(caught.exception))
 
@@ -87,12 +87,31 @@ class TransportTest(unittest.TestCase):
         self.assertEqual(str(caught.exception), "404: not found")
 
     def test_token_is_sent_and_judged(self) -> None:
-        self.standin.token = "secret"
-        sender = Transport(self.standin.port, lambda: {"Authorization": "Bearer secret"})
+        request = ("POST", "/non_terminated_nodes", {"cluster_name": "c"})
 
-        self.assertEqual(sender.request("POST", "/non_terminated_nodes", {"cluster_name": "c"}), {"nodes_ids": []})
+        self.assertEqual(self.transport.request(*request), {"nodes_ids": []})
+        for stranger in (Transport(self.standin.port, lambda: "wrong"), Transport(self.standin.port)):
+            with self.assertRaises(AccessError):
+                stranger.request(*request)
+
+    def test_each_connection_is_proven_before_the_token_is_sent_on_it(self) -> None:
+        self.transport.request("GET", "/")
+        self.standin.meddle = broken(1)
+        self.transport.request("GET", "/")
+
+        asked = [(heard.split()[0], TOKEN in heard) for heard in self.standin.heard]
+        proven = [("/prove", False), ("/", True)]
+        self.assertEqual(asked, [*proven, ("/", True), *proven])
+
+    def test_connection_that_has_ended_is_not_made_again_in_silence(self) -> None:
+        self.transport.request("GET", "/")
+        self.transport._kept.connection.close()
+        # What listens from here on is not ours.
+        self.standin.token = "another"
+
         with self.assertRaises(AccessError):
-            self.transport.request("POST", "/non_terminated_nodes", {"cluster_name": "c"})
+            self.transport.request("GET", "/")
+        self.assertEqual([TOKEN in heard for heard in self.standin.heard], [False, True, False])
 
     def test_other_answers_than_json_objects_are_refused(self) -> None:
         for answer in (b"hello", b"[1]", b"\xff\xfe"):

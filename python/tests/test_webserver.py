@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -16,9 +17,9 @@ from unittest import mock
 
 from ray_on_golem import __version__, cluster_file, webserver
 from ray_on_golem.client import Client
-from ray_on_golem.errors import StartError
+from ray_on_golem.errors import AccessError, StartError
 
-from .standin import StandIn, serving
+from .standin import StandIn, put_token, serving
 from .test_transport import unused_port
 
 TESTS = Path(__file__).parent
@@ -33,6 +34,11 @@ class WebserverTest(unittest.TestCase):
         environment.start()
         self.addCleanup(environment.stop)
         self.said: list[str] = []
+
+    def serving(self, **fields: Any) -> StandIn:
+        """A webserver of ours."""
+        put_token(self.datadir)
+        return serving(self, **fields)
 
     def ensure(self, port: int) -> Any:
         return webserver.ensure(
@@ -69,7 +75,7 @@ class WebserverTest(unittest.TestCase):
         self.addCleanup(patch.stop)
 
     def test_running_webserver_is_used(self) -> None:
-        standin = serving(self)
+        standin = self.serving()
 
         self.assertEqual(self.ensure(standin.port).version, __version__)
         self.assertEqual(self.said, [])
@@ -139,16 +145,38 @@ class WebserverTest(unittest.TestCase):
         ):
             self.ensure(standin.port)
 
+    def test_what_does_not_know_our_token_is_not_used(self) -> None:
+        standin = self.serving(token="another user's")
+
+        with self.assertRaisesRegex(AccessError, "does not show that it knows the token in .*, which was not sent"):
+            self.ensure(standin.port)
+        self.assertNotIn("Bearer", str(standin.heard))
+
+    def test_program_of_the_proxy_command_is_ours_whatever_names_stand_in_it(self) -> None:
+        self.datadir.mkdir()
+        self.program("")
+        program = os.environ["RAY_ON_GOLEM_PATH"]
+        for datadir, cluster in (("/d", "c"), ("/it's %h", "a b"), ("/back\\slash", '-x "$(id)"')):
+            command = webserver.proxy_command(Path(datadir), cluster, "node0")
+
+            words = ["ssh-proxy", "--cluster", cluster, "--node", "node0", "--port", "22", "--datadir", datadir]
+            self.assertEqual(shlex.split(command.replace("%%", "%")), [program, *words])
+        self.assertEqual(
+            webserver.proxy_command(Path("/it's 50% of \\"), "plain", "node1"),
+            f"{program} ssh-proxy --cluster plain --node node1 --port 22 --datadir "
+            r"'/it'\''s 50%% of '\\''",
+        )
+
     def test_other_patch_of_the_version_fits(self) -> None:
-        standin = serving(self, version=f"{__version__.rsplit('.', 1)[0]}.99")
+        standin = self.serving(version=f"{__version__.rsplit('.', 1)[0]}.99")
 
         self.ensure(standin.port)
 
     def test_webserver_that_shuts_down_is_waited_for(self) -> None:
-        standin = serving(self, is_shutting_down=True)
+        standin = self.serving(is_shutting_down=True)
 
         def ends(_: str) -> None:
-            if len(standin.requests) == 2:
+            if len(standin.requests) >= 5:
                 standin.is_shutting_down = False
 
         standin.meddle = ends
@@ -163,7 +191,7 @@ class WebserverTest(unittest.TestCase):
         )
 
     def test_webserver_that_never_ends_is_not_waited_for_long(self) -> None:
-        standin: StandIn = serving(self, is_shutting_down=True)
+        standin = self.serving(is_shutting_down=True)
 
         patch = mock.patch.object(webserver, "SHUTDOWN_SECONDS", 0.0)
         with patch, self.assertRaisesRegex(StartError, "`ray-on-golem stop --kill`"):

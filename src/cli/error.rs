@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::exit::Exit;
 use crate::{
     config::ConfigError, core::survey::SurveyError, doctor::Finding, driver::DriverError,
-    registry::RegistryError, reputation::StoreError,
+    driver::binding::BindingError, registry::RegistryError, reputation::StoreError,
 };
 
 /// Why a command failed.
@@ -55,6 +55,27 @@ pub enum CliError {
     /// The output, or a file of ours, could not be written or read.
     #[error("cannot write or read what is needed: {0}")]
     Output(#[from] std::io::Error),
+}
+
+/// The data directory belongs to another network or identity, or may.
+impl From<BindingError> for CliError {
+    fn from(error: BindingError) -> Self {
+        let hint = match &error {
+            BindingError::Other { .. } => {
+                "go on with what it belongs to (`ray-on-golem start`, with `--sim` or with the app-key of that identity in \
+                 `YAGNA_APPKEY`), and end its clusters there; or choose another data directory with `--datadir`"
+            }
+            BindingError::Unknown { .. } => {
+                "set `YAGNA_APPKEY` to a key of the identity that has rented them, or choose another data directory with \
+                 `--datadir`; if that daemon has lost its books, `ray-on-golem start --rebind` goes on without them"
+            }
+            BindingError::Unsaid { .. } => "try again when the daemon is well; nothing was changed",
+            BindingError::Io { .. } => {
+                "look whether you may write there, and whether the disk is full"
+            }
+        };
+        Self::Environment { what: chain(&error), hint: hint.to_owned() }
+    }
 }
 
 impl From<StoreError> for CliError {

@@ -11,7 +11,8 @@ pub enum Exit {
     Failure,
     /// What was typed, or what a file says, is wrong.
     Usage,
-    /// Something that it needs is not there: the daemon, the registry, a sibling program.
+    /// Something that it needs is not there, does not answer, or is another user's: the daemon, the registry, a sibling
+    /// program, the webserver's port.
     Environment,
     /// It was interrupted twice.
     Interrupted,
@@ -44,7 +45,7 @@ impl Exit {
             }
             Self::Usage => "wrong arguments, or an error in a file",
             Self::Environment => {
-                "what is needed is not there, such as the daemon or a program; or a crash has left clusters"
+                "what is needed is missing, mute, or not ours (daemon, program, port); or clusters are left"
             }
             Self::Interrupted => "interrupted twice, without cleaning up",
         }

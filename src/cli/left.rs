@@ -12,6 +12,7 @@ use crate::{
     core::cluster::state::NodeState,
     core::payment::ledger,
     driver::{
+        binding::Owner,
         clock,
         journal::{Journals, JournalsError},
         mark::was_simulated,
@@ -56,7 +57,9 @@ impl Left {
             }
         });
         let clusters = clusters.collect();
-        Ok(Self { clusters, written: instant(written), is_simulated: was_simulated(data) })
+        let owner = Owner::of(data);
+        let is_simulated = owner.map_or_else(|| was_simulated(data), |owner| owner.is_simulated());
+        Ok(Self { clusters, written: instant(written), is_simulated })
     }
 
     /// The clusters as lines for people.

@@ -23,6 +23,7 @@ mod status;
 mod stop;
 mod surroundings;
 mod table;
+mod unmet;
 mod web;
 mod webserver;
 

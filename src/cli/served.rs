@@ -7,6 +7,8 @@ use clap::Args;
 use super::{error::CliError, surroundings};
 use crate::driver::daemon::SimPlan;
 
+/// Said once, and not again by what goes on with the same options.
+pub(super) const REBIND: &str = "--rebind";
 const ANONYMOUS_VARIABLE: &str = "RAY_ON_GOLEM_ALLOW_ANONYMOUS";
 /// A simulated start of some seconds takes less than a millisecond then.
 const HASTE_MAX: u64 = 100_000;
@@ -42,6 +44,10 @@ pub(super) struct Served {
     /// The virtual environment of Python whose Ray its local nodes run; the default is that of the `ray` on the path
     #[arg(long, value_name = "DIR", requires = "sim")]
     sim_venv: Option<PathBuf>,
+    /// Go on with a data directory that belongs to another network or identity, or that the daemon knows nothing of: what it
+    /// does not know is given up in time, wherever it runs
+    #[arg(long)]
+    pub(super) rebind: bool,
     /// Write what is exchanged with the daemon to a new file, for `golem-sim replay`; keys are masked
     #[arg(long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
@@ -54,6 +60,9 @@ impl Served {
         let mut arguments = vec![flag.into()];
         if self.allow_anonymous {
             arguments.push("--allow-anonymous".into());
+        }
+        if self.rebind {
+            arguments.push(REBIND.into());
         }
         if let Some(scenario) = &self.sim {
             arguments.push("--sim".into());

@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    io::ErrorKind,
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
@@ -16,6 +17,7 @@ use super::{
     left::Left,
     printer::Printer,
     served::Served,
+    unmet::Unmet,
     web::{Root, Web},
     webserver::{Common, DEBUG_LOG},
 };
@@ -47,25 +49,11 @@ impl Start {
         }
         let data = self.common.data()?;
         let web = Web::new(self.common.port, &data)?;
-        if let Some(root) = web.root() {
-            if let Some((what, hint)) = port::of_another_user(self.common.port) {
-                return Err(CliError::Environment { what, hint });
-            }
-            if !root.shutting_down {
-                self.refuse_other_network(&root)?;
-                printer.line("Not starting the webserver, as it's already running")?;
-                self.warn_of_other_options(&root, printer);
-                if self.common.names_data() && root.datadir != data {
-                    printer.warn(&format!(
-                        "Specified data directory `{}` is different than webserver's: `{}`. Using \
-                         the webserver setting.",
-                        data.display(),
-                        root.datadir.display()
-                    ));
-                }
-                return Ok(());
-            }
-            wait_for_previous(&web, printer)?;
+        match web.root() {
+            Ok(root) if !root.shutting_down => return self.is_there(&root, &data, printer),
+            Ok(_) => wait_for_previous(&web, printer)?,
+            Err(Unmet::Absent) => {}
+            Err(unmet) => return Err(self.in_the_way(&web, unmet)),
         }
         if let Some(other) = OtherKind::of(&data, self.served.is_simulated()) {
             let (what, hint) = (other.what(), OtherKind::CURE.to_owned());
@@ -79,6 +67,30 @@ impl Start {
         command.args(["webserver", "--port", &self.common.port.to_string(), "--datadir"]);
         command.arg(&data).args(self.served.arguments()?);
         launch(&web, &data, command, printer)
+    }
+
+    /// A webserver that runs is not started again.
+    fn is_there(&self, root: &Root, data: &Path, printer: &mut Printer) -> Result<(), CliError> {
+        self.refuse_other_network(root)?;
+        printer.line("Not starting the webserver, as it's already running")?;
+        self.warn_of_other_options(root, printer);
+        if self.common.names_data() && root.datadir != data {
+            printer.warn(&format!(
+                "Specified data directory `{}` is different than webserver's: `{}`. Using the webserver setting.",
+                data.display(),
+                root.datadir.display()
+            ));
+        }
+        Ok(())
+    }
+
+    /// What has the port, and is not met as ours.
+    fn in_the_way(&self, web: &Web, unmet: Unmet) -> CliError {
+        if Process::of(&web.data).is_some() {
+            return unmet.error(web);
+        }
+        let (what, hint) = port::taken(self.common.port, &ErrorKind::AddrInUse.into());
+        CliError::Environment { what, hint }
     }
 
     /// A webserver that runs serves one network; another one is not served by saying so again.
@@ -160,7 +172,7 @@ fn wait_for_previous(web: &Web, printer: &mut Printer) -> Result<(), CliError> {
     printer
         .line("Previous webserver instance is still shutting down, waiting up to 60 seconds ...")?;
     let started = Instant::now();
-    while web.root().is_some() {
+    while web.root().is_ok() {
         if started.elapsed() > SHUTDOWN_PATIENCE {
             return Err(CliError::Environment {
                 what: "the previous webserver is still shutting down".to_owned(),
@@ -180,7 +192,7 @@ fn until_ready(
 ) -> Result<Option<String>, CliError> {
     let (started, mut said) = (Instant::now(), Instant::now());
     loop {
-        if web.root().is_some_and(|root| !root.shutting_down) {
+        if web.root().is_ok_and(|root| !root.shutting_down) {
             return Ok(None);
         }
         if let Some(status) = child.try_wait()? {

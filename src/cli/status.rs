@@ -13,6 +13,7 @@ use super::{
     left::Left,
     printer::Printer,
     table::{plain, table},
+    unmet::Unmet,
     web::{Root, Web},
     webserver::Common,
 };
@@ -41,37 +42,49 @@ impl Status {
         if self.page {
             return printer.line(&web.page()?);
         }
-        let root = web.root();
-        if self.json {
-            let left = if root.is_none() { Left::of(&data)? } else { Left::default() };
-            let mut document = match &root {
-                Some(_) => web.get("/status")?,
-                None => json!({ "version": 1, "webserver": null, "clusters": left.document() }),
-            };
-            document["url"] = web.url().into();
-            let text = serde_json::to_string_pretty(&document).unwrap_or_default();
-            printer.line(&text)?;
-            return left.refuse();
-        }
-        let Some(root) = root else {
-            printer
-                .line(&format!("The webserver doesn't seem to be listening on {}.", web.url()))?;
-            if let Some(process) = Process::of(&data) {
-                web.refuse_elsewhere(process)?;
-                let pid = process.pid;
-                return printer.line(&format!(
-                    "However, the webserver seems to be running under pid: {pid}.\n\
-                         You may use the `ray-on-golem stop` command to terminate it."
-                ));
+        match web.root() {
+            Ok(_) if self.json => {
+                let mut document = web.get("/status")?;
+                document["url"] = web.url().into();
+                print_json(&document, printer)
             }
-            let left = Left::of(&data)?;
-            printer.print(&left.text())?;
-            return left.refuse();
-        };
-        printer.print(&server(&root, web.url()))?;
-        let is_terminal = io::stdout().is_terminal();
-        printer.print(&clusters(&web.get("/status")?, is_terminal))
+            Ok(root) => {
+                printer.print(&server(&root, web.url()))?;
+                let is_terminal = io::stdout().is_terminal();
+                printer.print(&clusters(&web.get("/status")?, is_terminal))
+            }
+            Err(unmet) => self.without_webserver(&web, unmet, printer),
+        }
     }
+
+    /// What is known where the webserver is not met: what a crash has left, and what is in the way.
+    fn without_webserver(
+        &self,
+        web: &Web,
+        unmet: Unmet,
+        printer: &mut Printer,
+    ) -> Result<(), CliError> {
+        let left = Left::of(&web.data)?;
+        if self.json {
+            let clusters = left.document();
+            let document = json!({
+                "version": 1, "webserver": null, "clusters": clusters, "url": web.url(),
+            });
+            print_json(&document, printer)?;
+        } else {
+            if unmet == Unmet::Absent {
+                let url = web.url();
+                printer.line(&format!("The webserver doesn't seem to be listening on {url}."))?;
+            }
+            printer.print(&left.text())?;
+        }
+        let is_there = Process::of(&web.data).is_some();
+        if unmet == Unmet::Absent && !is_there { left.refuse() } else { Err(unmet.error(web)) }
+    }
+}
+
+fn print_json(document: &Value, printer: &mut Printer) -> Result<(), CliError> {
+    printer.line(&serde_json::to_string_pretty(document).unwrap_or_default())
 }
 
 fn server(root: &Root, url: &str) -> String {

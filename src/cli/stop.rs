@@ -15,6 +15,7 @@ use super::{
     left::Left,
     printer::Printer,
     table::plain,
+    unmet::Unmet,
     web::{Root, Web},
     webserver::Common,
 };
@@ -55,32 +56,56 @@ impl Stop {
         let data = root.as_ref().map_or(data, |root| root.datadir.clone());
         let process = Process::of(&data);
         let before = bills(&data);
-        match root {
-            None => {
-                printer.line(&format!("No webserver found on: {}.", web.url()))?;
-                match process.filter(|process| process.is_alive()) {
-                    Some(process) => web.refuse_elsewhere(process)?,
-                    None => {
-                        // What a crash has left goes on, and no process is there to end it.
-                        let left = Left::of(&data)?;
-                        printer.print(&left.text())?;
-                        left.refuse()?;
-                    }
-                }
-            }
-            Some(root) if root.shutting_down => {
+        match &root {
+            Err(unmet) => self.signal(&web, *unmet, process, printer)?,
+            Ok(root) if root.shutting_down => {
                 printer.line("The webserver is already shutting down.")?;
             }
-            Some(root) => {
-                self.request(&web, &root, printer)?;
+            Ok(root) => {
+                self.request(&web, root, printer)?;
             }
         }
         wait_for_server(&web, printer)?;
         self.end(process, &data, printer)?;
+        if root.is_err() && !self.keep_clusters {
+            tell_what_has_stayed(&data, printer)?;
+        }
         for bill in bills(&data).iter().filter(|bill| !before.contains(bill)) {
             let text = |key: &str| bill[key].as_str().unwrap_or("-");
             printer.line(&format!("`{}` cost {} GLM.", text("cluster_name"), text("spent_glm")))?;
         }
+        Ok(())
+    }
+
+    /// Ends a webserver that cannot be asked, by a signal: Ctrl-C's, at which clusters end, or a service manager's, at
+    /// which they go on.
+    fn signal(
+        &self,
+        web: &Web,
+        unmet: Unmet,
+        process: Option<Process>,
+        printer: &mut Printer,
+    ) -> Result<(), CliError> {
+        let url = web.url();
+        printer.line(&match unmet {
+            Unmet::Absent => format!("No webserver found on: {url}."),
+            Unmet::Mute => format!("What listens on {url} does not answer."),
+            Unmet::Unproven => {
+                format!("What listens on {url} has not shown that it is our webserver.")
+            }
+        })?;
+        let Some(process) = process else {
+            // What a crash has left goes on, and no process is there to end it.
+            tell_what_has_stayed(&web.data, printer)?;
+            return if unmet == Unmet::Absent { Ok(()) } else { Err(unmet.error(web)) };
+        };
+        web.refuse_elsewhere(process)?;
+        let what_of_them = if self.force { "end with it" } else { "go on without it" };
+        printer.line(&format!(
+            "Ours runs under pid {}, and is told by a signal to end; clusters {what_of_them}.",
+            process.pid
+        ))?;
+        process.signal(if self.force { Signal::INT } else { Signal::TERM });
         Ok(())
     }
 
@@ -157,6 +182,13 @@ impl Stop {
     }
 }
 
+/// Clusters that no process looks after are nothing to be content with.
+fn tell_what_has_stayed(data: &Path, printer: &mut Printer) -> Result<(), CliError> {
+    let left = Left::of(data)?;
+    printer.print(&left.text())?;
+    left.refuse()
+}
+
 /// The last bills; a file that cannot be read has none.
 fn bills(data: &Path) -> Vec<Value> {
     Bills::open(data).map_or_else(|_| Vec::new(), |bills| bills.last())
@@ -183,12 +215,12 @@ fn tell_what_is_kept(answer: &Value, root: &Root, printer: &mut Printer) -> Resu
 }
 
 fn wait_for_server(web: &Web, printer: &mut Printer) -> Result<(), CliError> {
-    if web.root().is_none() {
+    if web.root().is_err() {
         return Ok(());
     }
     printer.line("Webserver is still shutting down, waiting up to 60 seconds ...")?;
     tell_what_is_left(web, printer)?;
-    match wait(SHUTDOWN_PATIENCE, || web.root().is_none()) {
+    match wait(SHUTDOWN_PATIENCE, || web.root().is_err()) {
         true => printer.line("Webserver shutdown completed."),
         false => printer.line("Shutdown timeout of 0:01:00 reached."),
     }

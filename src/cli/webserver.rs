@@ -31,6 +31,7 @@ use crate::{
     doctor,
     driver::{
         alerts,
+        binding::{Held, Owner},
         cli::bus_address,
         clock,
         commands::Commands,
@@ -153,6 +154,11 @@ impl Webserver {
         let mut signals = Signals::new()?;
         let port = self.common.port;
         log.info(WHO, &format!("Starting server... port={port}"));
+        let held = match self.served.rebind {
+            true => Held::nothing(&data),
+            false => Held::of(&data, &recovered.durable),
+        };
+        held.refuse_other_kind(self.served.is_simulated())?;
         // Known before the daemon is started; nobody is kept waiting on it until all is ready.
         drop(listen(port).await?);
         let plan = DaemonPlan {
@@ -165,7 +171,14 @@ impl Webserver {
             daemon = Daemon::ready(plan, log.clone()) => daemon.map_err(|error| broken(&error))?,
             _ = signals.next() => return Err(CliError::Interrupted),
         };
-        let built = self.build(&data, journals, recovered, &daemon, &log).await;
+        let identity = match self.bind(&held, &daemon, &log).await {
+            Ok(identity) => identity,
+            Err(error) => {
+                daemon.end_if_new().await;
+                return Err(error);
+            }
+        };
+        let built = self.build(&data, identity, journals, recovered, &daemon, &log).await;
         let served = match built {
             Ok(built) => {
                 let app = Arc::clone(&built.app);
@@ -192,9 +205,24 @@ impl Webserver {
         served.map(|_| ())
     }
 
+    /// Asks the daemon who we are, and binds the data directory to that.
+    async fn bind(&self, held: &Held, daemon: &Daemon, log: &Log) -> Result<String, CliError> {
+        let client = Client::new(daemon.endpoints.clone(), daemon.key.clone());
+        let client = client.map_err(|error| broken(&error))?;
+        let identity = daemon.identity(&client).await.map_err(|error| broken(&error))?;
+        let owner = match self.served.is_simulated() {
+            true => Owner::Simulated,
+            false => Owner::Real { identity: identity.clone() },
+        };
+        held.bind(&owner, &client).await?;
+        log.info(WHO, &format!("The data directory belongs to {owner}"));
+        Ok(identity)
+    }
+
     async fn build(
         &self,
         data: &Path,
+        address: String,
         journals: Journals,
         recovered: Recovered,
         daemon: &Daemon,
@@ -202,7 +230,6 @@ impl Webserver {
     ) -> Result<Built, CliError> {
         let client = Client::new(daemon.endpoints.clone(), daemon.key.clone())
             .map_err(|error| broken(&error))?;
-        let address = daemon.identity(&client).await.map_err(|error| broken(&error))?;
         let listening = [listen(self.common.port).await?, Listening::on(0).await?];
         let simulated = self.simulated(daemon, log).await?;
         let vpn =
@@ -322,7 +349,7 @@ impl Webserver {
                 "ANYBODY ON THIS MACHINE MAY USE THIS SERVER: start nodes for your money, and read \
                  the keys to them. Leave `--allow-anonymous` out if no client of the original needs it",
             );
-            return Ok(Guard::Anyone);
+            return Ok(Guard::Anyone(token));
         }
         Ok(Guard::Token(token))
     }
@@ -369,8 +396,8 @@ impl Parts {
         let end = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let board = app.handle.changes();
-        let (endpoints, key) = (&daemon.endpoints, daemon.key.clone());
-        let watch = alerts::Watch::new(endpoints, key, app.alerts.clone(), app.log.clone())
+        let (endpoints, key, log) = (&daemon.endpoints, daemon.key.clone(), app.log.clone());
+        let watch = alerts::Watch::new(endpoints, key, &app.wallet, app.alerts.clone(), log)
             .map_err(|error| broken(&error))?;
         let port = users_at.address().port();
         tasks.spawn(async move { Part::Manager(manager.run().await) });

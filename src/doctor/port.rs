@@ -79,8 +79,15 @@ pub fn taken(port: u16, error: &io::Error) -> (String, String) {
     if error.kind() != ErrorKind::AddrInUse {
         return (format!("cannot listen on 127.0.0.1:{port}: {error}"), cure);
     }
+    let cure = format!("end it, or {cure}");
+    (format!("{} listens on 127.0.0.1:{port}, where the webserver is to be", listener(port)), cure)
+}
+
+/// What listens on a port, as far as the system tells.
+#[must_use]
+pub fn listener(port: u16) -> String {
     let listener = Listener::of(port).unwrap_or_default();
-    let whose = match listener.user {
+    match listener.user {
         Some(user) if user != rustix::process::getuid().as_raw() => {
             format!("another user's program (user {})", data::user_name(user))
         }
@@ -88,9 +95,7 @@ pub fn taken(port: u16, error: &io::Error) -> (String, String) {
             Some(pid) => format!("`{}` (pid {pid})", program_of(pid)),
             None => "another program".to_owned(),
         },
-    };
-    let cure = format!("end it, or {cure}");
-    (format!("{whose} listens on 127.0.0.1:{port}, where the webserver is to be"), cure)
+    }
 }
 
 fn ours(scene: &Scene, listener: &Listener, webserver: &Webserver) -> Finding {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::PaymentNetwork,
     driver::{
-        cli::{CliFailure, Identity, ListedKey},
+        cli::{CliFailure, DaemonCli, Identity, ListedKey},
         known::Known,
     },
     units::{Glm, Rounding, Span},
@@ -20,13 +20,12 @@ use crate::{
 const PATIENCE: Span = Span::secs(5);
 
 pub(super) async fn check(scene: &Scene, known: &Known, thoroughly: bool) -> Vec<Finding> {
-    let (identities, keys, funds) =
-        join!(known.cli.identities(CLI_PATIENCE), known.cli.keys(CLI_PATIENCE), async {
-            match thoroughly {
-                true => Some(funds(known, scene.network).await),
-                false => None,
-            }
-        },);
+    let (identities, keys) =
+        join!(known.cli.identities(CLI_PATIENCE), known.cli.keys(CLI_PATIENCE));
+    let funds = async |account| match thoroughly {
+        true => funds(known, scene.network, account).await,
+        false => None,
+    };
     let keys = match keys {
         Ok(keys) => keys,
         Err(error) if known.key.is_none() => return vec![no_keys(&error)],
@@ -37,7 +36,8 @@ pub(super) async fn check(scene: &Scene, known: &Known, thoroughly: bool) -> Vec
     let Some(key) = known.key.clone().or_else(|| AppKey::new(&listed?.key).ok()) else {
         let what = format!("there is no app-key `{wanted}`; the webserver makes it");
         let default = identities.iter().flatten().find(|it| it.is_default());
-        let findings = [Some(Finding::note("app-key", what)), default.map(lock), funds.flatten()];
+        let funds = funds(default.map(|it| it.address.as_str())).await;
+        let findings = [Some(Finding::note("app-key", what)), default.map(lock), funds];
         return findings.into_iter().flatten().collect();
     };
     let mut findings = Vec::new();
@@ -48,7 +48,7 @@ pub(super) async fn check(scene: &Scene, known: &Known, thoroughly: bool) -> Vec
     findings.push(bus(&keys, &key, &identity));
     let of_key = identities.iter().flatten().find(|it| it.address.eq_ignore_ascii_case(&identity));
     findings.extend(of_key.map(lock));
-    findings.extend(funds.flatten());
+    findings.extend(funds(Some(&identity)).await);
     findings
 }
 
@@ -111,10 +111,11 @@ fn no_keys(error: &CliFailure) -> Finding {
 }
 
 /// What is in the wallet; nothing is said if the daemon's program does not know the network, which its version says.
-async fn funds(known: &Known, network: PaymentNetwork) -> Option<Finding> {
-    let PaymentNetwork { name, driver, token, .. } = network;
-    let arguments = ["payment", "status", "--network", name, "--driver", driver, "--json"];
-    let document: Value = match known.cli.json(&arguments, CLI_PATIENCE).await {
+async fn funds(known: &Known, network: PaymentNetwork, account: Option<&str>) -> Option<Finding> {
+    let PaymentNetwork { name, token, .. } = network;
+    let mut words = DaemonCli::payment("status", account, network);
+    words.push("--json");
+    let document: Value = match known.cli.json(&words, CLI_PATIENCE).await {
         Ok(document) => document,
         Err(error) => {
             let cure = "see whether the daemon reaches the chain: `yagna payment status` says more";

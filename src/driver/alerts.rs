@@ -6,8 +6,9 @@ use serde_json::Value;
 use tokio::time::sleep;
 use url::Url;
 
-use super::log::Log;
+use super::{cli::DaemonCli, log::Log, wallet::Wallet};
 use crate::{
+    config::networks,
     http::{Outgoing, Transport, TransportError},
     server::Alerts,
     units::Span,
@@ -16,6 +17,8 @@ use crate::{
 
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const PATIENCE: Span = Span::secs(15);
+/// So long a chain may take for the balance of an account.
+const CHAIN_PATIENCE: Duration = Duration::from_secs(30);
 const WHO: &str = "payments";
 
 /// Looks at the daemon's payments now and then.
@@ -24,12 +27,15 @@ pub struct Watch {
     transport: Transport,
     url: Url,
     key: AppKey,
+    cli: DaemonCli,
+    /// The wallet of our identity.
+    account: String,
     alerts: Alerts,
     log: Log,
 }
 
 impl Watch {
-    /// A watch that keeps `alerts` up to date.
+    /// A watch that keeps `alerts` up to date; the daemon is asked for the balance of `wallet`.
     ///
     /// # Errors
     ///
@@ -37,6 +43,7 @@ impl Watch {
     pub fn new(
         endpoints: &Endpoints,
         key: AppKey,
+        wallet: &Wallet,
         alerts: Alerts,
         log: Log,
     ) -> Result<Self, TransportError> {
@@ -44,7 +51,8 @@ impl Watch {
         let transport = Transport::direct(base.scheme() == "https")?;
         let mut url = base.clone();
         url.set_path(&format!("{}/payments/status", base.path().trim_end_matches('/')));
-        Ok(Self { transport, url, key, alerts, log })
+        let (cli, account) = (wallet.cli.clone(), wallet.address.clone());
+        Ok(Self { transport, url, key, cli, account, alerts, log })
     }
 
     /// Never returns.
@@ -73,7 +81,27 @@ impl Watch {
         };
         let response = self.transport.send(outgoing, PATIENCE).await.ok()?;
         let problems: Vec<Value> = serde_json::from_slice(&response.body).ok()?;
-        Some(problems.iter().map(sentence).collect())
+        let mut told = Vec::new();
+        for problem in &problems {
+            if !self.is_over(problem).await {
+                told.push(sentence(problem));
+            }
+        }
+        Some(told)
+    }
+
+    /// Whether the daemon tells of what is over: after an outage of a chain it does so until it is restarted (seen on
+    /// 0.17.6), while the chain answers it.
+    async fn is_over(&self, problem: &Value) -> bool {
+        if problem["kind"] != "RpcError" {
+            return false;
+        }
+        let Some(network) = problem["network"].as_str().and_then(networks::find) else {
+            return false;
+        };
+        let mut words = DaemonCli::payment("status", Some(&self.account), network);
+        words.push("--json");
+        self.cli.json::<Value>(&words, CHAIN_PATIENCE).await.is_ok()
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::{process::Command, time::timeout};
 
 use super::appkey::last_words;
 use crate::{
+    config::PaymentNetwork,
     units::Span,
     yagna::bus::{self, BadBusAddress, BusAddress},
 };
@@ -90,6 +91,19 @@ impl DaemonCli {
         // The first page is 1; see `appkey`.
         let arguments = ["app-key", "list", "--json", "--page", "1", "--per-page", KEYS_PER_PAGE];
         self.json(&arguments, patience).await
+    }
+
+    /// The words for what is asked of a wallet on a network, such as its `status`. Without an account the default
+    /// identity's is meant, which may be another one than that of an app-key.
+    #[must_use]
+    pub fn payment<'a>(
+        verb: &'a str,
+        account: Option<&'a str>,
+        PaymentNetwork { name, driver, .. }: PaymentNetwork,
+    ) -> Vec<&'a str> {
+        let mut words = vec!["payment", verb, "--network", name, "--driver", driver];
+        words.extend(account.into_iter().flat_map(|account| ["--account", account]));
+        words
     }
 
     /// The JSON that it answers with.

@@ -267,6 +267,13 @@ impl Daemon {
         client.call(Request::WhoAmI, PROBE_PATIENCE).await.is_ok()
     }
 
+    /// Ends the daemon if this process has started it. One that was found may have clusters of ours.
+    pub async fn end_if_new(self) {
+        if self.owned.as_ref().is_some_and(|owned| owned.child.is_some()) {
+            self.end().await;
+        }
+    }
+
     /// Ends the daemon if it is ours.
     pub async fn end(self) {
         let Some(mut owned) = self.owned else { return };

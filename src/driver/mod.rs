@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub mod alerts;
 pub mod appkey;
+pub mod binding;
 pub mod board;
 mod calls;
 mod chronicle;

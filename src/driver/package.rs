@@ -27,6 +27,7 @@ const FILES: &[(&str, &str)] = &[
     file!("misnamed.py"),
     file!("plain_path.py"),
     file!("preflight.py"),
+    file!("proof.py"),
     file!("provider/__init__.py"),
     file!("provider/command_runner.py"),
     file!("provider/invocation.py"),

@@ -28,8 +28,8 @@ const WHO: &str = "wallet";
 /// The wallet of our identity.
 #[derive(Debug)]
 pub struct Wallet {
-    address: String,
-    cli: DaemonCli,
+    pub(super) address: String,
+    pub(super) cli: DaemonCli,
     log: Log,
     /// The networks whose faucet was asked since the process began. Who holds it is alone.
     funded: Mutex<BTreeSet<&'static str>>,
@@ -99,8 +99,7 @@ impl Wallet {
                 funded.insert(network.name);
             }
         }
-        let arguments = arguments("status", network, &[]);
-        let table = self.cli.run(&arguments, STATUS_PATIENCE).await?;
+        let table = self.cli.run(&self.words("status", network), STATUS_PATIENCE).await?;
         Ok(WalletStatus { table, document })
     }
 
@@ -119,8 +118,7 @@ impl Wallet {
         let PaymentNetwork { name, driver, .. } = network;
         self.log.info(WHO, &format!("Asking the faucet of `{driver}/{name}` for tokens..."));
         let funded = timeout(FUND_PATIENCE, async {
-            if let Err(error) = self.cli.run(&arguments("fund", network, &[]), FUND_PATIENCE).await
-            {
+            if let Err(error) = self.cli.run(&self.words("fund", network), FUND_PATIENCE).await {
                 return match amount(&before) > Glm::ZERO {
                     true => {
                         self.log.warn(WHO, &format!("the faucet gives nothing: {error}"));
@@ -147,8 +145,13 @@ impl Wallet {
     }
 
     async fn document(&self, network: PaymentNetwork) -> Result<Value, WalletError> {
-        let arguments = arguments("status", network, &["--json"]);
-        Ok(self.cli.json(&arguments, STATUS_PATIENCE).await?)
+        let mut words = self.words("status", network);
+        words.push("--json");
+        Ok(self.cli.json(&words, STATUS_PATIENCE).await?)
+    }
+
+    fn words<'a>(&'a self, verb: &'a str, network: PaymentNetwork) -> Vec<&'a str> {
+        DaemonCli::payment(verb, Some(&self.address), network)
     }
 }
 
@@ -157,12 +160,6 @@ impl Wallet {
 pub fn locked(address: &str) -> (String, String) {
     let what = format!("the wallet {address} of the daemon is locked by a password");
     (what, "unlock it with `yagna id unlock`".to_owned())
-}
-
-fn arguments<'a>(verb: &'a str, network: PaymentNetwork, more: &[&'a str]) -> Vec<&'a str> {
-    let mut all = vec!["payment", verb, "--network", network.name, "--driver", network.driver];
-    all.extend(more);
-    all
 }
 
 /// What the wallet holds; nothing if the daemon does not say.

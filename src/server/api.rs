@@ -20,7 +20,9 @@ use super::{
         NodeData, OverviewDocument, WalletDocument,
     },
     error::{ApiError, json_response},
-    events, metrics, openapi, purchase,
+    events, metrics, openapi,
+    proof::{Challenge, Place},
+    purchase,
     route::{Route, Verb},
 };
 use crate::{
@@ -59,6 +61,7 @@ const DELAY_MAX: u64 = 24 * 60 * 60;
 pub(super) async fn answer(
     app: &App,
     caller: &Caller,
+    place: Place,
     route: Route,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -69,6 +72,7 @@ pub(super) async fn answer(
     check_scope(app, caller, &fields)?;
     match route {
         Route::Root => done(&root(app, caller)),
+        Route::Prove => prove(app, place, &fields),
         Route::GetWalletStatus => wallet_status(app, &fields).await,
         Route::NonTerminatedNodes => non_terminated_nodes(app, &fields),
         Route::IsRunning => with_node(app, &fields, |_, _, node| {
@@ -195,6 +199,30 @@ fn root(app: &App, caller: &Caller) -> super::RootDocument {
         }
     }
     root
+}
+
+/// Shows that a token is known which the client means, and has not sent.
+fn prove(app: &App, place: Place, fields: &Fields) -> Result<Response, ApiError> {
+    let mark = fields.with(|body| body.required("mark")?.verbatim().map(str::to_owned))?;
+    let challenge =
+        fields.with(|body| body.required("challenge")?.verbatim().map(str::to_owned))?;
+    let Some(challenge) = Challenge::parse(&challenge) else {
+        return Err(ApiError::field("challenge", "is not 64 hexadecimal digits in lower case"));
+    };
+    let board = app.handle.board();
+    let token = match place {
+        Place::Users { .. } => {
+            Some(app.settings.guard.token()).filter(|it| it.mark() == mark).cloned()
+        }
+        // A token of a cluster that is over opens nothing any more.
+        Place::Heads => app
+            .heads
+            .marked(&mark)
+            .filter(|(cluster, _)| board.clusters.contains_key(cluster))
+            .map(|(_, token)| token),
+    };
+    let token = token.ok_or(ApiError::Unauthorized)?;
+    done(&json!({ "proof": token.proof(place, &challenge) }))
 }
 
 /// Looks at the node that the body names.

@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use rustix::fs::{Mode, OFlags};
 use rustls::crypto::ring;
 use thiserror::Error;
 
@@ -29,8 +30,8 @@ pub struct Token(String);
 pub enum Guard {
     /// Whoever has the token.
     Token(Token),
-    /// Whoever reaches the port: for clients of the original, which know of no token.
-    Anyone,
+    /// Every client that reaches the port: those of the original know of no token. To others the token proves who we are.
+    Anyone(Token),
 }
 
 /// What a caller may do.
@@ -84,13 +85,49 @@ impl Token {
     pub fn of_file(path: &Path) -> Result<Self, TokenError> {
         let failed = |doing| move |source| TokenError { doing, path: path.to_owned(), source };
         match fs::read_to_string(path) {
-            Ok(text) if !text.trim().is_empty() => Ok(Self(text.trim().to_owned())),
-            Ok(_) => Self::make(path).map_err(failed("write")),
+            Ok(text) => {
+                Self::read(&text).map_or_else(|| Self::make(path).map_err(failed("write")), Ok)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Self::make(path).map_err(failed("write"))
             }
             Err(source) => Err(failed("read")(source)),
         }
+    }
+
+    /// The token of a data directory that another process has named, if only this user can have put it there: the
+    /// directory and the file are this user's, and no other user can write to them, or read the file.
+    #[must_use]
+    pub fn of_this_user(data: &Path) -> Option<Self> {
+        let directory = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(data, directory, Mode::empty()).ok()?;
+        // What was judged is what is read, whatever its path leads to by then.
+        let file = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&directory, TOKEN_FILE, file, Mode::empty()).ok()?;
+        let (directory, mut file) = (fs::File::from(directory), fs::File::from(file));
+        let is_ours = |file: &fs::File, forbidden: u32| {
+            let user = rustix::process::geteuid().as_raw();
+            file.metadata().is_ok_and(|it| it.uid() == user && it.mode() & forbidden == 0)
+        };
+        let is_file = file.metadata().is_ok_and(|file| file.is_file());
+        if !is_file || !is_ours(&directory, 0o022) || !is_ours(&file, 0o077) {
+            return None;
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
+        Self::read(&text)
+    }
+
+    /// The token in the text of its file.
+    fn read(text: &str) -> Option<Self> {
+        let word = text.trim();
+        (!word.is_empty()).then(|| Self(word.to_owned()))
+    }
+
+    /// The token in a file that the user has named; none if there is none to be read.
+    #[must_use]
+    pub fn in_file(path: &Path) -> Option<Self> {
+        Self::read(&fs::read_to_string(path).ok()?)
     }
 
     /// The word itself; it must not be logged.
@@ -153,8 +190,16 @@ impl Guard {
     #[must_use]
     pub fn admits(&self, authorization: Option<&str>) -> bool {
         match self {
-            Self::Anyone => true,
+            Self::Anyone(_) => true,
             Self::Token(token) => bearer(authorization).is_some_and(|word| token.is(word)),
+        }
+    }
+
+    /// The token of the data directory.
+    #[must_use]
+    pub const fn token(&self) -> &Token {
+        match self {
+            Self::Token(token) | Self::Anyone(token) => token,
         }
     }
 }
@@ -197,6 +242,14 @@ impl HeadTokens {
         found.map(|(cluster, (name, _))| Caller::Head { cluster: *cluster, name: name.clone() })
     }
 
+    /// The token that a head means, and the cluster that it is of.
+    #[must_use]
+    pub fn marked(&self, mark: &str) -> Option<(ClusterId, Token)> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = tokens.iter().find(|(_, (_, token))| token.mark() == mark);
+        found.map(|(cluster, (_, token))| (*cluster, token.clone()))
+    }
+
     fn path(&self, cluster: ClusterId) -> PathBuf {
         self.data.join(HEADS).join(format!("cluster-{}.token", cluster.0))
     }
@@ -209,7 +262,11 @@ fn bearer(authorization: Option<&str>) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+        path::Path,
+    };
 
     use super::{Caller, Guard, HeadTokens, TOKEN_FILE, Token};
     use crate::core::ids::ClusterId;
@@ -227,6 +284,33 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_taken_from_where_another_process_says_only_if_this_user_put_it_there() {
+        let data = tempfile::tempdir().expect("a directory");
+        let token = Token::of(data.path()).expect("a writable directory");
+        let found = || Token::of_this_user(data.path());
+        let mode = |path: &Path, mode: u32| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+        };
+        let file = data.path().join(TOKEN_FILE);
+        assert_eq!(found(), Some(token.clone()));
+        // A directory that the user has made may be as open as this.
+        mode(data.path(), 0o755);
+        assert_eq!(found(), Some(token));
+
+        mode(&file, 0o640);
+        assert_eq!(found(), None, "others can read it");
+        mode(&file, 0o600);
+        mode(data.path(), 0o777);
+        assert_eq!(found(), None, "others can put another one there");
+        mode(data.path(), 0o700);
+        let elsewhere = data.path().join("elsewhere");
+        fs::rename(&file, &elsewhere).expect("a writable directory");
+        symlink(&elsewhere, &file).expect("a writable directory");
+        assert_eq!(found(), None, "a link leads to any file of ours");
+        assert_eq!(Token::of_this_user(&elsewhere), None);
+    }
+
+    #[test]
     fn only_the_whole_token_opens() {
         let data = tempfile::tempdir().expect("a directory");
         let token = Token::of(data.path()).expect("a writable directory");
@@ -238,7 +322,7 @@ mod tests {
             assert!(!guard.admits(Some(wrong)), "{wrong}");
         }
         assert!(!guard.admits(None));
-        assert!(Guard::Anyone.admits(None));
+        assert!(Guard::Anyone(Token::random().expect("randomness")).admits(None));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //!   head ---tunnel--token--> router of heads --+
 //! ```
 //!
-//! Reads never wait for the machine or the daemon. Every route but `/` needs a token; a head's token
-//! reaches its own cluster only. Bad requests are answered with 4xx and a sentence, always.
+//! Reads never wait for the machine or the daemon. Every route needs a token, but `/` and `/prove`, by which a client
+//! learns whether it may send one; a head's token reaches its own cluster only. Bad requests are answered with 4xx and a sentence, always.
 
 mod api;
 pub mod auth;
@@ -21,6 +21,7 @@ mod listen;
 mod metrics;
 mod openapi;
 mod page;
+pub mod proof;
 mod purchase;
 pub mod route;
 
@@ -56,6 +57,8 @@ use crate::driver::{
 use auth::{Caller, Guard, HeadTokens};
 use bills::Bills;
 use document::{RootDocument, Way};
+use listen::Peer;
+use proof::Place;
 use route::{Route, Verb};
 
 /// Everything that the routes work with.
@@ -192,23 +195,28 @@ impl App {
 
 /// The router for users.
 pub fn users(app: &Arc<App>) -> Router {
-    router(app, |_| true, admit_user)
+    router(app, Gate::Users)
 }
 
 /// The router for heads: it knows them by their tokens, and nothing but what they need.
 pub fn heads(app: &Arc<App>) -> Router {
-    router(app, Route::is_for_heads, admit_head)
+    router(app, Gate::Heads)
 }
 
-type Admit = fn(&App, Option<Route>, &Request) -> Result<Caller, ApiError>;
+/// By which port a request comes.
+#[derive(Clone, Copy, Debug)]
+enum Gate {
+    Users,
+    Heads,
+}
 
-fn router(app: &Arc<App>, is_there: fn(Route) -> bool, admit: Admit) -> Router {
+fn router(app: &Arc<App>, gate: Gate) -> Router {
     let mut router = Router::new();
-    for route in Route::ALL.into_iter().filter(|route| is_there(*route)) {
+    for route in Route::ALL.into_iter().filter(|route| gate.has(*route)) {
         let app = Arc::clone(app);
         let answer = move |request: Request| {
             let app = Arc::clone(&app);
-            async move { answer(&app, route, admit, request).await }
+            async move { answer(&app, route, gate, request).await }
         };
         let method = match route.verb() {
             Verb::Any => any(answer),
@@ -222,7 +230,8 @@ fn router(app: &Arc<App>, is_there: fn(Route) -> bool, admit: Admit) -> Router {
     let refuse = |app: &Arc<App>, error: ApiError| {
         let app = Arc::clone(app);
         move |request: Request| {
-            let refused = admit(&app, None, &request).map_or_else(|refusal| refusal, |_| error);
+            let admitted = gate.admit(&app, None, &request);
+            let refused = admitted.map_or_else(|refusal| refusal, |_| error);
             async move { unread(&request, refused.into_response()) }
         }
     };
@@ -231,11 +240,12 @@ fn router(app: &Arc<App>, is_there: fn(Route) -> bool, admit: Admit) -> Router {
         .fallback(refuse(app, ApiError::NotFound))
 }
 
-async fn answer(app: &App, route: Route, admit: Admit, mut request: Request) -> Response<Body> {
-    let caller = match admit(app, Some(route), &request) {
+async fn answer(app: &App, route: Route, gate: Gate, mut request: Request) -> Response<Body> {
+    let caller = match gate.admit(app, Some(route), &request) {
         Ok(caller) => caller,
         Err(error) => return unread(&request, error.into_response()),
     };
+    let place = gate.place(&request);
     if route == Route::Root && caller == Caller::User && page::is_wanted(request.headers()) {
         return page::response().unwrap_or_else(IntoResponse::into_response);
     }
@@ -243,7 +253,7 @@ async fn answer(app: &App, route: Route, admit: Admit, mut request: Request) -> 
         Verb::Post => std::mem::take(request.body_mut()),
         Verb::Any | Verb::Get => Body::empty(),
     };
-    let answered = api::answer(app, &caller, route, body).await;
+    let answered = api::answer(app, &caller, place, route, body).await;
     unread(&request, answered.unwrap_or_else(IntoResponse::into_response))
 }
 
@@ -255,13 +265,46 @@ fn unread(request: &Request, mut response: Response<Body>) -> Response<Body> {
     response
 }
 
+impl Gate {
+    /// Whether a route is there.
+    const fn has(self, route: Route) -> bool {
+        match self {
+            Self::Users => true,
+            Self::Heads => route.is_for_heads(),
+        }
+    }
+
+    /// Who asks; a connection by which a token was shown is a stranger's no more.
+    fn admit(self, app: &App, route: Option<Route>, request: &Request) -> Result<Caller, ApiError> {
+        let caller = match self {
+            Self::Users => admit_user(app, route, request),
+            Self::Heads => admit_head(app, route, request),
+        }?;
+        if !route.is_some_and(Route::is_open)
+            && let Some(peer) = request.extensions().get::<Arc<Peer>>()
+        {
+            peer.authenticate();
+        }
+        Ok(caller)
+    }
+
+    /// For whom a proof is.
+    fn place(self, request: &Request) -> Place {
+        let peer = request.extensions().get::<Arc<Peer>>();
+        match self {
+            Self::Users => Place::Users { port: peer.map_or(0, |peer| peer.port) },
+            Self::Heads => Place::Heads,
+        }
+    }
+}
+
 fn admit_user(app: &App, route: Option<Route>, request: &Request) -> Result<Caller, ApiError> {
     let guard = &app.settings.guard;
-    let is_anonymous = matches!(guard, Guard::Anyone);
+    let is_anonymous = matches!(guard, Guard::Anyone(_));
     if !is_anonymous && guard.admits(authorization(request)) {
         return Ok(Caller::User);
     }
-    if !is_anonymous && route != Some(Route::Root) {
+    if !is_anonymous && !route.is_some_and(Route::is_open) {
         return Err(ApiError::Unauthorized);
     }
     match is_from_elsewhere(request.headers()) {
@@ -277,7 +320,9 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let is_ours = ["127.0.0.1", "localhost"].contains(&name);
-    !is_ours || headers.contains_key(header::ORIGIN)
+    let is_of_our_page =
+        |origin: &HeaderValue| origin.as_bytes().strip_prefix(b"http://") == Some(host.as_bytes());
+    !is_ours || !headers.get_all(header::ORIGIN).iter().all(is_of_our_page)
 }
 
 fn admit_head(app: &App, route: Option<Route>, request: &Request) -> Result<Caller, ApiError> {
@@ -289,7 +334,7 @@ fn admit_head(app: &App, route: Option<Route>, request: &Request) -> Result<Call
     };
     match app.heads.caller(authorization(request)).filter(is_there) {
         Some(caller) => Ok(caller),
-        None if route == Some(Route::Root) => Ok(Caller::Nobody),
+        None if route.is_some_and(Route::is_open) => Ok(Caller::Nobody),
         None => Err(ApiError::Unauthorized),
     }
 }
@@ -316,6 +361,12 @@ mod tests {
             assert!(!is_from_elsewhere(&headers(ours, None)), "{ours}");
         }
         assert!(!is_from_elsewhere(&HeaderMap::new()), "no browser is so old");
+        let of_our_page = headers("127.0.0.1:4578", Some("http://127.0.0.1:4578"));
+        assert!(!is_from_elsewhere(&of_our_page));
+        for other in ["http://127.0.0.1:4579", "https://127.0.0.1:4578", "http://127.0.0.1", "null"]
+        {
+            assert!(is_from_elsewhere(&headers("127.0.0.1:4578", Some(other))), "{other}");
+        }
         assert!(is_from_elsewhere(&headers("127.0.0.1:4578", Some("https://evil.example"))));
         assert!(is_from_elsewhere(&headers("evil.example:4578", None)));
         assert!(is_from_elsewhere(&headers("127.0.0.1.evil.example", None)));

@@ -52,7 +52,7 @@ fn operation(route: Route, nth: usize, generator: &mut SchemaGenerator) -> Value
             "400": error("The request is refused; `field` names what is wrong in it"),
         },
     });
-    if route != Route::Root {
+    if !route.is_open() {
         operation["security"] = json!([{ "token": [] }]);
         operation["responses"]["401"] = error("No token, or a wrong one");
     }
@@ -79,6 +79,7 @@ fn content(route: Route, generator: &mut SchemaGenerator) -> Value {
         Route::Metrics => "text/plain",
         Route::Events => "text/event-stream",
         Route::Root
+        | Route::Prove
         | Route::GetWalletStatus
         | Route::NonTerminatedNodes
         | Route::IsRunning
@@ -107,6 +108,7 @@ fn response(route: Route, generator: &mut SchemaGenerator) -> Value {
         ["not_enabled", "cluster_not_empty", "forced_shutdown", "will_shutdown", "clusters_kept"];
     match route {
         Route::Root => schema::<RootDocument>(generator),
+        Route::Prove => object(&[("proof", text())]),
         Route::GetWalletStatus => schema::<WalletDocument>(generator),
         Route::ClusterData => schema::<ClusterDataDocument>(generator),
         Route::DefaultSshKey => schema::<KeyDocument>(generator),
@@ -148,6 +150,10 @@ fn request(route: Route) -> Value {
     let node = [cluster.clone(), ("node_id", text())];
     let flag = json!({ "type": "boolean", "default": false });
     match route {
+        Route::Prove => object(&[
+            ("mark", digits("HMAC-SHA256 of `ray-on-golem mark`, with the token as key")),
+            ("challenge", digits("random, used once")),
+        ]),
         Route::GetWalletStatus => {
             object(&[("payment_network", text()), ("payment_driver", text())])
         }
@@ -222,6 +228,11 @@ fn object(fields: &[(&str, Value)]) -> Value {
 
 fn text() -> Value {
     json!({ "type": "string" })
+}
+
+/// 32 bytes.
+fn digits(description: &str) -> Value {
+    json!({ "type": "string", "pattern": "^[0-9a-f]{64}$", "description": description })
 }
 
 fn texts() -> Value {

@@ -5,6 +5,8 @@
 pub enum Route {
     /// The webserver itself.
     Root,
+    /// The webserver's proof that it knows a token, before that is sent.
+    Prove,
     /// The wallet, funded where that costs nothing.
     GetWalletStatus,
     /// The ids of the nodes that Ray may count on.
@@ -62,8 +64,9 @@ pub enum Verb {
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Root,
+        Self::Prove,
         Self::GetWalletStatus,
         Self::NonTerminatedNodes,
         Self::IsRunning,
@@ -92,6 +95,7 @@ impl Route {
     pub const fn paths(self) -> &'static [&'static str] {
         match self {
             Self::Root => &["/"],
+            Self::Prove => &["/prove"],
             Self::GetWalletStatus => &["/get_wallet_status"],
             Self::NonTerminatedNodes => &["/non_terminated_nodes"],
             Self::IsRunning => &["/is_running"],
@@ -125,7 +129,8 @@ impl Route {
         match self {
             Self::Root => Verb::Any,
             Self::Overview | Self::Metrics | Self::OpenApi | Self::Events => Verb::Get,
-            Self::GetWalletStatus
+            Self::Prove
+            | Self::GetWalletStatus
             | Self::NonTerminatedNodes
             | Self::IsRunning
             | Self::IsTerminated
@@ -145,11 +150,18 @@ impl Route {
         }
     }
 
+    /// Whether it is asked without a token: what a client needs to know before it sends one.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Root | Self::Prove)
+    }
+
     /// Whether a head may ask it, about its own cluster: no keys, no wallet, no shutdown, no money.
     #[must_use]
     pub const fn is_for_heads(self) -> bool {
         match self {
             Self::Root
+            | Self::Prove
             | Self::NonTerminatedNodes
             | Self::IsRunning
             | Self::IsTerminated
@@ -179,6 +191,10 @@ impl Route {
     pub const fn summary(self) -> &'static str {
         match self {
             Self::Root => "The webserver itself; needs no token. A browser gets the page",
+            Self::Prove => {
+                "Shows that the webserver knows a token, which is named by its mark, before it is sent; \
+                 needs no token"
+            }
             Self::GetWalletStatus => {
                 "The wallet; on a testnet with a faucet it is funded once if it is low"
             }

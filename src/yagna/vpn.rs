@@ -38,7 +38,7 @@ use tokio::{
     net::TcpStream,
     sync::watch,
     task::AbortHandle,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
@@ -46,6 +46,7 @@ use tokio_tungstenite::{
         self, Message,
         client::IntoClientRequest,
         error::ProtocolError,
+        handshake::client::Request,
         http::{HeaderValue, StatusCode, header::AUTHORIZATION},
         protocol::WebSocketConfig,
     },
@@ -73,6 +74,9 @@ const INCOMING_MAX: usize = 4 << 20;
 
 /// How long the last bytes and the farewell may take when nobody waits for the stream any more.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The pause before the daemon is asked again for a node that it does not find.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The most that is shown of what the daemon says about a refusal.
 const REASON_LENGTH_MAX: usize = 300;
@@ -213,6 +217,9 @@ impl Vpn {
 
     /// Connects to `port` of the node at `ip`, but waits no longer than `patience`.
     ///
+    /// The daemon (0.17.6) gives a node five seconds, which are not enough where the machine is busy, or where the daemon
+    /// looks for another address that no node has: it is asked again while `patience` lasts.
+    ///
     /// # Errors
     ///
     /// If the daemon or the node does not answer, or refuses.
@@ -236,23 +243,36 @@ impl Vpn {
             app_key: self.app_key.clone(),
         };
         let url = at(&self.base, &["tcp", &ip.to_string(), &port.to_string()])?;
-        let mut request = url
-            .as_str()
-            .into_client_request()
-            .map_err(|_| VpnError::BadAddress(self.base.clone()))?;
+        let request = self.request(&url)?;
+        let deadline = Instant::now() + duration(patience);
+        let mut no_node = None;
+        loop {
+            let config = WebSocketConfig::default()
+                .max_message_size(Some(INCOMING_MAX))
+                .max_frame_size(Some(INCOMING_MAX));
+            let connecting = connect_async_with_config(request.clone(), Some(config), true);
+            match timeout_at(deadline, connecting).await {
+                Ok(Ok((socket, _))) => return Ok(VpnStream::new(socket, asker, self.beat)),
+                Ok(Err(error)) => match refusal(error, network, ip, port) {
+                    error @ VpnError::NoNode { .. } => no_node = Some(error),
+                    error => return Err(error),
+                },
+                Err(_) => return Err(no_node.unwrap_or(VpnError::TimedOut { ip, patience })),
+            }
+            // In the pause the daemon looks for the addresses of others.
+            sleep_until(deadline.min(Instant::now() + PAUSE)).await;
+        }
+    }
+
+    /// The request for a websocket.
+    fn request(&self, url: &Url) -> Result<Request, VpnError> {
+        let bad = |_| VpnError::BadAddress(self.base.clone());
+        let mut request = url.as_str().into_client_request().map_err(bad)?;
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", self.app_key.as_str()))
             .expect("an app-key is visible ASCII");
         bearer.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, bearer);
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(INCOMING_MAX))
-            .max_frame_size(Some(INCOMING_MAX));
-        let connecting = connect_async_with_config(request, Some(config), true);
-        match timeout(duration(patience), connecting).await {
-            Ok(Ok((socket, _))) => Ok(VpnStream::new(socket, asker, self.beat)),
-            Ok(Err(error)) => Err(refusal(error, network, ip, port)),
-            Err(_) => Err(VpnError::TimedOut { ip, patience }),
-        }
+        Ok(request)
     }
 }
 

@@ -13,6 +13,10 @@ mod lab;
 mod proxy;
 #[path = "../proxy/ends.rs"]
 mod proxy_ends;
+#[path = "../proxy/shell.rs"]
+mod proxy_shell;
+#[path = "../proxy/volume.rs"]
+mod proxy_volume;
 mod stage;
 
 use std::time::Duration;
@@ -20,6 +24,9 @@ use std::time::Duration;
 use crate::{
     lab::network::Link,
     proxy::{Services as _, bytes, sha256, take, transfers_arrive_whole},
+    proxy_volume::{
+        a_tree_arrives_file_by_file, all_sizes_arrive_whole, sessions_at_once_are_whole,
+    },
     stage::Stage,
 };
 
@@ -28,11 +35,17 @@ const MIB: usize = 1 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_of_all_sizes_arrive_whole() {
-    let stage = Stage::start("alice").await;
+    all_sizes_arrive_whole(&Stage::start("alice").await).await;
+}
 
-    transfers_arrive_whole(&stage, 64 * KIB, 10).await;
-    transfers_arrive_whole(&stage, MIB, 10).await;
-    transfers_arrive_whole(&stage, 12 * MIB, 10).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_mebibytes_arrive_file_by_file_by_rsync() {
+    a_tree_arrives_file_by_file(&Stage::start_with_sshd("niaj").await.shell()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_sessions_at_once_are_whole() {
+    sessions_at_once_are_whole(&Stage::start_with_sshd("olivia").await.shell()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,7 +62,7 @@ async fn transfers_arrive_whole_where_frames_lag_get_lost_and_overtake_each_othe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_sessions_at_once_are_whole() {
+async fn fifty_uploads_at_once_are_whole() {
     let stage = Stage::start("carol").await;
     let content = bytes(256 * KIB, 1);
     let hash = sha256(&content);

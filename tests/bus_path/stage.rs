@@ -25,6 +25,7 @@ use crate::{
         network::{Link, Node},
     },
     proxy::{CLUSTER, PATIENCE, Proxy, Services},
+    proxy_shell::Shell,
 };
 
 const PROVIDER: &str = "0x00000000000000000000000000000000000000a1";
@@ -42,13 +43,22 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn start(name: &str) -> Self {
+        Self::with(|lab, network| lab.node_in(name, network, IP, PROVIDER)).await
+    }
+
+    /// The same with OpenSSH's server on the node.
+    pub(crate) async fn start_with_sshd(name: &str) -> Self {
+        Self::with(|lab, network| lab.node_in_with_sshd(name, network, IP, PROVIDER)).await
+    }
+
+    async fn with(add_node: impl FnOnce(&Lab, &str) -> Node) -> Self {
         let lab = Lab::start_central(&Market::empty());
         let facts = lab.facts();
         let data = tempfile::tempdir().expect("a directory");
         let bus = lab.variables()["GSB_URL"].parse().expect("an address");
         let networks = Networks::open(data.path(), Some(bus)).expect("no file");
         let network = created(&networks).await;
-        let node = lab.node_in(name, network.as_str(), IP, PROVIDER);
+        let node = add_node(&lab, network.as_str());
         let net = format!("{}/net-api/v2/vpn", facts.api_url).parse().expect("an address");
         let app_key = AppKey::new(&facts.app_key).expect("a word");
         let vpn = Vpn::at(&net, app_key.clone()).expect("an address");
@@ -74,6 +84,11 @@ impl Stage {
 
     pub(crate) fn port(&self, service: &str) -> u16 {
         self.node.port(service)
+    }
+
+    /// The node's ssh server.
+    pub(crate) fn shell(&self) -> Shell {
+        Shell::to(&self.node, self.data.path())
     }
 
     /// Changes what the way to the node is like.

@@ -65,11 +65,14 @@ name, `CONFORMANCE_TELL=1` prints each exchange.
 
 ## What no case asks
 
-A case asks what the daemon answers, and never what harms it. Two such requests are known of yagna 0.17.6: where a poll
-for events of bills names a time-out below zero, one of the two workers that serve all clients panics, and where a list
-of app-keys is asked for before its first page, the service of app-keys ends until the daemon restarts. No case, no test,
-and no fixture holds either. A `Request` cannot say the first, since a `Span` is never below zero; `driver/appkey.rs`
-counts pages from 1, and its stand-in for the daemon refuses every other page.
+A case asks what the daemon answers, and never what harms it. Requests are known of yagna 0.17.6 at which it loses a worker,
+its service of app-keys, or its service of private networks until it restarts. No case, no test, and no fixture holds one, and
+the adapter cannot say one.
+
+Where a node joins a network, the real daemon tells each member of it. Nodes of the simulation are not told: they look up
+who is a member, so that no client of the websocket sees a difference. What a node sends comes by the segment there, and never
+by several at once, as it does at times; and where the daemon ends a websocket that still has something unread of its client,
+the system may call the end a reset.
 ";
 
 /// The page as it should be.

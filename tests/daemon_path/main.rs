@@ -13,13 +13,20 @@
 mod lab;
 #[path = "../proxy/mod.rs"]
 mod proxy;
+#[path = "../proxy/shell.rs"]
+mod proxy_shell;
+#[path = "../proxy/volume.rs"]
+mod proxy_volume;
 mod stage;
 
 use std::time::{Duration, Instant};
 
 use crate::{
     lab::network::Link,
-    proxy::{Services as _, bytes, sha256, size, transfers_arrive_whole},
+    proxy::{Services as _, size, transfers_arrive_whole},
+    proxy_volume::{
+        a_tree_arrives_file_by_file, all_sizes_arrive_whole, sessions_at_once_are_whole,
+    },
     stage::Stage,
 };
 
@@ -28,11 +35,17 @@ const MIB: usize = 1 << 20;
 
 #[tokio::test]
 async fn transfers_of_all_sizes_arrive_whole() {
-    let stage = Stage::start("alice");
+    all_sizes_arrive_whole(&Stage::start("alice")).await;
+}
 
-    transfers_arrive_whole(&stage, 64 * KIB, 10).await;
-    transfers_arrive_whole(&stage, MIB, 10).await;
-    transfers_arrive_whole(&stage, 12 * MIB, 2).await;
+#[tokio::test]
+async fn fifty_mebibytes_arrive_file_by_file_by_rsync() {
+    a_tree_arrives_file_by_file(&Stage::start_with_sshd("frank").shell()).await;
+}
+
+#[tokio::test]
+async fn fifty_sessions_at_once_are_whole() {
+    sessions_at_once_are_whole(&Stage::start_with_sshd("grace").shell()).await;
 }
 
 #[tokio::test]
@@ -76,16 +89,4 @@ async fn others_go_on_beside_a_client_that_does_not_read() {
 
     // The daemon gives up a connection that does not answer it for 10 s: till then it would hold up all.
     assert!(worst < Duration::from_secs(5), "an echo took {worst:?}");
-}
-
-#[tokio::test]
-async fn ssh_and_an_upload_by_it_go_through_to_a_real_server() {
-    let stage = Stage::start_with_sshd("erin");
-    let content = bytes(4 * MIB, 1);
-
-    let hello = stage.ssh("echo hello", b"").await;
-    let hash = stage.ssh("sha256sum", &content).await;
-
-    assert_eq!(hello, "hello\n");
-    assert_eq!(hash, format!("{}  -\n", sha256(&content)));
 }

@@ -1,21 +1,21 @@
 //! A real daemon with one node, and the product's proxy to it.
 
-use std::{collections::BTreeMap, path::Path, process::Stdio};
+use std::collections::BTreeMap;
 
 use ray_on_golem::{
     core::ids::NodeId,
-    ssh::{Access, NodeAccess, proxy_command},
+    ssh::{Access, NodeAccess},
     yagna::{AppKey, NetworkPath},
 };
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 
 use crate::{
     lab::{
         Lab, Market,
         network::{Link, Node},
     },
-    proxy::{CLUSTER, PATIENCE, PROGRAM, Proxy, Services},
+    proxy::{CLUSTER, Proxy, Services},
+    proxy_shell::Shell,
 };
 
 /// A daemon on a central net, a node, and what the webserver leaves for `ssh-proxy`.
@@ -59,36 +59,9 @@ impl Stage {
         self.lab.link(&self.node, link);
     }
 
-    /// Runs a command on the node by the system's ssh; returns what it says.
-    pub(crate) async fn ssh(&self, command: &str, input: &[u8]) -> String {
-        let proxy = proxy_command(
-            Path::new(PROGRAM),
-            self.data.path(),
-            &CLUSTER.into(),
-            NodeId(0),
-            self.node.port("ssh"),
-        );
-        let mut child = Command::new("ssh")
-            .args(["-F", "none", "-T", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
-            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
-            .args(["-o", &format!("ProxyCommand={proxy}"), "-i"])
-            .arg(self.node.login_key.as_ref().expect("the node has a server"))
-            .args(["root@node", command])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("setup installs ssh");
-        let mut stdin = child.stdin.take().expect("piped");
-        let give = async {
-            stdin.write_all(input).await.expect("ssh reads");
-            drop(stdin);
-        };
-        let both = async { tokio::join!(give, child.wait_with_output()) };
-        let ((), output) = timeout(PATIENCE, both).await.expect("it ends in time");
-        let output = output.expect("it was started");
-        assert!(output.status.success(), "ssh: {}", output.status);
-        String::from_utf8(output.stdout).expect("text")
+    /// The node's ssh server.
+    pub(crate) fn shell(&self) -> Shell {
+        Shell::to(&self.node, self.data.path())
     }
 }
 

@@ -10,6 +10,7 @@
 #![expect(clippy::disallowed_methods, reason = "the lab is a process")]
 #![expect(clippy::print_stderr, reason = "a failed test tells where its logs are")]
 
+pub(crate) mod kernel;
 pub(crate) mod network;
 
 use std::collections::BTreeMap;

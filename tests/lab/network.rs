@@ -109,6 +109,19 @@ impl Lab {
         self.add_node(name, &["--network", network, "--ip", &ip, "--provider", provider])
     }
 
+    /// The same with OpenSSH's server; this needs root.
+    pub(crate) fn node_in_with_sshd(
+        &self,
+        name: &str,
+        network: &str,
+        ip: Ipv4Addr,
+        provider: &str,
+    ) -> Node {
+        let ip = ip.to_string();
+        let place = ["--network", network, "--ip", &ip, "--provider", provider, "--sshd"];
+        self.add_node(name, &place)
+    }
+
     fn add_node(&self, name: &str, options: &[&str]) -> Node {
         serde_json::from_slice(&self.ask("node", name, options)).expect("a node as the lab has it")
     }

@@ -41,7 +41,7 @@ pub(crate) struct Proxy {
 }
 
 /// Keeps both cores busy; threads, so that nothing stays behind a test that is killed.
-struct Burner {
+pub(crate) struct Burner {
     is_over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -118,7 +118,7 @@ impl Proxy {
 }
 
 impl Burner {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let burn = |is_over: Arc<AtomicBool>| {
             move || {

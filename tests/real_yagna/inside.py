@@ -8,12 +8,10 @@ line of JSON with the program and its arguments, and for each an answer of one l
 """
 
 import array
-import fcntl
 import json
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -24,13 +22,7 @@ from pathlib import Path
 
 import image
 import services
-
-DEVICE = b"vpn0"
-# Of <linux/if_tun.h> and <linux/sockios.h>.
-TUNSETIFF = 0x400454CA
-IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
-SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFMTU, SIOCSIFFLAGS = 0x8916, 0x891C, 0x8922, 0x8914
-IFF_UP, IFF_RUNNING = 0x1, 0x40
+from device import make_device, use_cubic
 
 # It asks as often whether somebody is there as the nodes of the product do.
 SSHD_CONFIG = """\
@@ -48,26 +40,6 @@ ClientAliveInterval 15
 ClientAliveCountMax 4
 Subsystem sftp internal-sftp
 """
-
-
-def make_device(ip: str, mtu: int) -> int:
-    """An Ethernet device with an address of a network of 256; returns its descriptor."""
-    try:
-        device = os.open("/dev/net/tun", os.O_RDWR)
-        fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", DEVICE, IFF_TAP | IFF_NO_PI))
-    except OSError as error:
-        sys.exit(f"inside.py: no network device can be made: {error}")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-
-        def order(number: int, name: bytes, value: bytes):
-            fcntl.ioctl(control, number, struct.pack("16s24s", name, value))
-
-        order(SIOCSIFFLAGS, b"lo", struct.pack("H", IFF_UP | IFF_RUNNING))
-        for number, address in ((SIOCSIFADDR, ip), (SIOCSIFNETMASK, "255.255.255.0")):
-            order(number, DEVICE, struct.pack("=HH4s", socket.AF_INET, 0, socket.inet_aton(address)))
-        order(SIOCSIFMTU, DEVICE, struct.pack("i", mtu))
-        order(SIOCSIFFLAGS, DEVICE, struct.pack("H", IFF_UP | IFF_RUNNING))
-    return device
 
 
 def start_sshd(directory: Path) -> Path:
@@ -131,7 +103,7 @@ def main():
     device = make_device(settings["ip"], settings["mtu"])
     if settings["kind"] == "image":
         image.furnish()
-    ports = services.serve()
+    ports = services.serve(use_cubic)
     if settings["kind"] == "sshd":
         facts["login_key"] = str(start_sshd(Path(settings["directory"])))
         ports["ssh"] = 22

@@ -25,6 +25,8 @@ namespaces of its own (it needs /dev/net/tun; root, or user namespaces for ordin
     lab.py link alice --silent on                                  nothing passes, until `off`
     lab.py seen alice              frames and bytes in and out, and what the node was told
     lab.py remove alice            the node ends; the daemon is not told
+    lab.py kernel --network ID --ip 10.0.0.2 --provider 0x…        the kernel's TCP to such a node, over
+                                   the daemon's bus, for comparison; see `kernel.py`
     lab.py drop                    the daemons lose their connections to the net, and come back
 
 What listens on a node is in `services.py`. A stand-in provider of such a lab has a node for each
@@ -60,6 +62,7 @@ import control
 import rest
 from billing import MISCHIEFS
 from chain import CHAIN_IDS, MOODS
+from device import apart
 from process import Process
 
 # The daemon that all tests run with, and the encoding of what is said on its bus.
@@ -270,6 +273,18 @@ class Lab:
         if options.network is None:
             self._ask("POST", f"{NETWORKS}/{network}/nodes", {"id": node, "ip": ip})
         return {"name": options.name, "node_id": node, "network": network, **facts}
+
+    def kernel_argv(self, options) -> list:
+        """The command that reaches a node by the kernel's TCP, over this daemon's bus."""
+        settings = {
+            "bus": f"{self.facts['socket_dir']}/gsb.sock",
+            "network": options.network,
+            "provider": options.provider,
+            "ip": options.ip,
+            "own_ip": f"{options.ip.rpartition('.')[0]}.1",
+            "mtu": options.mtu,
+        }
+        return [*apart(), venv("python"), "-B", str(HERE / "kernel.py"), json.dumps(settings)]
 
     def _ask(self, method: str, path: str, body):
         facts = self.facts
@@ -504,14 +519,15 @@ def add_terms(parser):
     add("--mischief", type=mischief, default=[], metavar="KIND,…", help=", ".join(MISCHIEFS))
 
 
-def add_node(parser):
-    """Options that say where a node is, and what it has."""
+def add_node(parser, is_new: bool):
+    """Options that say where a node is, and what it has; of one that is there already all must be said."""
     add = parser.add_argument
-    add("--network", metavar="ID", help="one that the caller knows; else the lab's")
-    add("--ip", help="the node's address; its network is the 256 around it")
-    add("--provider", metavar="NODE_ID", help="whose node it is; else of an identity of no daemon")
+    add("--network", required=not is_new, metavar="ID", help="one that the caller knows; else the lab's")
+    add("--ip", required=not is_new, help="the node's address; its network is the 256 around it")
+    add("--provider", required=not is_new, metavar="NODE_ID", help="whose it is; else of an identity of no daemon")
     add("--mtu", type=int, default=1220, help="1220, as the runtime of virtual machines has it")
-    add("--sshd", action="store_true", help="with OpenSSH's server on port 22")
+    if is_new:
+        add("--sshd", action="store_true", help="with OpenSSH's server on port 22")
 
 
 def add_link(parser):
@@ -538,7 +554,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="lab.py", description="A real yagna daemon, offline.")
     commands = parser.add_subparsers(dest="command", required=True)
     names = ("install", "up", "down", "restart", "kill", "freeze", "thaw", "provider", "chain")
-    names += ("lock", "restart-locked", "node", "link", "seen", "remove", "drop")
+    names += ("lock", "restart-locked", "node", "link", "seen", "remove", "kernel", "drop")
     for name in names:
         command = commands.add_parser(name)
         if name != "install":
@@ -552,8 +568,8 @@ def parse_arguments():
             command.add_argument("mood", choices=MOODS)
         if name in ("node", "link", "seen", "remove"):
             command.add_argument("name")
-        if name == "node":
-            add_node(command)
+        if name in ("node", "kernel"):
+            add_node(command, is_new=name == "node")
         if name == "link":
             add_link(command)
         if name in ("up", "provider"):
@@ -611,6 +627,9 @@ def main():
         print(json.dumps(lab.order("seen", options.name)))
     elif options.command == "remove":
         lab.order("remove", options.name)
+    elif options.command == "kernel":
+        argv = lab.kernel_argv(options)
+        os.execvp(argv[0], argv)
     elif options.command == "drop":
         lab.order("drop")
     elif options.command == "chain":

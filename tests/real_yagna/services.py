@@ -31,6 +31,18 @@ def take(peer: socket.socket):
     peer.sendall(digest.hexdigest().encode())
 
 
+def swallow(peer: socket.socket):
+    """Reads a size, says so by a byte, reads so many bytes in whatever order they come, and says so again."""
+    left = size(peer)
+    peer.sendall(b".")
+    while left > 0:
+        data = peer.recv(min(left, CHUNK))
+        if not data:
+            return
+        left -= len(data)
+    peer.sendall(b".")
+
+
 def give(peer: socket.socket):
     """Reads a size, sends so many random bytes and their hash, and closes."""
     digest, left = hashlib.sha256(), size(peer)
@@ -106,13 +118,15 @@ PORTS = {
     "ignore": (1007, ignore),
     "tick": (1008, tick),
     "count": (1009, count),
+    "swallow": (1010, swallow),
 }
 
 
-def serve() -> dict:
-    """Listens on all ports, in threads; returns the ports by name."""
+def serve(prepare=lambda listener: None) -> dict:
+    """Listens on all ports, in threads, by sockets that are prepared first; returns the ports by name."""
     for port, service in PORTS.values():
         listener = socket.create_server(("0.0.0.0", port), backlog=1024)
+        prepare(listener)
         threading.Thread(target=accept, args=[listener, service], daemon=True).start()
     return {name: port for name, (port, _) in PORTS.items()}
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from device import apart
 from link import Link
 from packets import COMPRESSED, packed, unpacked
 
@@ -179,10 +180,3 @@ def addresses(frame: bytes) -> tuple:
         return None, None
     both = frame[first : first + 4], frame[second : second + 4]
     return tuple(str(ipaddress.IPv4Address(part)) for part in both)
-
-
-def apart() -> list:
-    """What starts a program in namespaces of its own, and ends it when we end. An ordinary user gets
-    a user namespace to be root of; root stays root, since a server of ssh wants more than one user."""
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    return ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--"]

@@ -9,6 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _, future::BoxFuture};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::AbortHandle,
 };
 use tokio_tungstenite::{
@@ -56,6 +57,7 @@ pub(crate) struct Daemon {
     address: SocketAddr,
     conduct: Arc<Mutex<Conduct>>,
     connections: Arc<Mutex<Vec<AbortHandle>>>,
+    refusal: Arc<Notify>,
     listener: AbortHandle,
 }
 
@@ -92,14 +94,16 @@ impl Daemon {
         let conduct = Arc::new(Mutex::new(conduct));
         let connections = Arc::new(Mutex::new(Vec::new()));
         let (conducts, all) = (Arc::clone(&conduct), Arc::clone(&connections));
+        let refusal = Arc::new(Notify::new());
+        let refused = Arc::clone(&refusal);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let conduct = conducts.lock().expect("nobody panics").clone();
-                let task = tokio::spawn(connection(stream, conduct));
+                let task = tokio::spawn(connection(stream, conduct, Arc::clone(&refused)));
                 all.lock().expect("nobody panics").push(task.abort_handle());
             }
         });
-        Self { address, conduct, connections, listener: task.abort_handle() }
+        Self { address, conduct, connections, refusal, listener: task.abort_handle() }
     }
 
     /// Where the API of private networks is.
@@ -110,6 +114,11 @@ impl Daemon {
     /// From now on connections are treated in another way.
     pub(crate) fn change(&self, conduct: Conduct) {
         *self.conduct.lock().expect("nobody panics") = conduct;
+    }
+
+    /// Waits until a client was refused.
+    pub(crate) async fn has_refused(&self) {
+        self.refusal.notified().await;
     }
 
     /// Cuts all connections.
@@ -127,7 +136,7 @@ impl Drop for Daemon {
     }
 }
 
-async fn connection(mut stream: TcpStream, conduct: Conduct) {
+async fn connection(mut stream: TcpStream, conduct: Conduct, refused: Arc<Notify>) {
     match conduct {
         Conduct::Serve(_) if is_question(&stream).await => answer_addresses(stream).await,
         Conduct::Serve(work) => {
@@ -145,6 +154,7 @@ async fn connection(mut stream: TcpStream, conduct: Conduct) {
             let length = text.len();
             let answer = format!("HTTP/1.1 {status} No\r\ncontent-length: {length}\r\n\r\n{text}");
             stream.write_all(answer.as_bytes()).await.expect("somebody reads");
+            refused.notify_one();
         }
         Conduct::Silent => std::future::pending().await,
     }

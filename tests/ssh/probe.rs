@@ -182,8 +182,6 @@ async fn what_the_daemon_refuses_is_told_in_words() {
         tried(Login { ways: vpn.into(), ..stage.login() }).await,
         VpnError::BadAppKey
     ));
-    stage.daemon.change(Conduct::Refuse(504, ""));
-    assert!(matches!(tried(stage.login()).await, VpnError::NoNode { ip: IP, port: 22 }));
     stage.daemon.change(Conduct::Refuse(400, r#"{"message":"no route"}"#));
     assert_eq!(
         tried(stage.login()).await.to_string(),
@@ -192,6 +190,25 @@ async fn what_the_daemon_refuses_is_told_in_words() {
     let login = stage.login();
     drop(stage);
     assert!(matches!(tried(login).await, VpnError::NoDaemon(_)));
+}
+
+#[tokio::test]
+async fn the_daemon_is_asked_again_for_a_node_that_it_does_not_find() {
+    let stage = Stage::new().await;
+    stage.daemon.change(Conduct::Refuse(504, ""));
+    let login = stage.login();
+    let appears = async {
+        stage.daemon.has_refused().await;
+        stage.daemon.change(Conduct::node(&stage.node));
+    };
+
+    let (probed, ()) = tokio::join!(probe(&login, PATIENCE), appears);
+
+    probed.expect("the second answer is another");
+    stage.daemon.change(Conduct::Refuse(504, ""));
+    let error = probe(&stage.login(), Span::millis(100)).await.expect_err("it stays away");
+    let SshError::Way(WayError::Daemon(error)) = error else { panic!("{error}") };
+    assert!(matches!(error, VpnError::NoNode { ip: IP, port: 22 }), "{error}");
 }
 
 #[tokio::test]

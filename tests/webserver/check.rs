@@ -155,9 +155,7 @@ async fn a_head_asks_only_for_what_the_file_says() {
         })
     };
     web.post("/request_nodes", of("ray.head.default", "head")).await;
-    let board = web.handle().board();
-    let cluster = board.clusters.values().next().expect("it has begun");
-    let token = web.app.heads.of(cluster.id, &cluster.name).expect("a writable directory");
+    let token = web.head_token("c");
     let ask_as_head = async |body: &Value| {
         web.send(&web.heads_url, "/request_nodes", body, Some(token.as_str())).await
     };

@@ -21,10 +21,7 @@ const CLIENTS: u64 = 8;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_random_requests_give_neither_a_hang_nor_a_500() {
     let lab = Arc::new(Lab::start(QUICK).await);
-    lab.web.post("/request_nodes", nodes("r", "head", 1)).await;
-    let board = lab.web.handle().board();
-    let cluster = board.current("r").expect("it was asked for");
-    let head = lab.web.app.heads.of(cluster.id, &cluster.name).expect("a writable directory");
+    let head = lab.web.head("r").await;
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
         let (lab, head) = (Arc::clone(&lab), head.clone());

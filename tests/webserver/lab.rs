@@ -27,6 +27,7 @@ use tokio::{
     time::timeout,
 };
 
+pub(crate) use crate::node_request::nodes;
 use crate::port::{AllWell, SimPort};
 
 /// Providers that do everything in a blink.
@@ -158,6 +159,19 @@ impl Web {
         serde_json::from_str(&text).expect("JSON")
     }
 
+    /// Asks for the head of a cluster; the token that it is given.
+    pub(crate) async fn head(&self, cluster: &str) -> Token {
+        self.post("/request_nodes", nodes(cluster, "head", 1)).await;
+        self.head_token(cluster)
+    }
+
+    /// The token of the head of a cluster that there is.
+    pub(crate) fn head_token(&self, cluster: &str) -> Token {
+        let board = self.handle().board();
+        let cluster = board.current(cluster).expect("it was asked for");
+        self.app.heads.of(cluster.id, &cluster.name).expect("a writable directory")
+    }
+
     /// Gets with the token.
     pub(crate) async fn get(&self, path: &str) -> String {
         let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
@@ -198,7 +212,8 @@ impl Web {
         ended.expect("it ends in time").expect("it does not panic")
     }
 
-    async fn kill(&mut self) {
+    /// Ends it as `kill -9` does.
+    pub(crate) async fn kill(&mut self) {
         self.manager.abort();
         self.end.send_replace(true);
         drop((&mut self.manager).await);
@@ -209,20 +224,6 @@ impl Web {
 }
 
 pub(crate) use ray_on_golem::driver::board as server_board;
-
-/// A request for nodes, as the provider sends it.
-pub(crate) fn nodes(cluster: &str, kind: &str, count: u32) -> Value {
-    json!({
-        "cluster_name": cluster,
-        "provider_parameters": {"webserver_port": 4578, "total_budget": 5.0},
-        "node_config": {
-            "priority_subnet_tag": null,
-            "demand": {"image_tag": "golem/ray:1", "min_cpu_threads": 1},
-        },
-        "count": count,
-        "tags": {"ray-node-type": kind, "ray-cluster-name": cluster},
-    })
-}
 
 /// The journals, as soon as the life before has let go of them.
 async fn open(data: &Path) -> (Journals, Recovered) {

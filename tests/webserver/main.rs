@@ -6,7 +6,10 @@ mod check;
 mod hostile;
 mod lab;
 mod life;
+#[path = "../node_request/mod.rs"]
+mod node_request;
 mod page;
 #[path = "../port/mod.rs"]
 mod port;
+mod proof;
 mod refusals;

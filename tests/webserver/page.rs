@@ -1,6 +1,16 @@
 //! The page, in a real browser.
 
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::sleep,
+};
 
 use crate::{
     browser::Browser,
@@ -69,4 +79,54 @@ async fn the_page_asks_for_the_token_and_shows_nothing_without_it() {
     assert_eq!(browser.value("document.getElementById('ask').hidden").await, json!(true));
     assert_eq!(browser.complaints, [json!(null); 0]);
     browser.end().await;
+}
+
+#[tokio::test]
+async fn the_page_sends_no_token_to_what_takes_the_place_of_its_webserver() {
+    let mut lab = Lab::start(QUICK).await;
+    let mut browser = Browser::start().await;
+    let (url, token) = (lab.web.url.clone(), lab.web.token.clone());
+    browser.open(&format!("{url}/#token={token}")).await;
+    browser.until("document.body.innerText.includes('There is no cluster.')").await;
+
+    lab.web.kill().await;
+    let address = url.trim_start_matches("http://").to_owned();
+    let heard = Arc::<Mutex<String>>::default();
+    let impostor = tokio::spawn(impostor(address, Arc::clone(&heard)));
+    let told = || heard.lock().expect("no panic").clone();
+    while !told().contains("POST /prove") {
+        sleep(Duration::from_millis(50)).await;
+    }
+    browser
+        .until("document.getElementById('link').innerText === 'the webserver does not answer'")
+        .await;
+
+    assert!(!told().contains(&token) && !told().to_lowercase().contains("authorization"));
+    impostor.abort();
+    browser.end().await;
+}
+
+/// Answers whatever it is asked as if it were the webserver, and notes what it is told.
+async fn impostor(address: String, heard: Arc<Mutex<String>>) {
+    let listener = TcpListener::bind(address).await.expect("the webserver has ended");
+    loop {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let heard = Arc::clone(&heard);
+        tokio::spawn(async move {
+            let mut piece = vec![0; 65_536];
+            while let Ok(length @ 1..) = stream.read(&mut piece).await {
+                let request = String::from_utf8_lossy(&piece[..length]).into_owned();
+                let body = match request.starts_with("POST /prove") {
+                    true => json!({"proof": "0".repeat(64)}),
+                    false => json!({"version": "1", "server_warnings": [], "shutting_down": false}),
+                };
+                let (body, length) = (body.to_string(), body.to_string().len());
+                heard.lock().expect("no panic").push_str(&request);
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
 }

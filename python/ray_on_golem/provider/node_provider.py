@@ -229,7 +229,7 @@ class GolemNodeProvider(NodeProvider):
                     self._log.warning(warning)
 
     def _greet_from_head(self) -> None:
-        mismatch = webserver.version_mismatch(self._patiently(self._client.info))
+        mismatch = webserver.version_mismatch(self._patiently(self._client.info).version)
         if mismatch:
             self._log.warning(f"{mismatch}; what they say to each other may be misunderstood")
 
@@ -271,12 +271,12 @@ class GolemNodeProvider(NodeProvider):
     def _way(self, node_id: str) -> Way:
         """How ssh gets to the node."""
         node = self._node(node_id)
-        proxy = node.ssh_proxy_command or self._client.ssh_proxy_command(node_id)
-        if proxy is None:
+        if node.internal_ip is None or node.is_terminated:
             raise RayOnGolemError(f"{node_id} is {node.state}, ssh does not reach it: {node.last_words}")
         known_hosts = surroundings.known_hosts(self._datadir, self.cluster_name)
         is_pinned = surroundings.is_pinned(known_hosts, node_id, node.internal_ip)
         detour = () if node.is_reached_by_ssh else self._detour(node_id)
+        proxy = webserver.proxy_command(self._datadir, self.cluster_name, node_id)
         return Way(proxy, known_hosts if is_pinned else None, detour)
 
     def _detour(self, node_id: str) -> tuple[str, ...]:

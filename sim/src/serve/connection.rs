@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     body::Body,
-    http::{Request, Response},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -142,6 +142,17 @@ async fn serve(stream: TcpStream, state: Arc<State>, mut life: watch::Receiver<L
 }
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
-    let response = api::answer(state, request.map(Body::new)).await;
+    let asks_for_another = says(request.headers(), &header::CONNECTION, "upgrade");
+    let mut response = api::answer(state, request.map(Body::new)).await;
+    // The real daemon takes no second request on a connection that asked for another protocol (seen on 0.17.6).
+    if asks_for_another && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if response.extensions().get::<Severed>().is_some() { Err(Closed) } else { Ok(response) }
+}
+
+/// Whether a header has a word among its own, in letters of any size.
+pub(super) fn says(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
 }

@@ -12,7 +12,7 @@ use serde_json::{Number, Value, json};
 use super::daemon::Answer;
 use crate::{
     fault::Fate,
-    yagna::{Reply, SimYagna, view::Usage},
+    yagna::{Refusal, Reply, SimYagna, view::Usage},
 };
 
 /// Places in a document, and what belongs there.
@@ -25,10 +25,7 @@ const BILL_TICK: Span = Span::millis(1);
 pub(super) fn encode(answer: &Answer) -> HttpResponse {
     let mut response = match &answer.reply {
         Ok(response) => wire::encode_response(Ok(response)),
-        Err(refusal) if refusal.body.is_empty() => {
-            HttpResponse { status: refusal.status, content_type: None, body: Vec::new() }
-        }
-        Err(refusal) => wire::encode_refusal(refusal.status, &refusal.body),
+        Err(refusal) => refused(refusal),
     };
     if !answer.patches.is_empty()
         && let Ok(mut document) = serde_json::from_slice::<Value>(&response.body)
@@ -39,6 +36,14 @@ pub(super) fn encode(answer: &Answer) -> HttpResponse {
         response.body = document.to_string().into_bytes();
     }
     response
+}
+
+/// A refusal as it goes over the wire.
+pub(super) fn refused(refusal: &Refusal) -> HttpResponse {
+    if refusal.body.is_empty() {
+        return HttpResponse { status: refusal.status, content_type: None, body: Vec::new() };
+    }
+    wire::encode_refusal(refusal.status, &refusal.body)
 }
 
 /// What the document of a reply needs beyond the reply.

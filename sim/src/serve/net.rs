@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use super::{
     State,
     api::{Ask, plain},
-    reply,
+    document, reply,
 };
+use crate::yagna::SimYagna;
 
 /// Answers a request to the API of private networks.
 pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<Body> {
@@ -25,19 +26,19 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<
             let inner = state.daemon.look();
             match inner.yagna.network(id) {
                 Some(book) => reply::json(200, &wire::network(&book.network)),
-                None => reply::empty(403),
+                None => missing(&inner.yagna, id),
             }
         }
         (Method::GET, ["net", id, "nodes"]) => {
             let inner = state.daemon.look();
-            let Some(book) = inner.yagna.network(id) else { return reply::empty(403) };
+            let Some(book) = inner.yagna.network(id) else { return missing(&inner.yagna, id) };
             let nodes = book.nodes.iter().map(|(ip, node)| json!({ "id": node, "ip": ip }));
             reply::json(200, &Value::Array(nodes.collect()))
         }
         (Method::GET, ["net", id, "addresses"]) => {
             state.tunnels.settled(id).await;
             let inner = state.daemon.look();
-            let Some(book) = inner.yagna.network(id) else { return reply::empty(403) };
+            let Some(book) = inner.yagna.network(id) else { return missing(&inner.yagna, id) };
             let ip = format!("{}/{}", book.own(), book.prefix);
             reply::json(200, &json!([{ "ip": ip }]))
         }
@@ -56,6 +57,11 @@ pub(super) async fn answer(state: &State, ask: &Ask, path: &[&str]) -> Response<
         }
         _ => plain(state, ask).await,
     }
+}
+
+/// What is said of a network that is not there.
+pub(super) fn missing(yagna: &SimYagna, id: &str) -> Response<Body> {
+    reply::whole(document::refused(&yagna.no_network(id)))
 }
 
 /// How the daemon stands in the network.
@@ -79,7 +85,7 @@ fn add_address(state: &State, ask: &Ask, id: &str) -> Response<Body> {
         return reply::message(400, "Invalid IP address: invalid IP address syntax");
     };
     let inner = state.daemon.look();
-    let Some(book) = inner.yagna.network(id) else { return reply::empty(403) };
+    let Some(book) = inner.yagna.network(id) else { return missing(&inner.yagna, id) };
     if !book.holds(ip) {
         return reply::message(400, &format!("Network not found for IP address: {ip}"));
     }

@@ -103,6 +103,16 @@ impl Networks {
         }
     }
 
+    /// What is said of a network that is not there: an identity that has another one of the daemon's may not use it.
+    pub(super) fn missing(&self, id: &str) -> Refusal {
+        let is_ours = |book: &NetworkBook| !book.path.is_daemon() && book.network.id.as_str() == id;
+        let is_left = |book: &NetworkBook| book.path.is_daemon() && book.removed.is_none();
+        if self.books.iter().any(is_left) && !self.books.iter().any(is_ours) {
+            return Refusal { status: Status(403), body: String::new() };
+        }
+        refuse(404, "Network not found")
+    }
+
     fn live(&self, id: &NetworkId) -> Option<usize> {
         let number = place(&self.books, id.as_str(), 16, |book| book.network.id.as_str())?;
         self.books[number].removed.is_none().then_some(number)
@@ -111,7 +121,7 @@ impl Networks {
     fn live_mut(&mut self, id: &NetworkId) -> Result<&mut NetworkBook, Refusal> {
         match self.live(id) {
             Some(number) => Ok(&mut self.books[number]),
-            None => Err(Refusal { status: Status(403), body: String::new() }),
+            None => Err(self.missing(id.as_str())),
         }
     }
 }

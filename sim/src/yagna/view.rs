@@ -221,6 +221,12 @@ impl SimYagna {
             .find(|book| book.network.id.as_str() == id && book.removed.is_none())
     }
 
+    /// What is said of a private network that there is not.
+    #[must_use]
+    pub fn no_network(&self, id: &str) -> Refusal {
+        self.networks.missing(id)
+    }
+
     /// The provider's agreements that are in force, for a look at the market.
     #[must_use]
     pub fn agreements_in_force(&self, provider: &ProviderId) -> usize {

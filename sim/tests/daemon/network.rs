@@ -42,12 +42,14 @@ fn two_networks_may_have_the_same_address() {
 #[test]
 fn a_network_is_removed_once() {
     let mut daemon = Daemon::of("");
-    let network = daemon.network();
+    let (network, last) = (daemon.network(), daemon.network());
 
     assert_eq!(remove(&mut daemon, &network), Ok(Response::NetworkRemoved));
 
     assert_eq!(remove(&mut daemon, &network), forbidden());
     assert_eq!(remove(&mut daemon, &NetworkId::from("0".repeat(32))), forbidden());
+    assert_eq!(remove(&mut daemon, &last), Ok(Response::NetworkRemoved));
+    assert_eq!(remove(&mut daemon, &network), none_is_left());
     assert!(list(&mut daemon).is_empty());
 }
 
@@ -98,7 +100,7 @@ fn a_restart_forgets_all_networks() {
     daemon.sim.restart(daemon.now);
 
     assert!(list(&mut daemon).is_empty());
-    assert_eq!(remove(&mut daemon, &network), forbidden());
+    assert_eq!(remove(&mut daemon, &network), none_is_left());
     let book = &daemon.sim.networks()[0];
     assert_eq!((book.removed, book.is_lost), (Some(daemon.now), true));
     assert_ne!(daemon.network(), network);
@@ -122,4 +124,9 @@ fn add(daemon: &mut Daemon, network: &NetworkId, node: &ProviderId, ip: Ipv4Addr
 
 fn forbidden() -> Reply {
     Err(Refusal { status: Status(403), body: String::new() })
+}
+
+fn none_is_left() -> Reply {
+    let body = "{\"message\":\"Network not found\"}".to_owned();
+    Err(Refusal { status: Status(404), body })
 }

@@ -59,7 +59,7 @@ async fn what_cannot_be_read_is_refused_in_the_daemons_words() {
         ("GET", "/activity-api/v1/activity", "", 400, "missing field `agreementId`"),
         ("POST", "/activity-api/v1/activity", "{}", 400, "untagged enum CreateActivityJson"),
         ("POST", "/net-api/v2/vpn/net", "{\"ip\":\"nope\"}", 400, "Invalid IP address"),
-        ("GET", "/net-api/v2/vpn/net/nosuch", "", 403, ""),
+        ("GET", "/net-api/v2/vpn/net/nosuch", "", 404, "{\"message\":\"Network not found\"}"),
         ("GET", "/payment-api/v1/allocations/xyz", "", 404, "{\"message\":null}"),
         ("GET", "/payment-api/v1/payments/status?driver=x", "", 404, "not registered x"),
         ("POST", "/payment-api/v1/debitNotes/x/reject", "{}", 501, "{\"message\":null}"),

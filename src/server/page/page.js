@@ -59,17 +59,41 @@ function state(name) {
   return make("span", `state ${name}`, name);
 }
 
-/** Asks the server; an answer that is no success is an error with its status. */
-async function ask(path) {
-  const token = sessionStorage.getItem(STORED);
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const answer = await fetch(path, { headers, cache: "no-store" });
+/** Asks the server without the token; an answer that is no success is an error with its status. */
+async function askOpenly(path, options = {}) {
+  const answer = await fetch(path, { ...options, cache: "no-store" });
   if (!answer.ok) throw Object.assign(new Error(`${answer.status}`), { status: answer.status });
   return answer;
 }
 
+/** Asks the server, once it has shown that it is ours. */
+async function ask(path) {
+  const token = sessionStorage.getItem(STORED);
+  if (token) await prove(token);
+  return askOpenly(path, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+}
+
+/**
+ * Has the server show that it knows the token, before that is sent: when ours has ended, another program may listen in
+ * its place. See `src/server/proof.rs`.
+ */
+async function prove(token) {
+  const bytes = (text) => new TextEncoder().encode(text);
+  const hex = (buffer) => [...new Uint8Array(buffer)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const algorithm = { name: "HMAC", hash: "SHA-256" };
+  const key = await crypto.subtle.importKey("raw", bytes(token), algorithm, false, ["sign"]);
+  const sign = async (text) => hex(await crypto.subtle.sign("HMAC", key, bytes(text)));
+  const challenge = hex(crypto.getRandomValues(new Uint8Array(32)));
+  const body = JSON.stringify({ mark: await sign("ray-on-golem mark"), challenge });
+  const answer = await (await askOpenly("/prove", { method: "POST", body })).json();
+  const place = `users of port ${location.port || 80}`;
+  if (answer.proof !== (await sign(`ray-on-golem proof, ${place}, ${challenge}`))) {
+    throw new Error("what listens here is not our webserver");
+  }
+}
+
 async function lookAtServer() {
-  const answer = await ask("/");
+  const answer = await askOpenly("/");
   server = await answer.json();
   draw();
 }

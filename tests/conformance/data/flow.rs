@@ -232,6 +232,19 @@ pub(super) async fn a_lone_continuation(site: &Site) {
     ends_with(site, OpCode::Data(Data::Continue)).await;
 }
 
+pub(super) async fn fragments(site: &Site) {
+    let mut socket = site.open("echo").await;
+    let first = Frame::message(b"first".to_vec(), OpCode::Data(Data::Binary), false);
+    let last = Frame::message(b"last".to_vec(), OpCode::Data(Data::Continue), true);
+
+    for part in [first, last] {
+        // It may have ended at the first one.
+        let _ = socket.0.send(Message::Frame(part)).await;
+    }
+
+    assert_eq!(socket.until_end().await, b"");
+}
+
 pub(super) async fn an_unknown_kind(site: &Site) {
     ends_with(site, OpCode::Data(Data::Reserved(3))).await;
 }

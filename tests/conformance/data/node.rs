@@ -1,9 +1,12 @@
 //! Ends, and sides that do not read or are not there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::{io::AsyncReadExt as _, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::site::{PATIENCE, Site, refusal};
@@ -26,16 +29,11 @@ pub(super) async fn a_frame_after_the_end(site: &Site) {
     let mut socket = site.open("close").await;
     assert_eq!(socket.next().await, b"hello\n");
 
-    // The first one may find the node only just closed.
-    let end = async {
-        while socket.0.send(Message::Binary(b"x".to_vec().into())).await.is_ok() {
-            let said = timeout(Duration::from_millis(200), socket.0.next()).await;
-            if matches!(said, Ok(None | Some(Err(_)))) {
-                break;
-            }
-        }
-    };
-    timeout(PATIENCE, end).await.expect("it ends");
+    // The node has closed long before the next ping.
+    socket.until(Message::is_ping).await;
+    socket.send(b"x").await;
+
+    assert_eq!(socket.until_end().await, b"");
 }
 
 pub(super) async fn a_half_is_closed(site: &Site) {
@@ -114,6 +112,48 @@ pub(super) async fn a_deaf_client(site: &Site) {
     assert_eq!(echo.read(1).await, b"x", "they go on when it is gone");
 }
 
+pub(super) async fn a_deaf_and_mute_client(site: &Site) {
+    let mut echo = site.open("echo").await;
+    let mut deaf = site.mute(&site.path(site.port("give"))).await;
+    // A frame of eight bytes, with a mask of zeros.
+    let mut frame = vec![0x82, 0x88, 0, 0, 0, 0];
+    frame.extend(u64::try_from(64 * MIB).expect("a size").to_be_bytes());
+    deaf.write_all(&frame).await.expect("the daemon reads");
+
+    let held = async {
+        loop {
+            echo.send(b"x").await;
+            if timeout(Duration::from_secs(2), echo.read(1)).await.is_err() {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, held).await.expect("others are held up");
+    // A client that only answers no pings is dropped before.
+    assert!(timeout(2 * A_WHILE, echo.read(1)).await.is_err(), "it is waited for");
+
+    drop(deaf);
+    assert_eq!(echo.read(1).await, b"x", "others go on when it is gone");
+}
+
+pub(super) async fn the_end_of_a_node_that_is_gone(site: &Site) {
+    let mut socket = site.open("echo").await;
+    assert_eq!(socket.echo(b"x").await, b"x");
+    site.kill_node().await;
+    let since = Instant::now();
+
+    let mut said = Vec::new();
+    let end = async {
+        while let Some(Ok(message)) = socket.0.next().await {
+            said.push(message);
+        }
+    };
+    timeout(2 * PATIENCE, end).await.expect("it ends");
+    let pings = said.iter().filter(|message| message.is_ping()).count();
+    assert_eq!(pings, said.len(), "nothing else comes: {said:?}");
+    assert!(pings >= 15 && since.elapsed() > Duration::from_secs(90), "{:?}", since.elapsed());
+}
+
 pub(super) async fn a_node_that_speaks_to_none(site: &Site) {
     let mut socket = site.open("tick").await;
     assert_eq!(socket.next().await, b"tick\n");
@@ -165,7 +205,7 @@ pub(super) async fn a_deaf_node_alone(site: &Site) {
 }
 
 pub(super) async fn a_client_without_pongs(site: &Site) {
-    let mut stream = site.mute("echo").await;
+    let mut stream = site.mute(&site.path(site.port("echo"))).await;
 
     let mut said = Vec::new();
     let end = timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("it is dropped");
@@ -226,5 +266,8 @@ pub(super) async fn a_removed_network(site: &Site) {
     // Sooner than anything else could end them.
     for socket in [&mut first, &mut second] {
         timeout(Duration::from_secs(5), socket.until_end()).await.expect("at once");
+    }
+    if let Some(count) = site.established("ignore").await {
+        assert!(count > 0, "the node is not told");
     }
 }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use tokio::{io::AsyncReadExt as _, time::timeout};
 
-use super::site::{Site, refusal};
+use super::site::{PATIENCE, Site, refusal};
 
 /// What comes at once comes sooner, however busy the machine is.
 const AT_ONCE: Duration = Duration::from_secs(4);
@@ -55,7 +56,17 @@ pub(super) async fn no_network(site: &Site) {
 
     let refused = site.try_open_port(site.port("echo")).await.map(drop).expect_err("it is gone");
 
-    assert_eq!(refusal(&refused), (404, r#"{"message":"Network not found"}"#.to_owned()));
+    let none = (404, r#"{"message":"Network not found"}"#.to_owned());
+    assert_eq!(refusal(&refused), none);
+    let gone = format!("/net-api/v2/vpn/net/{}", site.network);
+    for rest in ["", "/nodes", "/addresses"] {
+        assert_eq!(site.get(&format!("{gone}{rest}")).await, none, "{rest}");
+    }
+    for rest in ["", "/nodes/0x1111111111111111111111111111111111111111"] {
+        assert_eq!(site.delete(&format!("{gone}{rest}")).await, none, "{rest}");
+    }
+    assert_eq!(site.try_add_node().await, none);
+    assert_eq!(site.get("/net-api/v2/vpn/net").await, (200, "[]".to_owned()));
 }
 
 pub(super) async fn a_key_is_asked_for(site: &Site) {
@@ -142,6 +153,17 @@ pub(super) async fn the_machine_itself(site: &Site) {
     not_allowed(site, &["127.0.0.1", "127.1.2.3", "::1"]).await;
 }
 
+pub(super) async fn a_connection_that_asked_for_another_protocol(site: &Site) {
+    for path in [site.path_to("127.0.0.1", "7"), "/nosuch".to_owned()] {
+        let mut stream = site.mute(&path).await;
+
+        let mut said = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("in time").expect("an end");
+
+        assert!(said.starts_with(b"HTTP/1.1 40"), "{path}: {said:?}");
+    }
+}
+
 pub(super) async fn all_and_none(site: &Site) {
     not_allowed(site, &["0.0.0.0", "255.255.255.255", "224.0.0.1", "::", "ff02::1"]).await;
 }
@@ -171,6 +193,25 @@ pub(super) async fn nothing_there(site: &Site) {
     assert!(began.elapsed() >= AT_ONCE, "{:?}", began.elapsed());
     let mut socket = site.open("echo").await;
     assert_eq!(socket.echo(b"x").await, b"x", "a node that was heard of is not held up");
+}
+
+pub(super) async fn a_new_node_behind_nothing(site: &Site) {
+    let nothing = site.path_to("192.168.0.77", "7");
+    let echo = site.path(site.port("echo"));
+    let later = async {
+        tokio::time::sleep(AT_ONCE / 8).await;
+        site.try_open(&echo, true).await.map(drop)
+    };
+
+    let (refused, answer) = tokio::join!(site.knock(&nothing, &[]), later);
+
+    assert_eq!(refused, (504, String::new()));
+    // The real daemon asks for one address in a second, which is mostly the one that was asked for before.
+    if let Err(error) = answer {
+        assert_eq!(refusal(&error), (504, String::new()));
+    }
+    let mut socket = site.open("echo").await;
+    assert_eq!(socket.echo(b"x").await, b"x");
 }
 
 pub(super) async fn beside_the_path(site: &Site) {

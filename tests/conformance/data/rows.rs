@@ -72,6 +72,10 @@ pub(crate) const CASES: &[Case] = &[
     case!("a port is read as a number is", refusals::forms_of_a_port),
     case!("what is no address is refused", refusals::no_address),
     case!("the daemon's own machine is no node", refusals::the_machine_itself),
+    case!(
+        "a connection that asked for a websocket in vain is closed",
+        refusals::a_connection_that_asked_for_another_protocol
+    ),
     case!("all addresses and none are no node", refusals::all_and_none),
     case!("beside a network of ours another one is forbidden", refusals::another_network),
     case!("addresses without a node give up after five seconds", refusals::nothing_there),
@@ -87,6 +91,7 @@ pub(crate) const CASES: &[Case] = &[
     case!("64 KiB of text are taken", flow::the_longest_text),
     case!("more than 64 KiB of text end the websocket", flow::too_long_a_text),
     case!("a continuation of nothing ends the websocket", flow::a_lone_continuation),
+    case!("a message in fragments ends the websocket", flow::fragments),
     case!("a frame of an unknown kind ends the websocket", flow::an_unknown_kind),
     case!("what a node sends comes by the segment", flow::segments),
     case!(
@@ -100,10 +105,24 @@ pub(crate) const CASES: &[Case] = &[
     case!("what clients leave adds up at the node", node::what_clients_leave),
     case!("a node that does not read holds up no other", node::a_deaf_node_alone),
     case!("a client that answers no ping is dropped", node::a_client_without_pongs),
+    case!(
+        "a client that neither reads nor answers holds up all others",
+        node::a_deaf_and_mute_client
+    ),
     case!("opens and closes leave room for others", refusals::many_opens),
+    case!(
+        "a new node is found when no other address is asked for",
+        refusals::a_new_node_behind_nothing,
+        alone
+    ),
     case!("a node that comes back is reached again", node::a_node_that_comes_back, alone),
     case!("a node that has left is silent", node::a_node_that_has_left, alone),
     case!("a node that is gone is silent", node::a_node_that_is_gone, alone),
+    case!(
+        "connections to a node that is gone end after two minutes",
+        node::the_end_of_a_node_that_is_gone,
+        alone
+    ),
     case!("a network that is removed ends its connections at once", node::a_removed_network, alone),
     case!("where no network is, none is found", refusals::no_network, alone),
 ];

@@ -173,20 +173,31 @@ impl Site {
         self.ask(reqwest::Method::POST, path, None).await
     }
 
+    /// Asks the daemon to remove something; the status and the text.
+    pub(super) async fn delete(&self, path: &str) -> (u16, String) {
+        self.ask(reqwest::Method::DELETE, path, None).await
+    }
+
     /// Lets the node join the network again.
     pub(super) async fn add_node(&self) {
+        assert_eq!(self.try_add_node().await.0, 200);
+    }
+
+    /// Asks the daemon to let the node join the network; the status and the text.
+    pub(super) async fn try_add_node(&self) -> (u16, String) {
         let path = format!("{}/net-api/v2/vpn/net/{}/nodes", self.url, self.network);
         let node = format!(r#"{{"id": "{}", "ip": "{}"}}"#, self.node, self.ip);
         let request = self.client.post(path).bearer_auth(&self.key).timeout(PATIENCE);
         let request = request.header("Content-Type", "application/json").body(node);
-        assert_eq!(request.send().await.expect("an answer").status().as_u16(), 200);
+        let answer = request.send().await.expect("the daemon answers");
+        (answer.status().as_u16(), answer.text().await.expect("text"))
     }
 
-    /// A connection to the daemon that answers no pings, on which a websocket to a service has been asked for.
-    pub(super) async fn mute(&self, service: &str) -> TcpStream {
+    /// A connection to the daemon that answers no pings, on which a websocket has been asked for.
+    pub(super) async fn mute(&self, path: &str) -> TcpStream {
         let address = self.url.trim_start_matches("http://");
         let mut stream = TcpStream::connect(address).await.expect("the daemon listens");
-        let (path, key) = (self.path(self.port(service)), &self.key);
+        let key = &self.key;
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -214,15 +225,25 @@ impl Site {
         String::from_utf8_lossy(&count).parse().expect("a number")
     }
 
+    /// How many connections to a service the node's system has, which is asked through the activity. A node of the real
+    /// daemon's lab that runs no commands cannot be asked.
+    pub(super) async fn established(&self, service: &str) -> Option<u64> {
+        let Daemon::Http { lab, activity } = &self.daemon else { return None };
+        let count = format!("grep -c ':{:04X} .* 01 ' /proc/net/tcp || true", self.port(service));
+        let results = lab.results(activity, vec![served_lab::sh(&count)]).await;
+        let said = results.last().and_then(|result| result.stdout.clone()).expect("a number");
+        Some(said.trim().parse().expect("a number"))
+    }
+
     /// Takes the node out of the network.
     pub(super) async fn remove_node(&self) {
         let path = format!("/net-api/v2/vpn/net/{}/nodes/{}", self.network, self.node);
-        assert_eq!(self.ask(reqwest::Method::DELETE, &path, None).await.0, 200);
+        assert_eq!(self.delete(&path).await.0, 200);
     }
 
     pub(super) async fn remove_network(&self) {
         let path = format!("/net-api/v2/vpn/net/{}", self.network);
-        assert_eq!(self.ask(reqwest::Method::DELETE, &path, None).await.0, 200);
+        assert_eq!(self.delete(&path).await.0, 200);
     }
 
     /// Lets the node be gone, without a word of it.

@@ -1,20 +1,36 @@
 //! What a request for a websocket must say, in the words of the HTTP library of the real daemon (actix-http).
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, Response, header, request::Parts},
+};
+use hyper::upgrade::OnUpgrade;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::serve::{connection::says, reply};
 
 /// Versions of the protocol that are taken; the older ones are drafts, and the same.
 const VERSIONS: [&str; 3] = ["13", "8", "7"];
 
-/// Checks the headers of a request, and makes the version the newest one. Tells what is missing.
-pub(super) fn check(headers: &mut HeaderMap) -> Result<(), &'static str> {
-    let says = |name: &HeaderName, word: &str| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
-    };
-    if !says(&header::UPGRADE, "websocket") {
+/// The answer that opens a websocket, and the connection that follows it; or what the request does not say.
+pub(super) fn open(parts: &mut Parts) -> Result<(Response<Body>, OnUpgrade), &'static str> {
+    check(&parts.headers)?;
+    let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).ok_or("BadWebsocketKey")?;
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
+    let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or("NoConnectionUpgrade")?;
+    let mut answer = reply::empty(101);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.expect("digits of base 64"));
+    Ok((answer, upgrade))
+}
+
+fn check(headers: &HeaderMap) -> Result<(), &'static str> {
+    if !says(headers, &header::UPGRADE, "websocket") {
         return Err("NoWebsocketUpgrade");
     }
-    if !says(&header::CONNECTION, "upgrade") {
+    if !says(headers, &header::CONNECTION, "upgrade") {
         return Err("NoConnectionUpgrade");
     }
     let Some(version) = headers.get(header::SEC_WEBSOCKET_VERSION) else {
@@ -23,9 +39,5 @@ pub(super) fn check(headers: &mut HeaderMap) -> Result<(), &'static str> {
     if !VERSIONS.iter().any(|known| version == known) {
         return Err("UnsupportedVersion");
     }
-    if !headers.contains_key(header::SEC_WEBSOCKET_KEY) {
-        return Err("BadWebsocketKey");
-    }
-    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSIONS[0]));
     Ok(())
 }

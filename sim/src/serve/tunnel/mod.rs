@@ -3,11 +3,11 @@
 //! - Frames of a client that wait together overtake each other (`order`); a client that waits until the network has
 //!   answered a question after each frame keeps their order.
 //! - A node's end is not passed on: pings go on, and the websocket ends when the node answers a later frame by a reset.
-//! - A websocket that ends leaves the node's connection open, until the node or the network ends; so does a request that
-//!   is refused because it asks for no websocket. A node learns of it when it says something.
+//! - A websocket that ends leaves the node's connection open, until the node ends it; so does a request that is refused
+//!   because it asks for no websocket. A node learns of it when it says something, and not at all once the network is gone.
 //! - One client that does not read holds up all connections of its network.
 //! - What a node does not read is taken all the same, up to [`TAKEN_MAX`].
-//! - Addresses without a node hold up connections to others: addresses are asked for once a second.
+//! - An address without a node holds up connections to addresses that nothing was heard of, as long as it is asked for.
 //! - A node that is gone is silent, and its connections end after two minutes; so are those of one that left the network.
 //!
 //! What is drawn is drawn from the seed, by the numbers of networks, connections, and frames.
@@ -15,6 +15,7 @@
 mod handshake;
 mod network;
 mod order;
+mod unfragmented;
 mod wire;
 
 use std::{
@@ -26,31 +27,36 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
-    extract::{
-        FromRequestParts,
-        ws::{Message, WebSocket, WebSocketUpgrade},
-    },
     http::{Method, Response, request::Parts},
-    response::IntoResponse,
 };
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use ray_on_golem::yagna::wire as http_wire;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, ReadHalf},
     sync::{OwnedSemaphorePermit, watch},
-    time::{Instant, interval, sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, interval, sleep, sleep_until, timeout_at},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Message,
+        protocol::{Role, WebSocketConfig},
+    },
 };
 
 pub(super) use network::Tunnels;
 
 use self::{
     network::{Network, Slot},
+    unfragmented::Unfragmented,
     wire::{Near, TAKEN_MAX},
 };
-use super::{State, daemon::Life, reply};
+use super::{State, daemon::Life, net, reply};
 use crate::nodes::Wire;
 
 /// A place that does not answer is given up after this time.
@@ -59,6 +65,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const FRAME_LENGTH: usize = 1346;
 /// The most that is taken in one frame.
 const FRAME_MAX: usize = 64 << 10;
+
+/// The daemon's end of a websocket.
+type WebSocket = WebSocketStream<Unfragmented<TokioIo<Upgraded>>>;
 
 /// Where a websocket is to lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +95,8 @@ enum NodeSide {
 enum Side {
     Client,
     Node,
+    /// The network is removed, or the daemon has ended.
+    Network,
 }
 
 /// Where a request for a websocket wants to go, if it is one.
@@ -110,80 +121,106 @@ pub(super) async fn connect(state: Arc<State>, parts: &mut Parts, place: Place) 
     let Ok(port) = port.parse::<u16>() else {
         return reply::text(404, &format!("can not parse \"{port}\" to a u16"));
     };
-    if let Some(refusal) = unknown(&state, &network) {
-        return refusal;
-    }
-    let ip = match ip.parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => ip,
-        Ok(IpAddr::V6(ip)) if ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() => {
-            return reply::message(400, &format!("IP address not allowed: {ip}"));
-        }
-        Ok(IpAddr::V6(_)) => {
-            sleep(CONNECT_TIMEOUT).await;
-            return reply::empty(504);
-        }
-        Err(_) => return reply::message(400, "Invalid IP address: invalid IP address syntax"),
+    let ip = match address_of(&state, &network, &ip, port).await {
+        Ok(ip) => ip,
+        Err(refusal) => return refusal,
     };
-    // Nodes that are plain processes have loopback addresses, which a real one has not.
-    let is_own = ip.is_loopback() && state.host.network().is_none();
-    if is_own || ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast() {
-        return reply::message(400, &format!("IP address not allowed: {ip}"));
-    }
-    if port == 0 {
-        return reply::message(400, "Connection error: unaddressable destination");
-    }
     let tunnels = state.tunnels.network(&network);
     let slot = tunnels.slot();
     // Who leaves from here on is heard of.
     let members = tunnels.members();
-    sleep(tunnels.delay(&slot, ip)).await;
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let connecting = async {
-        if !is_member(&state, &network, ip) {
-            return Err(io::Error::from(io::ErrorKind::HostUnreachable));
+        let _turn = tunnels.turn_to_ask(ip).await;
+        let connected = match is_member(&state, &network, ip) {
+            true => state.host.connect(&network, ip, port).await,
+            false => Err(io::ErrorKind::HostUnreachable.into()),
+        };
+        match connected {
+            Ok(node) => {
+                tunnels.heard(ip);
+                Ok((node, tunnels.room().await))
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                tunnels.heard(ip);
+                Err(reply::message(400, "Socket closed"))
+            }
+            // No answer comes, and the address is asked for until the time is over.
+            Err(_) => std::future::pending().await,
         }
-        let room = tunnels.room().await;
-        Ok((state.host.connect(&network, ip, port).await?, room))
     };
     let (node, room) = match timeout_at(deadline, connecting).await {
         Ok(Ok(connected)) => connected,
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tunnels.heard(ip);
-            return reply::message(400, "Socket closed");
-        }
-        Ok(Err(_)) | Err(_) => {
-            let _asked = tunnels.asks_in_vain();
-            sleep_until(deadline).await;
-            return reply::empty(504);
-        }
+        Ok(Err(refusal)) => return refusal,
+        Err(_) => return reply::empty(504),
     };
-    tunnels.heard(ip);
-    if let Err(why) = handshake::check(&mut parts.headers) {
-        let mut life = state.daemon.life();
-        tokio::spawn(async move {
-            let (mut from_node, mut near) = Near::new(node, Arc::clone(&tunnels), slot);
-            left(&mut from_node, &mut near, &mut life, &tunnels).await;
-            drop(room);
-        });
-        return reply::message(400, &format!("Request error: {why}"));
-    }
-    let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
-        Ok(upgrade) => upgrade.max_frame_size(FRAME_MAX).max_message_size(FRAME_MAX),
-        Err(rejection) => return rejection.into_response(),
+    let (answer, upgrade) = match handshake::open(parts) {
+        Ok(opened) => opened,
+        Err(why) => {
+            let mut life = state.daemon.life();
+            tokio::spawn(async move {
+                let (mut from_node, mut near) = Near::new(node, Arc::clone(&tunnels), slot);
+                left(&mut from_node, &mut near, &mut life, &tunnels).await;
+                drop(room);
+            });
+            return reply::message(400, &format!("Request error: {why}"));
+        }
     };
     let life = state.daemon.life();
     let tunnel = Tunnel { state, life, members, network, tunnels, ip, slot, room };
-    upgrade.on_upgrade(move |socket| tunnel.run(socket, node))
+    tokio::spawn(async move {
+        // A client that is gone before it has its answer has no websocket.
+        let Ok(upgraded) = upgrade.await else { return };
+        let stream = Unfragmented::new(TokioIo::new(upgraded));
+        let limits = WebSocketConfig::default()
+            .max_frame_size(Some(FRAME_MAX))
+            .max_message_size(Some(FRAME_MAX));
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await;
+        tunnel.run(socket, node).await;
+    });
+    answer
 }
 
-/// What is said of a network that is not there: an identity that has another one may not use it.
+/// Which address a request means, if a connection to it may be tried at all.
+async fn address_of(
+    state: &State,
+    network: &str,
+    ip: &str,
+    port: u16,
+) -> Result<Ipv4Addr, Response<Body>> {
+    if let Some(refusal) = unknown(state, network) {
+        return Err(refusal);
+    }
+    let ip = match ip.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => ip,
+        Ok(IpAddr::V6(ip)) if ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() => {
+            return Err(reply::message(400, &format!("IP address not allowed: {ip}")));
+        }
+        Ok(IpAddr::V6(_)) => {
+            sleep(CONNECT_TIMEOUT).await;
+            return Err(reply::empty(504));
+        }
+        Err(_) => {
+            let why = "Invalid IP address: invalid IP address syntax";
+            return Err(reply::message(400, why));
+        }
+    };
+    // Nodes that are plain processes have loopback addresses, which a real one has not.
+    let is_own = ip.is_loopback() && state.host.network().is_none();
+    if is_own || ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast() {
+        return Err(reply::message(400, &format!("IP address not allowed: {ip}")));
+    }
+    match port {
+        0 => Err(reply::message(400, "Connection error: unaddressable destination")),
+        _ => Ok(ip),
+    }
+}
+
+/// What is said of a network that is not there.
 fn unknown(state: &State, network: &str) -> Option<Response<Body>> {
     let inner = state.daemon.look();
-    if inner.yagna.network(network).is_some() {
-        return None;
-    }
-    let has_another = inner.yagna.networks().iter().any(|book| book.removed.is_none());
-    Some(if has_another { reply::empty(403) } else { reply::message(404, "Network not found") })
+    let is_there = inner.yagna.network(network).is_some();
+    (!is_there).then(|| net::missing(&inner.yagna, network))
 }
 
 /// Whether a node has joined the network at an address.
@@ -211,18 +248,18 @@ impl Tunnel {
         let slot = self.slot.clone();
         let (mut from_node, mut near) = Near::new(node, Arc::clone(&self.tunnels), slot);
         let (to_client, from_client) = socket.split();
-        let (hear, heard) = watch::channel(());
+        let (hear, heard) = watch::channel(Instant::now());
         let mut life = self.life.clone();
         let ended = tokio::select! {
-            // A client that was silent for too long is not pinged again.
-            biased;
             () = upstream(from_client, &near, hear) => Side::Client,
-            () = silent(heard, self.state.patience.silence) => Side::Client,
-            ended = self.downstream(&mut from_node, &near, to_client) => ended,
-            () = network_ends(&mut life, &self.tunnels) => Side::Node,
+            ended = self.downstream(&mut from_node, &near, to_client, heard) => ended,
+            () = network_ends(&mut life, &self.tunnels) => Side::Network,
         };
         if ended == Side::Client {
             left(&mut from_node, &mut near, &mut self.life, &self.tunnels).await;
+        }
+        if ended == Side::Network {
+            forgotten(&mut from_node, &mut self.life).await;
         }
         drop(self.room);
     }
@@ -233,6 +270,7 @@ impl Tunnel {
         from_node: &mut ReadHalf<Box<dyn Wire>>,
         near: &Near,
         mut client: SplitSink<WebSocket, Message>,
+        heard: watch::Receiver<Instant>,
     ) -> Side {
         let patience = self.state.patience;
         let mut pings = interval(patience.silence / 2);
@@ -269,7 +307,11 @@ impl Tunnel {
                     }
                     continue;
                 }
+                // It is looked at here alone: a client that does not take a frame is waited for without an end.
                 _ = pings.tick() => {
+                    if heard.borrow().elapsed() > patience.silence {
+                        return Side::Client;
+                    }
                     if client.send(Message::Ping(Bytes::new())).await.is_err() {
                         return Side::Client;
                     }
@@ -314,20 +356,32 @@ async fn left(
         }
     };
     tokio::select! {
-        () = drain => {}
-        () = broken => {}
+        () = drain => return,
+        () = broken => return,
         () = network_ends(life, tunnels) => {}
+    }
+    forgotten(node, life).await;
+}
+
+/// A connection whose network is no more: the node is never told, and keeps it until it ends by itself.
+async fn forgotten(node: &mut (impl AsyncRead + Unpin), life: &mut watch::Receiver<Life>) {
+    let mut unread = vec![0; FRAME_LENGTH];
+    let drain = async { while let Ok(1..) = node.read(&mut unread).await {} };
+    tokio::select! {
+        () = drain => {}
+        // Who would tell of it is gone as well.
+        _ = life.wait_for(|life| *life == Life::Over) => {}
     }
 }
 
 /// From the client to the node, however slow that is.
-async fn upstream(mut client: SplitStream<WebSocket>, near: &Near, heard: watch::Sender<()>) {
+async fn upstream(mut client: SplitStream<WebSocket>, near: &Near, heard: watch::Sender<Instant>) {
     while let Some(Ok(message)) = client.next().await {
-        heard.send_replace(());
+        heard.send_replace(Instant::now());
         match message {
             Message::Binary(bytes) => near.take(bytes),
             Message::Text(text) => near.take(text.into()),
-            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             // It is answered when the next one is asked for, and there is no next one.
             Message::Close(_) => {}
         }
@@ -335,11 +389,6 @@ async fn upstream(mut client: SplitStream<WebSocket>, near: &Near, heard: watch:
             return;
         }
     }
-}
-
-/// Ends when nothing was heard of a client for so long.
-async fn silent(mut heard: watch::Receiver<()>, silence: Duration) {
-    while timeout(silence, heard.changed()).await.is_ok_and(|changed| changed.is_ok()) {}
 }
 
 /// Ends with the network, or with the daemon's life.

@@ -20,10 +20,6 @@ const CONNECTIONS_MAX: usize = 4_096;
 const NETWORKS_MAX: usize = 1_000;
 /// An address is asked for again when nothing was heard of it for so long.
 const TRUST: Duration = Duration::from_secs(60);
-/// Addresses are asked for so often, one at a time.
-const ASKS_EVERY_MS: u64 = 1_000;
-/// More addresses without a node do not hold up a connection for longer.
-const ASKED_MAX: u64 = 9;
 
 /// All networks that connections were made into.
 #[derive(Debug)]
@@ -41,6 +37,8 @@ pub(super) struct Network {
     /// Rung when a frame waits no more.
     taken: Notify,
     room: Arc<Semaphore>,
+    /// Held by the connection whose address is asked for: one without a node holds up those to others.
+    asking: tokio::sync::Mutex<()>,
     /// Held by the connection whose client takes a frame: one that does not read holds up all others.
     pub(super) reading: tokio::sync::Mutex<()>,
     /// Told when a node joins the network or leaves it.
@@ -56,8 +54,6 @@ struct State {
     waiting: BTreeSet<u64>,
     /// When something was last heard of an address.
     heard: BTreeMap<Ipv4Addr, Instant>,
-    /// Connections that wait for an address without a node.
-    in_vain: u64,
 }
 
 /// A connection of a network, by its number.
@@ -70,10 +66,6 @@ pub(super) struct Waiting {
     network: Arc<Network>,
     number: u64,
 }
-
-/// A connection that waits for an address without a node.
-#[derive(Debug)]
-pub(super) struct InVain<'a>(&'a Network);
 
 impl Tunnels {
     /// No connections; what is drawn for them comes from `seed`.
@@ -115,6 +107,7 @@ impl Tunnels {
                 state: Mutex::default(),
                 taken: Notify::new(),
                 room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+                asking: tokio::sync::Mutex::default(),
                 reading: tokio::sync::Mutex::default(),
                 members: watch::Sender::default(),
                 is_removed: watch::Sender::default(),
@@ -136,26 +129,27 @@ impl Network {
         Slot(format!("{} {}", self.id, state.connections))
     }
 
-    /// How long a connection waits until its address is asked for.
-    pub(super) fn delay(&self, slot: &Slot, ip: Ipv4Addr) -> Duration {
-        let state = self.lock();
-        let is_known = state.heard.get(&ip).is_some_and(|heard| heard.elapsed() < TRUST);
-        let others = state.in_vain.min(ASKED_MAX);
-        if is_known || others == 0 {
-            return Duration::ZERO;
+    /// Waits until an address may be asked for, which the guard is for; none is needed where something was heard of it.
+    /// The real daemon asks at most once a second, and the connection that asked before is the one that asks again.
+    pub(super) async fn turn_to_ask(
+        &self,
+        ip: Ipv4Addr,
+    ) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if self.is_known(ip) {
+            return None;
         }
-        Duration::from_millis(self.seed.below(others * ASKS_EVERY_MS, &slot.0, 0, 1))
+        let turn = self.asking.lock().await;
+        // It may have answered another connection meanwhile.
+        (!self.is_known(ip)).then_some(turn)
+    }
+
+    fn is_known(&self, ip: Ipv4Addr) -> bool {
+        self.lock().heard.get(&ip).is_some_and(|heard| heard.elapsed() < TRUST)
     }
 
     /// Something was heard of an address.
     pub(super) fn heard(&self, ip: Ipv4Addr) {
         self.lock().heard.insert(ip, Instant::now());
-    }
-
-    /// An address is asked for that has no node.
-    pub(super) fn asks_in_vain(&self) -> InVain<'_> {
-        self.lock().in_vain += 1;
-        InVain(self)
     }
 
     /// Waits until there is room for one more connection.
@@ -207,8 +201,27 @@ impl Drop for Waiting {
     }
 }
 
-impl Drop for InVain<'_> {
-    fn drop(&mut self) {
-        self.0.lock().in_vain -= 1;
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures_util::FutureExt as _;
+    use ray_on_golem::core::rng::Seed;
+
+    use super::Tunnels;
+
+    #[tokio::test]
+    async fn an_address_that_is_asked_for_holds_up_those_that_nothing_was_heard_of() {
+        let network = Tunnels::new(Seed::new(1)).network("n");
+        let [silent, known, fresh] = [1, 2, 3].map(|last| Ipv4Addr::new(10, 0, 0, last));
+        network.heard(known);
+
+        let asking = network.turn_to_ask(silent).await;
+
+        assert!(asking.is_some());
+        assert!(network.turn_to_ask(known).await.is_none(), "it need not be asked for");
+        assert!(network.turn_to_ask(fresh).now_or_never().is_none(), "it waits");
+        drop(asking);
+        assert!(network.turn_to_ask(fresh).await.is_some());
     }
 }

@@ -125,11 +125,25 @@ async fn write(
     unread: Arc<AtomicUsize>,
     broken: watch::Sender<bool>,
 ) {
-    while let Some(frame) = unwritten.recv().await {
+    let mut is_asked = false;
+    loop {
+        let frame = tokio::select! {
+            frame = unwritten.recv() => frame,
+            // A node that has closed answers what was written by a reset, which the next write is told of.
+            () = sleep(TURN), if is_asked => {
+                is_asked = false;
+                if node.write(&[]).await.is_err() {
+                    broken.send_replace(true);
+                }
+                continue;
+            }
+        };
+        let Some(frame) = frame else { break };
         if node.write_all(&frame).await.is_err() || node.flush().await.is_err() {
             broken.send_replace(true);
         }
         unread.fetch_sub(frame.len(), Relaxed);
+        is_asked = true;
     }
     // The daemon has ended its direction; the node's is open, and it may still break.
     if node.shutdown().await.is_err() {
