@@ -4,7 +4,7 @@
 //! journals say how to go on.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -39,7 +39,7 @@ use crate::{
         journal::{Journals, JournalsError, Recovered},
         log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
-        process::PID_FILE,
+        process::PidFile,
         providers::{self, Providers},
         reach::{Reach, ReachPlan},
         routed::Routed,
@@ -541,24 +541,6 @@ async fn shut_down(handle: Handle, delay: Duration) -> Part {
     // If the manager is gone, its own end says why.
     let _ = handle.ask(Command::Shutdown).await;
     Part::Shutdown
-}
-
-/// The file with our pid, as long as we live.
-struct PidFile(PathBuf);
-
-impl PidFile {
-    fn write(data: &Path) -> Result<Self, CliError> {
-        let path = data.join(PID_FILE);
-        fs::write(&path, format!("{}\n", std::process::id()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        // What stays names a process that is no more.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 async fn listen(port: u16) -> Result<Listening, CliError> {
