@@ -195,7 +195,7 @@ async fn a_huge_body_is_not_read_to_its_end() {
 async fn ten_thousand_events_come_at_once() {
     let event = |nth| {
         format!(
-            r#"{{"invoiceId":"{nth}","eventDate":"2026-01-01T00:00:00Z","eventType":"InvoiceReceivedEvent"}}"#
+            r#"{{"invoiceId":"{nth:032x}","eventDate":"2026-01-01T00:00:00Z","eventType":"InvoiceReceivedEvent"}}"#
         )
     };
     let events: Vec<String> = (0..10_000).map(event).collect();

@@ -67,6 +67,23 @@ async fn a_daemon_of_ours_is_adopted_by_the_next_life_and_ended() {
 }
 
 #[tokio::test]
+async fn a_daemon_of_ours_keeps_agreements_for_as_long_as_nodes_run() {
+    let data = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::ready(plan(data.path(), stand_in()), Log::silent()).await;
+    let daemon = daemon.expect("it starts");
+    let mark = fs::read(data.path().join("yagna.pid")).expect("it is marked");
+    let mark: serde_json::Value = serde_json::from_slice(&mark).expect("JSON");
+
+    let environment = fs::read(format!("/proc/{}/environ", mark["pid"])).expect("it lives");
+
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    let kept =
+        environment.split('\0').find_map(|it| it.strip_prefix("MARKET_AGREEMENT_STORE_DAYS="));
+    assert_eq!(kept, Some("3650"));
+    daemon.end().await;
+}
+
+#[tokio::test]
 async fn a_daemon_of_ours_that_dies_is_started_again() {
     let data = tempfile::tempdir().expect("a directory");
 

@@ -54,7 +54,16 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     let faults =
         (percent(), percent(), percent(), percent(), percent(), percent(), vec(outage, 0..3))
             .prop_map(|(request_lost, reply_lost, fail_500, closed, garbage, refuse, outages)| {
-                Faults { request_lost, reply_lost, fail_500, closed, garbage, refuse, outages }
+                Faults {
+                    request_lost,
+                    reply_lost,
+                    fail_500,
+                    closed,
+                    garbage,
+                    refuse,
+                    outages,
+                    ..Faults::default()
+                }
             });
     let providers = vec((0..Plan::KINDS, 1..5_u8), 0..8);
     let limits = (1..12_usize, prop_oneof![Just(4_usize), Just(1_000)], 0..3_u8);

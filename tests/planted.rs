@@ -119,7 +119,7 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::CallBeforePersist => "R2",
         Bug::AnswerForgotten => "A5",
         Bug::PollImpatient => "B3",
-        Bug::EndUnbounded | Bug::EndLeavesFunds => "V4",
+        Bug::EndUnbounded | Bug::EndLeavesFunds | Bug::RefusalIsEnd | Bug::ShutdownEndless => "V4",
         Bug::NetworkLeaked => "L10",
         Bug::KeyForgotten => "A1",
         Bug::NodeIdsReused => "L4",
@@ -136,12 +136,13 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::CapIgnored => "M4",
         Bug::FundsMixed => "M5",
         Bug::AcceptsOvertake | Bug::CoveredPaidAgain => "M2",
-        Bug::DisputeUnrecorded | Bug::NotesEnd | Bug::TimeoutMeansRefused | Bug::BillsOrphaned => {
-            "M6"
-        }
+        Bug::DisputeUnrecorded
+        | Bug::TimeoutMeansRefused
+        | Bug::BillsOrphaned
+        | Bug::ClockTrusted => "M6",
         Bug::FundsDoubtForgotten | Bug::FundsOnlyGrow => "M10",
         Bug::ProviderTwice | Bug::AddressReused | Bug::MemberForgotten => "L6",
-        Bug::WatchEnds => "V6",
+        Bug::NotesEnd | Bug::WatchEnds => "V6",
         Bug::RefusalIsApproval => "L9",
         Bug::TerminateOnce | Bug::SigningForgotten => "L1",
         Bug::CreateFailureKept | Bug::MemberKept => "L3",
@@ -155,6 +156,8 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::EndToldEarly => "A4",
         Bug::ShutdownIgnored => "A6",
         Bug::JournalsMixed => "R3",
+        Bug::ClosedFirst => "R7",
+        Bug::RayFailuresIgnored => "K8",
         Bug::ReserveBySeconds => "B4",
         Bug::EndUnrecorded | Bug::ForgottenEarly => "V2",
         Bug::EarlyInvoiceWaits => "V3",

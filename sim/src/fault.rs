@@ -22,6 +22,8 @@ pub struct Faults {
     pub garbage: u8,
     /// The connection is refused.
     pub refuse: u8,
+    /// It happens, and the ids in the answer are wrong.
+    pub wrong_ids: u8,
     /// Times when the daemon is away.
     pub outages: Vec<Outage>,
 }
@@ -65,6 +67,8 @@ pub enum Fate {
     Closed,
     /// [`Faults::garbage`]
     Garbled,
+    /// [`Faults::wrong_ids`]; the number says in which way.
+    WrongIds(u64),
 }
 
 impl Faults {
@@ -82,6 +86,7 @@ impl Faults {
             "closed",
             "garbage",
             "refuse",
+            "wrong_ids",
             "outages",
         ])?;
         let percent =
@@ -99,6 +104,7 @@ impl Faults {
             closed: percent("closed")?,
             garbage: percent("garbage")?,
             refuse: percent("refuse")?,
+            wrong_ids: percent("wrong_ids")?,
             outages,
         };
         faults.check().map_err(|what| field.error(what))?;
@@ -131,6 +137,7 @@ impl Faults {
             (self.reply_lost, Fate::ReplyLost),
             (self.closed, Fate::Closed),
             (self.garbage, Fate::Garbled),
+            (self.wrong_ids, Fate::WrongIds(seed.draw("wrong ids", nth, 0))),
         ];
         for (percent, fate) in fates {
             if drawn < u64::from(percent) {
@@ -158,10 +165,16 @@ impl Faults {
 
     /// All of them together, in percent.
     pub(crate) fn total(&self) -> u32 {
-        [self.request_lost, self.reply_lost, self.fail_500, self.closed, self.garbage, self.refuse]
-            .into_iter()
-            .map(u32::from)
-            .sum()
+        let percent = [
+            self.request_lost,
+            self.reply_lost,
+            self.fail_500,
+            self.closed,
+            self.garbage,
+            self.refuse,
+            self.wrong_ids,
+        ];
+        percent.into_iter().map(u32::from).sum()
     }
 }
 

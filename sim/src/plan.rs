@@ -90,6 +90,8 @@ impl Plan {
                 closed: percent("closed"),
                 garbage: percent("garbage"),
                 refuse: percent("refuse"),
+                // Drills of clusters have them.
+                wrong_ids: 0,
                 outages: outage.into_iter().collect(),
             },
             parallel: 1 + usize::try_from(draw("parallel", 12)).unwrap_or(0),

@@ -293,6 +293,7 @@ impl World {
                 Fate::Garbled => {
                     Err(CallError::Unknown(Doubt::Garbled { why: "not JSON".to_owned() }))
                 }
+                Fate::WrongIds(how) => wire::pass_wrong_reply(&open.request, &reply, how),
                 Fate::Through | Fate::Refused | Fate::RequestLost | Fate::Failed
                     if self.setup.is_wired =>
                 {

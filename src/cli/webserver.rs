@@ -4,7 +4,7 @@
 //! journals say how to go on.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -39,7 +39,7 @@ use crate::{
         journal::{Journals, JournalsError, Recovered},
         log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
-        process::PID_FILE,
+        process::PidFile,
         providers::{self, Providers},
         reach::{Reach, ReachPlan},
         routed::Routed,
@@ -543,24 +543,6 @@ async fn shut_down(handle: Handle, delay: Duration) -> Part {
     Part::Shutdown
 }
 
-/// The file with our pid, as long as we live.
-struct PidFile(PathBuf);
-
-impl PidFile {
-    fn write(data: &Path) -> Result<Self, CliError> {
-        let path = data.join(PID_FILE);
-        fs::write(&path, format!("{}\n", std::process::id()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        // What stays names a process that is no more.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 async fn listen(port: u16) -> Result<Listening, CliError> {
     Listening::on(port).await.map_err(|error| {
         let (what, hint) = doctor::port::taken(port, &error);
@@ -577,9 +559,10 @@ fn in_use(error: &JournalsError, data: &Path) -> CliError {
             Err((what, hint)) => return CliError::Environment { what, hint },
             Ok(()) => "nothing was changed",
         },
-        JournalsError::Bad { .. } | JournalsError::Stray { .. } | JournalsError::Broken { .. } => {
-            "nothing was changed"
-        }
+        JournalsError::Bad { .. }
+        | JournalsError::Stray { .. }
+        | JournalsError::Closed { .. }
+        | JournalsError::Broken { .. } => "nothing was changed",
     };
     CliError::Environment { what: chain(error), hint: hint.to_owned() }
 }

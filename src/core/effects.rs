@@ -1,6 +1,7 @@
 //! What one `handle` causes, collected in the order in which the shell must do it.
 //!
-//! The write-ahead rule lives here and nowhere else: `take` puts the records in front.
+//! The write-ahead rule lives here and nowhere else: `take` puts the records in front, and of these the ends of clusters
+//! last, since nothing is written of a cluster once it is closed.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +43,8 @@ pub(super) struct Effects {
     next_market: u32,
     probes: BTreeMap<ProbeId, Purpose>,
     records: BTreeMap<JournalId, Vec<Record>>,
+    /// Ends of clusters.
+    closings: Vec<Record>,
     outputs: Vec<Output>,
 }
 
@@ -61,6 +64,7 @@ impl Effects {
             next_market: 0,
             probes: BTreeMap::new(),
             records: BTreeMap::new(),
+            closings: Vec::new(),
             outputs: Vec::new(),
         }
     }
@@ -84,6 +88,11 @@ impl Effects {
     /// Records a fact; it is true from here on.
     pub(super) fn record(&mut self, record: Record) {
         self.durable.apply(&record);
+        let is_closing = matches!(record, Record::Common(CommonRecord::ClusterClosed { .. }));
+        if is_closing && !self.planted(Bug::ClosedFirst) {
+            self.closings.push(record);
+            return;
+        }
         let is_publication = matches!(record, Record::Common(CommonRecord::DemandPublished { .. }));
         let journal = match self.planted(Bug::JournalsMixed) {
             true => JournalId::Common,
@@ -112,7 +121,7 @@ impl Effects {
 
     /// Whether something was recorded since the input that is being handled came in.
     pub(super) fn has_records(&self) -> bool {
-        !self.records.is_empty()
+        !self.records.is_empty() || !self.closings.is_empty()
     }
 
     /// Records a fact of all clusters.
@@ -184,9 +193,11 @@ impl Effects {
 
     /// Hands out what was collected: facts first, then the effects that they announce.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Output> {
-        let records = std::mem::take(&mut self.records);
+        let records = std::mem::take(&mut self.records).into_iter();
+        let closings = std::mem::take(&mut self.closings);
+        let last = (!closings.is_empty()).then_some((JournalId::Common, closings));
         let facts: Vec<Output> = records
-            .into_iter()
+            .chain(last)
             .map(|(journal, records)| Output::Persist { journal, records })
             .collect();
         let effects = std::mem::take(&mut self.outputs);

@@ -89,6 +89,9 @@ pub enum Command {
         /// What is known.
         reputation: Arc<Reputation>,
     },
+    /// The clock by which the daemon dates what happens was set back: what it dated before may lie in the future, and
+    /// what it tells of now may be older than what was read last.
+    ClockSetBack,
     /// End all clusters, and take no requests for nodes any more.
     Shutdown,
 }

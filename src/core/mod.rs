@@ -48,7 +48,7 @@ use survey::{Survey, SurveyError, SurveyProgress};
 use sweep::{Item, SweepCall, Sweeper};
 
 use crate::{
-    units::Timestamp,
+    units::{Span, Timestamp},
     yagna::{CallError, PlatformId, Response, SessionId, Status},
 };
 
@@ -65,7 +65,13 @@ pub enum TimerKey {
     Market(MarketId, MarketTimer),
     /// Something of a cluster.
     Cluster(ClusterId, ClusterTimer),
+    /// A shutdown has taken long enough.
+    Shutdown,
 }
+
+/// A shutdown is over by then, whatever the daemon, providers, and clocks do (V4): a cluster winds up before that, and
+/// what it gives back has two minutes to go.
+const SHUTDOWN_WITHIN: Span = cluster::WIND_UP_AFTER.plus(Span::mins(2));
 
 /// Why a call was made, so that its reply finds its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +113,8 @@ pub struct Machine {
     /// What is known about providers, by payment platform.
     reputation: BTreeMap<PlatformId, Arc<Reputation>>,
     is_shutting_down: bool,
+    /// Whether the shutdown has taken too long: what is left is told, and goes on at the next start.
+    has_given_up: bool,
     outbox: VecDeque<Output>,
 }
 
@@ -162,6 +170,7 @@ impl Machine {
             sweeper: Sweeper::default(),
             reputation: BTreeMap::new(),
             is_shutting_down: false,
+            has_given_up: false,
             outbox: VecDeque::new(),
         };
         machine.sweeper.adopt(&mut machine.fx);
@@ -246,6 +255,7 @@ impl Machine {
             | Command::EndCluster { .. }
             | Command::SetBudget { .. }
             | Command::Inform { .. }
+            | Command::ClockSetBack
             | Command::Shutdown => {
                 let answer = self.answer(command);
                 self.fx.emit(Output::Answer { id, answer });
@@ -305,7 +315,16 @@ impl Machine {
                 self.reputation.insert(platform, reputation);
                 Answer::Informed
             }
+            Command::ClockSetBack => {
+                for cluster in self.clusters.values_mut() {
+                    cluster.read_again(&mut self.fx);
+                }
+                Answer::Informed
+            }
             Command::Shutdown => {
+                if !self.is_shutting_down && !self.fx.planted(Bug::ShutdownEndless) {
+                    self.fx.wake(TimerKey::Shutdown, self.fx.now.plus(SHUTDOWN_WITHIN));
+                }
                 self.is_shutting_down = true;
                 for cluster in self.clusters.values_mut() {
                     cluster.end(&mut self.fx, EndReason::Shutdown);
@@ -433,6 +452,7 @@ impl Machine {
                     }
                 }
                 TimerKey::Sweep(item) => self.sweeper.on_timer(&mut self.fx, item),
+                TimerKey::Shutdown => self.give_up(),
                 TimerKey::Cluster(id, timer) => {
                     if let Some(cluster) = self.clusters.get_mut(&id) {
                         cluster.on_timer(&mut self.fx, timer);
@@ -453,6 +473,20 @@ impl Machine {
                     }
                 }
             }
+        }
+    }
+
+    /// Says what a shutdown has not ended in its time. The journals keep it: the next start goes on with it.
+    fn give_up(&mut self) {
+        self.has_given_up = true;
+        let left: Vec<Notice> = self
+            .clusters
+            .values()
+            .filter_map(|it| it.left(&self.fx))
+            .chain(self.sweeper.left())
+            .collect();
+        for notice in left {
+            self.fx.notify(notice);
         }
     }
 
@@ -516,6 +550,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn is_idle(self) -> bool {
         self.0.survey.is_none() && self.0.clusters.is_empty() && self.0.sweeper.is_done()
+    }
+
+    /// Whether a shutdown is over: nothing is left to do, or it has taken too long for what is left.
+    #[must_use]
+    pub fn has_shut_down(self) -> bool {
+        self.0.is_shutting_down && (self.is_idle() || self.0.has_given_up)
     }
 
     /// How much of each bounded thing there is.

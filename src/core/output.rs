@@ -95,7 +95,7 @@ pub enum Answer {
     ClusterEnding(Result<(), RequestError>),
     /// To `SetBudget`.
     BudgetSet(Result<(), RequestError>),
-    /// To `Inform`.
+    /// To `Inform` and `ClockSetBack`.
     Informed,
     /// To `Shutdown`.
     ShuttingDown,

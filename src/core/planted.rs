@@ -81,7 +81,7 @@ pub enum Bug {
     TimeoutMeansRefused,
     /// An allocation whose reply was lost is forgotten (M10).
     FundsDoubtForgotten,
-    /// After one failure debit notes are not listened to any more (M6).
+    /// After one failure debit notes are not listened to any more (V6).
     NotesEnd,
     /// After one failure agreements are not listened to any more (V6).
     WatchEnds,
@@ -157,11 +157,21 @@ pub enum Bug {
     WaitingUntold,
     /// No offer of the market counts as one that meets what a node asks for (V8).
     CensusBlind,
+    /// What the daemon does not know by the id that it gave counts as ended (V4).
+    RefusalIsEnd,
+    /// A shutdown waits for providers that never answer (V4).
+    ShutdownEndless,
+    /// The last facts of a cluster are written after its end (R7).
+    ClosedFirst,
+    /// Lists are read from where they were read last, though their clock was set back (M6).
+    ClockTrusted,
+    /// Workers are hired though Ray has not started on the last ones (K8).
+    RayFailuresIgnored,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 76] = [
+    pub const ALL: [Self; 81] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -238,6 +248,11 @@ impl Bug {
         Self::ForgottenEarly,
         Self::WaitingUntold,
         Self::CensusBlind,
+        Self::RefusalIsEnd,
+        Self::ShutdownEndless,
+        Self::ClosedFirst,
+        Self::ClockTrusted,
+        Self::RayFailuresIgnored,
     ];
 
     /// Whether it shows in the life of clusters; all others show in surveys.

@@ -143,6 +143,15 @@ impl Record {
         }
     }
 
+    /// Whether it is the first one of a cluster's journal.
+    #[must_use]
+    pub fn begins_journal(&self) -> bool {
+        match self {
+            Self::Common(_) => false,
+            Self::Cluster(_, record) => matches!(**record, ClusterRecord::Opened { .. }),
+        }
+    }
+
     pub(crate) fn node(cluster: ClusterId, node: NodeId, fact: NodeFact) -> Self {
         Self::Cluster(cluster, Box::new(ClusterRecord::Node { node, fact }))
     }

@@ -204,6 +204,8 @@ mod tests {
         }
     }
 
+    const BATCH: &str = "0123456789abcdef0123456789abcdef";
+
     fn commands(answers: Vec<Result<Response, CallError>>) -> Commands {
         Commands::new(Told(Arc::new(Mutex::new(answers))))
     }
@@ -260,7 +262,7 @@ mod tests {
         let in_doubt = CallError::Unknown(Doubt::TimedOut);
         let not_yet = CallError::Rejected { status: Status::TIMEOUT, body: "timeout".to_owned() };
         let commands = commands(vec![
-            Ok(Response::BatchStarted("b".into())),
+            Ok(Response::BatchStarted(BATCH.into())),
             Err(not_yet),
             Err(in_doubt),
             Ok(Response::Results(Vec::new())),
@@ -275,7 +277,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_not_known_is_an_error() {
         let gone = || CallError::Rejected { status: Status::NOT_FOUND, body: "no".to_owned() };
-        let started = || Ok(Response::BatchStarted("b".into()));
+        let started = || Ok(Response::BatchStarted(BATCH.into()));
         let run = async |answers| {
             commands(answers).run(&"a".into(), "x", Span::secs(1)).await.expect_err("unknown")
         };

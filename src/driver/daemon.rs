@@ -428,6 +428,12 @@ fn made_key(data: &Path) -> Result<AppKey, DaemonError> {
     Ok(AppKey::new(token.as_str()).map_err(AppKeyError::Given)?)
 }
 
+/// For how many days the daemon keeps an agreement, counted from the end of the time to approve it. After that it knows
+/// nothing of it, also where a node runs: that node could be neither looked at nor ended. It takes 90 if nothing is said
+/// (yagna 0.17.6).
+const AGREEMENTS_KEPT: &str = "MARKET_AGREEMENT_STORE_DAYS";
+const AGREEMENTS_KEPT_DAYS: &str = "3650";
+
 fn command(plan: &DaemonPlan, port: u16) -> (Command, PathBuf) {
     match &plan.sim {
         Some(sim) => {
@@ -441,6 +447,9 @@ fn command(plan: &DaemonPlan, port: u16) -> (Command, PathBuf) {
             let mut command = Command::new(&plan.key.binary);
             let base = plan.endpoints.base.as_str().trim_end_matches('/');
             command.args(["service", "run"]).env("YAGNA_API_URL", base);
+            if std::env::var_os(AGREEMENTS_KEPT).is_none() {
+                command.env(AGREEMENTS_KEPT, AGREEMENTS_KEPT_DAYS);
+            }
             (command, plan.key.binary.clone())
         }
     }

@@ -22,6 +22,7 @@ use std::{
     time::SystemTime,
 };
 
+use rustix::fs::{FallocateFlags, fallocate};
 use thiserror::Error;
 
 use crate::{
@@ -30,13 +31,15 @@ use crate::{
         record::{CommonRecord, Durable, JournalId, Record, Snapshot},
     },
     files,
-    journal::{self, JournalError, TornTail, Writer},
+    journal::{self, Growth, JournalError, TornTail, Writer},
     units::Timestamp,
 };
 
 const DIRECTORY: &str = "journal";
 const LOCK: &str = "lock";
 const EXTENSION: &str = "ndjson";
+/// So many bytes of the disk are kept for what a journal has still to say: enough to end a cluster of a thousand nodes.
+const RESERVE: u64 = 4 << 20;
 /// Of a journal that is being written anew.
 const EXTENSION_NEW: &str = "new";
 
@@ -54,6 +57,8 @@ pub struct Journals {
 pub struct Recovered {
     /// The fold of all of them.
     pub durable: Durable,
+    /// When the latest line was written, by the clock of then.
+    pub written: Timestamp,
     /// The last lines that were dropped; the user is told.
     pub torn: Vec<TornTail>,
 }
@@ -99,6 +104,12 @@ pub enum JournalsError {
         #[source]
         source: io::Error,
     },
+    /// Something is to be written of a cluster that is closed: a bug.
+    #[error("`{}` belongs to a cluster that is closed, and nothing is written of one", path.display())]
+    Closed {
+        /// The file that it had.
+        path: PathBuf,
+    },
     /// An earlier failure left it unknown what is on the disk.
     #[error(
         "nothing more is written to `{}` since an earlier write failed; see to the disk, then start \
@@ -121,7 +132,8 @@ impl Journals {
         let directory = create_directory(data)?;
         let lock = lock(&directory)?;
         let mut journals = Self { directory, files: BTreeMap::new(), _lock: lock };
-        let mut recovered = Recovered { durable: Durable::default(), torn: Vec::new() };
+        let mut recovered =
+            Recovered { durable: Durable::default(), written: Timestamp::EPOCH, torn: Vec::new() };
         journals.read(JournalId::Common, &mut recovered)?;
         journals.clear(&recovered.durable)?;
         let clusters: Vec<JournalId> = recovered.durable.journals().collect();
@@ -185,7 +197,8 @@ impl Journals {
     ///
     /// # Errors
     ///
-    /// If they may not be on the disk: then what they announce must not be done.
+    /// If they may not be on the disk: then what they announce must not be done. If they are of a cluster that is
+    /// closed.
     pub fn append(
         &mut self,
         journal: JournalId,
@@ -196,6 +209,10 @@ impl Journals {
             Some(file) => file.append(at, records)?,
             None => {
                 let path = self.path(journal, EXTENSION);
+                let is_first = records.first().is_some_and(Record::begins_journal);
+                if journal != JournalId::Common && !is_first {
+                    return Err(JournalsError::Closed { path });
+                }
                 let mut file = JournalFile::of(path.clone(), create(&path)?);
                 let synced = sync_directory(&self.directory);
                 file.is_broken = synced.is_err();
@@ -215,16 +232,23 @@ impl Journals {
     /// The journals that have grown long: each is to be given to [`Self::compact`] as soon as all that
     /// the machine has said is written, so that its state and the journal are the same.
     pub fn due(&self) -> impl Iterator<Item = JournalId> {
-        let due = |file: &JournalFile| journal::is_due_for_compaction(file.lines_since_snapshot);
-        self.files.iter().filter(move |(_, file)| due(file)).map(|(journal, _)| *journal)
+        self.files.iter().filter(|(_, file)| file.growth.is_due()).map(|(journal, _)| *journal)
     }
 
     /// Replaces a journal by what it folds to.
     ///
     /// # Errors
     ///
-    /// If the disk fails; the journal is as it was then, and goes on.
+    /// If the disk fails; the journal is as it was then, and goes on. It is due again when it has grown as much once more.
     pub fn compact(&mut self, at: Timestamp, snapshot: &Snapshot) -> Result<(), JournalsError> {
+        let compacted = self.replace(at, snapshot);
+        if let Some(file) = self.files.get_mut(&journal::journal_of(snapshot)) {
+            file.growth = Growth::default();
+        }
+        compacted
+    }
+
+    fn replace(&mut self, at: Timestamp, snapshot: &Snapshot) -> Result<(), JournalsError> {
         let journal = journal::journal_of(snapshot);
         let (path, new) = (self.path(journal, EXTENSION), self.path(journal, EXTENSION_NEW));
         let Some(old) = self.files.get(&journal) else { return Ok(()) };
@@ -237,12 +261,13 @@ impl Journals {
         fs::rename(&new, &path).map_err(|source| failed("replace", &path, source))?;
         // The old file has no name any more: from here on only the new one counts.
         let synced = sync_directory(&self.directory);
-        let file = JournalFile {
+        let mut file = JournalFile {
             writer,
             len: len_of(&line),
             is_broken: synced.is_err(),
             ..JournalFile::of(path, file)
         };
+        file.reserve();
         self.files.insert(journal, file);
         synced
     }
@@ -256,7 +281,7 @@ impl Journals {
             Err(source) => return Err(failed("open", &path, source)),
         };
         let mut file = JournalFile::of(path, file);
-        recovered.torn.extend(file.recover(journal, &mut recovered.durable)?);
+        file.recover(journal, recovered)?;
         self.files.insert(journal, file);
         Ok(())
     }
@@ -303,7 +328,9 @@ struct JournalFile {
     writer: Writer,
     /// Up to here everything is good.
     len: u64,
-    lines_since_snapshot: u64,
+    /// Up to here the disk has room for it, or was asked for.
+    reserved: u64,
+    growth: Growth,
     /// Whether it is unknown what is on the disk.
     is_broken: bool,
 }
@@ -311,27 +338,31 @@ struct JournalFile {
 impl JournalFile {
     const fn of(path: PathBuf, file: File) -> Self {
         let writer = Writer::new(0);
-        Self { path, file, writer, len: 0, lines_since_snapshot: 0, is_broken: false }
+        let growth = Growth { lines: 0, bytes: 0 };
+        Self { path, file, writer, len: 0, reserved: 0, growth, is_broken: false }
     }
 
     /// Folds what is there, and cuts off what a crash has torn.
     fn recover(
         &mut self,
         journal: JournalId,
-        durable: &mut Durable,
-    ) -> Result<Option<TornTail>, JournalsError> {
+        recovered: &mut Recovered,
+    ) -> Result<(), JournalsError> {
         let mut bytes = Vec::new();
         let path = &self.path;
         self.file.read_to_end(&mut bytes).map_err(|source| failed("read", path, source))?;
-        let reading = journal::read(journal, &bytes, durable)
+        let reading = journal::read(journal, &bytes, &mut recovered.durable)
             .map_err(|error| JournalsError::Bad { path: path.clone(), error })?;
         self.writer = Writer::new(reading.next_seq);
         self.len = len_of(&bytes[..reading.valid_len]);
-        self.lines_since_snapshot = reading.lines_since_snapshot;
+        self.growth = reading.growth;
         if reading.torn.is_some() {
             self.cut().map_err(|source| failed("cut off the torn end of", &self.path, source))?;
         }
-        Ok(reading.torn)
+        self.reserve();
+        recovered.written = recovered.written.max(reading.written);
+        recovered.torn.extend(reading.torn);
+        Ok(())
     }
 
     fn append(&mut self, at: Timestamp, records: &[Record]) -> Result<(), JournalsError> {
@@ -352,8 +383,18 @@ impl JournalFile {
         }
         self.writer = writer;
         self.len = self.len.saturating_add(len_of(&line));
-        self.lines_since_snapshot = self.lines_since_snapshot.saturating_add(1);
+        self.growth.add(len_of(&line));
+        if self.len.saturating_add(RESERVE / 2) > self.reserved {
+            self.reserve();
+        }
         Ok(())
+    }
+
+    /// Sees to it that the journal can grow though others fill the disk. Where the disk has no room, or knows no reserves,
+    /// it is asked again when the journal has grown.
+    fn reserve(&mut self) {
+        let _ = fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.len, RESERVE);
+        self.reserved = self.len.saturating_add(RESERVE);
     }
 
     fn cut(&self) -> io::Result<()> {

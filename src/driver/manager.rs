@@ -157,7 +157,7 @@ where
         if clusters > 0 {
             log.info(WHO, &format!("Going on with {clusters} clusters of the journal"));
         }
-        let mut clock = Clock::default();
+        let mut clock = Clock::after(recovered.written);
         let started = clock.now();
         let seed = Seed::new(started.as_unix_micros());
         recorder.begin(seed, started, &recovered.durable);
@@ -193,7 +193,8 @@ where
         Self { sightings: Some(sightings), ..self }
     }
 
-    /// Runs until everything has ended after [`Command::Shutdown`].
+    /// Runs until everything has ended after [`Command::Shutdown`], or the machine has said what it could not end in
+    /// time.
     ///
     /// # Errors
     ///
@@ -203,7 +204,7 @@ where
             self.drain().await?;
             self.compact().await?;
             let view = self.machine.view();
-            if view.is_shutting_down() && view.is_idle() {
+            if view.has_shut_down() {
                 self.publish();
                 return Ok(());
             }
@@ -314,7 +315,18 @@ where
         for journal in due {
             if let Some(snapshot) = self.machine.view().durable().snapshot(journal) {
                 let at = self.clock.now();
-                self.with_journals(move |journals| journals.compact(at, &snapshot)).await?;
+                let compacting =
+                    self.with_journals(move |journals| journals.compact(at, &snapshot));
+                match compacting.await {
+                    // The longer one is as good. What is worse than that, its next line will find.
+                    Err(ManagerError::Journals(error)) => {
+                        let cause = std::error::Error::source(&error)
+                            .map(|it| format!(": {it}"))
+                            .unwrap_or_default();
+                        self.log.warn(WHO, &format!("{error}{cause}; the longer journal is kept"));
+                    }
+                    other => other?,
+                }
             }
         }
         Ok(())
@@ -349,6 +361,16 @@ where
         let deadline = self.machine.poll_timeout().map_or(Timestamp::NEVER, |(at, _)| at);
         // The clock is asked, not the timer: a busy channel must not starve a deadline.
         let at = self.clock.now();
+        if self.clock.was_set_back() {
+            self.log.warn(
+                WHO,
+                "The clock of this computer was set back: what the daemon tells is read again",
+            );
+            return Ok(Some(Event::Requested {
+                id: self.fresh_request(),
+                command: Command::ClockSetBack,
+            }));
+        }
         if deadline <= at {
             return Ok(Some(Event::Elapsed));
         }
@@ -365,14 +387,19 @@ where
                 Ok(Some(Event::Probed { probe, outcome }))
             }
             Some(Ask { command, reply }) = self.asks.recv() => {
-                let id = RequestId(self.next_request);
-                self.next_request = self.next_request.saturating_add(1);
+                let id = self.fresh_request();
                 self.answers.insert(id, reply);
                 Ok(Some(Event::Requested { id, command }))
             }
             () = nap(at, deadline) => Ok(Some(Event::Elapsed)),
             () = nap(at, publishing), if publishing < Timestamp::NEVER => Ok(None),
         }
+    }
+
+    fn fresh_request(&mut self) -> RequestId {
+        let id = RequestId(self.next_request);
+        self.next_request = self.next_request.saturating_add(1);
+        id
     }
 
     /// Publishes what has changed.

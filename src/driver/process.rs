@@ -2,9 +2,10 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
+    fs, io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    process::id,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,6 +22,10 @@ pub struct Process {
     pub pid: i32,
     began: u64,
 }
+
+/// The file with our pid, as long as we live.
+#[derive(Debug)]
+pub struct PidFile(PathBuf);
 
 impl Process {
     /// The webserver of a data directory, if it lives.
@@ -79,6 +84,26 @@ impl Process {
             // It may just have ended.
             let _ = kill_process(pid, signal);
         }
+    }
+}
+
+impl PidFile {
+    /// Writes our pid into the data directory.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn write(data: &Path) -> io::Result<Self> {
+        let path = data.join(PID_FILE);
+        fs::write(&path, format!("{}\n", id()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // What stays names a process that is no more.
+        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -152,7 +152,7 @@ mod tests {
             } else if let Request::CreateNetwork { .. } = request {
                 Response::NetworkCreated(theirs())
             } else {
-                Response::BatchStarted("batch".into())
+                Response::BatchStarted("ba7c".repeat(8).into())
             };
             Ok(wire::encode_response(Ok(&response)))
         }
@@ -160,7 +160,7 @@ mod tests {
 
     fn theirs() -> Network {
         Network {
-            id: "theirs".into(),
+            id: "7e17".repeat(8).into(),
             ip: "10.0.0.0/24".to_owned(),
             mask: ip([255, 255, 255, 0]),
             gateway: ip([10, 0, 0, 1]),

@@ -59,7 +59,7 @@ pub(super) fn may_be_first(line: &[u8]) -> bool {
 }
 
 /// Reads a line whose checksum is right, by the format that it names.
-pub(super) fn read(line: &[u8], body: &[u8]) -> Result<(u64, Content), Fault> {
+pub(super) fn read(line: &[u8], body: &[u8]) -> Result<(u64, Timestamp, Content), Fault> {
     match format(body) {
         Some(1..=FORMAT) => read_frame(line),
         Some(found) => Err(Fault::Format { found }),
@@ -82,20 +82,21 @@ fn format(body: &[u8]) -> Option<u32> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The time is for people only.
+/// What every line has, and one of what it can tell.
 #[derive(Deserialize)]
 struct Frame {
     seq: u64,
+    at: Timestamp,
     records: Option<Vec<Record>>,
     snapshot: Option<Box<Snapshot>>,
 }
 
-fn read_frame(line: &[u8]) -> Result<(u64, Content), Fault> {
+fn read_frame(line: &[u8]) -> Result<(u64, Timestamp, Content), Fault> {
     let read: Frame = serde_json::from_slice(line)
         .map_err(|error| Fault::Unreadable { why: error.to_string() })?;
     match (read.records, read.snapshot) {
-        (Some(records), None) => Ok((read.seq, Content::Records(records))),
-        (None, Some(snapshot)) => Ok((read.seq, Content::Snapshot(snapshot))),
+        (Some(records), None) => Ok((read.seq, read.at, Content::Records(records))),
+        (None, Some(snapshot)) => Ok((read.seq, read.at, Content::Snapshot(snapshot))),
         (Some(_), Some(_)) | (None, None) => {
             let why = "it has not exactly one of `records` and `snapshot`".to_owned();
             Err(Fault::Unreadable { why })

@@ -38,11 +38,22 @@ pub const FORMAT: u32 = 4;
 /// two per bill: this many take a cluster of a thousand nodes some minutes, and a fraction of a
 /// second to be read again.
 const LINES_BEFORE_SNAPSHOT: u64 = 10_000;
+/// Or after so many bytes: lines are as long as what a head sticks on its nodes.
+const BYTES_BEFORE_SNAPSHOT: u64 = 8 << 20;
 
 /// Gives the lines of one journal their sequence numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Writer {
     next_seq: u64,
+}
+
+/// What a journal has grown by since its beginning, or since the last snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Lines.
+    pub lines: u64,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// What was found in a journal beside its records.
@@ -52,16 +63,26 @@ pub struct Reading {
     pub next_seq: u64,
     /// The bytes that are good; what is behind them is to be cut off.
     pub valid_len: usize,
-    /// The batches since the beginning, or since the last snapshot.
-    pub lines_since_snapshot: u64,
+    /// What it has grown by.
+    pub growth: Growth,
+    /// When the latest line was written.
+    pub written: Timestamp,
     /// A last line that a crash has torn.
     pub torn: Option<TornTail>,
 }
 
-/// Whether a journal is to be replaced by the snapshot that it folds to.
-#[must_use]
-pub const fn is_due_for_compaction(lines_since_snapshot: u64) -> bool {
-    lines_since_snapshot >= LINES_BEFORE_SNAPSHOT
+impl Growth {
+    /// A line of so many bytes was written.
+    pub const fn add(&mut self, bytes: u64) {
+        self.lines = self.lines.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Whether the journal is to be replaced by the snapshot that it folds to.
+    #[must_use]
+    pub const fn is_due(self) -> bool {
+        self.lines >= LINES_BEFORE_SNAPSHOT || self.bytes >= BYTES_BEFORE_SNAPSHOT
+    }
 }
 
 /// Folds one journal into `into`; the bytes may be of any shape.
@@ -71,7 +92,13 @@ pub const fn is_due_for_compaction(lines_since_snapshot: u64) -> bool {
 /// If anything but the last line is wrong: a journal that is not understood as a whole must not be
 /// acted upon. What `into` holds then is of no use.
 pub fn read(journal: JournalId, bytes: &[u8], into: &mut Durable) -> Result<Reading, JournalError> {
-    let mut reading = Reading { next_seq: 0, valid_len: 0, lines_since_snapshot: 0, torn: None };
+    let mut reading = Reading {
+        next_seq: 0,
+        valid_len: 0,
+        growth: Growth::default(),
+        written: Timestamp::EPOCH,
+        torn: None,
+    };
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').zip(1..).peekable();
     while let Some((text, line)) = lines.next() {
         let refuse = |fault| JournalError { journal, line, fault };
@@ -82,7 +109,7 @@ pub fn read(journal: JournalId, bytes: &[u8], into: &mut Durable) -> Result<Read
             reading.torn = Some(TornTail { journal, line, len: text.len() });
             break;
         };
-        let (seq, content) = line::read(text, body).map_err(refuse)?;
+        let (seq, at, content) = line::read(text, body).map_err(refuse)?;
         let is_first_snapshot = line == 1 && matches!(content, Content::Snapshot(_));
         if seq != reading.next_seq && !is_first_snapshot {
             return Err(refuse(Fault::Gap { expected: reading.next_seq, found: seq }));
@@ -90,14 +117,15 @@ pub fn read(journal: JournalId, bytes: &[u8], into: &mut Durable) -> Result<Read
         match content {
             Content::Records(records) => {
                 fold(journal, &records, into).map_err(refuse)?;
-                reading.lines_since_snapshot = reading.lines_since_snapshot.saturating_add(1);
+                reading.growth.add(text.len() as u64);
             }
             Content::Snapshot(snapshot) => {
                 belongs(journal, journal_of(&snapshot)).map_err(refuse)?;
                 into.restore(*snapshot);
-                reading.lines_since_snapshot = 0;
+                reading.growth = Growth::default();
             }
         }
+        reading.written = reading.written.max(at);
         reading.next_seq = seq.saturating_add(1);
         reading.valid_len = reading.valid_len.saturating_add(text.len());
     }

@@ -15,6 +15,8 @@ pub struct Status(pub u16);
 impl Status {
     /// What was asked for is as it was.
     pub const NOT_MODIFIED: Self = Self(304);
+    /// The daemon cannot read the request, or an id in it.
+    pub const BAD_REQUEST: Self = Self(400);
     /// No app-key, or one that the daemon does not know.
     pub const UNAUTHORIZED: Self = Self(401);
     /// No such thing.
@@ -80,6 +82,13 @@ impl CallError {
             Self::Rejected { status, .. } => *status == wanted,
             Self::NotSent { .. } | Self::Unknown(_) => false,
         }
+    }
+
+    /// Whether the daemon says that what was asked for by its id is not there, or that the id is none.
+    #[must_use]
+    pub fn is_unknown_id(&self) -> bool {
+        let statuses = [Status::BAD_REQUEST, Status::NOT_FOUND, Status::GONE];
+        statuses.into_iter().any(|status| self.is_refusal(status))
     }
 }
 

@@ -32,6 +32,8 @@ use crate::{
 };
 
 const FLOOD: usize = 10_000;
+/// How the ids of the flood begin.
+const FLOODED: &str = "f100df10";
 /// There are more providers than needed: whoever seems to fail is left alone for a while.
 const QUICK: &str = include_str!("../../fixtures/scenario/quick.yaml");
 
@@ -106,11 +108,11 @@ impl Yagna for Flooded {
             && !self.has_come.swap(true, Ordering::Relaxed)
         {
             let at = written(now());
-            let event = |nth| json!({ "invoiceId": format!("flood-{nth}"), "eventDate": at, "eventType": "InvoiceReceivedEvent" });
+            let event = |nth| json!({ "invoiceId": format!("{FLOODED}{nth:024x}"), "eventDate": at, "eventType": "InvoiceReceivedEvent" });
             return answer(200, Value::from_iter((0..FLOOD).map(event)).to_string());
         }
         if let Request::GetInvoice { invoice } = request
-            && invoice.as_str().starts_with("flood-")
+            && invoice.as_str().starts_with(FLOODED)
         {
             let mut fetched = self.fetched.lock().expect("nobody panics with it");
             fetched.push(invoice.as_str().to_owned());

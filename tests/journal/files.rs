@@ -2,8 +2,8 @@
 
 use std::{
     error::Error,
-    fs::{self, OpenOptions},
-    io::Write,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock},
 };
@@ -187,6 +187,21 @@ fn the_journal_of_a_closed_cluster_goes_also_after_a_crash() {
 }
 
 #[test]
+fn nothing_is_written_of_a_closed_cluster() {
+    let data = data();
+    let (mut journals, _) = open(&data);
+    write_samples(&mut journals);
+    let closed =
+        CommonRecord::ClusterClosed { cluster: CLUSTER, name: name(), next_node: NodeId(7) };
+    journals.append(JournalId::Common, at(9), &[Record::Common(closed)]).expect("written");
+
+    let late = journals.append(OF_CLUSTER, at(9), &budget(8));
+
+    assert!(matches!(late, Err(JournalsError::Closed { .. })), "{late:?}");
+    assert_eq!(names(&data), ["common.ndjson", "lock"]);
+}
+
+#[test]
 fn a_cluster_may_be_known_before_its_first_record_is_written() {
     let data = data();
     let (mut journals, _) = open(&data);
@@ -244,6 +259,8 @@ mod processes {
 
     /// Says to the second process what its data directory is.
     const DATA: &str = "JOURNAL_TEST_DATA";
+    /// Has the second process fill the disk before it writes.
+    const FULL: &str = "JOURNAL_TEST_FULL";
     const BATCHES: u64 = 100;
 
     /// Appends until that fails or there is enough; then holds the journals until its input ends.
@@ -254,6 +271,9 @@ mod processes {
         let (mut journals, _) =
             Journals::open(given.as_deref().unwrap_or_else(|| own.path())).expect("free");
         write_samples(&mut journals);
+        if std::env::var_os(FULL).is_some() {
+            fill(given.as_deref().expect("a disk of its own"));
+        }
         let all: Result<Vec<()>, JournalsError> = (0..BATCHES)
             .map(|glm| journals.append(OF_CLUSTER, at(glm), &vec![budget(glm); 10].concat()))
             .collect();
@@ -262,10 +282,21 @@ mod processes {
             return;
         }
         let told = all.map_or_else(|error| error.to_string(), |_| "written".to_owned());
-        writeln!(std::io::stderr(), "told: {told}").expect("somebody listens");
-        std::io::stdin().read_to_end(&mut Vec::new()).expect("a pipe");
+        writeln!(io::stderr(), "told: {told}").expect("somebody listens");
+        io::stdin().read_to_end(&mut Vec::new()).expect("a pipe");
         // With room again, the journal goes on where it was good.
         journals.append(OF_CLUSTER, at(0), &[]).expect("an empty batch has room");
+    }
+
+    /// Leaves no room on a disk.
+    fn fill(data: &Path) {
+        let mut filler = File::create(data.join("filler")).expect("writable");
+        let full = loop {
+            if let Err(error) = filler.write_all(&[0; 4_096]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull, "{full}");
     }
 
     /// Starts it behind a shell command, and waits for what it says.
@@ -325,5 +356,21 @@ mod processes {
         assert_eq!(recovered.torn, []);
         let written = fs::read_to_string(&path).expect("readable").lines().count();
         assert!((32..50).contains(&written), "{written}");
+    }
+
+    #[test]
+    fn a_journal_has_room_of_its_own_when_others_fill_the_disk() {
+        let data = data();
+        // A disk of twelve MiB, which is gone with the process.
+        let disk = "mount -t tmpfs -o size=12m none $JOURNAL_TEST_DATA";
+        let before = format!(
+            "export {FULL}=yes; exec unshare --user --map-root-user --mount sh -c '{disk} && exec \"$0\" \"$@\"' \"$0\" \"$@\";"
+        );
+
+        let (mut child, told) = start(&data, &before);
+        drop(child.stdin.take());
+
+        assert_eq!(told, "written");
+        assert!(child.wait().expect("it ends").success());
     }
 }

@@ -29,7 +29,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
         "src/yagna/wire/server_side.rs:encode_response",
         "one arm for each response, and nothing else",
     ),
-    ("tests/wire/hired.rs:response_to", "one arm for each request, and nothing else"),
 ];
 
 fn assert_clean(offences: Vec<String>) {

@@ -16,7 +16,7 @@ use ray_on_golem::{
     },
 };
 
-use crate::strategies::{SAID, allocation, body, glm, id, time};
+use crate::strategies::{SAID, Told, allocation, body, glm, id, time, told};
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     prop_oneof![agreements(), activities(), networks(), bills()]
@@ -28,9 +28,7 @@ pub(crate) fn response_to(request: &Request) -> Option<BoxedStrategy<Response>> 
         Request::AmendAllocation { .. } => {
             allocation().prop_map(Response::AllocationAmended).boxed()
         }
-        Request::CreateAgreement { .. } => {
-            id().prop_map(|id| Response::AgreementCreated(id.into())).boxed()
-        }
+        Request::CreateAgreement { .. } => told().prop_map(Response::AgreementCreated).boxed(),
         Request::ListAgreements { .. } => {
             vec(summary(), 0..3).prop_map(Response::Agreements).boxed()
         }
@@ -44,15 +42,11 @@ pub(crate) fn response_to(request: &Request) -> Option<BoxedStrategy<Response>> 
         Request::CollectAgreementEvents { .. } => {
             vec(agreement_event(), 0..3).prop_map(Response::AgreementEvents).boxed()
         }
-        Request::CreateActivity { .. } => {
-            id().prop_map(|id| Response::ActivityCreated(id.into())).boxed()
-        }
-        Request::ListActivities { .. } => {
-            vec(id().prop_map(Into::into), 0..3).prop_map(Response::Activities).boxed()
-        }
+        Request::CreateActivity { .. } => told().prop_map(Response::ActivityCreated).boxed(),
+        Request::ListActivities { .. } => vec(told(), 0..3).prop_map(Response::Activities).boxed(),
         Request::DestroyActivity { .. } => Just(Response::ActivityDestroyed).boxed(),
         Request::GetActivityState { .. } => state().prop_map(Response::ActivityState).boxed(),
-        Request::Execute { .. } => id().prop_map(|id| Response::BatchStarted(id.into())).boxed(),
+        Request::Execute { .. } => told().prop_map(Response::BatchStarted).boxed(),
         Request::CollectResults { .. } => vec(result(), 0..4).prop_map(Response::Results).boxed(),
         Request::CreateNetwork { .. } => network().prop_map(Response::NetworkCreated).boxed(),
         Request::ListNetworks => vec(network(), 0..3).prop_map(Response::Networks).boxed(),
@@ -228,10 +222,10 @@ fn agreement() -> impl Strategy<Value = Agreement> {
         Just(AgreementState::Terminated),
         Just(AgreementState::Expired),
     ];
-    (id(), id(), states, option::of(time()), option::of(id()), body(), body()).prop_map(
+    (told(), told(), states, option::of(time()), option::of(id()), body(), body()).prop_map(
         |(id, provider, state, approved, session, demand, offer)| Agreement {
-            id: id.into(),
-            provider: provider.into(),
+            id,
+            provider,
             state,
             approved,
             session: session.map(Into::into),
@@ -242,9 +236,9 @@ fn agreement() -> impl Strategy<Value = Agreement> {
 }
 
 fn summary() -> impl Strategy<Value = AgreementSummary> {
-    (id(), time(), option::of(time()), any::<bool>()).prop_map(
+    (told(), time(), option::of(time()), any::<bool>()).prop_map(
         |(id, timestamp, approved, is_requestor)| AgreementSummary {
-            id: id.into(),
+            id,
             timestamp,
             approved,
             is_requestor,
@@ -263,11 +257,7 @@ fn agreement_event() -> impl Strategy<Value = AgreementEvent> {
         }),
         Just(AgreementEventKind::Other("AgreementOddEvent".to_owned())),
     ];
-    (id(), time(), kind).prop_map(|(id, at, kind)| AgreementEvent {
-        agreement: id.into(),
-        at,
-        kind,
-    })
+    (told(), time(), kind).prop_map(|(agreement, at, kind)| AgreementEvent { agreement, at, kind })
 }
 
 fn phase() -> impl Strategy<Value = ActivityPhase> {
@@ -301,17 +291,15 @@ fn result() -> impl Strategy<Value = CommandResult> {
 }
 
 fn network() -> impl Strategy<Value = Network> {
-    (id(), ".*", any::<IpAddr>(), any::<IpAddr>()).prop_map(|(id, text, mask, gateway)| Network {
-        id: id.into(),
+    (told(), ".*", any::<IpAddr>(), any::<IpAddr>()).prop_map(|(id, text, mask, gateway)| Network {
+        id,
         ip: text,
         mask,
         gateway,
     })
 }
 
-fn bill_event<Id: for<'a> From<&'a str> + std::fmt::Debug>(
-    prefix: &'static str,
-) -> impl Strategy<Value = BillEvent<Id>> {
+fn bill_event<Id: Told>(prefix: &'static str) -> impl Strategy<Value = BillEvent<Id>> {
     let kind = prop_oneof![
         Just(BillEventKind::Received),
         Just(BillEventKind::Accepted),
@@ -320,25 +308,21 @@ fn bill_event<Id: for<'a> From<&'a str> + std::fmt::Debug>(
         Just(BillEventKind::Settled),
         Just(BillEventKind::Other(format!("{prefix}PaymentOkEvent"))),
     ];
-    (id(), time(), kind).prop_map(|(id, at, kind)| BillEvent {
-        id: Id::from(id.as_str()),
-        at,
-        kind,
-    })
+    (told(), time(), kind).prop_map(|(id, at, kind)| BillEvent { id, at, kind })
 }
 
 fn note() -> impl Strategy<Value = DebitNote> {
-    let ids = (id(), id(), ".*", id(), id(), id());
+    let ids = (told(), told(), ".*", told(), told(), told());
     (ids, time(), billed(), option::of(time()), document_state()).prop_map(
         |((id, issuer, payee, platform, agreement, activity), timestamp, due, until, state)| {
             DebitNote {
-                id: id.into(),
-                issuer: issuer.into(),
+                id,
+                issuer,
                 payee,
-                platform: platform.into(),
+                platform,
                 timestamp,
-                agreement: agreement.into(),
-                activity: activity.into(),
+                agreement,
+                activity,
                 total_due: due,
                 payment_due: until,
                 state,
@@ -348,7 +332,7 @@ fn note() -> impl Strategy<Value = DebitNote> {
 }
 
 fn invoice() -> impl Strategy<Value = Invoice> {
-    let ids = (id(), id(), ".*", id(), id(), vec(id(), 0..3));
+    let ids = (told(), told(), ".*", told(), told(), vec(told(), 0..3));
     (ids, time(), billed(), time(), document_state()).prop_map(
         |(
             (id, issuer, payee, platform, agreement, activities),
@@ -358,13 +342,13 @@ fn invoice() -> impl Strategy<Value = Invoice> {
             state,
         )| {
             Invoice {
-                id: id.into(),
-                issuer: issuer.into(),
+                id,
+                issuer,
                 payee,
-                platform: platform.into(),
+                platform,
                 timestamp,
-                agreement: agreement.into(),
-                activities: activities.into_iter().map(Into::into).collect(),
+                agreement,
+                activities,
                 amount,
                 payment_due: until,
                 state,
@@ -387,9 +371,9 @@ fn document_state() -> impl Strategy<Value = DocumentState> {
 
 fn cycle() -> impl Strategy<Value = BatchCycle> {
     let whole = || (0..1_000_000_u64).prop_map(Span::secs);
-    (id(), option::of(whole()), whole(), option::of(time())).prop_map(
+    (told(), option::of(whole()), whole(), option::of(time())).prop_map(
         |(platform, interval, extra_time, next)| BatchCycle {
-            platform: platform.into(),
+            platform,
             interval,
             extra_time,
             next,

@@ -1,11 +1,16 @@
 //! Nonsense is answered with an error, never with a panic.
 
+use std::sync::Arc;
+
 use proptest::{collection::vec, prelude::*, sample::select};
-use ray_on_golem::yagna::{
-    CallError, Doubt, Request, Response, Status,
-    wire::{self, HttpRequest, HttpResponse, Method},
+use ray_on_golem::{
+    units::{Glm, Span, Timestamp},
+    yagna::{
+        CallError, DemandBody, Doubt, NetworkPath, Request, Response, Status,
+        wire::{self, HttpRequest, HttpResponse, Method},
+    },
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::strategies::{config, json_with_keys, request};
 
@@ -105,21 +110,18 @@ fn a_bad_event_does_not_spoil_its_page() {
     let page = format!(
         "[{}]",
         [
-            r#"{"eventType":"ProposalRejectedEvent","proposalId":"R-1"}"#,
+            &rejected('1', ""),
             r#"{"eventType":"ProposalEvent","proposal":{"properties":{"a":{"$serde_json::private::Number":"x"}}}}"#,
             &format!(r#"{{"eventType":"ProposalEvent","proposal":{}1{}}}"#, "[".repeat(500), "]".repeat(500)),
             r#"{"eventType":"PropertyQueryEvent"}"#,
             r#"{"eventType":"ProposalEvent","proposal":"\ud800"}"#,
             "17",
-            r#"{"eventType":"ProposalRejectedEvent","proposalId":"R-2","reason":"busy"}"#,
+            &rejected('2', r#","reason":"busy""#),
         ]
         .join(",")
     );
-    let request = Request::CollectEvents {
-        subscription: "s".into(),
-        timeout: ray_on_golem::units::Span::ZERO,
-        max_events: 10,
-    };
+    let request =
+        Request::CollectEvents { subscription: "s".into(), timeout: Span::ZERO, max_events: 10 };
 
     let Ok(Response::Events(events)) =
         wire::decode_response(&request, &answer(200, page.into_bytes()))
@@ -128,6 +130,106 @@ fn a_bad_event_does_not_spoil_its_page() {
     };
 
     insta::assert_debug_snapshot!(events);
+}
+
+fn rejected(digit: char, reason: &str) -> String {
+    let id = digit.to_string().repeat(64);
+    format!(r#"{{"eventType":"ProposalRejectedEvent","proposalId":"R-{id}"{reason}}}"#)
+}
+
+/// What the daemon has never called anything.
+const ODD: [&str; 8] = ["", "x", "../../me", "a b", "a\nb", "\u{202e}", "☃", "0x12"];
+
+/// A reply with this id.
+type Document = fn(&str) -> Value;
+
+#[test]
+fn an_id_of_another_form_is_no_good_reply() {
+    let (agreement, activity) = ("a".into(), "v".into());
+    let (timeout, at) = (Span::ZERO, Timestamp::EPOCH);
+    let demand = Arc::new(DemandBody::default());
+    let created: [(Request, Document); 7] = [
+        (Request::Subscribe { demand: Arc::clone(&demand) }, |id| json!(id)),
+        (
+            Request::CounterProposal {
+                subscription: "s".into(),
+                proposal: "p".into(),
+                body: demand,
+            },
+            |id| json!(id),
+        ),
+        (Request::CreateAgreement { proposal: "p".into(), valid_to: at }, |id| json!(id)),
+        (Request::CreateActivity { agreement, timeout }, |id| json!({ "activityId": id })),
+        (Request::Execute { activity, script: Arc::default(), timeout }, |id| json!(id)),
+        (
+            network(),
+            |id| json!({ "id": id, "ip": "10.0.0.1/24", "mask": "255.255.255.0", "gateway": "10.0.0.1" }),
+        ),
+        (allocation(), |id| {
+            json!({
+                "allocationId": id, "paymentPlatform": "erc20-hoodi-tglm", "totalAmount": "1",
+                "spentAmount": "0", "remainingAmount": "1",
+            })
+        }),
+    ];
+    for (request, document) in created {
+        for odd in ODD {
+            let read = wire::decode_response(
+                &request,
+                &answer(200, document(odd).to_string().into_bytes()),
+            );
+
+            assert!(
+                matches!(read, Err(CallError::Unknown(Doubt::Garbled { .. }))),
+                "{odd:?} of {request:?}: {read:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_bill_without_a_proper_id_hides_no_other() {
+    let good = "5a3c6f0e-9d1b-4c7a-8e2f-0123456789ab";
+    let event = |id: &str| json!({ "invoiceId": id, "eventDate": "2026-01-01T00:00:00Z", "eventType": "InvoiceReceivedEvent" });
+    let invoice = |id: &str| {
+        json!({
+            "invoiceId": id, "issuerId": format!("0x{}", "1".repeat(40)), "paymentPlatform": "erc20-hoodi-tglm",
+            "timestamp": "2026-01-01T00:00:00Z", "agreementId": "a".repeat(64), "amount": "1",
+            "paymentDueDate": "2026-01-02T00:00:00Z", "status": "RECEIVED",
+        })
+    };
+    let page = |document: &dyn Fn(&str) -> Value| {
+        let all: Vec<Value> = ODD.iter().chain([&good]).map(|id| document(id)).collect();
+        answer(200, Value::from(all).to_string().into_bytes())
+    };
+    let (session, after, timeout) = ("s".into(), Timestamp::EPOCH, Span::ZERO);
+
+    let collect = Request::CollectInvoiceEvents { session, after, timeout };
+    let Ok(Response::InvoiceEvents(events)) = wire::decode_response(&collect, &page(&event)) else {
+        panic!("the page is readable")
+    };
+    let list = Request::ListInvoices { after };
+    let Ok(Response::Invoices(invoices)) = wire::decode_response(&list, &page(&invoice)) else {
+        panic!("the list is readable")
+    };
+
+    assert_eq!(events.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), [good]);
+    assert_eq!(invoices.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), [good]);
+}
+
+fn network() -> Request {
+    let ip = [10, 0, 0, 0].into();
+    Request::CreateNetwork {
+        path: NetworkPath::Daemon,
+        ip,
+        prefix: 24,
+        gateway: [10, 0, 0, 1].into(),
+    }
+}
+
+fn allocation() -> Request {
+    let (total, timeout) = (Glm::from_whole(1), Timestamp::NEVER);
+    Request::CreateAllocation { platform: "erc20-hoodi-tglm".into(), total, timeout }
 }
 
 fn document() -> impl Strategy<Value = Value> {

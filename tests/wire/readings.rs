@@ -11,7 +11,7 @@ use ray_on_golem::{
 
 #[test]
 fn an_allocation_of_an_old_daemon_is_read() {
-    let allocation = r#"[{"allocationId":"a","paymentPlatform":"erc20-hoodi-tglm",
+    let allocation = r#"[{"allocationId":"5a3c6f0e-9d1b-4c7a-8e2f-0123456789ab","paymentPlatform":"erc20-hoodi-tglm",
         "totalAmount":13.14000,"spentAmount":"0.1000000000000000009","remainingAmount":"-5",
         "timeout":"2036-11-18T00:04:19.045185999Z","deposit":{"id":1}}]"#;
 
@@ -20,7 +20,7 @@ fn an_allocation_of_an_old_daemon_is_read() {
     assert_eq!(
         read,
         Ok(Response::Allocations(vec![Allocation {
-            id: "a".into(),
+            id: "5a3c6f0e-9d1b-4c7a-8e2f-0123456789ab".into(),
             address: String::new(),
             platform: "erc20-hoodi-tglm".into(),
             total: glm("13.14"),
@@ -34,13 +34,14 @@ fn an_allocation_of_an_old_daemon_is_read() {
 #[test]
 fn networks_of_either_family_are_read() {
     let networks = r#"[
-        {"id":"6","ip":"fd00::1/64","mask":"ffff:ffff:ffff:ffff::","gateway":"fd00::"},
-        {"id":"4","ip":"192.168.0.1/16","mask":"255.255.0.0","gateway":"192.168.0.1"}]"#;
+        {"id":"66666666666666666666666666666666","ip":"fd00::1/64","mask":"ffff:ffff:ffff:ffff::","gateway":"fd00::"},
+        {"id":"44444444444444444444444444444444","ip":"192.168.0.1/16","mask":"255.255.0.0",
+         "gateway":"192.168.0.1"}]"#;
 
     let read = ok(&Request::ListNetworks, networks);
 
     let network = |id: &str, ip: &str, mask: &str, gateway: &str| Network {
-        id: id.into(),
+        id: id.repeat(32).into(),
         ip: ip.to_owned(),
         mask: mask.parse().expect("a mask"),
         gateway: gateway.parse().expect("an address"),
@@ -48,7 +49,7 @@ fn networks_of_either_family_are_read() {
     let six = network("6", "fd00::1/64", "ffff:ffff:ffff:ffff::", "fd00::");
     let four = network("4", "192.168.0.1/16", "255.255.0.0", "192.168.0.1");
     assert_eq!(read, Ok(Response::Networks(vec![six, four])));
-    let nonsense = r#"[{"id":"4","ip":"x","mask":"nonsense","gateway":"192.168.0.1"}]"#;
+    let nonsense = r#"[{"id":"44444444444444444444444444444444","ip":"x","mask":"nonsense","gateway":"192.168.0.1"}]"#;
     assert!(ok(&Request::ListNetworks, nonsense).is_err());
 }
 
@@ -86,12 +87,15 @@ fn times_beyond_the_calendar_saturate() {
 
 #[test]
 fn prices_keep_the_text_they_were_written_with() {
-    let page = r#"[{"eventType":"ProposalEvent","eventDate":"2026-11-21T00:00:00Z","proposal":{
-        "properties":{"golem.com.pricing.model.linear.coeffs":[2.7777777777777777e-5,0.10,1e-30]},
-        "constraints":"()","proposalId":"R-1","issuerId":"0x1","state":"Initial",
-        "timestamp":"2026-11-21T00:00:00Z"}}]"#;
+    let (id, issuer) = (proposal_id(), format!("0x{}", "1".repeat(40)));
+    let page = format!(
+        r#"[{{"eventType":"ProposalEvent","eventDate":"2026-11-21T00:00:00Z","proposal":{{
+        "properties":{{"golem.com.pricing.model.linear.coeffs":[2.7777777777777777e-5,0.10,1e-30]}},
+        "constraints":"()","proposalId":"{id}","issuerId":"{issuer}","state":"Initial",
+        "timestamp":"2026-11-21T00:00:00Z"}}}}]"#
+    );
 
-    let Ok(Response::Events(events)) = ok(&collect(), page) else { panic!("readable") };
+    let Ok(Response::Events(events)) = ok(&collect(), &page) else { panic!("readable") };
     let [DemandEvent::Proposal(proposal)] = events.as_slice() else { panic!("one proposal") };
 
     assert_eq!(
@@ -103,8 +107,9 @@ fn prices_keep_the_text_they_were_written_with() {
 #[test]
 fn a_reason_may_be_absent_or_empty_of_what_we_know() {
     let reason = |json: &str| {
+        let id = proposal_id();
         let event =
-            format!(r#"[{{"eventType":"ProposalRejectedEvent","proposalId":"R-1"{json}}}]"#);
+            format!(r#"[{{"eventType":"ProposalRejectedEvent","proposalId":"{id}"{json}}}]"#);
         match ok(&collect(), &event) {
             Ok(Response::Events(events)) => match events.as_slice() {
                 [DemandEvent::Rejected { reason, .. }] => reason.clone(),
@@ -216,6 +221,10 @@ fn requests_are_written_as_the_daemon_reads_them() {
     assert_eq!(collect.path, "/market-api/v1/demands/a%2Fb/events?timeout=2.5&maxEvents=10");
 }
 
+fn proposal_id() -> String {
+    format!("R-{}", "1".repeat(64))
+}
+
 fn collect() -> Request {
     Request::CollectEvents {
         subscription: "s".into(),
@@ -226,7 +235,7 @@ fn collect() -> Request {
 
 fn timeout(json: &str) -> Result<Option<u64>, CallError> {
     let allocation = format!(
-        r#"{{"allocationId":"a","paymentPlatform":"p","totalAmount":"1","spentAmount":"0",
+        r#"{{"allocationId":"5a3c6f0e-9d1b-4c7a-8e2f-0123456789ab","paymentPlatform":"p","totalAmount":"1","spentAmount":"0",
             "remainingAmount":"1","timeout":{json}}}"#
     );
     let request = Request::CreateAllocation {

@@ -10,8 +10,10 @@ use proptest::{
 use ray_on_golem::{
     units::{Glm, Span, Timestamp},
     yagna::{
-        Allocation, Decorations, DemandBody, DemandEvent, Identity, Properties, Proposal,
-        ProposalState, PublishedOffer, Rejection, Request, Response, Subscription,
+        ActivityId, AgreementId, Allocation, AllocationId, BatchId, DebitNoteId, Decorations,
+        DemandBody, DemandEvent, Identity, InvoiceId, NetworkId, PlatformId, Properties, Proposal,
+        ProposalId, ProposalState, ProviderId, PublishedOffer, Rejection, Request, Response,
+        ScanId, Subscription, SubscriptionId,
     },
 };
 use serde_json::{Number, Value};
@@ -114,8 +116,8 @@ fn response_to(request: &Request) -> BoxedStrategy<Response> {
         return response;
     }
     match request {
-        Request::WhoAmI => (id(), ".*", ".*")
-            .prop_map(|(id, name, role)| Response::Identity(Identity { id: id.into(), name, role }))
+        Request::WhoAmI => (told(), ".*", ".*")
+            .prop_map(|(id, name, role)| Response::Identity(Identity { id, name, role }))
             .boxed(),
         Request::CreateAllocation { .. } => {
             allocation().prop_map(Response::AllocationCreated).boxed()
@@ -127,28 +129,29 @@ fn response_to(request: &Request) -> BoxedStrategy<Response> {
                 Response::Decorations(Decorations { properties, constraints })
             })
             .boxed(),
-        Request::Subscribe { .. } => id().prop_map(|id| Response::Subscribed(id.into())).boxed(),
-        Request::ListDemands => vec((id(), body()), 0..3)
+        Request::Subscribe { .. } => told().prop_map(Response::Subscribed).boxed(),
+        Request::ListDemands => vec((told(), body()), 0..3)
             .prop_map(|demands| {
-                let listed = |(id, body): (String, _)| Subscription { id: id.into(), body };
+                let listed = |(id, body)| Subscription { id, body };
                 Response::Demands(demands.into_iter().map(listed).collect())
             })
             .boxed(),
         Request::Unsubscribe { .. } => Just(Response::Unsubscribed).boxed(),
         Request::CollectEvents { .. } => vec(event(), 0..5).prop_map(Response::Events).boxed(),
-        Request::BeginScan { .. } => id().prop_map(|id| Response::ScanBegun(id.into())).boxed(),
-        Request::CollectScan { .. } => vec((id(), id(), time(), body()), 0..4)
+        Request::BeginScan { .. } => told().prop_map(Response::ScanBegun).boxed(),
+        Request::CollectScan { .. } => vec((told(), told(), time(), body()), 0..4)
             .prop_map(|offers| {
-                let offer = |(id, provider, timestamp, body): (String, String, _, _)| {
-                    PublishedOffer { id: id.into(), provider: provider.into(), timestamp, body }
+                let offer = |(id, provider, timestamp, body)| PublishedOffer {
+                    id,
+                    provider,
+                    timestamp,
+                    body,
                 };
                 Response::ScannedOffers(offers.into_iter().map(offer).collect())
             })
             .boxed(),
         Request::EndScan { .. } => Just(Response::ScanEnded).boxed(),
-        Request::CounterProposal { .. } => {
-            id().prop_map(|id| Response::Countered(id.into())).boxed()
-        }
+        Request::CounterProposal { .. } => told().prop_map(Response::Countered).boxed(),
         Request::RejectProposal { .. } => Just(Response::ProposalRejected).boxed(),
         other => unreachable!("{other:?} comes after hiring"),
     }
@@ -159,8 +162,8 @@ fn event() -> impl Strategy<Value = DemandEvent> {
         .prop_map(|(message, is_final)| Rejection { message, is_final });
     prop_oneof![
         proposal().prop_map(|proposal| DemandEvent::Proposal(Box::new(proposal))),
-        (id(), option::of(reason))
-            .prop_map(|(id, reason)| DemandEvent::Rejected { proposal: id.into(), reason }),
+        (told(), option::of(reason))
+            .prop_map(|(proposal, reason)| DemandEvent::Rejected { proposal, reason }),
         ".*".prop_map(DemandEvent::Unreadable),
     ]
 }
@@ -173,24 +176,24 @@ fn proposal() -> impl Strategy<Value = Proposal> {
         ProposalState::Accepted,
         ProposalState::Expired,
     ]);
-    (id(), id(), state, time(), option::of(id()), body()).prop_map(
+    (told(), told(), state, time(), option::of(told()), body()).prop_map(
         |(id, issuer, state, timestamp, previous, body)| Proposal {
-            id: id.into(),
-            issuer: issuer.into(),
+            id,
+            issuer,
             state,
             timestamp,
-            previous: previous.map(Into::into),
+            previous,
             body,
         },
     )
 }
 
 pub(crate) fn allocation() -> impl Strategy<Value = Allocation> {
-    (id(), ".*", id(), [glm(), glm(), glm()], option::of(time())).prop_map(
+    (told(), ".*", told(), [glm(), glm(), glm()], option::of(time())).prop_map(
         |(id, address, platform, [total, spent, remaining], timeout)| Allocation {
-            id: id.into(),
+            id,
             address,
-            platform: platform.into(),
+            platform,
             total,
             spent,
             remaining,
@@ -206,6 +209,40 @@ pub(crate) fn body() -> impl Strategy<Value = DemandBody> {
     })
 }
 
+/// An id of a form that the daemon gives to its kind.
+pub(crate) fn told<Id: Told>() -> BoxedStrategy<Id> {
+    Id::FORM.prop_map(Id::from).boxed()
+}
+
+/// A kind of ids.
+pub(crate) trait Told: From<String> + std::fmt::Debug + 'static {
+    const FORM: &'static str;
+}
+
+macro_rules! told {
+    ($($name:ident: $form:literal;)+) => {$(
+        impl Told for $name {
+            const FORM: &'static str = $form;
+        }
+    )+};
+}
+
+told! {
+    ProviderId: "0x[0-9a-f]{40}";
+    SubscriptionId: "[0-9a-f]{32}-[0-9a-f]{64}";
+    ScanId: "[0-9a-f]{32}-[0-9a-f]{64}";
+    ProposalId: "R-[0-9a-f]{64}";
+    AllocationId: "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
+    PlatformId: "[a-z0-9]{3,6}-[a-z]{4,8}-t?glm";
+    AgreementId: "[0-9a-f]{64}";
+    ActivityId: "[0-9a-f]{32}";
+    BatchId: "[0-9a-f]{32}";
+    NetworkId: "[0-9a-f]{32}";
+    DebitNoteId: "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
+    InvoiceId: "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
+}
+
+/// Any text, as a requestor may ask for.
 pub(crate) fn id() -> BoxedStrategy<String> {
     ".{1,12}".boxed()
 }

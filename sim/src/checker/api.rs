@@ -84,6 +84,7 @@ impl Family for Api {
             Command::EndSurvey
             | Command::EndCluster { .. }
             | Command::Inform { .. }
+            | Command::ClockSetBack
             | Command::Shutdown => Asked::Other,
         };
         self.open.insert(*id, asked);

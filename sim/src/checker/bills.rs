@@ -333,6 +333,8 @@ fn astray(look: &Look<'_>, place: usize, claim: &Claim<'_>) -> Option<String> {
             Some(format!("{} pays for a node of {}", payer.name, cluster.name))
         }
         Some(_) => None,
+        // From one whose id came wrong nothing is paid.
+        None if look.scene.daemon.allocation(claim.allocation).is_none() => None,
         None => Some(format!("allocation {} is no cluster's", claim.allocation)),
     }
 }

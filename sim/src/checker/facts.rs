@@ -178,9 +178,8 @@ impl Facts {
     ) {
         self.notice_sleep(scene);
         self.catch_up(scene.daemon);
-        if matches!(result, Err(CallError::NotSent { .. } | CallError::Unknown(_))) {
-            self.has_failed = true;
-        }
+        self.has_failed |= scene.has_lied
+            || matches!(result, Err(CallError::NotSent { .. } | CallError::Unknown(_)));
         match (request, result) {
             (Request::AcceptDebitNote { .. } | Request::AcceptInvoice { .. }, _) => {
                 self.on_accepted(scene, request, result);
@@ -210,7 +209,9 @@ impl Facts {
                     self.change(&event.agreement, |deal| match event.kind {
                         AgreementEventKind::Approved => deal.is_approval_told = true,
                         AgreementEventKind::Terminated { .. } => {
-                            deal.end_told = deal.end_told.or(Some(event.at));
+                            // What is dated by another clock is told now.
+                            let at = if scene.has_one_clock { event.at } else { scene.now };
+                            deal.end_told = deal.end_told.or(Some(at));
                         }
                         AgreementEventKind::Rejected { .. }
                         | AgreementEventKind::Cancelled { .. }
@@ -395,7 +396,8 @@ impl Facts {
             Command::Survey(_)
             | Command::EndSurvey
             | Command::SetTags { .. }
-            | Command::EndCluster { .. } => {}
+            | Command::EndCluster { .. }
+            | Command::ClockSetBack => {}
         }
     }
 

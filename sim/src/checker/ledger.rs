@@ -197,7 +197,10 @@ impl ClusterFacts {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.moved = now;
         let state = match fact {
-            NodeFact::Tagged(_) => return,
+            NodeFact::Tagged(tags) => {
+                self.ray.on_tags(now, id, node.kind, tags);
+                return;
+            }
             NodeFact::Logged(line) => {
                 if !line.starts_with('[') {
                     node.reason = Some(line.clone());

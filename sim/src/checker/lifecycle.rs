@@ -27,6 +27,7 @@ use super::{
     Family, Findings, Look,
     facts::{ClusterFacts, Deal},
     liveness::is_reliable,
+    ray,
     subject::is_over,
 };
 use crate::yagna::books::AgreementBook;
@@ -171,6 +172,7 @@ impl Lifecycle {
             ClusterRecord::Node { node, fact } => self.on_node(look, id, *node, fact, findings),
             ClusterRecord::Agreement { number, fact: AgreementFact::Signing { node, ip, .. } } => {
                 check_signing(look, cluster, *number, *node, *ip, findings);
+                ray::check_signing(look, cluster, *node, findings);
             }
             ClusterRecord::Agreement { number, fact: AgreementFact::Over { .. } } => {
                 check_over(look, id, *number, findings);
@@ -307,11 +309,12 @@ fn is_in_network(look: &Look<'_>, id: ClusterId, book: &AgreementBook) -> bool {
     is_member && !others.any(|account| account.provider == book.provider)
 }
 
-/// Whether its provider cannot be reached, and somebody goes on trying.
+/// Whether its provider cannot be reached, and somebody goes on trying; or the daemon has thrown it away.
 fn is_excused(look: &Look<'_>, place: usize) -> bool {
     let tried = look.facts.deals[place].end_tried;
-    look.scene.daemon.agreements()[place].is_provider_gone
-        && tried.is_some_and(|at| look.now().since(at) < RETRY_WITHIN)
+    let book = &look.scene.daemon.agreements()[place];
+    book.is_forgotten
+        || book.is_provider_gone && tried.is_some_and(|at| look.now().since(at) < RETRY_WITHIN)
 }
 
 /// L5: why a node that is said to run cannot run under this agreement.
@@ -418,6 +421,9 @@ fn check_over(look: &Look<'_>, id: ClusterId, number: AgreementNo, findings: &mu
     else {
         return;
     };
+    if book.is_forgotten {
+        return;
+    }
     let may_be_approved = book.approved.is_none() && look.now() < book.valid_to;
     if book.ended.is_none() && (book.approved.is_some() || may_be_approved) {
         let what = format!("agreement {} counts as over, and is {:?}", book.id, book.state);
@@ -440,11 +446,8 @@ fn check_call(look: &Look<'_>, request: &Request, findings: &mut Findings) {
             let nth = look.facts.index.activity(activity);
             let place = nth
                 .and_then(|nth| look.facts.place(&look.scene.daemon.activities()[nth].agreement));
-            let Some(place) = place else {
-                let what = format!("commands for {activity}, which there is not");
-                findings.violate("L9", look.now(), what);
-                return;
-            };
+            // By an id that came wrong nothing is started.
+            let Some(place) = place else { return };
             if look.facts.deals[place].end_asked.is_some() {
                 let what = format!("commands for {activity}, which is being ended");
                 findings.violate("L9", look.now(), what);
@@ -472,14 +475,16 @@ fn holder<'a>(look: &Look<'a>, network: &NetworkId, ip: IpAddr) -> Option<&'a Pr
 fn check_order(look: &Look<'_>, agreement: &AgreementId, findings: &mut Findings) {
     let Some(place) = look.facts.place(agreement) else { return };
     let deal = &look.facts.deals[place];
-    let account = deal
-        .owner
-        .and_then(|(cluster, number, _)| look.facts.clusters.get(&cluster)?.accounts.get(&number));
+    // By an id that came wrong it cannot be destroyed.
+    let is_known = deal.owner.is_some_and(|(cluster, number, _)| {
+        let account = look.scene.durable.cluster(cluster).and_then(|it| it.accounts.get(&number));
+        let activity = account.and_then(|account| account.activity.as_ref());
+        activity.is_some_and(|activity| look.facts.index.activity(activity).is_some())
+    });
     let is_alive =
         deal.activities.iter().any(|nth| look.scene.daemon.activities()[*nth].ended.is_none());
     // What was made while the end was already asked for ends with the agreement.
     let is_first = deal.end_asked == Some(look.now());
-    let is_known = account.is_some_and(|it| it.has_activity);
     if is_first && is_known && is_alive && !deal.is_destroy_asked {
         let what = format!("{agreement} is ended, and its activity was not destroyed");
         findings.violate("L2", look.now(), what);

@@ -89,6 +89,10 @@ impl Family for Liveness {
     }
 
     fn on_round(&mut self, look: &Look<'_>, findings: &mut Findings) {
+        if is_endless(look) && !self.has_told_of_shutdown {
+            self.has_told_of_shutdown = true;
+            findings.violate("V4", look.now(), "the manager has not stopped");
+        }
         if look.facts.fair_since.is_none() {
             return;
         }
@@ -171,7 +175,13 @@ fn has_agreed(reason: &str) -> bool {
     reason.contains(" came to terms") || reason.contains("is asked to approve")
 }
 
-/// V4: what a manager that was told to shut down still holds.
+/// V4: in all times a manager that was told to shut down does so, or says what it leaves.
+fn is_endless(look: &Look<'_>) -> bool {
+    let Some(since) = look.facts.shutdown_since else { return false };
+    look.facts.awake_for(since) > SHUTDOWN_WITHIN && !look.scene.machine.view().has_shut_down()
+}
+
+/// V4: in fair times, what a manager that was told to shut down still holds.
 fn unended(look: &Look<'_>) -> Option<String> {
     let since = look.facts.fair(look.facts.shutdown_since?)?;
     if look.now().since(since) <= SHUTDOWN_WITHIN {
@@ -213,6 +223,9 @@ fn check_given_up(look: &Look<'_>, id: ClusterId, node: NodeId, findings: &mut F
     let has_tried =
         durable.is_some_and(|node| node.log.iter().any(|line| line.contains("retrying. error")));
     if has_tried || facts.reason.as_deref().is_some_and(has_agreed) {
+        return;
+    }
+    if facts.kind == NodeKind::Worker && cluster.ray.is_failing() {
         return;
     }
     let prospect = prospect(look, cluster, facts);

@@ -24,6 +24,7 @@ mod money;
 mod negotiation;
 mod newcomers;
 mod oracle;
+mod ray;
 mod recovery;
 mod situations;
 mod subject;
@@ -68,6 +69,10 @@ pub struct Scene<'a> {
     pub phase: Phase,
     /// How often the process was started before.
     pub life: u32,
+    /// Whether the daemon dates by the same clock.
+    pub has_one_clock: bool,
+    /// Whether the daemon has told wrong ids.
+    pub has_lied: bool,
 }
 
 /// Where a run stands.

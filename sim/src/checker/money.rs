@@ -333,7 +333,7 @@ fn check_release(look: &Look<'_>, cluster: &ClusterFacts, findings: &mut Finding
         let is_asked =
             deal.end_asked.is_some_and(|asked| look.now().since(asked) >= FORSAKEN_AFTER);
         let runs = book.approved.is_some() && book.ended.is_none() && deal.create_asked.is_some();
-        if runs && !is_asked {
+        if runs && !is_asked && !book.is_forgotten {
             let what = format!("{} runs and has lost its funds", book.id);
             findings.violate("M8", look.now(), what);
         }

@@ -1,6 +1,6 @@
 //! R1 and R2: the journal says it all, and says it first.
 //!
-//! R3 is looked at where journals are read; R4 is every other invariant after a crash in recovery.
+//! R3 and R7 are looked at where journals are read and written; R4 is every other invariant after a crash in recovery.
 
 use ray_on_golem::{
     core::{
@@ -115,8 +115,6 @@ fn unannounced(look: &Look<'_>, request: &Request) -> Option<String> {
 }
 
 fn account<'a>(look: &Look<'a>, agreement: &AgreementId) -> Option<&'a Account> {
-    let place = look.facts.place(agreement)?;
-    let (cluster, number, _) = look.facts.deals[place].owner?;
-    let account = look.scene.durable.cluster(cluster)?.accounts.get(&number)?;
-    (account.agreement == *agreement).then_some(account)
+    let clusters = look.scene.durable.clusters().values();
+    clusters.flat_map(|it| it.accounts.values()).find(|account| account.agreement == *agreement)
 }

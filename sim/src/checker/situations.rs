@@ -11,7 +11,8 @@ use ray_on_golem::{
     },
     units::{Span, Timestamp},
     yagna::{
-        AgreementState, CallError, DocumentState, Doubt, NetworkPath, Request, Response, Status,
+        AgreementState, BillEvent, CallError, DebitNote, DocumentState, Doubt, InvoiceId,
+        NetworkPath, Request, Response, Status,
     },
 };
 
@@ -50,6 +51,11 @@ pub const SITUATIONS: &[&str] = &[
     "same key twice",
     "allocation doubtful",
     "down then up",
+    "wrong ids in a good reply",
+    "clock ahead of the daemon's",
+    "clock behind the daemon's",
+    "clock set back",
+    "worker hired after ray did not start",
 ];
 
 #[derive(Default)]
@@ -86,6 +92,9 @@ impl Family for Situations {
                 if known {
                     findings.reach("same key twice");
                 }
+            }
+            Input::Requested { command: Command::ClockSetBack, .. } => {
+                findings.reach("clock set back");
             }
             Input::Probed { .. }
             | Input::Requested { .. }
@@ -170,18 +179,12 @@ impl Family for Situations {
             (Request::GetDebitNote { .. }, Ok(Response::DebitNote(note)))
                 if note.state == DocumentState::Received =>
             {
-                let mut clusters = look.scene.durable.clusters().values();
-                let account = clusters.find_map(|it| it.account_of(&note.agreement).map(|it| it.1));
-                if let Some(account) = account
-                    && let Ok(due) = note.total_due.glm()
-                {
-                    if due == account.accepted && account.accepted.as_atto() > 0 {
-                        findings.reach("duplicate bill");
-                    }
-                    if due < account.accepted {
-                        findings.reach("bill below accepted notes");
-                    }
-                }
+                on_note(look, note, findings);
+            }
+            (Request::CollectInvoiceEvents { .. }, Ok(Response::InvoiceEvents(events)))
+                if !look.scene.has_one_clock =>
+            {
+                on_dated(look.now(), events, findings);
             }
             (Request::GetAgreement { agreement }, Ok(Response::Agreement(found))) => {
                 let mut clusters = look.scene.durable.clusters().values();
@@ -223,6 +226,32 @@ impl Family for Situations {
         self.recoveries += 1;
         // Until its first step a process that starts again is recovering.
         self.is_recovering = true;
+    }
+}
+
+fn on_note(look: &Look<'_>, note: &DebitNote, findings: &mut Findings) {
+    let mut clusters = look.scene.durable.clusters().values();
+    let account = clusters.find_map(|it| it.account_of(&note.agreement).map(|it| it.1));
+    if let Some(account) = account
+        && let Ok(due) = note.total_due.glm()
+    {
+        if due == account.accepted && account.accepted.as_atto() > 0 {
+            findings.reach("duplicate bill");
+        }
+        if due < account.accepted {
+            findings.reach("bill below accepted notes");
+        }
+    }
+}
+
+/// What is just told of is dated by a clock that is behind ours, or ahead of it.
+fn on_dated(now: Timestamp, events: &[BillEvent<InvoiceId>], findings: &mut Findings) {
+    for event in events {
+        let is_behind = now.since(event.at) > Span::mins(2);
+        findings.reach(match is_behind {
+            true => "clock ahead of the daemon's",
+            false => "clock behind the daemon's",
+        });
     }
 }
 

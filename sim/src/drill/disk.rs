@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ray_on_golem::{
-    core::{Durable, JournalId, Record},
-    journal::{self, Writer},
+    core::{Durable, JournalId, Record, record::CommonRecord},
+    journal::{self, Growth, Writer},
     units::Timestamp,
 };
 
@@ -23,34 +23,54 @@ struct File {
     writer: Writer,
     /// Its number is that of the writer's next line.
     next: u64,
-    lines: u64,
+    growth: Growth,
 }
 
 impl Default for File {
     fn default() -> Self {
-        Self { bytes: Vec::new(), writer: Writer::new(0), next: 0, lines: 0 }
+        Self { bytes: Vec::new(), writer: Writer::new(0), next: 0, growth: Growth::default() }
     }
 }
 
 impl Disk {
     /// Appends a batch; it is durable from here on.
-    pub(super) fn append(&mut self, at: Timestamp, journal: JournalId, records: &[Record]) {
+    ///
+    /// # Errors
+    ///
+    /// If it is about a cluster that is closed.
+    pub(super) fn append(
+        &mut self,
+        at: Timestamp,
+        journal: JournalId,
+        records: &[Record],
+    ) -> Result<(), String> {
+        if !self.files.contains_key(&journal)
+            && journal != JournalId::Common
+            && !records.first().is_some_and(Record::begins_journal)
+        {
+            return Err(format!("{records:?} of a cluster that is closed"));
+        }
         let file = self.files.entry(journal).or_default();
         let line = file.writer.batch(at, records);
         self.written += line.len() as u64;
         file.bytes.extend_from_slice(&line);
-        file.lines += 1;
+        file.growth.add(line.len() as u64);
         file.next += 1;
         for record in records {
             self.durable.apply(record);
+            if let Record::Common(CommonRecord::ClusterClosed { cluster, .. }) = record {
+                self.files.remove(&JournalId::Cluster(*cluster));
+            }
         }
-        if journal::is_due_for_compaction(file.lines)
+        let Some(file) = self.files.get_mut(&journal) else { return Ok(()) };
+        if file.growth.is_due()
             && let Some(snapshot) = self.durable.snapshot(journal)
         {
             file.bytes = file.writer.snapshot(at, &snapshot);
             file.next += 1;
-            file.lines = 0;
+            file.growth = Growth::default();
         }
+        Ok(())
     }
 
     /// The process dies while it writes: only a part of the line is there.
@@ -82,7 +102,7 @@ impl Disk {
             file.bytes.truncate(found.valid_len);
             file.writer = Writer::new(found.next_seq);
             file.next = found.next_seq;
-            file.lines = found.lines_since_snapshot;
+            file.growth = found.growth;
             torn += usize::from(found.torn.is_some());
         }
         durable.forget_closed();

@@ -75,6 +75,17 @@ impl Plan {
     }
 }
 
+/// How far a clock may be ahead, in minutes.
+fn far(which: u64) -> i64 {
+    match which {
+        0 => -180,
+        1 => -7,
+        2 => 3,
+        3 => 180,
+        _ => 1_000_000,
+    }
+}
+
 struct Dice {
     seed: Seed,
     mode: Mode,
@@ -141,6 +152,7 @@ impl Dice {
             closed: percent("closed"),
             garbage: percent("garbage"),
             refuse: percent("refuse"),
+            wrong_ids: percent("wrong ids"),
             outages: outage.into_iter().collect(),
         }
     }
@@ -150,7 +162,12 @@ impl Dice {
             Mode::Lite => 2 + self.below("ops", 6),
             Mode::Swarm | Mode::Calm | Mode::Hostile => 4 + self.below("ops", 18),
         };
+        // Most clocks agree; some never do, and some only until, or from, the middle on.
+        let begins = self.is_on("clock") && self.below("clock at first", 3) == 0;
         let mut ops = vec![Op::Head];
+        if begins {
+            ops.insert(0, Op::Clock(far(self.below("first clock", 5))));
+        }
         ops.extend((0..count).flat_map(|nth| [self.op(nth), self.gap(nth)]));
         ops
     }
@@ -183,7 +200,9 @@ impl Dice {
             35..=49 => Op::Terminate(small(6)),
             50 => Op::TerminateUnknown,
             51..=52 => Op::TerminateAgain(small(6)),
-            53..=56 => Op::Tag(small(6)),
+            53 => Op::RayFails(1 + small(12)),
+            54 => Op::RayStarts,
+            55..=56 => Op::Tag(small(6)),
             57..=60 => Op::Repeat,
             61..=62 => Op::Misuse,
             63..=67 => Op::Budget(100 + draw(20_000)),
@@ -192,9 +211,11 @@ impl Dice {
             79..=82 => Op::Switch,
             83 => Op::Shutdown,
             84..=92 if self.is_on("crashes") => Op::Crash(draw(60)),
-            93..=96 if self.is_on("outage") => Op::Restart(1 + draw(90)),
+            93..=94 | 96 if self.is_on("outage") => Op::Restart(1 + draw(90)),
+            95 if self.is_on("forgets") => Op::Forget,
             97 if self.is_on("sleep") => Op::Suspend(1 + draw(130)),
             98 => Op::Block(small(12)),
+            99 if self.is_on("clock") => Op::Clock(far(draw(5))),
             _ => Op::Wait(draw(900)),
         }
     }

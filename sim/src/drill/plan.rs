@@ -119,6 +119,14 @@ pub enum Op {
     Suspend(u64),
     /// The network's provider of this place is blacklisted for ten minutes.
     Block(u32),
+    /// The daemon throws away all agreements that are approved, as it does after months.
+    Forget,
+    /// Ray does not start on so many workers, one after the other: each is ended, and another one asked for.
+    RayFails(u32),
+    /// Ray starts on the head, as after `ray up`.
+    RayStarts,
+    /// From here on the manager's clock is so many minutes ahead of the daemon's, or behind it.
+    Clock(i64),
 }
 
 /// Providers of one character, at most.
@@ -127,6 +135,8 @@ pub(crate) const WORKERS_MAX: u32 = 10_000;
 pub(crate) const IDLE_MINUTES_MAX: u64 = 100_000;
 pub(crate) const CHANCE_MAX: u64 = 1_000_000;
 const HEDGE_MAX: u32 = 5;
+/// Almost two years.
+const CLOCK_MINUTES_MAX: u64 = 1_000_000;
 
 const KEYS: [&str; 17] = [
     "about",
@@ -311,6 +321,7 @@ fn write_faults(f: &mut fmt::Formatter<'_>, faults: &Faults) -> fmt::Result {
         ("closed", faults.closed),
         ("garbage", faults.garbage),
         ("refuse", faults.refuse),
+        ("wrong_ids", faults.wrong_ids),
     ];
     let mut parts: Vec<String> = percent
         .iter()
@@ -356,6 +367,10 @@ impl fmt::Display for Op {
             Self::Restart(secs) => write!(f, "restart {secs}"),
             Self::Suspend(minutes) => write!(f, "suspend {minutes}"),
             Self::Block(place) => write!(f, "block {place}"),
+            Self::Forget => f.write_str("forget"),
+            Self::RayFails(count) => write!(f, "ray-fails {count}"),
+            Self::RayStarts => f.write_str("ray-starts"),
+            Self::Clock(minutes) => write!(f, "clock {minutes}"),
         }
     }
 }
@@ -391,11 +406,18 @@ impl FromStr for Op {
             "restart" => Self::Restart(whole()?),
             "suspend" => Self::Suspend(whole()?),
             "block" => Self::Block(small()?),
+            "forget" => Self::Forget,
+            "ray-fails" => Self::RayFails(small()?),
+            "ray-starts" => Self::RayStarts,
+            "clock" => match rest.parse::<i64>() {
+                Ok(minutes) if minutes.unsigned_abs() <= CLOCK_MINUTES_MAX => Self::Clock(minutes),
+                Ok(_) | Err(_) => return Err("`clock` needs minutes, a million at most".to_owned()),
+            },
             _ => {
                 return Err(format!(
                     "`{word}` is no operation; write one of head, request, scale, keep, repeat, \
                      misuse, terminate, terminate-unknown, terminate-again, tag, budget, down, switch, \
-                     shutdown, wait, crash, restart, suspend, block"
+                     shutdown, wait, crash, restart, suspend, block, forget, ray-fails, ray-starts, clock"
                 ));
             }
         })

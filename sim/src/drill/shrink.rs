@@ -78,7 +78,7 @@ impl Work<'_> {
     }
 
     fn turn_knobs(&mut self, best: &mut Plan) {
-        let knobs: [fn(&mut Plan); 15] = [
+        let knobs: [fn(&mut Plan); 16] = [
             |plan| plan.faults = Faults::default(),
             |plan| plan.crash_chance = 0,
             |plan| plan.faults.outages.clear(),
@@ -88,6 +88,7 @@ impl Work<'_> {
             |plan| plan.faults.closed = 0,
             |plan| plan.faults.garbage = 0,
             |plan| plan.faults.refuse = 0,
+            |plan| plan.faults.wrong_ids = 0,
             |plan| plan.is_wired = false,
             |plan| plan.max_per_hour = None,
             |plan| plan.idle_minutes = None,

@@ -97,7 +97,11 @@ impl Deed {
             | Op::Crash(_)
             | Op::Restart(_)
             | Op::Suspend(_)
-            | Op::Block(_) => None,
+            | Op::Block(_)
+            | Op::Forget
+            | Op::RayFails(_)
+            | Op::RayStarts
+            | Op::Clock(_) => None,
         }
     }
 }

@@ -57,6 +57,7 @@ enum Fault {
     Closed,
     Garbage,
     Refuse,
+    WrongIds,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,13 +77,14 @@ const TOP: [(&str, Top); 6] = [
     ("crash_chance", Top::CrashChance),
 ];
 
-const FAULTS: [(&str, Fault); 6] = [
+const FAULTS: [(&str, Fault); 7] = [
     ("request_lost", Fault::RequestLost),
     ("reply_lost", Fault::ReplyLost),
     ("fail_500", Fault::Fail500),
     ("closed", Fault::Closed),
     ("garbage", Fault::Garbage),
     ("refuse", Fault::Refuse),
+    ("wrong_ids", Fault::WrongIds),
 ];
 
 const OUTAGES: [(&str, Moment); 2] = [("at", Moment::At), ("for", Moment::For)];
@@ -162,6 +164,7 @@ impl Fault {
             Self::Closed => &mut faults.closed,
             Self::Garbage => &mut faults.garbage,
             Self::Refuse => &mut faults.refuse,
+            Self::WrongIds => &mut faults.wrong_ids,
         }
     }
 }

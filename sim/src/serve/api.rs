@@ -143,10 +143,16 @@ pub(super) async fn respond(
     if let Ok(told) = &mut answer.reply {
         change(told);
     }
-    let encoded = document::encode(&answer);
+    let mut encoded = document::encode(&answer);
     match answer.fate {
         Fate::Closed => reply::halved(encoded),
         Fate::Garbled => reply::garbled(),
+        Fate::WrongIds(how) => {
+            if answer.reply.is_ok() {
+                crate::wire::spoil_body(&mut encoded.body, how);
+            }
+            reply::whole(encoded)
+        }
         Fate::Through | Fate::Refused | Fate::RequestLost | Fate::Failed | Fate::ReplyLost => {
             reply::whole(encoded)
         }

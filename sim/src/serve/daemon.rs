@@ -171,7 +171,11 @@ impl Daemon {
                 Fate::Refused => return Err(Lost::Closed),
                 Fate::RequestLost => return Err(Lost::Silent),
                 Fate::Failed => return Ok(Answer::failed()),
-                Fate::Through | Fate::ReplyLost | Fate::Closed | Fate::Garbled => {}
+                Fate::Through
+                | Fate::ReplyLost
+                | Fate::Closed
+                | Fate::Garbled
+                | Fate::WrongIds(_) => {}
             }
             let number = inner.handle(request, sender);
             if inner.next_instant() < inner.alarm {

@@ -311,8 +311,16 @@ fn trace(inner: &Inner, ask: &Ask) -> Value {
 }
 
 fn faults(inner: &Inner) -> Value {
-    let Faults { request_lost, reply_lost, fail_500, closed, garbage, refuse, outages: _ } =
-        &inner.faults;
+    let Faults {
+        request_lost,
+        reply_lost,
+        fail_500,
+        closed,
+        garbage,
+        refuse,
+        wrong_ids,
+        outages: _,
+    } = &inner.faults;
     let outage = inner.outage().map(|kind| match kind {
         OutageKind::Restart => "restart",
         OutageKind::Down => "down",
@@ -325,6 +333,7 @@ fn faults(inner: &Inner) -> Value {
         "closed": closed,
         "garbage": garbage,
         "refuse": refuse,
+        "wrong_ids": wrong_ids,
         "outage": outage,
     })
 }
@@ -361,12 +370,13 @@ fn changed(
             "closed" => faults.closed = percent()?,
             "garbage" => faults.garbage = percent()?,
             "refuse" => faults.refuse = percent()?,
+            "wrong_ids" => faults.wrong_ids = percent()?,
             "outage" if value.is_null() => faults.outages.clear(),
             "outage" => outage = Some(read_outage(value)?),
             _ => {
                 return Err(format!(
                     "`{key}` is no fault; there are `request_lost`, `reply_lost`, `fail_500`, \
-                     `closed`, `garbage`, `refuse`, and `outage`"
+                     `closed`, `garbage`, `refuse`, `wrong_ids`, and `outage`"
                 ));
             }
         }

@@ -39,6 +39,8 @@ pub struct AgreementBook {
     pub ended_by_provider: bool,
     /// Whether its provider is gone for good: nobody can be told that it is over.
     pub is_provider_gone: bool,
+    /// Whether the daemon has thrown it away: too much time has passed since it could be approved.
+    pub is_forgotten: bool,
     /// Where it stands.
     pub state: AgreementState,
     /// CPU threads of the node.

@@ -162,7 +162,7 @@ impl Cluster {
             fx.cluster(self.id).accounts.get(&number).is_some_and(|it| is_in_force(it.progress));
         match result {
             Ok(_) => self.over(fx, number),
-            Err(error) if error.is_refusal(Status::NOT_FOUND) => self.over(fx, number),
+            Err(error) if error.is_refusal(Status::NOT_FOUND) => self.unknown_to_daemon(fx, number),
             // An end is all that comes after an approval.
             Err(error) if was_approved && error.is_refusal(Status::GONE) => self.over(fx, number),
             // It is over already, or it is between two states.
@@ -177,6 +177,26 @@ impl Cluster {
         }
     }
 
+    /// The daemon does not know an agreement. One that its provider has not approved has come to nothing. One that was
+    /// in force has been forgotten, which the daemon does 90 days after its time to be approved
+    /// (`MARKET_AGREEMENT_STORE_DAYS`), also where a node runs: all that is left to us is to accept no bill any
+    /// more, and the provider ends it.
+    pub(super) fn unknown_to_daemon(&mut self, fx: &mut Effects, number: AgreementNo) {
+        let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
+        if is_in_force(account.progress) && account.over.is_none() {
+            let who = self.provider_of(fx, number);
+            let what = format!(
+                "The daemon has forgotten the agreement with {who}, and cannot end it: none of its bills is accepted any \
+                 more, so that the provider ends it"
+            );
+            let accepted = account.accepted;
+            self.warn(fx, what);
+            self.note(fx, number, AgreementFact::Reserved(accepted));
+        }
+        self.close_quietly(fx, number, "the daemon does not know the agreement");
+        self.over(fx, number);
+    }
+
     /// A provider that does not answer is tried for ever, ever more seldom.
     fn try_later(&mut self, fx: &mut Effects, number: AgreementNo) {
         let failures = self.pause(fx, number, "terminate");
@@ -186,7 +206,7 @@ impl Cluster {
         }
     }
 
-    /// Nothing runs under an agreement any more.
+    /// Nothing runs under an agreement any more, or nothing that is paid for.
     pub(super) fn over(&mut self, fx: &mut Effects, number: AgreementNo) {
         self.over_since(fx, number, fx.now);
     }
@@ -197,7 +217,8 @@ impl Cluster {
         if account.over.is_some() {
             return;
         }
-        let since = since.min(fx.now).max(account.signed);
+        // By the daemon's clock, which may not agree with ours: what cannot have been is taken to be now.
+        let since = if since < account.signed { fx.now } else { since.min(fx.now) };
         let (provider, has_cost) = (account.terms.provider.clone(), account.costs_since.is_some());
         self.close_quietly(fx, number, "it is over");
         self.note(fx, number, AgreementFact::Over { at: since });

@@ -86,10 +86,13 @@ impl Cluster {
         node: NodeId,
         tags: Tags,
     ) -> Result<(), RequestError> {
-        if !fx.cluster(self.id).nodes.contains_key(&node) {
+        let state = fx.cluster(self.id);
+        if !state.nodes.contains_key(&node) {
             return Err(RequestError::UnknownNode);
         }
+        let ray_failures = state.ray_failures;
         self.note_node(fx, node, NodeFact::Tagged(tags));
+        self.on_ray_news(fx, node, ray_failures);
         Ok(())
     }
 
@@ -142,7 +145,7 @@ pub(in crate::core) fn answer_unknown(command: &Command, error: RequestError) ->
         Command::SetTags { .. } => Answer::TagsSet(Err(error)),
         Command::EndCluster { .. } => Answer::ClusterEnding(Err(error)),
         Command::SetBudget { .. } => Answer::BudgetSet(Err(error)),
-        Command::Inform { .. } => Answer::Informed,
+        Command::Inform { .. } | Command::ClockSetBack => Answer::Informed,
         Command::Shutdown => Answer::ShuttingDown,
         Command::Survey(_) | Command::EndSurvey => Answer::Ending(false),
     }

@@ -10,6 +10,7 @@ use crate::{
     core::{
         effects::Effects,
         ids::AgreementNo,
+        output::Notice,
         payment::{
             bills::BillsCall,
             ledger::{self, Level},
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// After this time the funds and the network go back, whoever has not billed or not answered yet.
-pub(super) const WIND_UP_AFTER: Span = Span::mins(12);
+pub(in crate::core) const WIND_UP_AFTER: Span = Span::mins(12);
 
 /// How long past its due time an extension of a reserve waits for a raised budget to be set aside.
 const RAISE_PATIENCE: Span = Span::secs(90);
@@ -87,6 +88,33 @@ impl Cluster {
         self.is_dirty = true;
     }
 
+    /// What the end has not brought to its own end, for a user who waits no longer for it.
+    pub(in crate::core) fn left(&self, fx: &Effects) -> Option<Notice> {
+        let state = fx.cluster(self.id);
+        let open = state.accounts.values().filter(|account| account.over.is_none());
+        let mut left: Vec<String> = open
+            .map(|account| {
+                let (name, id) = (&account.terms.name, &account.terms.provider);
+                format!("the agreement with {name} ({id}), who ends it when no bill is accepted")
+            })
+            .collect();
+        if let Some(mark) = state.funds.mark() {
+            let hours = mark.since(fx.now).as_secs().div_ceil(3_600);
+            left.push(format!("the allocation, which the daemon releases in {hours} hours"));
+        }
+        if state.network != Network::None {
+            left.push("the private network, which ends with the daemon".to_owned());
+        }
+        if self.bills.is_busy() {
+            left.push("bills that the daemon did not let us accept".to_owned());
+        }
+        let what = format!(
+            "not ended yet: {}; the next start of the manager goes on with it",
+            left.join("; ")
+        );
+        (!left.is_empty()).then(|| Notice::Cluster { cluster: state.name.clone(), what })
+    }
+
     /// Gives the funds back and removes the network.
     fn wind_up(&mut self, fx: &mut Effects) {
         if self.is_wound_up || fx.planted(Bug::EndLeavesFunds) {
@@ -109,6 +137,7 @@ impl Cluster {
             ClusterTimer::Invoices,
             ClusterTimer::Waiting,
             ClusterTimer::Autostop,
+            ClusterTimer::Ray,
             ClusterTimer::End,
         ] {
             self.rest(fx, timer);

@@ -22,6 +22,7 @@ mod health;
 mod network;
 mod nodes;
 mod pace;
+mod ray;
 mod shop;
 mod sightings;
 mod signing;
@@ -33,6 +34,7 @@ mod watch;
 pub use steps::{Rule, Step, Undo};
 
 pub(super) use command::answer_unknown;
+pub(super) use ending::WIND_UP_AFTER;
 
 use account::Progress;
 use network::NetworkCall;
@@ -40,7 +42,7 @@ use pace::Paces;
 use record::{AgreementFact, ClusterRecord, EndReason, NodeFact};
 use shop::Shop;
 use signing::{SigningNo, SigningWork};
-use state::{ClusterState, NodeState};
+use state::NodeState;
 use stream::Stream;
 
 use super::{
@@ -147,6 +149,8 @@ pub enum ClusterTimer {
     Bill(JobNo),
     /// A market must be closed by now.
     Shop(MarketId),
+    /// Workers are hired again after Ray did not start on the last ones.
+    Ray,
     /// The cluster ends by itself.
     Autostop,
     /// The cluster's end has taken long enough.
@@ -189,6 +193,8 @@ pub(super) struct Cluster {
     has_closed_shop: bool,
     /// Whether the user has ended the head: the end of the cluster is no surprise then.
     is_head_unwanted: bool,
+    /// When Ray did not start on a worker for the last time.
+    ray_failed: Timestamp,
 }
 
 /// The work on one agreement that is not settled.
@@ -225,7 +231,7 @@ enum Stage {
     Cancelling,
     Destroying,
     Terminating,
-    /// Nothing runs under it; its last bill is awaited.
+    /// Nothing is paid for under it any more; its last bill is awaited.
     Over,
 }
 
@@ -239,6 +245,8 @@ impl Work {
 impl Cluster {
     fn blank(fx: &Effects, id: ClusterId) -> Self {
         let state = fx.cluster(id);
+        // Earlier journals begin with the instant at which the cluster was opened, by our clock.
+        let read = |at: Timestamp| if at <= state.opened { Timestamp::EPOCH } else { at };
         Self {
             id,
             keeper: Keeper::new(id),
@@ -253,8 +261,8 @@ impl Cluster {
             works: BTreeMap::new(),
             paces: Paces::default(),
             net: network::Work::default(),
-            bills: Bills::new(id, state.notes_read, state.invoices_read),
-            watch: Stream::new(state.opened),
+            bills: Bills::new(id, read(state.notes_read), read(state.invoices_read)),
+            watch: Stream::new(Timestamp::EPOCH),
             told: Level::Ample,
             refused: None,
             sign_trouble: None,
@@ -263,6 +271,7 @@ impl Cluster {
             is_wound_up: false,
             has_closed_shop: false,
             is_head_unwanted: false,
+            ray_failed: Timestamp::EPOCH,
         }
     }
 
@@ -283,7 +292,6 @@ impl Cluster {
             }
         }
         cluster.bills.recover(fx.now);
-        cluster.watch = Stream::new(earliest(&state, fx.now));
         cluster.recover_nodes(fx, &state);
         for number in state.accounts.keys() {
             cluster.recover_agreement(fx, *number, &state);
@@ -296,8 +304,9 @@ impl Cluster {
         cluster.keeper.recover(fx);
         cluster.recover_network(fx);
         cluster.arm_autostop(fx);
+        cluster.recover_ray(fx);
         if let Some((_, since)) = state.ending {
-            cluster.wake(fx, ClusterTimer::End, since.plus(ending::WIND_UP_AFTER));
+            cluster.wake(fx, ClusterTimer::End, since.plus(WIND_UP_AFTER));
         }
         cluster
     }
@@ -366,9 +375,10 @@ impl Cluster {
                 self.is_dirty = true;
             }
             ClusterTimer::Network => self.on_network_timer(fx),
-            ClusterTimer::Sign | ClusterTimer::Hedge(_) | ClusterTimer::Leave => {
-                self.is_dirty = true
-            }
+            ClusterTimer::Sign
+            | ClusterTimer::Hedge(_)
+            | ClusterTimer::Leave
+            | ClusterTimer::Ray => self.is_dirty = true,
             ClusterTimer::Waiting => self.tend_waits(fx),
             ClusterTimer::Priority(node) => self.on_priority_over(fx, node),
             ClusterTimer::Node(node) => self.on_node_waited(fx, node),
@@ -495,12 +505,6 @@ impl Cluster {
     fn rest(&self, fx: &mut Effects, timer: ClusterTimer) {
         fx.timers.cancel(&self.timer(timer));
     }
-}
-
-/// Since when something may have happened to agreements that are not over.
-fn earliest(state: &ClusterState, now: Timestamp) -> Timestamp {
-    let open = state.accounts.values().filter(|account| account.over.is_none());
-    open.map(|account| account.signed).min().unwrap_or(now).minus(Span::mins(1))
 }
 
 /// Whether a node may still come up or is up.

@@ -32,6 +32,10 @@ const NO_NETWORK: &str = "The private network is lost since the daemon restarted
 /// A node that is not reached over the bus in the time of its step speaks against the bus.
 const UNREACHED: &str = "No node can be reached over the daemon's bus: the cluster begins again by the \
     daemon's own network";
+const NOT_REMOVED: &str =
+    "The daemon does not remove the private network: it lasts until the daemon ends";
+/// After so many failures in a row a network that the daemon does not remove is left to it.
+const REMOVE_TRIES: u32 = 8;
 const SUSPICION_PAUSE: Span = Span::secs(30);
 
 /// What the calls about the network are for.
@@ -45,6 +49,8 @@ pub(in crate::core) enum NetworkCall {
         nth: u32,
     },
     Remove,
+    /// Its removal is refused: is it there, by this id or by another one?
+    Trace,
     /// Take out the provider of an agreement that is over.
     Leave(AgreementNo),
 }
@@ -306,11 +312,20 @@ impl Cluster {
                 self.on_checked(fx, &found);
             }
             (NetworkCall::Check { .. }, _) => {}
-            (NetworkCall::Remove, Ok(_) | Err(CallError::Rejected { .. })) => {
+            (NetworkCall::Remove, Ok(_)) => self.note_network(fx, NetworkFact::Ended),
+            (NetworkCall::Remove, Err(CallError::Rejected { .. }))
+                if fx.planted(Bug::RefusalIsEnd) =>
+            {
                 self.note_network(fx, NetworkFact::Ended);
             }
+            (NetworkCall::Remove, Err(CallError::Rejected { .. })) => {
+                self.ask_network(fx, NetworkCall::Trace);
+            }
+            (NetworkCall::Trace, Ok(Response::Networks(found))) => self.on_traced(fx, &found),
             (NetworkCall::Leave(number), result) => self.on_left(fx, number, result.is_ok()),
-            (NetworkCall::Find | NetworkCall::Remove, _) => self.network_later(fx),
+            (NetworkCall::Find | NetworkCall::Remove | NetworkCall::Trace, _) => {
+                self.network_later(fx);
+            }
         }
     }
 
@@ -336,9 +351,9 @@ impl Cluster {
     }
 
     fn on_found(&mut self, fx: &mut Effects, found: &[Network]) {
-        let state::Network::Intended { gateway, .. } = fx.cluster(self.id).network else { return };
-        match found.iter().find(|network| network.gateway == gateway) {
-            Some(ours) => self.on_made(fx, ours.id.clone()),
+        let state::Network::Intended { .. } = fx.cluster(self.id).network else { return };
+        match self.by_mark(fx, found) {
+            Some(ours) => self.on_made(fx, ours),
             None => self.note_network(fx, NetworkFact::Ended),
         }
     }
@@ -346,6 +361,10 @@ impl Cluster {
     fn on_checked(&mut self, fx: &mut Effects, found: &[Network]) {
         let Some(ours) = self.network(fx) else { return };
         if found.iter().any(|network| network.id == ours) {
+            return;
+        }
+        if let Some(known) = self.by_mark(fx, found) {
+            self.note_network(fx, NetworkFact::Made(known));
             return;
         }
         self.note_network(fx, NetworkFact::Lost);
@@ -359,6 +378,31 @@ impl Cluster {
                     .to_owned(),
             );
         }
+    }
+
+    /// The network is to be removed, and the daemon has refused.
+    fn on_traced(&mut self, fx: &mut Effects, found: &[Network]) {
+        let known = fx.cluster(self.id).network.id().cloned();
+        match self.by_mark(fx, found) {
+            None => self.note_network(fx, NetworkFact::Ended),
+            Some(found) if Some(&found) == known.as_ref() => {
+                self.network_later(fx);
+                if self.net.failures >= REMOVE_TRIES {
+                    self.warn(fx, NOT_REMOVED.to_owned());
+                    self.note_network(fx, NetworkFact::Ended);
+                }
+            }
+            Some(found) => {
+                self.note_network(fx, NetworkFact::Made(found));
+                self.ask_network(fx, NetworkCall::Remove);
+            }
+        }
+    }
+
+    /// Our network in a listing of the daemon's.
+    fn by_mark(&self, fx: &Effects, found: &[Network]) -> Option<NetworkId> {
+        let gateway = fx.cluster(self.id).network.gateway()?;
+        found.iter().find(|network| network.gateway == gateway).map(|network| network.id.clone())
     }
 
     fn ask_network(&mut self, fx: &mut Effects, call: NetworkCall) {
@@ -380,7 +424,9 @@ impl Cluster {
                 }
                 Request::RemoveNetwork { network: network.clone() }
             }
-            (NetworkCall::Find | NetworkCall::Check { .. }, _) => Request::ListNetworks,
+            (NetworkCall::Find | NetworkCall::Check { .. } | NetworkCall::Trace, _) => {
+                Request::ListNetworks
+            }
             (NetworkCall::Create | NetworkCall::Remove | NetworkCall::Leave(_), _) => return,
         };
         if !call.is_aside() {

@@ -217,7 +217,7 @@ pub enum NetworkFact {
         #[serde(default, skip_serializing_if = "NetworkPath::is_daemon")]
         path: NetworkPath,
     },
-    /// It is there.
+    /// It is there; said once more, by another id than the one that came first.
     Made(NetworkId),
     /// The provider of an agreement that is over is out of it.
     Left(AgreementNo),

@@ -155,13 +155,14 @@ impl Cluster {
             let count = asked.entry(node).or_default();
             *count = count.saturating_add(1);
         }
-        waiting.chain(asked.into_iter().filter(|(id, asked)| {
+        let slow = asked.into_iter().filter(|(id, asked)| {
             let is_waited_for = fx.timers.due(&self.timer(ClusterTimer::Hedge(*id))).is_some();
             let is_open = |node: &Node| super::is_live(node.state) && !is_given(state, node);
             *asked < self.hedge_of(fx, *id)
                 && !is_waited_for
                 && state.nodes.get(id).is_some_and(is_open)
-        }))
+        });
+        waiting.chain(slow).filter(|(id, _)| self.may_hire(fx, *id))
     }
 
     /// How many providers may be asked at once for a node.
@@ -424,11 +425,7 @@ impl Cluster {
         }
         match result {
             Ok(Response::Agreement(agreement)) => self.stands(fx, number, agreement.state),
-            // The daemon forgot it, which it does after months only: nothing runs under it.
-            Err(error) if error.is_refusal(Status::NOT_FOUND) => {
-                self.close(fx, number, "the daemon does not know the agreement");
-                self.over(fx, number);
-            }
+            Err(error) if error.is_unknown_id() => self.unknown_to_daemon(fx, number),
             Ok(_) | Err(_) => {
                 self.pause(fx, number, "look");
             }

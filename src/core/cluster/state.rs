@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     account::{Account, Progress},
     plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
+    ray,
     record::{AgreementFact, ClusterRecord, Dispute, EndReason, FundsFact, NetworkFact, NodeFact},
 };
 use crate::{
@@ -75,13 +76,16 @@ pub struct ClusterState {
     pub disputed: u64,
     /// What the user should know, and since when.
     pub warnings: Vec<(Timestamp, String)>,
-    /// Until when debit notes have been taken up, by the daemon's clock.
+    /// Until when debit notes have been taken up, by the daemon's clock; the beginning of time, if none were.
     pub notes_read: Timestamp,
     /// Until when invoices have been taken up, by the daemon's clock.
     pub invoices_read: Timestamp,
     /// Requests by key: what they stood for, and the nodes that they gave; the oldest goes first.
     pub keys: BTreeMap<String, (u64, Vec<NodeId>)>,
     key_order: Vec<String>,
+    /// How many workers in a row Ray did not start on.
+    #[serde(default, skip_serializing_if = "ray::is_none")]
+    pub ray_failures: u32,
 }
 
 /// A shape of nodes.
@@ -231,10 +235,11 @@ impl ClusterState {
             disputes: Vec::new(),
             disputed: 0,
             warnings: Vec::new(),
-            notes_read: *at,
-            invoices_read: *at,
+            notes_read: Timestamp::EPOCH,
+            invoices_read: Timestamp::EPOCH,
             keys: BTreeMap::new(),
             key_order: Vec::new(),
+            ray_failures: 0,
         })
     }
 
@@ -251,8 +256,7 @@ impl ClusterState {
             ClusterRecord::Network(NetworkFact::Settled(path)) => self.path = Some(*path),
             ClusterRecord::Network(fact) => self.network.apply(fact),
             ClusterRecord::BillsRead { notes, invoices } => {
-                self.notes_read = *notes;
-                self.invoices_read = *invoices;
+                (self.notes_read, self.invoices_read) = (*notes, *invoices);
             }
             ClusterRecord::Warned { at, warning } => {
                 self.warnings.push((*at, warning.clone()));
@@ -323,8 +327,7 @@ impl ClusterState {
             self.keys.insert(key.clone(), (*body, nodes.to_vec()));
             self.key_order.push(key.clone());
             if self.key_order.len() > KEYS_MAX {
-                let oldest = self.key_order.remove(0);
-                self.keys.remove(&oldest);
+                self.keys.remove(&self.key_order.remove(0));
             }
         }
     }
@@ -333,6 +336,7 @@ impl ClusterState {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         match fact {
             NodeFact::Tagged(tags) => {
+                self.ray_failures = ray::failures_after(self.ray_failures, node, tags);
                 node.tags.extend(tags.iter().map(|(key, value)| (key.clone(), value.clone())));
             }
             NodeFact::Logged(line) => {
@@ -570,6 +574,8 @@ impl Network {
                 let (gateway, path, network) = (*gateway, *path, network.clone());
                 *self = Self::Made { gateway, network, path, leaving: BTreeMap::new() };
             }
+            // The id that the daemon gave it first was wrong.
+            (NetworkFact::Made(found), Self::Made { network, .. }) => *network = found.clone(),
             (NetworkFact::Left(number), Self::Made { leaving, .. }) => {
                 leaving.remove(number);
             }

@@ -1,6 +1,8 @@
 //! A list of events that the daemon keeps, read by long polls: one call at a time, for ever.
 //!
-//! A failure only makes the next call wait; nothing ends a stream but its cluster.
+//! A failure only makes the next call wait; nothing ends a stream but its cluster. Events are counted by the daemon's
+//! clock alone: ours may have been wrong when the cluster began, or be so now. A session has no event that is older
+//! than itself, so that a list can be read from its beginning.
 
 use crate::{
     core::{backoff::Backoff, ids::CallId, rng::Seed},
@@ -19,12 +21,16 @@ const WORTH: Span = Span::secs(1);
 /// How far a list of events has been read.
 #[derive(Debug)]
 pub(in crate::core) struct Stream {
-    /// The instant of the latest event that was taken up, by the daemon's clock.
+    /// The instant of the latest event that was taken up, by the daemon's clock; the beginning of time, if none was.
     pub(in crate::core) after: Timestamp,
     call: Option<CallId>,
     asked_at: Timestamp,
     failures: u32,
     is_on: bool,
+    /// Whether the list is read again from its beginning: what the open call brings does not count.
+    is_anew: bool,
+    /// When the daemon last answered, by our clock.
+    heard: Timestamp,
 }
 
 /// What to do next with a stream.
@@ -37,9 +43,17 @@ pub(in crate::core) enum Next {
 }
 
 impl Stream {
-    /// A stream of what happens after an instant.
+    /// A stream of what happens after an instant of the daemon's clock.
     pub(in crate::core) const fn new(after: Timestamp) -> Self {
-        Self { after, call: None, asked_at: Timestamp::EPOCH, failures: 0, is_on: false }
+        Self {
+            after,
+            call: None,
+            asked_at: Timestamp::EPOCH,
+            failures: 0,
+            is_on: false,
+            is_anew: false,
+            heard: Timestamp::EPOCH,
+        }
     }
 
     /// Whether it is being read.
@@ -77,6 +91,17 @@ impl Stream {
         self.call = Some(call);
     }
 
+    /// When the daemon last answered, by our clock: what it tells of next has not happened before.
+    pub(in crate::core) const fn heard(&self) -> Timestamp {
+        self.heard
+    }
+
+    /// Reads the list once more from its beginning.
+    pub(in crate::core) fn read_again(&mut self) {
+        self.after = Timestamp::EPOCH;
+        self.is_anew = self.call.is_some();
+    }
+
     /// Events came, or none in time; `latest` is the instant of the last one.
     pub(in crate::core) fn answered(
         &mut self,
@@ -86,6 +111,10 @@ impl Stream {
         label: &str,
     ) -> Next {
         self.call = None;
+        self.heard = now;
+        if std::mem::take(&mut self.is_anew) {
+            return Next::Ask;
+        }
         match latest {
             Some(latest) => {
                 self.after = self.after.max(latest);
@@ -103,6 +132,7 @@ impl Stream {
     /// The call failed.
     pub(in crate::core) fn failed(&mut self, now: Timestamp, seed: Seed, label: &str) -> Next {
         self.call = None;
+        self.is_anew = false;
         self.failures = self.failures.saturating_add(1);
         let pause = Backoff::DAEMON.pause(self.failures, seed, label, self.after.as_unix_micros());
         Next::Wait(now.plus(pause), self.failures)

@@ -17,7 +17,14 @@ use crate::{
     },
 };
 
-const RECONCILE_EVERY: Span = Span::mins(5);
+/// Providers wait four minutes for the answer to a debit note: one whose event went astray is found in time.
+const RECONCILE_EVERY: Span = Span::secs(90);
+/// An answer takes no longer from the daemon to us.
+const CLOCKS_AGREE: Span = Span::mins(1);
+/// After a listing that failed.
+const RECONCILE_AGAIN: Span = Span::secs(15);
+/// What was over so long ago is not billed any more, or told by an event.
+const RECONCILE_BACK: Span = Span::hours(1);
 const RECONCILE_PATIENCE: Span = Span::secs(15);
 const STRUGGLING_AFTER: u32 = 3;
 /// Strangers of our session that are ended at a time.
@@ -37,6 +44,15 @@ impl Cluster {
     pub(super) fn stop_watching(&mut self, fx: &mut Effects) {
         if let Some(call) = self.watch.stop() {
             fx.abandon(call);
+        }
+    }
+
+    /// The daemon's clock was set back: its lists are read again from their beginning.
+    pub(in crate::core) fn read_again(&mut self, fx: &mut Effects) {
+        if self.watch.is_on() && !fx.planted(Bug::ClockTrusted) {
+            self.watch.read_again();
+            self.bills.read_again(fx);
+            self.reconcile(fx);
         }
     }
 
@@ -90,12 +106,16 @@ impl Cluster {
         let session = fx.cluster(self.id).session.clone();
         let request = Request::ListAgreements { session };
         self.ask(fx, ClusterCall::Reconcile, request, RECONCILE_PATIENCE);
-        self.bills.reconcile(fx);
         self.wake(fx, ClusterTimer::Reconcile, fx.now.plus(RECONCILE_EVERY));
     }
 
     pub(super) fn on_reconciled(&mut self, fx: &mut Effects, result: Result<Response, CallError>) {
-        let Ok(Response::Agreements(found)) = result else { return };
+        let Ok(Response::Agreements(found)) = result else {
+            self.wake(fx, ClusterTimer::Reconcile, fx.now.plus(RECONCILE_AGAIN));
+            return;
+        };
+        let since = self.billed_since(fx, &found);
+        self.bills.reconcile(fx, since);
         let ours = |it: &&AgreementSummary| it.is_requestor;
         let strangers: Vec<AgreementId> = found
             .iter()
@@ -111,6 +131,18 @@ impl Cluster {
             let purpose = Purpose::Forgotten;
             fx.call(purpose, request, RECONCILE_PATIENCE);
         }
+    }
+
+    /// When the first of the agreements was made that may still be billed, by the daemon's clock.
+    fn billed_since(&self, fx: &Effects, found: &[AgreementSummary]) -> Option<Timestamp> {
+        let state = fx.cluster(self.id);
+        let is_billed = |it: &&AgreementSummary| {
+            let number = self.bills.number_of(&it.id);
+            let account = number.and_then(|number| state.account(number));
+            let over = account.map(|account| account.over);
+            over.is_some_and(|over| over.is_none_or(|at| fx.now.since(at) < RECONCILE_BACK))
+        };
+        found.iter().filter(is_billed).map(|it| it.timestamp).min()
     }
 
     fn on_agreement_event(&mut self, fx: &mut Effects, event: &AgreementEvent) {
@@ -161,6 +193,8 @@ impl Cluster {
                 }
             }
         }
+        // Had it been before the last answer, that one would have told of it: then the clocks differ, and ours counts.
+        let at = if at.plus(CLOCKS_AGREE) < self.watch.heard() { fx.now } else { at };
         self.over_since(fx, number, at);
     }
 }

@@ -293,7 +293,12 @@ impl Market {
             DemandEvent::Rejected { proposal, reason } => {
                 self.on_rejected(fx, generation, proposal, reason);
             }
-            DemandEvent::Unreadable(_) => self.funnel.unreadable += 1,
+            // The daemon has forgotten it as it sent it, and it may have been an offer.
+            DemandEvent::Unreadable(_) => {
+                self.funnel.unreadable += 1;
+                self.has_lost_events = true;
+                self.watch_for_famine(fx);
+            }
         }
     }
 

@@ -259,7 +259,9 @@ impl Market {
             MarketCall::Subscribe(generation) => {
                 self.on_subscribed(fx, generation, result, sweeper);
             }
-            MarketCall::Poll(generation) => self.on_polled(fx, generation, result),
+            MarketCall::Poll(generation) => {
+                self.on_polled(fx, generation, result, sweeper);
+            }
             MarketCall::Counter(number, chain) => {
                 if self.is_under_way(number, chain) {
                     self.on_countered(fx, number, result);

@@ -181,6 +181,7 @@ impl Market {
         fx: &mut Effects,
         generation: Generation,
         result: Result<Response, CallError>,
+        sweeper: &mut Sweeper,
     ) {
         let Some(published) = self.publication.generations.get_mut(&generation) else { return };
         published.poll = None;
@@ -195,7 +196,7 @@ impl Market {
             Ok(Response::Events(_)) => self.poll_failed(fx, generation, "nothing, at once"),
             Ok(_) => self.poll_failed(fx, generation, "an answer to another question"),
             Err(error) if error.is_refusal(Status::NOT_FOUND) || error.is_refusal(Status::GONE) => {
-                self.on_demand_lost(fx, generation);
+                self.on_demand_lost(fx, generation, sweeper);
             }
             Err(error) => {
                 self.has_lost_events |= matches!(error, CallError::Unknown(_));
@@ -227,10 +228,11 @@ impl Market {
         self.dispatch(fx);
     }
 
-    /// The daemon does not know the demand any more: it restarted, or the demand was too old.
-    fn on_demand_lost(&mut self, fx: &mut Effects, generation: Generation) {
+    /// The daemon does not know the demand any more: it restarted, or the demand was too old. Or it has told a wrong id:
+    /// the sweeper looks.
+    fn on_demand_lost(&mut self, fx: &mut Effects, generation: Generation, sweeper: &mut Sweeper) {
         let Some(published) = self.publication.generations.remove(&generation) else { return };
-        fx.record_common(CommonRecord::DemandEnded { mark: published.mark });
+        sweeper.discard(fx, Item::Demand(published.mark));
         self.lose_chains(fx, generation);
         if self.open && self.publication.generations.is_empty() {
             fx.notify(Notice::DemandLost);

@@ -31,6 +31,8 @@ const PATIENCE: Span = Span::secs(15);
 /// What we sent may still reach the daemon for so long.
 const DOUBT: Span = Span::secs(15);
 const STRUGGLING_AFTER: u32 = 2;
+/// After so many failures in a row an allocation whose release the daemon refuses is left to its time-out.
+const RELEASE_TRIES: u32 = 8;
 
 /// What the calls about funds are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub(in crate::core) enum KeeperCall {
     Create,
     /// Is what we asked for there?
     Find,
-    /// Is ours still there?
+    /// Is ours still there, by this id or by another one?
     Check,
     Amend,
     Decorate,
@@ -64,6 +66,8 @@ pub(in crate::core) struct Keeper {
     /// How the daemon paid before we changed it.
     cycle_before: Option<BatchCycle>,
     asked: Option<(Timestamp, Glm)>,
+    /// Whether the daemon has refused to release it.
+    is_refused: bool,
     /// Whether the daemon may have another amount than the books, since its last answer is missing.
     is_unsure: bool,
 }
@@ -81,6 +85,7 @@ impl Keeper {
             is_aligned: false,
             cycle_before: None,
             asked: None,
+            is_refused: false,
             is_unsure: false,
         }
     }
@@ -122,7 +127,7 @@ impl Keeper {
 
     /// Sees to it that there are funds, as large as they may be.
     pub(in crate::core) fn tend(&mut self, fx: &mut Effects) {
-        if self.is_busy || self.is_closing {
+        if self.is_busy || self.is_checking || self.is_closing {
             return;
         }
         let state = fx.cluster(self.cluster);
@@ -145,9 +150,10 @@ impl Keeper {
         }
     }
 
-    /// The daemon says that it does not know the allocation: it lapsed, or somebody released it.
+    /// The daemon says that it does not know the allocation: it lapsed, or somebody released it, or it was told to us
+    /// by a wrong id.
     pub(in crate::core) fn check(&mut self, fx: &mut Effects) {
-        if !self.is_checking && !self.is_closing {
+        if !self.is_checking {
             self.is_checking = true;
             self.call(fx, KeeperCall::Check, Request::ListAllocations);
         }
@@ -157,13 +163,13 @@ impl Keeper {
     pub(in crate::core) fn close(&mut self, fx: &mut Effects) {
         self.is_closing = true;
         self.restore_cycle(fx);
-        if !self.is_busy {
+        if !self.is_busy && !self.is_checking {
             self.release(fx);
         }
     }
 
     pub(in crate::core) fn on_timer(&mut self, fx: &mut Effects) {
-        if self.is_busy {
+        if self.is_busy || self.is_checking {
             return;
         }
         match fx.cluster(self.cluster).funds {
@@ -203,7 +209,7 @@ impl Keeper {
             KeeperCall::Cycle => self.on_cycle(fx, result),
             KeeperCall::Align => {}
         }
-        if self.is_closing && !self.is_busy {
+        if self.is_closing && !self.is_busy && !self.is_checking {
             self.release_unless_waiting(fx);
         }
     }
@@ -258,12 +264,32 @@ impl Keeper {
     }
 
     fn on_checked(&mut self, fx: &mut Effects, result: Result<Response, CallError>) {
-        let Some(ours) = self.allocation(fx) else { return };
-        if let Ok(Response::Allocations(found)) = result
-            && !found.iter().any(|allocation| allocation.id == ours)
-        {
+        let Funds::Set { mark, allocation, total, .. } = fx.cluster(self.cluster).funds.clone()
+        else {
+            return;
+        };
+        let Ok(Response::Allocations(found)) = result else {
+            self.later(fx, None);
+            return;
+        };
+        if found.iter().any(|it| it.id == allocation) {
+            if std::mem::take(&mut self.is_refused) {
+                self.refused_for_good(fx, mark);
+            }
+        } else if let Some(ours) = find(&found, mark) {
+            self.note(fx, FundsFact::Set { mark, allocation: ours.id.clone(), total });
+        } else {
             self.note(fx, FundsFact::Ended);
             self.decorations = None;
+        }
+    }
+
+    /// The daemon lists the allocation, and refuses to release it: it ends by itself when its time is over.
+    fn refused_for_good(&mut self, fx: &mut Effects, mark: Timestamp) {
+        self.later(fx, None);
+        if self.failures >= RELEASE_TRIES {
+            fx.notify(Notice::LeftBehind { what: "an allocation".to_owned(), until: mark });
+            self.note(fx, FundsFact::Ended);
         }
     }
 
@@ -304,10 +330,7 @@ impl Keeper {
                     self.note(fx, FundsFact::Set { mark, allocation, total });
                 }
             }
-            Err(error) if error.is_refusal(Status::NOT_FOUND) => {
-                self.note(fx, FundsFact::Ended);
-                self.decorations = None;
-            }
+            Err(error) if error.is_refusal(Status::NOT_FOUND) => self.check(fx),
             Err(error) => self.later(fx, Some(&error)),
         }
     }
@@ -338,7 +361,14 @@ impl Keeper {
 
     fn on_released(&mut self, fx: &mut Effects, result: &Result<Response, CallError>) {
         match result {
-            Ok(_) | Err(CallError::Rejected { .. }) => self.note(fx, FundsFact::Ended),
+            Ok(_) => self.note(fx, FundsFact::Ended),
+            Err(error) if error.is_refusal(Status::GONE) || fx.planted(Bug::RefusalIsEnd) => {
+                self.note(fx, FundsFact::Ended);
+            }
+            Err(CallError::Rejected { .. }) => {
+                self.is_refused = true;
+                self.check(fx);
+            }
             Err(CallError::NotSent { .. } | CallError::Unknown(_)) => self.later(fx, None),
         }
     }

@@ -94,7 +94,8 @@ fn within(state: &ClusterState, account: &Account, due: Glm, cap: Glm) -> Verdic
         return Verdict::Dispute(format!("no more than {cap} GLM can be due by now"));
     }
     // Books that were closed hold nothing any more; a late bill needs room of its own.
-    let more = due.minus(account.held());
+    let is_closed = !state.accounts.values().any(|it| it.agreement == account.agreement);
+    let more = due.minus(if is_closed { account.accepted } else { account.held() });
     if more > Glm::ZERO && ledger::committed(state).plus(more) > ledger::limit(state) {
         return Verdict::Dispute("it came so late that the budget has no room for it".to_owned());
     }

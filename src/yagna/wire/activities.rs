@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::documents::Epoch;
 use crate::yagna::{
-    ids::{ActivityId, AgreementId, NetworkId, ProviderId},
+    ids::{ActivityId, AgreementId, Checked, NetworkId, ProviderId, checked},
     model::{ActivityPhase, ActivityState, CommandResult, Deployment, ExeCommand, Network},
     prefix, words,
 };
@@ -28,9 +28,9 @@ pub(super) struct NewActivity {
 pub(super) enum CreatedActivity {
     Object {
         #[serde(rename = "activityId")]
-        activity_id: ActivityId,
+        activity_id: Checked<ActivityId>,
     },
-    Id(ActivityId),
+    Id(Checked<ActivityId>),
 }
 
 /// The body of `POST /exec`: JSON in a text in JSON.
@@ -90,6 +90,7 @@ pub(super) struct NewNode {
 /// The document of a [`Network`].
 #[derive(Serialize, Deserialize)]
 pub(super) struct NetworkDocument {
+    #[serde(deserialize_with = "checked")]
     id: NetworkId,
     ip: String,
     mask: IpAddr,

@@ -1,11 +1,11 @@
 //! The JSON documents of agreements and of what happens to them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use super::documents::{Epoch, Instant};
 use crate::yagna::{
-    ids::{AgreementId, ProposalId, ProviderId, SessionId},
+    ids::{AgreementId, ProposalId, ProviderId, SessionId, checked},
     model::{
         Agreement, AgreementEvent, AgreementEventKind, AgreementState, AgreementSummary,
         DemandBody, Properties,
@@ -31,6 +31,7 @@ pub(super) struct Reason {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AgreementDocument {
+    #[serde(deserialize_with = "checked")]
     agreement_id: AgreementId,
     demand: DemandDocument,
     offer: OfferDocument,
@@ -66,6 +67,7 @@ struct OfferDocument {
     constraints: String,
     #[serde(skip_deserializing)]
     offer_id: &'static str,
+    #[serde(deserialize_with = "checked")]
     provider_id: ProviderId,
     #[serde(skip_deserializing)]
     timestamp: Epoch,
@@ -75,6 +77,7 @@ struct OfferDocument {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SummaryDocument {
+    #[serde(deserialize_with = "checked")]
     id: AgreementId,
     timestamp: Instant,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +90,7 @@ pub(super) struct SummaryDocument {
 struct EventDocument {
     event_type: String,
     event_date: Instant,
+    #[serde(deserialize_with = "checked")]
     agreement_id: AgreementId,
     #[serde(default)]
     terminator: Option<String>,
@@ -97,10 +101,12 @@ struct EventDocument {
 const REQUESTOR: &str = "Requestor";
 const CODE: &str = "golem.provider.code";
 
-/// Reads a page of events.
+/// Reads a page of events one by one: the daemon keeps them, and one that cannot be read would spoil each page that it
+/// is on.
 pub(super) fn read_events(body: &[u8]) -> Result<Vec<AgreementEvent>, serde_json::Error> {
-    let events: Vec<EventDocument> = serde_json::from_slice(body)?;
-    Ok(events.into_iter().map(Into::into).collect())
+    let events: Vec<&RawValue> = serde_json::from_slice(body)?;
+    let read = |event: &RawValue| serde_json::from_str::<EventDocument>(event.get()).ok();
+    Ok(events.into_iter().filter_map(read).map(Into::into).collect())
 }
 
 /// Writes an event.

@@ -1,14 +1,18 @@
 //! The JSON documents of debit notes, invoices, what happens to them, and when they are paid.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::{Value, json};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, DeserializeOwned},
+};
+use serde_json::{Value, json, value::RawValue};
 
 use super::documents::{Amount, Epoch, Instant};
 use crate::{
     units::{Span, Timestamp},
     yagna::{
         ids::{
-            ActivityId, AgreementId, AllocationId, DebitNoteId, InvoiceId, PlatformId, ProviderId,
+            ActivityId, AgreementId, AllocationId, DebitNoteId, FromWire, InvoiceId, PlatformId,
+            ProviderId, checked,
         },
         model::{
             BatchCycle, BillEvent, BillEventKind, BilledAmount, DebitNote, DocumentState, Invoice,
@@ -50,7 +54,9 @@ pub(super) struct Billed(pub(super) BilledAmount);
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NoteDocument {
+    #[serde(deserialize_with = "checked")]
     debit_note_id: DebitNoteId,
+    #[serde(deserialize_with = "checked")]
     issuer_id: ProviderId,
     /// As all that is skipped here, demanded by the readers of other clients only.
     #[serde(skip_deserializing)]
@@ -59,9 +65,12 @@ pub(super) struct NoteDocument {
     payee_addr: String,
     #[serde(skip_deserializing)]
     payer_addr: &'static str,
+    #[serde(deserialize_with = "checked")]
     payment_platform: PlatformId,
     timestamp: Instant,
+    #[serde(deserialize_with = "checked")]
     agreement_id: AgreementId,
+    #[serde(deserialize_with = "checked")]
     activity_id: ActivityId,
     total_amount_due: Billed,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +82,9 @@ pub(super) struct NoteDocument {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct InvoiceDocument {
+    #[serde(deserialize_with = "checked")]
     invoice_id: InvoiceId,
+    #[serde(deserialize_with = "checked")]
     issuer_id: ProviderId,
     #[serde(skip_deserializing)]
     recipient_id: &'static str,
@@ -81,8 +92,10 @@ pub(super) struct InvoiceDocument {
     payee_addr: String,
     #[serde(skip_deserializing)]
     payer_addr: &'static str,
+    #[serde(deserialize_with = "checked")]
     payment_platform: PlatformId,
     timestamp: Instant,
+    #[serde(deserialize_with = "checked")]
     agreement_id: AgreementId,
     #[serde(default)]
     activity_ids: Vec<ActivityId>,
@@ -109,6 +122,7 @@ enum Status {
 pub(super) struct CycleDocument {
     #[serde(skip_deserializing)]
     node_id: &'static str,
+    #[serde(deserialize_with = "checked")]
     platform: PlatformId,
     interval_sec: Option<u64>,
     #[serde(skip_deserializing)]
@@ -137,8 +151,19 @@ pub(super) const NOTE: (&str, &str) = ("debitNoteId", "DebitNote");
 /// What an invoice's id is called, and how its events begin.
 pub(super) const INVOICE: (&str, &str) = ("invoiceId", "Invoice");
 
-/// Reads a page of events about bills of one kind.
-pub(super) fn read_events<Id: for<'a> From<&'a str>>(
+/// Reads a list of bills one by one: what one provider wrote must not hide the bills of the others. A bill that cannot
+/// be read cannot be decided either.
+pub(super) fn read_list<Document: DeserializeOwned, Bill: From<Document>>(
+    body: &[u8],
+) -> Result<Vec<Bill>, String> {
+    let bills: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let read = |bill: &RawValue| serde_json::from_str::<Document>(bill.get()).ok();
+    Ok(bills.into_iter().filter_map(read).map(Bill::from).collect())
+}
+
+/// Reads a page of events about bills of one kind. Providers choose the ids: events of bills without a proper one are
+/// left out.
+pub(super) fn read_events<Id: FromWire>(
     body: &[u8],
     (key, prefix): (&str, &str),
 ) -> Result<Vec<BillEvent<Id>>, String> {
@@ -156,10 +181,12 @@ pub(super) fn read_events<Id: for<'a> From<&'a str>>(
             Some("SettledEvent") => BillEventKind::Settled,
             Some(_) | None => BillEventKind::Other(kind.to_owned()),
         };
-        Some(BillEvent { id: Id::from(text(key)?), at, kind })
+        Some(Id::from_wire(text(key)?).map(|id| BillEvent { id, at, kind }))
     };
-    let page: Option<Vec<BillEvent<Id>>> = events.iter().map(read).collect();
-    page.ok_or_else(|| format!("an event without `{key}`, `eventDate`, or `eventType`"))
+    let page: Option<Vec<Option<BillEvent<Id>>>> = events.iter().map(read).collect();
+    let page =
+        page.ok_or_else(|| format!("an event without `{key}`, `eventDate`, or `eventType`"))?;
+    Ok(page.into_iter().flatten().collect())
 }
 
 /// Writes an event about a bill.

@@ -28,8 +28,8 @@ use crate::{
     yagna::{
         error::{CallError, Doubt, Status},
         ids::{
-            ActivityId, AgreementId, NetworkId, PlatformId, ProposalId, ScanId, SessionId,
-            SubscriptionId,
+            ActivityId, AgreementId, Checked, FromWire, NetworkId, PlatformId, ProposalId, ScanId,
+            SessionId, SubscriptionId,
         },
         request::{Endpoint, Request},
         response::Response,
@@ -59,7 +59,7 @@ pub fn encode_request(request: &Request) -> HttpRequest {
 /// # Errors
 ///
 /// 4xx is a refusal. 5xx and every status that nobody expects leave the outcome unknown, and so
-/// does a success whose body cannot be read.
+/// does a success whose body cannot be read, or in which an id has another form than the daemon gives them.
 pub fn decode_response(request: &Request, response: &HttpResponse) -> Result<Response, CallError> {
     let status = response.status;
     match status.0 {
@@ -381,7 +381,7 @@ fn read(request: &Request, body: &[u8]) -> Result<Result<Response, CallError>, S
         Request::DecorateDemand { .. } => {
             Response::Decorations(document::<DecorationsDocument>(body)?.into())
         }
-        Request::Subscribe { .. } => Response::Subscribed(document(body)?),
+        Request::Subscribe { .. } => Response::Subscribed(id(body)?),
         Request::ListDemands => {
             let demands: Vec<SubscriptionDocument> = document(body)?;
             Response::Demands(demands.into_iter().map(Into::into).collect())
@@ -391,12 +391,12 @@ fn read(request: &Request, body: &[u8]) -> Result<Result<Response, CallError>, S
             let text = str::from_utf8(body).map_err(|error| error.to_string())?;
             Response::Events(read_events(text).map_err(|error| error.to_string())?)
         }
-        Request::CounterProposal { .. } => Response::Countered(document(body)?),
+        Request::CounterProposal { .. } => Response::Countered(id(body)?),
         Request::RejectProposal { .. } => Response::ProposalRejected,
         Request::AmendAllocation { .. } => {
             Response::AllocationAmended(document::<AllocationDocument>(body)?.into())
         }
-        Request::CreateAgreement { .. } => Response::AgreementCreated(document(body)?),
+        Request::CreateAgreement { .. } => Response::AgreementCreated(id(body)?),
         Request::ListAgreements { .. } => Response::Agreements(list::<SummaryDocument, _>(body)?),
         Request::GetAgreement { .. } => {
             Response::Agreement(Box::new(document::<AgreementDocument>(body)?.into()))
@@ -410,15 +410,15 @@ fn read(request: &Request, body: &[u8]) -> Result<Result<Response, CallError>, S
         ),
         Request::CreateActivity { .. } => match document(body)? {
             CreatedActivity::Object { activity_id } | CreatedActivity::Id(activity_id) => {
-                Response::ActivityCreated(activity_id)
+                Response::ActivityCreated(activity_id.0)
             }
         },
-        Request::ListActivities { .. } => Response::Activities(document(body)?),
+        Request::ListActivities { .. } => Response::Activities(ids(body)?),
         Request::DestroyActivity { .. } => Response::ActivityDestroyed,
         Request::GetActivityState { .. } => {
             Response::ActivityState(document::<StateDocument>(body)?.into())
         }
-        Request::Execute { .. } => Response::BatchStarted(document(body)?),
+        Request::Execute { .. } => Response::BatchStarted(id(body)?),
         Request::CollectResults { .. } => Response::Results(list::<ResultDocument, _>(body)?),
         Request::CreateNetwork { .. } => {
             Response::NetworkCreated(document::<NetworkDocument>(body)?.into())
@@ -433,8 +433,12 @@ fn read(request: &Request, body: &[u8]) -> Result<Result<Response, CallError>, S
         Request::CollectInvoiceEvents { .. } => {
             Response::InvoiceEvents(bills::read_events(body, bills::INVOICE)?)
         }
-        Request::ListDebitNotes { .. } => Response::DebitNotes(list::<NoteDocument, _>(body)?),
-        Request::ListInvoices { .. } => Response::Invoices(list::<InvoiceDocument, _>(body)?),
+        Request::ListDebitNotes { .. } => {
+            Response::DebitNotes(bills::read_list::<NoteDocument, _>(body)?)
+        }
+        Request::ListInvoices { .. } => {
+            Response::Invoices(bills::read_list::<InvoiceDocument, _>(body)?)
+        }
         Request::GetDebitNote { .. } => {
             Response::DebitNote(Box::new(document::<NoteDocument>(body)?.into()))
         }
@@ -451,7 +455,7 @@ fn read(request: &Request, body: &[u8]) -> Result<Result<Response, CallError>, S
             Ok(()) => Response::BatchCycleSet,
             Err(body) => return Ok(Err(CallError::Rejected { status: Status(400), body })),
         },
-        Request::BeginScan { .. } => Response::ScanBegun(document(body)?),
+        Request::BeginScan { .. } => Response::ScanBegun(id(body)?),
         Request::CollectScan { .. } => {
             let text = str::from_utf8(body).map_err(|error| error.to_string())?;
             Response::ScannedOffers(read_offers(text).map_err(|error| error.to_string())?)
@@ -459,6 +463,16 @@ fn read(request: &Request, body: &[u8]) -> Result<Result<Response, CallError>, S
         Request::EndScan { .. } => Response::ScanEnded,
     };
     Ok(Ok(response))
+}
+
+/// A text that is an id.
+fn id<Id: FromWire>(body: &[u8]) -> Result<Id, String> {
+    document(body).map(|Checked(id)| id)
+}
+
+fn ids<Id: FromWire>(body: &[u8]) -> Result<Vec<Id>, String> {
+    let ids: Vec<Checked<Id>> = document(body)?;
+    Ok(ids.into_iter().map(|Checked(id)| id).collect())
 }
 
 fn list<D: DeserializeOwned, T: From<D>>(body: &[u8]) -> Result<Vec<T>, String> {

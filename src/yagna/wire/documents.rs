@@ -1,7 +1,8 @@
 //! The JSON documents of the daemon, apart from the calls that carry them.
 //!
 //! Reading forgives what does no harm: fields that are missing on older daemons, absurd times and
-//! amounts of other applications, which saturate. It never forgives a missing identifier.
+//! amounts of other applications, which saturate. It never forgives a missing identifier, nor
+//! one of another form.
 
 use jiff::Timestamp as Calendar;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -10,7 +11,7 @@ use serde_json::Value;
 use crate::{
     units::{Glm, ParseGlmError, Rounding, Timestamp},
     yagna::{
-        ids::{AllocationId, PlatformId, ProviderId, SubscriptionId},
+        ids::{AllocationId, PlatformId, ProviderId, SubscriptionId, checked},
         model::{Allocation, Decorations, DemandBody, Identity, Properties, Subscription},
     },
 };
@@ -43,6 +44,7 @@ pub(super) struct Instant(pub(super) Timestamp);
 /// The document of an [`Identity`].
 #[derive(Serialize, Deserialize)]
 pub(super) struct IdentityDocument {
+    /// Whoever it is, nothing is asked for by this one.
     identity: ProviderId,
     #[serde(default)]
     name: String,
@@ -54,9 +56,11 @@ pub(super) struct IdentityDocument {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AllocationDocument {
+    #[serde(deserialize_with = "checked")]
     allocation_id: AllocationId,
     #[serde(default)]
     address: String,
+    #[serde(deserialize_with = "checked")]
     payment_platform: PlatformId,
     total_amount: Amount,
     spent_amount: Amount,
@@ -85,6 +89,7 @@ pub(super) struct DecorationsDocument {
 pub(super) struct SubscriptionDocument {
     properties: Properties,
     constraints: String,
+    #[serde(deserialize_with = "checked")]
     demand_id: SubscriptionId,
     /// As the time, demanded by other readers only.
     #[serde(skip_deserializing)]

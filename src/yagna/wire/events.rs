@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::documents::{Epoch, Instant, bounded};
 use crate::yagna::{
-    ids::{ProposalId, ProviderId},
+    ids::{ProposalId, ProviderId, checked, checked_if_any},
     model::{DemandBody, DemandEvent, Properties, Proposal, ProposalState, Rejection},
     words,
 };
@@ -61,11 +61,13 @@ pub(super) fn write_proposal(proposal: &Proposal) -> Value {
 struct ProposalDocument {
     properties: Properties,
     constraints: String,
+    #[serde(deserialize_with = "checked")]
     proposal_id: ProposalId,
+    #[serde(deserialize_with = "checked")]
     issuer_id: ProviderId,
     state: ProposalState,
     timestamp: Instant,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "checked_if_any", skip_serializing_if = "Option::is_none")]
     prev_proposal_id: Option<ProposalId>,
 }
 
@@ -83,6 +85,7 @@ struct ProposalEventDocument {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RejectedEventDocument<'a> {
+    #[serde(deserialize_with = "checked")]
     proposal_id: ProposalId,
     #[serde(borrow)]
     reason: Option<&'a RawValue>,

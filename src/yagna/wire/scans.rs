@@ -7,7 +7,7 @@ use super::documents::Instant;
 use crate::{
     units::Span,
     yagna::{
-        ids::{ProviderId, SubscriptionId},
+        ids::{ProviderId, SubscriptionId, checked},
         model::{DemandBody, Properties, PublishedOffer},
     },
 };
@@ -41,7 +41,9 @@ pub(super) enum ScanKind {
 pub(super) struct OfferDocument {
     properties: Properties,
     constraints: String,
+    #[serde(deserialize_with = "checked")]
     offer_id: SubscriptionId,
+    #[serde(deserialize_with = "checked")]
     provider_id: ProviderId,
     timestamp: Instant,
 }

@@ -4,6 +4,7 @@
 //! nasty where the contract allows it. It answers abandoned calls, lets requests of a dead process
 //! land late, and kills the process at any output.
 
+mod clocks;
 mod transport;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -21,6 +22,8 @@ use ray_on_golem::{
         CallError, Doubt, PlatformId, ProviderId, Request, Response, Status, request::Endpoint,
     },
 };
+
+use clocks::Difference;
 
 use super::{disk::Disk, measure::Follower};
 use crate::{
@@ -103,6 +106,12 @@ pub struct Engine {
     /// What the store knows of providers; it outlives the process.
     known: Reputation,
     at_instant: (Timestamp, u32),
+    /// Between the manager's clock and the daemon's.
+    clocks: Difference,
+    /// Whether the daemon has told wrong ids.
+    has_lied: bool,
+    /// Whether the daemon's clock was set back while the process was dead.
+    was_set_back: bool,
 }
 
 /// A call under way.
@@ -154,6 +163,9 @@ impl Engine {
             follower: Follower::default(),
             known: Reputation::default(),
             at_instant: (BEGINNING, 0),
+            clocks: Difference::default(),
+            has_lied: false,
+            was_set_back: false,
             setup,
         };
         for outage in engine.faults.outages.clone() {
@@ -235,6 +247,26 @@ impl Engine {
         self.collect_replies();
     }
 
+    /// From now on the manager's clock is so many minutes ahead of the daemon's, or behind it.
+    pub fn set_clock(&mut self, minutes: i64) {
+        let clocks = Difference::minutes(minutes);
+        self.was_set_back |= self.clocks.grows_to(clocks);
+        self.clocks = clocks;
+        self.tell_of_clock();
+    }
+
+    /// The shell sees that a clock was set back, or finds journals from the future.
+    fn tell_of_clock(&mut self) {
+        if self.was_set_back && self.command(Command::ClockSetBack).is_some() {
+            self.was_set_back = false;
+        }
+    }
+
+    /// The daemon throws away its agreements.
+    pub fn forget_agreements(&mut self) {
+        self.daemon.forget_agreements(self.now);
+    }
+
     /// The daemon is away from now on, for so long.
     pub fn begin_outage(&mut self, lasts: Span, kind: OutageKind) {
         let until = self.now.plus(lasts);
@@ -272,6 +304,8 @@ impl Engine {
             daemon: &self.daemon,
             phase: self.phase,
             life: self.life,
+            has_one_clock: self.clocks.is_none(),
+            has_lied: self.has_lied,
         };
         look(&mut self.checkers, &scene, &mut self.findings);
     }
@@ -387,7 +421,9 @@ impl Engine {
                         }
                     }
                     self.follower.on_records(self.now, &records);
-                    self.disk.append(self.now, journal, &records);
+                    if let Err(what) = self.disk.append(self.now, journal, &records) {
+                        self.violate("R7", what);
+                    }
                 }
                 Output::Answer { id, answer } => {
                     if self.answers.insert(id, answer).is_some() {
@@ -512,6 +548,7 @@ impl Engine {
             self.check(|checkers, scene, findings| checkers.on_recovery(scene, findings));
         }
         self.inform();
+        self.tell_of_clock();
     }
 
     fn enqueue(&mut self, is_aside: bool, at: Timestamp, event: Event) {

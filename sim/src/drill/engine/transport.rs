@@ -42,7 +42,9 @@ impl Engine {
         {
             open.arrived = Some(number);
         }
-        self.daemon.handle(self.now, number, request);
+        let mut request = request.clone();
+        self.clocks.ask(&mut request);
+        self.daemon.handle(self.now, number, &request);
         self.collect_replies();
     }
 
@@ -53,7 +55,7 @@ impl Engine {
                 continue;
             }
             let Some(open) = self.open.get(&call) else { continue };
-            let result = match open.fate {
+            let mut result = match open.fate {
                 Fate::ReplyLost => continue,
                 Fate::Closed => {
                     let why = "connection closed before message completed".to_owned();
@@ -62,6 +64,7 @@ impl Engine {
                 Fate::Garbled => {
                     Err(CallError::Unknown(Doubt::Garbled { why: "not JSON".to_owned() }))
                 }
+                Fate::WrongIds(how) => wire::pass_wrong_reply(&open.request, &reply, how),
                 Fate::Through | Fate::Refused | Fate::RequestLost | Fate::Failed
                     if self.setup.is_wired =>
                 {
@@ -78,6 +81,11 @@ impl Engine {
                     })
                 }
             };
+            if matches!(open.fate, Fate::WrongIds(_)) {
+                self.has_lied = true;
+                self.findings.marks.insert("wrong ids in a good reply");
+            }
+            self.clocks.tell(&mut result);
             self.reply_later(life, call, result);
         }
     }

@@ -99,7 +99,15 @@ pub(super) struct Signing {
 
 impl Agreements {
     pub(super) fn number(&self, id: &AgreementId) -> Option<usize> {
-        place(&self.books, id.as_str(), 16, |book| book.id.as_str())
+        let number = place(&self.books, id.as_str(), 16, |book| book.id.as_str());
+        number.filter(|number| !self.books[*number].is_forgotten)
+    }
+
+    /// Throws away what could be approved until then, whatever became of it.
+    fn forget(&mut self, now: Timestamp) {
+        for book in self.books.iter_mut().filter(|book| book.valid_to < now) {
+            book.is_forgotten = true;
+        }
     }
 
     pub(super) fn is_approved(&self, agreement: usize) -> bool {
@@ -162,6 +170,15 @@ impl Agreements {
 }
 
 impl SimYagna {
+    /// The daemon throws away agreements and all that it knows of their activities, 90 days after their time to be
+    /// approved is over; nodes go on, and bills come in.
+    pub fn forget_agreements(&mut self, now: Timestamp) {
+        self.agreements.forget(now);
+        for (unit, book) in self.activities.units.iter().zip(&mut self.activities.books) {
+            book.is_known &= !self.agreements.books[unit.agreement].is_forgotten;
+        }
+    }
+
     // spec: market-api createAgreement 400 409
     pub(super) fn create_agreement(
         &mut self,
@@ -186,6 +203,7 @@ impl SimYagna {
             ended: None,
             ended_by_provider: false,
             is_provider_gone: false,
+            is_forgotten: false,
             state: AgreementState::Proposal,
             threads: deal.threads,
             start: deal.rate.start,
@@ -205,7 +223,7 @@ impl SimYagna {
 
     pub(super) fn list_agreements(&mut self, session: &SessionId) -> Reply {
         let ours = self.agreements.books.iter();
-        let ours = ours.filter(|book| is_wanted(session, book.session.as_ref()));
+        let ours = ours.filter(|it| !it.is_forgotten && is_wanted(session, it.session.as_ref()));
         let summaries = ours.map(|book| AgreementSummary {
             id: book.id.clone(),
             timestamp: book.created,

@@ -64,6 +64,12 @@ impl Bills {
         let state = match result {
             Ok(Response::DebitNote(note)) => note.state,
             Ok(Response::Invoice(invoice)) => invoice.state,
+            // What the daemon does not have it does not pay.
+            Err(error) if error.is_unknown_id() => {
+                self.finish(fx, job);
+                self.serve(fx, number);
+                return;
+            }
             Ok(_) | Err(_) => {
                 self.job_later(fx, job);
                 return;
@@ -87,7 +93,12 @@ impl Bills {
         let number = self.numbers.get(agreement).copied();
         let is_open = state == DocumentState::Received || state == DocumentState::Issued;
         let (true, Some(number)) = (is_open, number) else {
-            self.finish(fx, job);
+            // One that is nobody's by what the daemon says now may be ours by its next listing.
+            if number.is_some() {
+                self.finish(fx, job)
+            } else {
+                drop(self.drop_job(fx, job))
+            }
             return;
         };
         let Some(work) = self.jobs.get_mut(&job) else { return };

@@ -39,8 +39,10 @@ const FETCHES_MAX: usize = 32;
 const FETCH_TRIES: u32 = 20;
 /// Decided bills that are remembered, so that comparing the lists does not take them up again.
 const DECIDED_MAX: usize = 20_000;
-/// Lists are compared from so long before the latest event.
+/// Debit notes are listed from so long before their latest event.
 const RECONCILE_BACK: Span = Span::mins(15);
+/// A provider's clock, by which its bills are dated, may be so far behind the daemon's.
+const PROVIDER_LATE: Span = Span::days(1);
 /// So often the position in the lists is recorded.
 const READ_EVERY: Span = Span::mins(5);
 const STRUGGLING_AFTER: u32 = 3;
@@ -194,13 +196,29 @@ impl Bills {
         }
     }
 
-    /// Looks for bills that no event has told of.
-    pub(in crate::core) fn reconcile(&self, fx: &mut Effects) {
-        let after = self.notes.after.minus(RECONCILE_BACK);
+    /// Reads all events once more: they may be dated before those that were read last.
+    pub(in crate::core) fn read_again(&mut self, fx: &mut Effects) {
+        self.notes.read_again();
+        self.invoices.read_again();
+        let beginning = Timestamp::EPOCH;
+        let record = ClusterRecord::BillsRead { notes: beginning, invoices: beginning };
+        fx.record_cluster(self.cluster, record);
+    }
+
+    /// Looks for bills that no event has told of. There are none from before the first agreement, which was made then
+    /// by the daemon's clock. Debit notes are many, and the old ones of no use: an invoice pays for all of them.
+    /// Without such an agreement only bills of those can be open that the daemon has forgotten.
+    pub(in crate::core) fn reconcile(&self, fx: &mut Effects, since: Option<Timestamp>) {
+        let since = since.map(|since| since.minus(PROVIDER_LATE));
+        let latest = self.notes.after.max(self.invoices.after);
+        if since.is_none() && latest == Timestamp::EPOCH {
+            return;
+        }
+        let late = latest.minus(RECONCILE_BACK);
+        let after = self.notes.after.minus(RECONCILE_BACK).max(since.unwrap_or(late));
         let request = Request::ListDebitNotes { after };
         fx.call(self.purpose(BillsCall::ListNotes), request, FETCH_PATIENCE);
-        let after = self.invoices.after.minus(RECONCILE_BACK);
-        let request = Request::ListInvoices { after };
+        let request = Request::ListInvoices { after: since.unwrap_or(late) };
         fx.call(self.purpose(BillsCall::ListInvoices), request, FETCH_PATIENCE);
     }
 
@@ -236,6 +254,7 @@ impl Bills {
             | ClusterTimer::Watch
             | ClusterTimer::Reconcile
             | ClusterTimer::Shop(_)
+            | ClusterTimer::Ray
             | ClusterTimer::Autostop
             | ClusterTimer::End => {}
         }
@@ -285,7 +304,7 @@ impl Bills {
                 let latest = events.iter().map(|event| event.at).max();
                 for event in events {
                     if event.kind == BillEventKind::Received {
-                        self.take_up(fx, BillId::Note(event.id), None);
+                        self.take_up(fx, BillId::Note(event.id));
                     }
                 }
                 self.notes.answered(now, latest, seed, "notes")
@@ -309,7 +328,7 @@ impl Bills {
                 let latest = events.iter().map(|event| event.at).max();
                 for event in events {
                     if event.kind == BillEventKind::Received {
-                        self.take_up(fx, BillId::Invoice(event.id), None);
+                        self.take_up(fx, BillId::Invoice(event.id));
                     }
                 }
                 self.invoices.answered(now, latest, seed, "invoices")
@@ -326,32 +345,27 @@ impl Bills {
     }
 
     fn on_listed(&mut self, fx: &mut Effects, result: Result<Response, CallError>) {
-        match result {
+        let is_ours = |agreement: &AgreementId, state: DocumentState| {
+            state == DocumentState::Received && self.numbers.contains_key(agreement)
+        };
+        let open: Vec<BillId> = match result {
             Ok(Response::DebitNotes(notes)) => {
-                let ours = notes.into_iter().filter(|note| {
-                    note.state == DocumentState::Received
-                        && self.numbers.contains_key(&note.agreement)
-                });
-                for note in ours.collect::<Vec<_>>() {
-                    self.take_up(fx, BillId::Note(note.id.clone()), Some(Bill::Note(note.into())));
-                }
+                let ours = notes.into_iter().filter(|it| is_ours(&it.agreement, it.state));
+                ours.map(|note| BillId::Note(note.id)).collect()
             }
             Ok(Response::Invoices(invoices)) => {
-                let ours = invoices.into_iter().filter(|invoice| {
-                    invoice.state == DocumentState::Received
-                        && self.numbers.contains_key(&invoice.agreement)
-                });
-                for invoice in ours.collect::<Vec<_>>() {
-                    let id = BillId::Invoice(invoice.id.clone());
-                    self.take_up(fx, id, Some(Bill::Invoice(invoice.into())));
-                }
+                let ours = invoices.into_iter().filter(|it| is_ours(&it.agreement, it.state));
+                ours.map(|invoice| BillId::Invoice(invoice.id)).collect()
             }
-            Ok(_) | Err(_) => {}
+            Ok(_) | Err(_) => return,
+        };
+        for id in open {
+            self.take_up(fx, id);
         }
     }
 
     /// A bill reached us, by an event or by a listing; once is enough.
-    fn take_up(&mut self, fx: &mut Effects, id: BillId, bill: Option<Bill>) {
+    fn take_up(&mut self, fx: &mut Effects, id: BillId) {
         if self.by_id.contains_key(&id) || self.decided.contains(&id) {
             return;
         }
@@ -368,13 +382,8 @@ impl Bills {
             is_doubtful: false,
         };
         self.jobs.insert(job, work);
-        match bill {
-            Some(bill) => self.enqueue(fx, job, bill),
-            None => {
-                self.to_fetch.push_back(job);
-                self.fetch(fx);
-            }
-        }
+        self.to_fetch.push_back(job);
+        self.fetch(fx);
     }
 
     fn fetch(&mut self, fx: &mut Effects) {
@@ -406,8 +415,12 @@ impl Bills {
             return;
         }
         match result {
-            Ok(Response::DebitNote(note)) => self.enqueue(fx, job, Bill::Note(note)),
-            Ok(Response::Invoice(invoice)) => self.enqueue(fx, job, Bill::Invoice(invoice)),
+            Ok(Response::DebitNote(note)) if work.id == BillId::Note(note.id.clone()) => {
+                self.enqueue(fx, job, Bill::Note(note));
+            }
+            Ok(Response::Invoice(invoice)) if work.id == BillId::Invoice(invoice.id.clone()) => {
+                self.enqueue(fx, job, Bill::Invoice(invoice));
+            }
             Err(error) if error.is_refusal(Status::NOT_FOUND) => self.finish(fx, job),
             Ok(_) | Err(_) => {
                 if self.job_later(fx, job) >= FETCH_TRIES {
