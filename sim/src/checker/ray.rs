@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 
 use ray_on_golem::{
     core::{
-        cluster::plan::{NodeKind, Tags},
+        cluster::{
+            plan::{NodeKind, Tags},
+            state::NodeState,
+        },
         ids::NodeId,
     },
     units::{Span, Timestamp},
 };
 
-use super::{Findings, Look, clusters::ClusterFacts};
+use super::{
+    Findings, Look,
+    clusters::{ClusterFacts, NodeFacts},
+};
 
 /// After so many failures in a row workers wait for a minute, and twice as long after each further one.
 const SLOWED_AFTER: u32 = 3;
@@ -26,19 +32,27 @@ pub(super) struct RayFacts {
 }
 
 impl RayFacts {
-    pub(super) fn on_tags(&mut self, now: Timestamp, node: NodeId, kind: NodeKind, tags: &Tags) {
-        let Some(status) = tags.get("ray-node-status") else { return };
-        if self.status.insert(node, status.clone()).as_ref() == Some(status) {
-            return;
-        }
+    /// New tags are stuck on a node; says whether Ray did not start on a worker.
+    pub(super) fn on_tags(
+        &mut self,
+        now: Timestamp,
+        id: NodeId,
+        node: &NodeFacts,
+        tags: &Tags,
+    ) -> bool {
+        let Some(status) = tags.get("ray-node-status") else { return false };
+        let is_new = self.status.insert(id, status.clone()).as_ref() != Some(status);
+        let is_up = node.kind == NodeKind::Worker && node.state == NodeState::Running;
         match status.as_str() {
-            "up-to-date" => self.failures = 0,
-            "update-failed" if kind == NodeKind::Worker => {
+            "up-to-date" if is_new => self.failures = 0,
+            "update-failed" if is_new && is_up => {
                 self.failures += 1;
                 self.last = Some(now);
+                return true;
             }
             _ => {}
         }
+        false
     }
 
     /// Whether there are so many failures in a row that workers may have to wait.

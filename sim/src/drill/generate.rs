@@ -200,7 +200,7 @@ impl Dice {
             35..=49 => Op::Terminate(small(6)),
             50 => Op::TerminateUnknown,
             51..=52 => Op::TerminateAgain(small(6)),
-            53 => Op::RayFails(1 + small(12)),
+            53 => Op::RayFails(1 + small(5)),
             54 => Op::RayStarts,
             55..=56 => Op::Tag(small(6)),
             57..=60 => Op::Repeat,

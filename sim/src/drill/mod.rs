@@ -64,8 +64,8 @@ const GONE_WITHIN: Span = Span::mins(30);
 const TAIL: Span = Span::secs(90);
 /// Somebody who blacklists a provider does so for this time.
 const BLOCK: Span = Span::mins(10);
-/// Ray does not fail more often in one go.
-const RAY_FAILS_MAX: u32 = 1_000;
+/// Ray does not start on workers for so long.
+const RAY_FAILS_WITHIN: Span = Span::hours(6);
 /// Ray's autoscaler looks this often.
 pub(crate) const AUTOSCALER_TICK: Span = Span::secs(5);
 
@@ -274,15 +274,23 @@ impl Drill<'_> {
         live.map(|(id, _)| *id).collect()
     }
 
-    /// What Ray does when it does not start on a worker, so many times.
+    /// What Ray does when it does not start on workers that have come up, so many times.
     fn ray_fails(&mut self, count: u32) {
-        for _ in 0..count.min(RAY_FAILS_MAX) {
-            let Some(node) = self.live(NodeKind::Worker).first().copied() else { return };
-            self.say_of_ray(node, "update-failed");
-            let cluster = self.name();
-            self.engine.command(Command::TerminateNode { cluster, node });
-            self.request(NodeKind::Worker, 1);
-            self.wait(AUTOSCALER_TICK.times(6));
+        let is_up = |node: &Node| node.kind == NodeKind::Worker && node.state == NodeState::Running;
+        let mut left = count;
+        let until = self.engine.now.plus(RAY_FAILS_WITHIN);
+        while left > 0 && self.engine.now < until && !self.engine.is_broken() {
+            let mut nodes = self.state().into_iter().flat_map(|state| &state.nodes);
+            if let Some((node, _)) = nodes.find(|(_, node)| is_up(node)) {
+                let (cluster, node) = (self.name(), *node);
+                self.say_of_ray(node, "update-failed");
+                self.engine.command(Command::TerminateNode { cluster, node });
+                if self.kept.is_none() {
+                    self.request(NodeKind::Worker, 1);
+                }
+                left -= 1;
+            }
+            self.wait(AUTOSCALER_TICK);
         }
     }
 

@@ -121,7 +121,8 @@ pub enum Op {
     Block(u32),
     /// The daemon throws away all agreements that are approved, as it does after months.
     Forget,
-    /// Ray does not start on so many workers, one after the other: each is ended, and another one asked for.
+    /// Ray does not start on the next so many workers that come up: each is ended, and another one asked for. Six hours at
+    /// most.
     RayFails(u32),
     /// Ray starts on the head, as after `ray up`.
     RayStarts,

@@ -2,16 +2,16 @@
 //!
 //! Ray ends a worker on which it does not start, and asks for another one without end, where each costs its start. So
 //! after some of them in a row the next worker waits, longer after each; and after more of them no worker is hired until
-//! Ray has started on a node again, which `ray up` tries with the head. Providers are not blamed: the user's own commands
-//! fail more often than machines.
+//! Ray has started on a node again, which `ray up` tries with the head. Each time another provider is asked, if there is
+//! one; none has a worse name for it, since the user's own commands fail more often than machines.
 
 use super::{
     Cluster, ClusterTimer,
     plan::{NodeKind, Tags},
-    state::Node,
+    state::{Node, NodeState},
 };
 use crate::{
-    core::{effects::Effects, ids::NodeId, planted::Bug},
+    core::{backoff::Backoff, effects::Effects, ids::NodeId, planted::Bug},
     units::{Span, Timestamp},
 };
 
@@ -27,11 +27,14 @@ const STOPPED_AFTER: u32 = 10;
 /// The first pause; each further failure doubles it.
 const PAUSE: Span = Span::mins(1);
 
-/// How many workers in a row Ray did not start on, after new tags on a node.
+/// How many workers in a row Ray did not start on, after new tags on a node. Ray also gives up nodes that have not come up
+/// for a quarter of an hour: those are not counted.
 pub(super) fn failures_after(failures: u32, node: &Node, change: &Tags) -> u32 {
     let status = change.get(STATUS).filter(|status| node.tags.get(STATUS) != Some(*status));
     match (status.map(String::as_str), node.kind) {
-        (Some(FAILED), NodeKind::Worker) => failures.saturating_add(1),
+        (Some(FAILED), NodeKind::Worker) if node.state == NodeState::Running => {
+            failures.saturating_add(1)
+        }
         (Some(STARTED), _) => 0,
         (_, NodeKind::Head | NodeKind::Worker) => failures,
     }
@@ -70,6 +73,7 @@ impl Cluster {
         let failures = fx.cluster(self.id).ray_failures;
         if failures > before {
             self.ray_failed = fx.now;
+            self.ask_another(fx, node);
             self.tell_of_ray(fx, node, failures);
         }
         if failures != before {
@@ -82,6 +86,16 @@ impl Cluster {
     pub(super) fn recover_ray(&mut self, fx: &mut Effects) {
         self.ray_failed = fx.now;
         self.arm_ray(fx);
+    }
+
+    /// The provider of a node is left alone for a while.
+    fn ask_another(&self, fx: &mut Effects, node: NodeId) {
+        let state = fx.cluster(self.id);
+        let agreement = state.nodes.get(&node).and_then(|node| node.agreement);
+        let account = agreement.and_then(|number| state.account(number));
+        if let Some(provider) = account.map(|account| account.terms.provider.clone()) {
+            fx.set_back(&provider, Backoff::BROKEN_PROVIDER);
+        }
     }
 
     fn arm_ray(&self, fx: &mut Effects) {
@@ -113,8 +127,7 @@ impl Cluster {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{Node, NodeKind, Span, Tags, Timestamp, failures_after, waits_until};
-    use crate::core::cluster::state::NodeState;
+    use super::{Node, NodeKind, NodeState, Span, Tags, Timestamp, failures_after, waits_until};
 
     fn tags(status: &str) -> Tags {
         Tags::from([("ray-node-status".to_owned(), status.to_owned())])
@@ -142,6 +155,15 @@ mod tests {
         assert_eq!(failures_after(2, &head, &tags("update-failed")), 2);
         assert_eq!(failures_after(9, &worker, &tags("up-to-date")), 0);
         assert_eq!(failures_after(9, &head, &tags("up-to-date")), 0);
+    }
+
+    #[test]
+    fn a_worker_that_has_not_come_up_or_ends_is_not_counted() {
+        for state in [NodeState::Pending, NodeState::Terminating, NodeState::Terminated] {
+            let worker = Node { state, ..node(NodeKind::Worker, "waiting-for-ssh") };
+
+            assert_eq!(failures_after(2, &worker, &tags("update-failed")), 2, "{state:?}");
+        }
     }
 
     #[test]
