@@ -2,7 +2,7 @@
 //!
 //! An id is opaque: it is never taken apart. But one of another form, although it came in a good reply, names nothing
 //! that the daemon would find again, and it would be asked to end that for ever. So what is read off the wire is
-//! checked by its type ([`FromWire`]); journals keep what was read, whatever it was.
+//! checked by its type (`FromWire`); journals keep what was read, whatever it was.
 
 use std::{fmt, sync::Arc};
 
