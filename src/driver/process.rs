@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
+    fs, io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{journal::Journals, mark};
 
 /// The pid of the webserver, in the data directory.
-pub const PID_FILE: &str = "ray_on_golem.pid";
+const PID_FILE: &str = "ray_on_golem.pid";
 
 /// The process of the webserver, by its pid file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,30 @@ pub struct Process {
     /// Its pid.
     pub pid: i32,
     began: u64,
+}
+
+/// The pid file of this process, which is the webserver, as long as this lives.
+#[derive(Debug)]
+pub struct PidFile(PathBuf);
+
+impl PidFile {
+    /// Writes it into a data directory.
+    ///
+    /// # Errors
+    ///
+    /// If the disk fails.
+    pub fn write(data: &Path) -> io::Result<Self> {
+        let path = data.join(PID_FILE);
+        fs::write(&path, format!("{}\n", std::process::id()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // What stays names a process that is no more.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 impl Process {

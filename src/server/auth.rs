@@ -17,6 +17,8 @@ use crate::core::{cluster::plan::ClusterName, ids::ClusterId};
 
 /// The file of the token, in the data directory.
 pub const TOKEN_FILE: &str = "webserver.token";
+/// The file of the token with which numbers can be read and nothing else, in the data directory.
+pub const METRICS_TOKEN_FILE: &str = "metrics.token";
 /// The directory of the heads' tokens, in the data directory.
 const HEADS: &str = "heads";
 const TOKEN_BYTES: usize = 32;
@@ -41,6 +43,8 @@ pub enum Caller {
     User,
     /// To see that somebody listens.
     Nobody,
+    /// To read the numbers for Prometheus.
+    Scraper,
     /// What a head needs to scale its own cluster.
     Head {
         /// Which cluster.
@@ -93,6 +97,21 @@ impl Token {
             }
             Err(source) => Err(failed("read")(source)),
         }
+    }
+
+    /// The token of the data directory that opens the numbers for Prometheus; it is made if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be read or written.
+    pub fn of_metrics(data: &Path) -> Result<Self, TokenError> {
+        Self::of_file(&data.join(METRICS_TOKEN_FILE))
+    }
+
+    /// Whether it is shown by a request with this `Authorization`.
+    #[must_use]
+    pub fn is_shown(&self, authorization: Option<&str>) -> bool {
+        bearer(authorization).is_some_and(|word| self.is(word))
     }
 
     /// The token of a data directory that another process has named, if only this user can have put it there: the
@@ -191,7 +210,7 @@ impl Guard {
     pub fn admits(&self, authorization: Option<&str>) -> bool {
         match self {
             Self::Anyone(_) => true,
-            Self::Token(token) => bearer(authorization).is_some_and(|word| token.is(word)),
+            Self::Token(token) => token.is_shown(authorization),
         }
     }
 

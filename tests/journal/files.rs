@@ -269,7 +269,7 @@ mod processes {
         let (mut journals, _) =
             Journals::open(given.as_deref().unwrap_or_else(|| own.path())).expect("free");
         write_samples(&mut journals);
-        let all: Result<Vec<()>, JournalsError> = (0..BATCHES)
+        let all: Result<Vec<u64>, JournalsError> = (0..BATCHES)
             .map(|glm| journals.append(OF_CLUSTER, at(glm), &vec![budget(glm); 10].concat()))
             .collect();
         if given.is_none() {

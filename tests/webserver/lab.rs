@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::{Router, http::Uri, routing::get};
 use ray_on_golem::{
+    bills::Owner,
     driver::{
         Recorder,
         commands::Commands,
@@ -22,7 +23,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -56,6 +57,8 @@ pub(crate) struct Web {
     pub(crate) token: String,
     pub(crate) client: Client,
     manager: JoinHandle<Result<(), ManagerError>>,
+    /// Takes in the bills.
+    pub(crate) keeping: JoinHandle<()>,
     end: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
 }
@@ -74,6 +77,11 @@ impl Lab {
     /// Ends the webserver as `kill -9` does, and starts it again.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.web.kill().await;
+        self.go_on().await;
+    }
+
+    /// Starts the webserver again that was killed.
+    pub(crate) async fn go_on(&mut self) {
         self.web = Web::start(self.data.path(), &self.registry, self.daemon.clone()).await;
     }
 }
@@ -106,6 +114,10 @@ impl Web {
         let kept = Kept { journals, recovered, recorder: Recorder::none() };
         let commands = Commands::new(daemon.clone());
         let (manager, handle) = Manager::new(kept, daemon, prober.clone(), log.clone());
+        let (news, bills_news) = mpsc::unbounded_channel();
+        let manager = manager.billing(news);
+        let owner = Owner { is_simulated: true, identity: None };
+        let bills = Bills::open(data, owner, log.clone());
         let token = Token::of(data).expect("a writable directory");
         let app = Arc::new(App {
             handle,
@@ -115,6 +127,7 @@ impl Web {
                 self_shutdown: true,
                 registry_stats: false,
                 guard: Guard::Token(token.clone()),
+                metrics_token: Token::of_metrics(data).expect("a writable directory"),
             },
             images: Images::new(registry.parse().expect("an address")),
             providers: Default::default(),
@@ -122,11 +135,12 @@ impl Web {
             commands,
             simulated: None,
             heads: HeadTokens::new(data),
-            bills: Bills::open(data).expect("a readable directory"),
+            bills,
             alerts: Alerts::default(),
             stop: Stop::default(),
             log,
         });
+        let keeping = tokio::spawn(app.bills.clone().keep(bills_news, app.handle.changes()));
         let end = watch::Sender::new(false);
         let mut servers = Vec::new();
         let mut urls = Vec::new();
@@ -143,6 +157,7 @@ impl Web {
             token: token.as_str().to_owned(),
             client: Client::builder().no_proxy().build().expect("a client"),
             manager: tokio::spawn(manager.run()),
+            keeping,
             end,
             servers,
         }
@@ -215,6 +230,8 @@ impl Web {
     /// Ends it as `kill -9` does.
     pub(crate) async fn kill(&mut self) {
         self.manager.abort();
+        // What it was told and has not taken in is lost with the process.
+        self.keeping.abort();
         self.end.send_replace(true);
         drop((&mut self.manager).await);
         for server in &mut self.servers {
@@ -228,7 +245,7 @@ pub(crate) use ray_on_golem::driver::board as server_board;
 /// The journals, as soon as the life before has let go of them.
 async fn open(data: &Path) -> (Journals, Recovered) {
     loop {
-        match Journals::open(data) {
+        match Journals::open_keeping(data) {
             Ok(opened) => return opened,
             Err(JournalsError::InUse { .. }) => tokio::task::yield_now().await,
             Err(error) => panic!("journals of ours: {error}"),
