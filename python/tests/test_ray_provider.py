@@ -20,7 +20,6 @@ from .ray_support import CLUSTERS, HEAD, HEAD_TAGS, NODE_CONFIG, RayTestCase, fr
 from .standin import Refused, put_token
 from .test_transport import broken
 
-
 BUDGET = "Budget: at most 5 GLM in all (`total_budget`); no `max_glm_per_hour` limits what an hour costs"
 
 

@@ -211,6 +211,62 @@ async fn a_crash_between_journal_and_store_loses_and_doubles_no_bill() {
 }
 
 #[tokio::test]
+async fn a_store_that_cannot_be_written_holds_nothing_up_and_catches_up() {
+    let lab = Lab::start_logged(&busy()).await;
+    let web = &lab.web;
+    let other = rusqlite::Connection::open(lab.data.path().join("bills.sqlite")).expect("a store");
+    other.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    let log = || std::fs::read_to_string(lab.data.path().join("webserver.log")).expect("a log");
+    let trouble = "bills are kept in the journals until it works again";
+
+    up(web, 1).await;
+    let is_told = timeout(Duration::from_secs(60), async {
+        while !log().contains(trouble) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    is_told.await.expect("it is told");
+    down(web).await;
+    let cost = spent(&web.handle().board());
+    assert_eq!(stored_now(&other), 0);
+    other.execute_batch("ROLLBACK").expect("it began");
+    until(web, |samples| {
+        samples.get(r#"ray_on_golem_spent_glm_total{cluster="c"}"#) == Some(&cost)
+    })
+    .await;
+
+    assert_eq!(accepted(&lab), cost);
+    assert_eq!(log().matches(trouble).count(), 1, "{}", log());
+    assert!(log().contains("All bills are kept again"), "{}", log());
+}
+
+fn stored_now(store: &rusqlite::Connection) -> u64 {
+    let count = store.query_row("SELECT count(*) FROM bill", [], |row| row.get::<_, i64>(0));
+    count.expect("a table").try_into().expect("a count")
+}
+
+#[tokio::test]
+async fn the_log_tells_prices_bills_and_sums() {
+    let lab = Lab::start_logged(&busy()).await;
+    let web = &lab.web;
+    up(web, 1).await;
+    web.until("a note is accepted", |board| spent(board) > Glm::ZERO).await;
+    down(web).await;
+
+    let log = std::fs::read_to_string(lab.data.path().join("webserver.log")).expect("a log");
+    let cost = spent(&web.handle().board());
+    let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+
+    assert_eq!(count("[c] at most 5 GLM are spent, on erc20-hoodi-tglm"), 1, "{log}");
+    assert_eq!(count("[c] node1: agreement with quick"), 1, "{log}");
+    assert_eq!(count(" GLM per hour and "), 2, "{log}");
+    assert!(count("[c] node1: debit note ") >= 1 || count("[c] node0: debit note ") >= 1, "{log}");
+    assert_eq!(count("[c] node1: invoice "), 1, "{log}");
+    assert_eq!(count("[c] node1: the books of the agreement with quick"), 1, "{log}");
+    assert_eq!(count(&format!("Stopping `c` cluster done, it cost {cost} GLM in all")), 1, "{log}");
+}
+
+#[tokio::test]
 async fn counters_only_grow_through_down_up_and_restart() {
     let mut lab = Lab::start(&busy()).await;
     let mut seen: BTreeMap<String, Glm> = BTreeMap::new();

@@ -40,6 +40,7 @@ pub(crate) struct Lab {
     pub(crate) data: TempDir,
     pub(crate) web: Web,
     registry: String,
+    log: Log,
     pub(crate) slow: Slow,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -65,13 +66,24 @@ pub(crate) struct Web {
 
 impl Lab {
     pub(crate) async fn start(scenario: &str) -> Self {
+        Self::start_with(scenario, |_| Log::silent()).await
+    }
+
+    /// The same with a log in the data directory.
+    pub(crate) async fn start_logged(scenario: &str) -> Self {
+        let log = |data: &Path| Log::to_file(&data.join("webserver.log"));
+        Self::start_with(scenario, |data| log(data).expect("a writable directory")).await
+    }
+
+    async fn start_with(scenario: &str, log: impl FnOnce(&Path) -> Log) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let data = tempfile::tempdir().expect("a directory");
+        let log = log(data.path());
         let (daemon, moving) = SimPort::start(scenario);
         let slow = Slow::default();
         let (registry, registering) = registry(slow.clone()).await;
-        let web = Web::start(data.path(), &registry, daemon.clone()).await;
-        Self { daemon, data, web, registry, slow, tasks: vec![moving, registering] }
+        let web = Web::start(data.path(), &registry, daemon.clone(), log.clone()).await;
+        Self { daemon, data, web, registry, log, slow, tasks: vec![moving, registering] }
     }
 
     /// Ends the webserver as `kill -9` does, and starts it again.
@@ -82,7 +94,8 @@ impl Lab {
 
     /// Starts the webserver again that was killed.
     pub(crate) async fn go_on(&mut self) {
-        self.web = Web::start(self.data.path(), &self.registry, self.daemon.clone()).await;
+        let (daemon, log) = (self.daemon.clone(), self.log.clone());
+        self.web = Web::start(self.data.path(), &self.registry, daemon, log).await;
     }
 }
 
@@ -107,9 +120,8 @@ impl Drop for Lab {
 }
 
 impl Web {
-    async fn start(data: &Path, registry: &str, daemon: SimPort) -> Self {
+    async fn start(data: &Path, registry: &str, daemon: SimPort, log: Log) -> Self {
         let (journals, recovered) = open(data).await;
-        let log = Log::silent();
         let prober = AllWell::default();
         let kept = Kept { journals, recovered, recorder: Recorder::none() };
         let commands = Commands::new(daemon.clone());
