@@ -171,9 +171,9 @@ fn open(
     connection.execute("INSERT OR IGNORE INTO total (name) VALUES (?1)", [name.as_str()]).map(drop)
 }
 
-/// The latest cluster of a number.
+/// The cluster of a number that came last.
 fn find(connection: &Connection, cluster: ClusterId) -> rusqlite::Result<Option<Cluster>> {
-    let query = "SELECT id, name, next_line FROM cluster WHERE number = ?1 ORDER BY opened DESC";
+    let query = "SELECT id, name, next_line FROM cluster WHERE number = ?1 ORDER BY id DESC";
     let found = connection.query_row(query, [cluster.0], |row| {
         Ok(Cluster {
             id: row.get("id")?,

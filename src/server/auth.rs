@@ -99,13 +99,15 @@ impl Token {
         }
     }
 
-    /// The token of the data directory that opens the numbers for Prometheus; it is made if there is none.
+    /// The token of the data directory that opens the numbers for Prometheus; it is made if there is none. Where that
+    /// cannot be written, as on a full disk, it is one that nobody knows: clusters go on without a scraper.
     ///
     /// # Errors
     ///
-    /// If its file cannot be read or written.
+    /// If its file cannot be read or written, and the system has no randomness to give.
     pub fn of_metrics(data: &Path) -> Result<Self, TokenError> {
-        Self::of_file(&data.join(METRICS_TOKEN_FILE))
+        let kept = Self::of_file(&data.join(METRICS_TOKEN_FILE));
+        kept.or_else(|error| Self::random().map_err(|_| error))
     }
 
     /// Whether it is shown by a request with this `Authorization`.
@@ -287,7 +289,7 @@ mod tests {
         path::Path,
     };
 
-    use super::{Caller, Guard, HeadTokens, TOKEN_FILE, Token};
+    use super::{Caller, Guard, HeadTokens, METRICS_TOKEN_FILE, TOKEN_FILE, Token};
     use crate::core::ids::ClusterId;
 
     #[test]
@@ -327,6 +329,18 @@ mod tests {
         symlink(&elsewhere, &file).expect("a writable directory");
         assert_eq!(found(), None, "a link leads to any file of ours");
         assert_eq!(Token::of_this_user(&elsewhere), None);
+    }
+
+    #[test]
+    fn without_room_for_its_token_nobody_scrapes() {
+        let data = tempfile::tempdir().expect("a directory");
+        let first = Token::of_metrics(data.path()).expect("a writable directory");
+        assert_eq!(Token::of_metrics(data.path()).expect("the same"), first);
+        let file = data.path().join(METRICS_TOKEN_FILE);
+        fs::remove_file(&file).expect("it is there");
+        fs::create_dir(&file).expect("a writable directory");
+
+        assert_ne!(Token::of_metrics(data.path()).expect("randomness"), first);
     }
 
     #[test]
