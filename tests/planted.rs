@@ -157,6 +157,7 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::ShutdownIgnored => "A6",
         Bug::JournalsMixed => "R3",
         Bug::ClosedFirst => "R7",
+        Bug::RayFailuresIgnored => "K8",
         Bug::ReserveBySeconds => "B4",
         Bug::EndUnrecorded | Bug::ForgottenEarly => "V2",
         Bug::EarlyInvoiceWaits => "V3",

@@ -165,11 +165,13 @@ pub enum Bug {
     ClosedFirst,
     /// Lists are read from where they were read last, though their clock was set back (M6).
     ClockTrusted,
+    /// Workers are hired though Ray has not started on the last ones (K8).
+    RayFailuresIgnored,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 80] = [
+    pub const ALL: [Self; 81] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -250,6 +252,7 @@ impl Bug {
         Self::ShutdownEndless,
         Self::ClosedFirst,
         Self::ClockTrusted,
+        Self::RayFailuresIgnored,
     ];
 
     /// Whether it shows in the life of clusters; all others show in surveys.

@@ -23,6 +23,7 @@ use std::{
     time::SystemTime,
 };
 
+use rustix::fs::{FallocateFlags, fallocate};
 use thiserror::Error;
 
 use crate::{
@@ -31,13 +32,15 @@ use crate::{
         record::{CommonRecord, Durable, JournalId, Record, Snapshot},
     },
     files,
-    journal::{self, JournalError, TornTail, Writer},
+    journal::{self, Growth, JournalError, TornTail, Writer},
     units::Timestamp,
 };
 
 pub(super) const DIRECTORY: &str = "journal";
 const LOCK: &str = "lock";
 pub(super) const EXTENSION: &str = "ndjson";
+/// So many bytes of the disk are kept for what a journal has still to say: enough to end a cluster of a thousand nodes.
+const RESERVE: u64 = 4 << 20;
 /// Of a journal that is being written anew.
 const EXTENSION_NEW: &str = "new";
 /// Of the journal of a closed cluster.
@@ -247,16 +250,23 @@ impl Journals {
     /// The journals that have grown long: each is to be given to [`Self::compact`] as soon as all that
     /// the machine has said is written, so that its state and the journal are the same.
     pub fn due(&self) -> impl Iterator<Item = JournalId> {
-        let due = |file: &JournalFile| journal::is_due_for_compaction(file.lines_since_snapshot);
-        self.files.iter().filter(move |(_, file)| due(file)).map(|(journal, _)| *journal)
+        self.files.iter().filter(|(_, file)| file.growth.is_due()).map(|(journal, _)| *journal)
     }
 
     /// Replaces a journal by what it folds to.
     ///
     /// # Errors
     ///
-    /// If the disk fails; the journal is as it was then, and goes on.
+    /// If the disk fails; the journal is as it was then, and goes on. It is due again when it has grown as much once more.
     pub fn compact(&mut self, at: Timestamp, snapshot: &Snapshot) -> Result<(), JournalsError> {
+        let compacted = self.replace(at, snapshot);
+        if let Some(file) = self.files.get_mut(&journal::journal_of(snapshot)) {
+            file.growth = Growth::default();
+        }
+        compacted
+    }
+
+    fn replace(&mut self, at: Timestamp, snapshot: &Snapshot) -> Result<(), JournalsError> {
         let journal = journal::journal_of(snapshot);
         let (path, new) = (self.path(journal, EXTENSION), self.path(journal, EXTENSION_NEW));
         let Some(old) = self.files.get(&journal) else { return Ok(()) };
@@ -269,12 +279,13 @@ impl Journals {
         fs::rename(&new, &path).map_err(|source| failed("replace", &path, source))?;
         // The old file has no name any more: from here on only the new one counts.
         let synced = sync_directory(&self.directory);
-        let file = JournalFile {
+        let mut file = JournalFile {
             writer,
             len: len_of(&line),
             is_broken: synced.is_err(),
             ..JournalFile::of(path, file)
         };
+        file.reserve();
         self.files.insert(journal, file);
         synced
     }
@@ -322,7 +333,10 @@ impl Journals {
     /// What stays here by a failure is removed at the next start.
     fn remove(&mut self, cluster: ClusterId) {
         let journal = JournalId::Cluster(cluster);
-        self.files.remove(&journal);
+        if let Some(file) = self.files.remove(&journal) {
+            // Nothing more comes: the reserve is free again.
+            let _ = file.file.set_len(file.len);
+        }
         let _ = self.put_away(&self.path(journal, EXTENSION));
     }
 
@@ -347,7 +361,9 @@ struct JournalFile {
     writer: Writer,
     /// Up to here everything is good.
     len: u64,
-    lines_since_snapshot: u64,
+    /// Up to here the disk has room for it, or was asked for.
+    reserved: u64,
+    growth: Growth,
     /// Whether it is unknown what is on the disk.
     is_broken: bool,
 }
@@ -355,7 +371,8 @@ struct JournalFile {
 impl JournalFile {
     const fn of(path: PathBuf, file: File) -> Self {
         let writer = Writer::new(0);
-        Self { path, file, writer, len: 0, lines_since_snapshot: 0, is_broken: false }
+        let growth = Growth { lines: 0, bytes: 0 };
+        Self { path, file, writer, len: 0, reserved: 0, growth, is_broken: false }
     }
 
     /// Folds what is there, and cuts off what a crash has torn.
@@ -371,10 +388,11 @@ impl JournalFile {
             .map_err(|error| JournalsError::Bad { path: path.clone(), error })?;
         self.writer = Writer::new(reading.next_seq);
         self.len = len_of(&bytes[..reading.valid_len]);
-        self.lines_since_snapshot = reading.lines_since_snapshot;
+        self.growth = reading.growth;
         if reading.torn.is_some() {
             self.cut().map_err(|source| failed("cut off the torn end of", &self.path, source))?;
         }
+        self.reserve();
         recovered.written = recovered.written.max(reading.written);
         recovered.torn.extend(reading.torn);
         Ok(())
@@ -399,8 +417,18 @@ impl JournalFile {
         }
         self.writer = writer;
         self.len = self.len.saturating_add(len_of(&line));
-        self.lines_since_snapshot = self.lines_since_snapshot.saturating_add(1);
+        self.growth.add(len_of(&line));
+        if self.len.saturating_add(RESERVE / 2) > self.reserved {
+            self.reserve();
+        }
         Ok(seq)
+    }
+
+    /// Sees to it that the journal can grow though others fill the disk. Where the disk has no room, or knows no reserves,
+    /// it is asked again when the journal has grown.
+    fn reserve(&mut self) {
+        let _ = fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.len, RESERVE);
+        self.reserved = self.len.saturating_add(RESERVE);
     }
 
     fn cut(&self) -> io::Result<()> {

@@ -341,7 +341,18 @@ where
         for journal in due {
             if let Some(snapshot) = self.machine.view().durable().snapshot(journal) {
                 let at = self.clock.now();
-                self.with_journals(move |journals| journals.compact(at, &snapshot)).await?;
+                let compacting =
+                    self.with_journals(move |journals| journals.compact(at, &snapshot));
+                match compacting.await {
+                    // The longer one is as good. What is worse than that, its next line will find.
+                    Err(ManagerError::Journals(error)) => {
+                        let cause = std::error::Error::source(&error)
+                            .map(|it| format!(": {it}"))
+                            .unwrap_or_default();
+                        self.log.warn(WHO, &format!("{error}{cause}; the longer journal is kept"));
+                    }
+                    other => other?,
+                }
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::{
     fs, io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    process::id,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,29 +23,9 @@ pub struct Process {
     began: u64,
 }
 
-/// The pid file of this process, which is the webserver, as long as this lives.
+/// The file with our pid, as long as we live.
 #[derive(Debug)]
 pub struct PidFile(PathBuf);
-
-impl PidFile {
-    /// Writes it into a data directory.
-    ///
-    /// # Errors
-    ///
-    /// If the disk fails.
-    pub fn write(data: &Path) -> io::Result<Self> {
-        let path = data.join(PID_FILE);
-        fs::write(&path, format!("{}\n", std::process::id()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        // What stays names a process that is no more.
-        let _ = fs::remove_file(&self.0);
-    }
-}
 
 impl Process {
     /// The webserver of a data directory, if it lives.
@@ -103,6 +84,26 @@ impl Process {
             // It may just have ended.
             let _ = kill_process(pid, signal);
         }
+    }
+}
+
+impl PidFile {
+    /// Writes our pid into the data directory.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn write(data: &Path) -> io::Result<Self> {
+        let path = data.join(PID_FILE);
+        fs::write(&path, format!("{}\n", id()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // What stays names a process that is no more.
+        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -38,11 +38,22 @@ pub const FORMAT: u32 = 4;
 /// two per bill: this many take a cluster of a thousand nodes some minutes, and a fraction of a
 /// second to be read again.
 const LINES_BEFORE_SNAPSHOT: u64 = 10_000;
+/// Or after so many bytes: lines are as long as what a head sticks on its nodes.
+const BYTES_BEFORE_SNAPSHOT: u64 = 8 << 20;
 
 /// Gives the lines of one journal their sequence numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Writer {
     next_seq: u64,
+}
+
+/// What a journal has grown by since its beginning, or since the last snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Lines.
+    pub lines: u64,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// What was found in a journal beside its records.
@@ -52,8 +63,8 @@ pub struct Reading {
     pub next_seq: u64,
     /// The bytes that are good; what is behind them is to be cut off.
     pub valid_len: usize,
-    /// The batches since the beginning, or since the last snapshot.
-    pub lines_since_snapshot: u64,
+    /// What it has grown by.
+    pub growth: Growth,
     /// When the latest line was written.
     pub written: Timestamp,
     /// A last line that a crash has torn.
@@ -69,10 +80,18 @@ pub enum Said<'a> {
     Snapshot(&'a Snapshot),
 }
 
-/// Whether a journal is to be replaced by the snapshot that it folds to.
-#[must_use]
-pub const fn is_due_for_compaction(lines_since_snapshot: u64) -> bool {
-    lines_since_snapshot >= LINES_BEFORE_SNAPSHOT
+impl Growth {
+    /// A line of so many bytes was written.
+    pub const fn add(&mut self, bytes: u64) {
+        self.lines = self.lines.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Whether the journal is to be replaced by the snapshot that it folds to.
+    #[must_use]
+    pub const fn is_due(self) -> bool {
+        self.lines >= LINES_BEFORE_SNAPSHOT || self.bytes >= BYTES_BEFORE_SNAPSHOT
+    }
 }
 
 /// Folds one journal into `into`; the bytes may be of any shape.
@@ -99,7 +118,7 @@ pub fn read_each(
     let mut reading = Reading {
         next_seq: 0,
         valid_len: 0,
-        lines_since_snapshot: 0,
+        growth: Growth::default(),
         written: Timestamp::EPOCH,
         torn: None,
     };
@@ -122,13 +141,13 @@ pub fn read_each(
             Content::Records(records) => {
                 fold(journal, &records, into).map_err(refuse)?;
                 hear(seq, at, Said::Records(&records));
-                reading.lines_since_snapshot = reading.lines_since_snapshot.saturating_add(1);
+                reading.growth.add(text.len() as u64);
             }
             Content::Snapshot(snapshot) => {
                 belongs(journal, journal_of(&snapshot)).map_err(refuse)?;
                 hear(seq, at, Said::Snapshot(&snapshot));
                 into.restore(*snapshot);
-                reading.lines_since_snapshot = 0;
+                reading.growth = Growth::default();
             }
         }
         reading.written = reading.written.max(at);

@@ -86,7 +86,7 @@ pub struct WaitingData {
     /// Since when.
     pub since: String,
     /// Which kind of reason it is: `wallet`, `network-lost`, `no-network`, `no-demand`, `no-agreement`,
-    /// `budget`, `rate`, `approval`, `no-offer`, or `no-provider`.
+    /// `ray-fails`, `budget`, `rate`, `approval`, `no-offer`, or `no-provider`.
     pub reason: &'static str,
     /// The reason in one sentence.
     pub sentence: String,

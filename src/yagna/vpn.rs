@@ -253,10 +253,13 @@ impl Vpn {
             let connecting = connect_async_with_config(request.clone(), Some(config), true);
             match timeout_at(deadline, connecting).await {
                 Ok(Ok((socket, _))) => return Ok(VpnStream::new(socket, asker, self.beat)),
-                Ok(Err(error)) => match refusal(error, network, ip, port) {
-                    error @ VpnError::NoNode { .. } => no_node = Some(error),
-                    error => return Err(error),
-                },
+                Ok(Err(error)) => {
+                    let refused = refusal(error, network, ip, port);
+                    if !matches!(refused, VpnError::NoNode { .. }) {
+                        return Err(refused);
+                    }
+                    no_node = Some(refused);
+                }
                 Err(_) => return Err(no_node.unwrap_or(VpnError::TimedOut { ip, patience })),
             }
             // In the pause the daemon looks for the addresses of others.

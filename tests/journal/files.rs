@@ -2,8 +2,8 @@
 
 use std::{
     error::Error,
-    fs::{self, OpenOptions},
-    io::Write,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock},
 };
@@ -259,6 +259,8 @@ mod processes {
 
     /// Says to the second process what its data directory is.
     const DATA: &str = "JOURNAL_TEST_DATA";
+    /// Has the second process fill the disk before it writes.
+    const FULL: &str = "JOURNAL_TEST_FULL";
     const BATCHES: u64 = 100;
 
     /// Appends until that fails or there is enough; then holds the journals until its input ends.
@@ -269,6 +271,9 @@ mod processes {
         let (mut journals, _) =
             Journals::open(given.as_deref().unwrap_or_else(|| own.path())).expect("free");
         write_samples(&mut journals);
+        if std::env::var_os(FULL).is_some() {
+            fill(given.as_deref().expect("a disk of its own"));
+        }
         let all: Result<Vec<u64>, JournalsError> = (0..BATCHES)
             .map(|glm| journals.append(OF_CLUSTER, at(glm), &vec![budget(glm); 10].concat()))
             .collect();
@@ -277,10 +282,21 @@ mod processes {
             return;
         }
         let told = all.map_or_else(|error| error.to_string(), |_| "written".to_owned());
-        writeln!(std::io::stderr(), "told: {told}").expect("somebody listens");
-        std::io::stdin().read_to_end(&mut Vec::new()).expect("a pipe");
+        writeln!(io::stderr(), "told: {told}").expect("somebody listens");
+        io::stdin().read_to_end(&mut Vec::new()).expect("a pipe");
         // With room again, the journal goes on where it was good.
         journals.append(OF_CLUSTER, at(0), &[]).expect("an empty batch has room");
+    }
+
+    /// Leaves no room on a disk.
+    fn fill(data: &Path) {
+        let mut filler = File::create(data.join("filler")).expect("writable");
+        let full = loop {
+            if let Err(error) = filler.write_all(&[0; 4_096]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull, "{full}");
     }
 
     /// Starts it behind a shell command, and waits for what it says.
@@ -340,5 +356,21 @@ mod processes {
         assert_eq!(recovered.torn, []);
         let written = fs::read_to_string(&path).expect("readable").lines().count();
         assert!((32..50).contains(&written), "{written}");
+    }
+
+    #[test]
+    fn a_journal_has_room_of_its_own_when_others_fill_the_disk() {
+        let data = data();
+        // A disk of twelve MiB, which is gone with the process.
+        let disk = "mount -t tmpfs -o size=12m none $JOURNAL_TEST_DATA";
+        let before = format!(
+            "export {FULL}=yes; exec unshare --user --map-root-user --mount sh -c '{disk} && exec \"$0\" \"$@\"' \"$0\" \"$@\";"
+        );
+
+        let (mut child, told) = start(&data, &before);
+        drop(child.stdin.take());
+
+        assert_eq!(told, "written");
+        assert!(child.wait().expect("it ends").success());
     }
 }

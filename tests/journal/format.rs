@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use proptest::prelude::*;
 use ray_on_golem::{
     core::record::{Durable, JournalId, Snapshot},
-    journal::{FORMAT, Reading, Writer, is_due_for_compaction, journal_of, read},
+    journal::{FORMAT, Growth, Reading, Writer, journal_of, read},
     units::Timestamp,
 };
 
@@ -27,7 +27,7 @@ fn a_journal_folds_to_what_was_recorded() {
         let expected = Reading {
             next_seq: count,
             valid_len: bytes.len(),
-            lines_since_snapshot: count,
+            growth: Growth { lines: count, bytes: bytes.len() as u64 },
             written: at(count.saturating_sub(1)),
             torn: None,
         };
@@ -45,7 +45,7 @@ fn an_empty_journal_says_nothing() {
     let expected = Reading {
         next_seq: 0,
         valid_len: 0,
-        lines_since_snapshot: 0,
+        growth: Growth::default(),
         written: Timestamp::EPOCH,
         torn: None,
     };
@@ -72,8 +72,14 @@ fn every_line_is_json() {
 
 #[test]
 fn compaction_is_due_in_the_end() {
-    assert!(!is_due_for_compaction(9_999));
-    assert!(is_due_for_compaction(10_000));
+    let mut growth = Growth { lines: 9_998, bytes: (8 << 20) - 3 };
+    growth.add(1);
+    assert!(!growth.is_due(), "{growth:?}");
+
+    let long = Growth { lines: 1, bytes: 8 << 20 };
+    growth.add(1);
+
+    assert!(growth.is_due() && long.is_due());
 }
 
 proptest! {
@@ -95,7 +101,7 @@ proptest! {
 
         let left = u64::try_from(batches.len() - cut).expect("few");
         prop_assert_eq!(Some(durable), folds(&batches).pop());
-        prop_assert_eq!((reading.next_seq, reading.lines_since_snapshot), (78 + left, left));
+        prop_assert_eq!((reading.next_seq, reading.growth.lines), (78 + left, left));
     }
 }
 

@@ -218,10 +218,10 @@ async fn what_is_wrong_is_said_in_a_sentence_and_by_the_exit_code() {
         fails("the cluster `golem-cluster` has no node `node1` that can be reached")
     );
     assert_eq!(told(CLUSTER, "node01").await.0, Some(2));
-    stage.daemon.change(Conduct::Refuse(504, ""));
+    stage.daemon.change(Conduct::Refuse(400, "Socket closed"));
     assert_eq!(
         told(CLUSTER, "node0").await,
-        fails("nobody answers at 192.168.0.3, port 22 of the private network")
+        fails("the daemon refuses the connection to 192.168.0.3: status 400 Socket closed")
     );
     let lost = Access { network: None, ..stage.access() };
     lost.save(stage.data.path(), &CLUSTER.into()).expect("a writable directory");

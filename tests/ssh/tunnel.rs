@@ -76,13 +76,16 @@ async fn a_port_of_the_node_leads_here_and_comes_back_after_every_cut() {
         let answer = ask_on_node(&stage.node, &text).await;
         assert_eq!(answer, Some(text.to_uppercase()));
 
-        stage.daemon.change(Conduct::Refuse(504, ""));
+        stage.daemon.change(Conduct::Refuse(400, "Socket closed"));
         stage.daemon.cut();
         let told = down(&mut state).await;
         assert_eq!(told.times_up, times);
         let told = state.wait_for(|state| state.failures >= 2).await.expect("it is kept").clone();
         let why = told.why.expect("it is told");
-        assert_eq!(why, "nobody answers at 192.168.0.3, port 22 of the private network");
+        assert_eq!(
+            why,
+            "the daemon refuses the connection to 192.168.0.3: status 400 Socket closed"
+        );
         assert_eq!(ask_on_node(&stage.node, "anybody?").await, None);
         stage.daemon.change(Conduct::node(&stage.node));
     }
@@ -161,7 +164,7 @@ async fn a_port_here_leads_to_the_node_and_refuses_while_it_cannot() {
     up(&mut state, 1).await;
     assert_eq!(ask("hello").await, "HELLO");
 
-    stage.daemon.change(Conduct::Refuse(504, ""));
+    stage.daemon.change(Conduct::Refuse(400, "Socket closed"));
     stage.daemon.cut();
     down(&mut state).await;
     assert_eq!(ask("anybody?").await, "");

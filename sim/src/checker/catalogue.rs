@@ -47,6 +47,11 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("K5", "no clearly better offer waits while another one is asked", Safety),
     ("K6", "a provider that failed is left alone, and longer after each failure", Safety),
     ("K7", "newcomers have a bounded share while a proven provider could be asked", Safety),
+    (
+        "K8",
+        "while Ray does not start on workers, they are hired ever more seldom, and then not at all",
+        Safety,
+    ),
     ("A1", "a repeated request has the same answer, and no second effect", Safety),
     ("A2", "new nodes have new ids and are listed at once", Safety),
     ("A3", "ending what has ended, or never was, is harmless", Safety),

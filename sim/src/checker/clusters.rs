@@ -19,6 +19,8 @@ use ray_on_golem::{
     yagna::{NetworkId, ProviderId, SessionId},
 };
 
+use super::ray::RayFacts;
+
 /// What is known about a cluster.
 pub(super) struct ClusterFacts {
     pub(super) name: ClusterName,
@@ -49,6 +51,7 @@ pub(super) struct ClusterFacts {
     pub(super) budget_warnings: u32,
     /// Bills that are disputed, by id.
     pub(super) disputed: BTreeSet<String>,
+    pub(super) ray: RayFacts,
 }
 
 /// What is known about a node.
@@ -111,6 +114,7 @@ impl ClusterFacts {
             released: None,
             budget_warnings: 0,
             disputed: BTreeSet::new(),
+            ray: RayFacts::default(),
         }
     }
 

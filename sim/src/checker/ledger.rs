@@ -4,6 +4,7 @@ use ray_on_golem::{
     core::{
         Record,
         cluster::{
+            plan::Tags,
             record::{AgreementFact, ClusterRecord, FundsFact, NetworkFact, NodeFact},
             state::NodeState,
         },
@@ -11,6 +12,7 @@ use ray_on_golem::{
         record::CommonRecord,
     },
     units::{Glm, Span, Timestamp},
+    yagna::ProviderId,
 };
 
 use super::facts::{AccountFacts, ClusterFacts, Facts, NodeFacts};
@@ -83,6 +85,13 @@ impl Facts {
                     };
                     cluster.nodes.insert(*node, facts);
                 }
+            }
+            ClusterRecord::Node { node, fact: NodeFact::Tagged(tags) } => {
+                let failed = cluster.on_tags(now, *node, tags);
+                self.failures.extend(failed.map(|provider| {
+                    let failures = self.failures.get(&provider).map_or(0, |it| it.0);
+                    (provider, ((failures + 1).min(FAILURES_MAX), now))
+                }));
             }
             ClusterRecord::Node { node, fact } => {
                 cluster.on_node(now, *node, fact);
@@ -216,6 +225,13 @@ impl ClusterFacts {
         {
             account.was_running = true;
         }
+    }
+
+    /// New tags are stuck on a node; names its provider if Ray did not start on it.
+    fn on_tags(&mut self, now: Timestamp, id: NodeId, tags: &Tags) -> Option<ProviderId> {
+        let node = self.nodes.get(&id)?;
+        let account = node.agreement.and_then(|number| self.accounts.get(&number));
+        self.ray.on_tags(now, id, node, tags).then(|| account.map(|it| it.provider.clone()))?
     }
 
     /// Something became of an agreement; the node of one that is approved is its.

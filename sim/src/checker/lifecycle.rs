@@ -27,6 +27,7 @@ use super::{
     Family, Findings, Look,
     facts::{ClusterFacts, Deal},
     liveness::is_reliable,
+    ray,
     subject::is_over,
 };
 use crate::yagna::books::AgreementBook;
@@ -171,6 +172,7 @@ impl Lifecycle {
             ClusterRecord::Node { node, fact } => self.on_node(look, id, *node, fact, findings),
             ClusterRecord::Agreement { number, fact: AgreementFact::Signing { node, ip, .. } } => {
                 check_signing(look, cluster, *number, *node, *ip, findings);
+                ray::check_signing(look, cluster, *node, findings);
             }
             ClusterRecord::Agreement { number, fact: AgreementFact::Over { .. } } => {
                 check_over(look, id, *number, findings);

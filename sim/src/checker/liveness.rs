@@ -225,6 +225,9 @@ fn check_given_up(look: &Look<'_>, id: ClusterId, node: NodeId, findings: &mut F
     if has_tried || facts.reason.as_deref().is_some_and(has_agreed) {
         return;
     }
+    if facts.kind == NodeKind::Worker && cluster.ray.is_failing() {
+        return;
+    }
     let prospect = prospect(look, cluster, facts);
     let suppliers = suppliers(look, cluster, &facts.spec);
     if oracle::excuse(&prospect, &suppliers).is_none() {

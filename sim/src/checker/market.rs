@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 
 use ray_on_golem::{
-    core::{Output, cluster::state::NodeState},
+    core::{
+        Output,
+        cluster::{plan::NodeKind, state::NodeState},
+    },
     units::{Span, Timestamp},
     yagna::{AgreementId, CallError, ProviderId, Request, Response, Status, request::Endpoint},
 };
 
-use super::{Family, Findings, Look, Phase, facts::ClusterFacts};
+use super::{
+    Family, Findings, Look, Phase,
+    facts::{ClusterFacts, NodeFacts},
+};
 
 /// A provider that failed a node is not signed for another one sooner than this, which doubles with
 /// each failure in a row up to the longest, and half of the failures are forgiven after an hour.
@@ -204,11 +210,14 @@ fn somebody_waits(look: &Look<'_>) -> bool {
     })
 }
 
-/// Whether a node waits that could be signed: a demand cannot be paid for without funds.
+/// Whether a node waits that could be signed: a demand cannot be paid for without funds, and is not needed while workers
+/// wait for Ray.
 fn needs_offers(look: &Look<'_>, cluster: &ClusterFacts) -> bool {
     let books = look.scene.daemon.allocations();
     let has_funds = cluster.allocations.iter().any(|nth| !books[*nth].is_released);
-    has_funds && cluster.nodes.values().any(|node| node.waits_since.is_some())
+    let may_be_hired = |node: &NodeFacts| node.kind == NodeKind::Head || !cluster.ray.is_failing();
+    let mut nodes = cluster.nodes.values();
+    has_funds && nodes.any(|node| node.waits_since.is_some() && may_be_hired(node))
 }
 
 /// Whether the daemon, or the way to it, is in trouble.

@@ -24,6 +24,7 @@ mod money;
 mod negotiation;
 mod newcomers;
 mod oracle;
+mod ray;
 mod recovery;
 mod situations;
 mod subject;

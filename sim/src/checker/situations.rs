@@ -55,6 +55,7 @@ pub const SITUATIONS: &[&str] = &[
     "clock ahead of the daemon's",
     "clock behind the daemon's",
     "clock set back",
+    "worker hired after ray did not start",
 ];
 
 #[derive(Default)]

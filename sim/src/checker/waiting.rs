@@ -146,7 +146,11 @@ impl Waiting {
             {
                 Some("there is room".to_owned())
             }
-            Why::Money(_)
+            Why::Ray { .. } if !cluster.ray.is_failing() => {
+                Some("Ray has started since then".to_owned())
+            }
+            Why::Ray { .. }
+            | Why::Money(_)
             | Why::NetworkLost { .. }
             | Why::Wallet { .. }
             | Why::NoNetwork { .. }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ray_on_golem::{
     core::{Durable, JournalId, Record, record::CommonRecord},
-    journal::{self, Writer},
+    journal::{self, Growth, Writer},
     units::Timestamp,
 };
 
@@ -23,12 +23,12 @@ struct File {
     writer: Writer,
     /// Its number is that of the writer's next line.
     next: u64,
-    lines: u64,
+    growth: Growth,
 }
 
 impl Default for File {
     fn default() -> Self {
-        Self { bytes: Vec::new(), writer: Writer::new(0), next: 0, lines: 0 }
+        Self { bytes: Vec::new(), writer: Writer::new(0), next: 0, growth: Growth::default() }
     }
 }
 
@@ -54,7 +54,7 @@ impl Disk {
         let line = file.writer.batch(at, records);
         self.written += line.len() as u64;
         file.bytes.extend_from_slice(&line);
-        file.lines += 1;
+        file.growth.add(line.len() as u64);
         file.next += 1;
         for record in records {
             self.durable.apply(record);
@@ -63,12 +63,12 @@ impl Disk {
             }
         }
         let Some(file) = self.files.get_mut(&journal) else { return Ok(()) };
-        if journal::is_due_for_compaction(file.lines)
+        if file.growth.is_due()
             && let Some(snapshot) = self.durable.snapshot(journal)
         {
             file.bytes = file.writer.snapshot(at, &snapshot);
             file.next += 1;
-            file.lines = 0;
+            file.growth = Growth::default();
         }
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Disk {
             file.bytes.truncate(found.valid_len);
             file.writer = Writer::new(found.next_seq);
             file.next = found.next_seq;
-            file.lines = found.lines_since_snapshot;
+            file.growth = found.growth;
             torn += usize::from(found.torn.is_some());
         }
         durable.forget_closed();

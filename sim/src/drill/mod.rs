@@ -64,6 +64,8 @@ const GONE_WITHIN: Span = Span::mins(30);
 const TAIL: Span = Span::secs(90);
 /// Somebody who blacklists a provider does so for this time.
 const BLOCK: Span = Span::mins(10);
+/// Ray does not start on workers for so long.
+const RAY_FAILS_WITHIN: Span = Span::hours(6);
 /// Ray's autoscaler looks this often.
 pub(crate) const AUTOSCALER_TICK: Span = Span::secs(5);
 
@@ -217,10 +219,7 @@ impl Drill<'_> {
             Op::Tag(place) => {
                 let live = self.nodes(|state| state <= NodeState::Running);
                 if !live.is_empty() {
-                    let node = live[place as usize % live.len()];
-                    let tags = Tags::from([("ray-node-status".to_owned(), format!("{place}"))]);
-                    let cluster = self.name();
-                    self.engine.command(Command::SetTags { cluster, node, tags });
+                    self.say_of_ray(live[place as usize % live.len()], &format!("{place}"));
                 }
             }
             Op::Budget(thousandths) => {
@@ -241,6 +240,12 @@ impl Drill<'_> {
             Op::Suspend(minutes) => self.engine.suspend(Span::mins(minutes)),
             Op::Block(place) => self.block(place),
             Op::Forget => self.engine.forget_agreements(),
+            Op::RayFails(count) => self.ray_fails(count),
+            Op::RayStarts => {
+                if let Some(head) = self.live(NodeKind::Head).first() {
+                    self.say_of_ray(*head, "up-to-date");
+                }
+            }
             Op::Clock(minutes) => self.engine.set_clock(minutes),
         }
     }
@@ -260,6 +265,39 @@ impl Drill<'_> {
         let Some(state) = self.state() else { return Vec::new() };
         let such = state.nodes.iter().filter(|(_, node)| is_such(node.state));
         such.map(|(id, _)| *id).collect()
+    }
+
+    /// The nodes of a kind that come up, or are up.
+    fn live(&self, kind: NodeKind) -> Vec<NodeId> {
+        let nodes = self.state().into_iter().flat_map(|state| &state.nodes);
+        let live = nodes.filter(|(_, node)| node.kind == kind && node.state <= NodeState::Running);
+        live.map(|(id, _)| *id).collect()
+    }
+
+    /// What Ray does when it does not start on workers that have come up, so many times.
+    fn ray_fails(&mut self, count: u32) {
+        let is_up = |node: &Node| node.kind == NodeKind::Worker && node.state == NodeState::Running;
+        let mut left = count;
+        let until = self.engine.now.plus(RAY_FAILS_WITHIN);
+        while left > 0 && self.engine.now < until && !self.engine.is_broken() {
+            let mut nodes = self.state().into_iter().flat_map(|state| &state.nodes);
+            if let Some((node, _)) = nodes.find(|(_, node)| is_up(node)) {
+                let (cluster, node) = (self.name(), *node);
+                self.say_of_ray(node, "update-failed");
+                self.engine.command(Command::TerminateNode { cluster, node });
+                if self.kept.is_none() {
+                    self.request(NodeKind::Worker, 1);
+                }
+                left -= 1;
+            }
+            self.wait(AUTOSCALER_TICK);
+        }
+    }
+
+    fn say_of_ray(&mut self, node: NodeId, status: &str) {
+        let tags = Tags::from([("ray-node-status".to_owned(), status.to_owned())]);
+        let cluster = self.name();
+        self.engine.command(Command::SetTags { cluster, node, tags });
     }
 
     /// Ends the node of a place among those that are in such a state.
@@ -353,12 +391,7 @@ impl Drill<'_> {
 
     /// What Ray's autoscaler does when the load asks for so many workers.
     fn scale(&mut self, wanted: u32) {
-        let workers: Vec<NodeId> = self.state().map_or_else(Vec::new, |state| {
-            let live = state.nodes.iter().filter(|(_, node)| {
-                node.kind == NodeKind::Worker && node.state <= NodeState::Running
-            });
-            live.map(|(id, _)| *id).collect()
-        });
+        let workers = self.live(NodeKind::Worker);
         let wanted = wanted as usize;
         if workers.len() < wanted {
             let missing = u32::try_from(wanted - workers.len()).unwrap_or(0);
@@ -452,7 +485,12 @@ impl Drill<'_> {
             || self.plan.ops.iter().any(|op| {
                 matches!(
                     op,
-                    Op::Crash(_) | Op::Restart(_) | Op::Suspend(_) | Op::Clock(_) | Op::Forget
+                    Op::Crash(_)
+                        | Op::Restart(_)
+                        | Op::Suspend(_)
+                        | Op::Clock(_)
+                        | Op::Forget
+                        | Op::RayFails(_)
                 )
             });
         let has_no_way = self.plan.path == Some(NetworkPath::Bus) && self.plan.bus != Bus::Good;

@@ -121,6 +121,11 @@ pub enum Op {
     Block(u32),
     /// The daemon throws away all agreements that are approved, as it does after months.
     Forget,
+    /// Ray does not start on the next so many workers that come up: each is ended, and another one asked for. Six hours at
+    /// most.
+    RayFails(u32),
+    /// Ray starts on the head, as after `ray up`.
+    RayStarts,
     /// From here on the manager's clock is so many minutes ahead of the daemon's, or behind it.
     Clock(i64),
 }
@@ -364,6 +369,8 @@ impl fmt::Display for Op {
             Self::Suspend(minutes) => write!(f, "suspend {minutes}"),
             Self::Block(place) => write!(f, "block {place}"),
             Self::Forget => f.write_str("forget"),
+            Self::RayFails(count) => write!(f, "ray-fails {count}"),
+            Self::RayStarts => f.write_str("ray-starts"),
             Self::Clock(minutes) => write!(f, "clock {minutes}"),
         }
     }
@@ -401,6 +408,8 @@ impl FromStr for Op {
             "suspend" => Self::Suspend(whole()?),
             "block" => Self::Block(small()?),
             "forget" => Self::Forget,
+            "ray-fails" => Self::RayFails(small()?),
+            "ray-starts" => Self::RayStarts,
             "clock" => match rest.parse::<i64>() {
                 Ok(minutes) if minutes.unsigned_abs() <= CLOCK_MINUTES_MAX => Self::Clock(minutes),
                 Ok(_) | Err(_) => return Err("`clock` needs minutes, a million at most".to_owned()),
@@ -409,7 +418,7 @@ impl FromStr for Op {
                 return Err(format!(
                     "`{word}` is no operation; write one of head, request, scale, keep, repeat, \
                      misuse, terminate, terminate-unknown, terminate-again, tag, budget, down, switch, \
-                     shutdown, wait, crash, restart, suspend, block, forget, clock"
+                     shutdown, wait, crash, restart, suspend, block, forget, ray-fails, ray-starts, clock"
                 ));
             }
         })

@@ -99,6 +99,8 @@ impl Deed {
             | Op::Suspend(_)
             | Op::Block(_)
             | Op::Forget
+            | Op::RayFails(_)
+            | Op::RayStarts
             | Op::Clock(_) => None,
         }
     }

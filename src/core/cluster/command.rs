@@ -86,10 +86,13 @@ impl Cluster {
         node: NodeId,
         tags: Tags,
     ) -> Result<(), RequestError> {
-        if !fx.cluster(self.id).nodes.contains_key(&node) {
+        let state = fx.cluster(self.id);
+        if !state.nodes.contains_key(&node) {
             return Err(RequestError::UnknownNode);
         }
+        let ray_failures = state.ray_failures;
         self.note_node(fx, node, NodeFact::Tagged(tags));
+        self.on_ray_news(fx, node, ray_failures);
         Ok(())
     }
 

@@ -137,6 +137,7 @@ impl Cluster {
             ClusterTimer::Invoices,
             ClusterTimer::Waiting,
             ClusterTimer::Autostop,
+            ClusterTimer::Ray,
             ClusterTimer::End,
         ] {
             self.rest(fx, timer);

@@ -22,6 +22,7 @@ mod health;
 mod network;
 mod nodes;
 mod pace;
+mod ray;
 mod shop;
 mod sightings;
 mod signing;
@@ -148,6 +149,8 @@ pub enum ClusterTimer {
     Bill(JobNo),
     /// A market must be closed by now.
     Shop(MarketId),
+    /// Workers are hired again after Ray did not start on the last ones.
+    Ray,
     /// The cluster ends by itself.
     Autostop,
     /// The cluster's end has taken long enough.
@@ -190,6 +193,8 @@ pub(super) struct Cluster {
     has_closed_shop: bool,
     /// Whether the user has ended the head: the end of the cluster is no surprise then.
     is_head_unwanted: bool,
+    /// When Ray did not start on a worker for the last time.
+    ray_failed: Timestamp,
 }
 
 /// The work on one agreement that is not settled.
@@ -266,6 +271,7 @@ impl Cluster {
             is_wound_up: false,
             has_closed_shop: false,
             is_head_unwanted: false,
+            ray_failed: Timestamp::EPOCH,
         }
     }
 
@@ -298,6 +304,7 @@ impl Cluster {
         cluster.keeper.recover(fx);
         cluster.recover_network(fx);
         cluster.arm_autostop(fx);
+        cluster.recover_ray(fx);
         if let Some((_, since)) = state.ending {
             cluster.wake(fx, ClusterTimer::End, since.plus(WIND_UP_AFTER));
         }
@@ -368,9 +375,10 @@ impl Cluster {
                 self.is_dirty = true;
             }
             ClusterTimer::Network => self.on_network_timer(fx),
-            ClusterTimer::Sign | ClusterTimer::Hedge(_) | ClusterTimer::Leave => {
-                self.is_dirty = true
-            }
+            ClusterTimer::Sign
+            | ClusterTimer::Hedge(_)
+            | ClusterTimer::Leave
+            | ClusterTimer::Ray => self.is_dirty = true,
             ClusterTimer::Waiting => self.tend_waits(fx),
             ClusterTimer::Priority(node) => self.on_priority_over(fx, node),
             ClusterTimer::Node(node) => self.on_node_waited(fx, node),

@@ -41,6 +41,7 @@ impl Cluster {
             let mut wanted = vec![0; state.shapes.len()];
             // What is being signed still needs its demand.
             let seekers = self.waiting.iter().copied().chain(self.nodes_in_signing(state));
+            let seekers = seekers.filter(|id| self.may_hire(fx, *id));
             for node in seekers.filter_map(|id| state.nodes.get(&id)) {
                 wanted[node.shape] += 1;
             }

@@ -155,13 +155,14 @@ impl Cluster {
             let count = asked.entry(node).or_default();
             *count = count.saturating_add(1);
         }
-        waiting.chain(asked.into_iter().filter(|(id, asked)| {
+        let slow = asked.into_iter().filter(|(id, asked)| {
             let is_waited_for = fx.timers.due(&self.timer(ClusterTimer::Hedge(*id))).is_some();
             let is_open = |node: &Node| super::is_live(node.state) && !is_given(state, node);
             *asked < self.hedge_of(fx, *id)
                 && !is_waited_for
                 && state.nodes.get(id).is_some_and(is_open)
-        }))
+        });
+        waiting.chain(slow).filter(|(id, _)| self.may_hire(fx, *id))
     }
 
     /// How many providers may be asked at once for a node.

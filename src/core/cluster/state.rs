@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     account::{Account, Progress},
     plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
+    ray,
     record::{AgreementFact, ClusterRecord, Dispute, EndReason, FundsFact, NetworkFact, NodeFact},
 };
 use crate::{
@@ -82,6 +83,9 @@ pub struct ClusterState {
     /// Requests by key: what they stood for, and the nodes that they gave; the oldest goes first.
     pub keys: BTreeMap<String, (u64, Vec<NodeId>)>,
     key_order: Vec<String>,
+    /// How many workers in a row Ray did not start on.
+    #[serde(default, skip_serializing_if = "ray::is_none")]
+    pub ray_failures: u32,
 }
 
 /// A shape of nodes.
@@ -235,6 +239,7 @@ impl ClusterState {
             invoices_read: Timestamp::EPOCH,
             keys: BTreeMap::new(),
             key_order: Vec::new(),
+            ray_failures: 0,
         })
     }
 
@@ -251,8 +256,7 @@ impl ClusterState {
             ClusterRecord::Network(NetworkFact::Settled(path)) => self.path = Some(*path),
             ClusterRecord::Network(fact) => self.network.apply(fact),
             ClusterRecord::BillsRead { notes, invoices } => {
-                self.notes_read = *notes;
-                self.invoices_read = *invoices;
+                (self.notes_read, self.invoices_read) = (*notes, *invoices);
             }
             ClusterRecord::Warned { at, warning } => {
                 self.warnings.push((*at, warning.clone()));
@@ -323,8 +327,7 @@ impl ClusterState {
             self.keys.insert(key.clone(), (*body, nodes.to_vec()));
             self.key_order.push(key.clone());
             if self.key_order.len() > KEYS_MAX {
-                let oldest = self.key_order.remove(0);
-                self.keys.remove(&oldest);
+                self.keys.remove(&self.key_order.remove(0));
             }
         }
     }
@@ -333,6 +336,7 @@ impl ClusterState {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         match fact {
             NodeFact::Tagged(tags) => {
+                self.ray_failures = ray::failures_after(self.ray_failures, node, tags);
                 node.tags.extend(tags.iter().map(|(key, value)| (key.clone(), value.clone())));
             }
             NodeFact::Logged(line) => {

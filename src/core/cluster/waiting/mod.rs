@@ -14,6 +14,7 @@ mod sentence;
 use super::{
     Cluster, ClusterTimer,
     account::{Progress, Terms},
+    plan::NodeKind,
     shop::Shop,
     signing::Promised,
     state::{ClusterState, Network, Node, NodeState},
@@ -86,6 +87,13 @@ pub enum Why {
     NoAgreement {
         /// What the daemon said.
         said: String,
+    },
+    /// Ray did not start on the last workers.
+    Ray {
+        /// On how many of them in a row.
+        failures: u32,
+        /// How long after the last of them the next worker is hired; none if Ray must start on a node first.
+        pause: Option<Span>,
     },
     /// There is no money for it.
     Money(Shortage),
@@ -202,6 +210,7 @@ impl Why {
             Self::NoNetwork { .. } => "no-network",
             Self::NoDemand { .. } => "no-demand",
             Self::NoAgreement { .. } => "no-agreement",
+            Self::Ray { .. } => "ray-fails",
             Self::Money(Shortage::Closed { .. } | Shortage::Budget { .. }) => "budget",
             Self::Money(Shortage::Rate { .. }) => "rate",
             Self::Approval { .. } => "approval",
@@ -221,6 +230,7 @@ impl Why {
             | Self::NoNetwork { .. }
             | Self::NoDemand { .. }
             | Self::NoAgreement { .. }
+            | Self::Ray { .. }
             | Self::Money(_)
             | Self::Approval { .. } => None,
         }
@@ -317,6 +327,10 @@ impl Cluster {
             let before = attempts(state, id);
             return Why::Approval { provider: self.asked_for(state, id, node), before };
         }
+        if let Some(until) = self.no_worker_until(fx).filter(|_| node.kind == NodeKind::Worker) {
+            let pause = (until < Timestamp::NEVER).then(|| until.since(self.ray_failed));
+            return Why::Ray { failures: state.ray_failures, pause };
+        }
         if self.network(fx).is_none() {
             return Why::NoNetwork { said: self.net.trouble.as_deref().map(brief) };
         }
@@ -409,6 +423,7 @@ impl Cluster {
                 | Why::NoNetwork { .. }
                 | Why::NoDemand { .. }
                 | Why::NoAgreement { .. }
+                | Why::Ray { .. }
                 | Why::Money(_)
                 | Why::NoOffer(_) => false,
             };

@@ -35,6 +35,16 @@ impl fmt::Display for Why {
             }
             Self::NoDemand { said } => write!(f, "the daemon does not publish the demand ({said})"),
             Self::NoAgreement { said } => write!(f, "the daemon makes no agreements ({said})"),
+            Self::Ray { failures, pause: Some(pause) } => write!(
+                f,
+                "Ray did not start on the last {failures} workers; the next one is hired {} after the last failure",
+                count(pause.as_secs() / 60, "minute")
+            ),
+            Self::Ray { failures, pause: None } => write!(
+                f,
+                "Ray did not start on the last {failures} workers; none is hired until it has started on a node (`ray up` \
+                 tries the head again)"
+            ),
             Self::Money(shortage) => shortage.fmt(f),
             Self::Approval { provider, before } => {
                 match provider.as_deref().filter(|name| !name.is_empty()) {

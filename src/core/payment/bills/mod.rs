@@ -254,6 +254,7 @@ impl Bills {
             | ClusterTimer::Watch
             | ClusterTimer::Reconcile
             | ClusterTimer::Shop(_)
+            | ClusterTimer::Ray
             | ClusterTimer::Autostop
             | ClusterTimer::End => {}
         }
