@@ -17,6 +17,7 @@ use std::{
 
 use golem_sim::plan;
 use ray_on_golem::{
+    bills::Owner,
     core::{
         Command, NodeRequest,
         cluster::plan::{ClusterPlan, NodeKind, NodeOrder},
@@ -96,6 +97,7 @@ async fn start(data: &std::path::Path) -> (SocketAddr, String) {
             self_shutdown: false,
             registry_stats: false,
             guard: Guard::Token(token.clone()),
+            metrics_token: Token::of_metrics(data).expect("a writable directory"),
         },
         images: Images::new("http://127.0.0.1:1".parse().expect("a literal")),
         providers: Default::default(),
@@ -103,7 +105,7 @@ async fn start(data: &std::path::Path) -> (SocketAddr, String) {
         commands: Commands::new(Silent),
         simulated: None,
         heads: HeadTokens::new(data),
-        bills: Bills::open(data).expect("an empty directory"),
+        bills: Bills::open(data, Owner { is_simulated: true, identity: None }, log.clone()),
         alerts: Alerts::default(),
         stop: Stop::default(),
         log,

@@ -4,6 +4,8 @@
 //! randomness of their own, no I/O. `driver`, `files`, `http`, `network`, `registry`, `server`, `ssh`, and `cli` are the
 //! shell around them.
 
+#[expect(clippy::disallowed_types, reason = "the I/O shell")]
+pub mod bills;
 #[expect(clippy::disallowed_methods, reason = "the I/O shell")]
 pub mod cli;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -27,6 +29,8 @@ pub mod registry;
 pub mod reputation;
 #[expect(clippy::disallowed_types, reason = "the I/O shell")]
 pub mod server;
+#[expect(clippy::disallowed_types, reason = "the I/O shell")]
+pub(crate) mod sqlite;
 #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the I/O shell")]
 pub mod ssh;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -384,13 +384,27 @@ fn assert_outlives_webservers(lab: &Lab, is_whole: impl Fn(&Value) -> bool) {
     assert_eq!(lab.status()["clusters"][0]["nodes"].as_array().map(Vec::len), Some(3));
 }
 
+/// What all bills come to, in the words of the command for them.
+fn billed(lab: &Lab) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_ray-on-golem"))
+        .args(["bills", "--json", "--by", "cluster", "--datadir"])
+        .arg(lab.data.path())
+        .output()
+        .expect("the program runs");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(document["totals"][0]["paid_on"], "simulated");
+    document["totals"][0]["accepted_glm"].clone()
+}
+
 /// The next webserver knows what the cluster has cost.
 fn assert_remembers(lab: &Lab, bill: &str) {
+    let before = billed(lab);
     assert_eq!(lab.start().0, Some(0));
     let closed = lab.status()["clusters"][0].take();
     assert_eq!(closed["state"], "closed");
     let spent = closed["spent_glm"].as_str().expect("an amount");
     assert_eq!(bill, format!("`c` cost {spent} GLM.\n"));
+    assert_eq!((&before, &billed(lab)), (&closed["spent_glm"], &closed["spent_glm"]));
     assert_eq!(closed["nodes"].as_array().map(Vec::len), Some(3));
     let (code, said) = lab.run(&["stop"]);
     assert!(code == Some(0) && said.ends_with("Shutdown completed.\n"), "{said}");

@@ -128,6 +128,7 @@ class CommandLineTest(unittest.TestCase):
             "Ray On Golem ",
             f"Starting webserver on http://127.0.0.1:{self.port}...",
             "Starting webserver done",
+            "Budget: at most 5 GLM in all",
             "Requesting 1 nodes...",
             "All 1 requested nodes ready",
             "New status: up-to-date",

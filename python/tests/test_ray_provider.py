@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import shlex
@@ -19,6 +20,8 @@ from .ray_support import CLUSTERS, HEAD, HEAD_TAGS, NODE_CONFIG, RayTestCase, fr
 from .standin import Refused, put_token
 from .test_transport import broken
 
+BUDGET = "Budget: at most 5 GLM in all (`total_budget`); no `max_glm_per_hour` limits what an hour costs"
+
 
 @needs_ray
 class UserMachineTest(RayTestCase):
@@ -33,6 +36,7 @@ class UserMachineTest(RayTestCase):
         self.assertEqual(
             [line for line in lines if not line.startswith("Requested nodes status after 0:00:")],
             [
+                BUDGET,
                 "Requesting 1 nodes...",
                 "  [1/9] Getting an agreement...",
                 "node0: [2/9] Creating activity on provider: standin (0x01)...",
@@ -51,6 +55,23 @@ class UserMachineTest(RayTestCase):
         self.assertFalse(provider.is_running("node0"))
         self.assertTrue(provider.is_terminated("node0"))
 
+    def test_budget_is_told_before_nodes_are_requested(self) -> None:
+        from ray_on_golem.provider.launch import tell_budget
+        from ray_on_golem.provider.log import TerminalLog
+
+        noon = datetime.datetime(2026, 11, 30, 12, tzinfo=datetime.timezone.utc)
+        said = "Budget: at most 2.5 GLM in all (`total_budget`)"
+        for rate, rest in (
+            (None, "; no `max_glm_per_hour` limits what an hour costs"),
+            (0.25, " and 0.25 GLM per hour (`max_glm_per_hour`): it lasts until 2026-11-30 22:00 UTC at least"),
+            ("1e-5", " and 0.00001 GLM per hour (`max_glm_per_hour`): it lasts until 2055-06-08 04:00 UTC at least"),
+            (1e-17, " and 0.00000000000000001 GLM per hour (`max_glm_per_hour`)"),
+        ):
+            with printed() as lines:
+                tell_budget({"total_budget": 2.5, "max_glm_per_hour": rate}, TerminalLog(), noon)
+
+            self.assertEqual(lines, [said + rest])
+
     def test_node_that_waits_says_why_whenever_the_reason_changes(self) -> None:
         mem = "`min_mem_gib: 4000` is met by 0 of 55 offers; the largest has 512"
         self.standin.waits = [("no-offer", mem)] * 3 + [("budget", "the budget has no room")] * 2
@@ -61,6 +82,7 @@ class UserMachineTest(RayTestCase):
         self.assertEqual(
             [line for line in lines if not line.startswith("Requested nodes status after 0:00:")],
             [
+                BUDGET,
                 "Requesting 1 nodes...",
                 "  [1/9] Getting an agreement...",
                 f"node0: waits: {mem}",

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+mod bills;
 mod doctor;
 pub mod document;
 pub mod error;
@@ -26,7 +27,9 @@ mod table;
 mod unmet;
 mod web;
 mod webserver;
+mod when;
 
+use bills::BillsArgs;
 use doctor::Doctor;
 use error::CliError;
 use exec::Exec;
@@ -59,6 +62,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Shows every bill that was accepted or disputed, or what they come to.
+    Bills(BillsArgs),
     /// Looks whether this machine has all that a cluster needs; ✘ with what to do.
     Doctor(Doctor),
     /// Runs a command on a node through its provider, also where ssh does not reach it.
@@ -94,6 +99,7 @@ enum Command {
 #[must_use]
 pub fn run(cli: Cli, printer: &mut Printer) -> Exit {
     let result = match cli.command {
+        Command::Bills(command) => command.run(printer),
         Command::Doctor(command) => command.run(printer),
         Command::Exec(command) => command.run(printer),
         Command::Explain(command) => command.run(printer),

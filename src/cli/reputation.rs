@@ -12,6 +12,7 @@ use super::{
     surroundings,
     table::{plain, table},
     webserver::data_of,
+    when::duration,
 };
 use crate::{
     config::networks::NETWORKS,
@@ -26,8 +27,6 @@ use crate::{
 };
 
 const DEFAULT_NETWORK: &str = "polygon";
-/// A block that lasts longer than this is one for ever.
-const DAYS_MAX: u64 = 3_650;
 const HEADINGS: [&str; 10] = [
     "Provider ID",
     "Payment Network",
@@ -300,37 +299,9 @@ fn short(share: f64) -> String {
     format!("{rounded:?}")
 }
 
-/// A length of time with its unit: `90m`, `12h`, `7d`, `2w`.
-fn duration(text: &str) -> Result<Span, String> {
-    let unit = text.chars().last().and_then(|unit| match unit {
-        's' => Some(Span::secs(1)),
-        'm' => Some(Span::mins(1)),
-        'h' => Some(Span::hours(1)),
-        'd' => Some(Span::days(1)),
-        'w' => Some(Span::days(7)),
-        _ => None,
-    });
-    let count = text.get(..text.len().saturating_sub(1)).and_then(|digits| digits.parse().ok());
-    unit.zip(count)
-        .map(|(unit, count)| unit.times(count))
-        .filter(|span| *span > Span::ZERO && *span <= Span::days(DAYS_MAX))
-        .ok_or_else(|| format!("write a length such as 90m, 12h, 7d, or 2w, up to {DAYS_MAX}d"))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{duration, short};
-    use crate::units::Span;
-
-    #[test]
-    fn lengths_have_a_unit() {
-        assert_eq!(duration("90m"), Ok(Span::mins(90)));
-        assert_eq!(duration("2w"), Ok(Span::days(14)));
-        for bad in ["", "m", "7", "-1d", "0d", "1y", "1.5h", "99999999999999999999d", "4000d", "é"]
-        {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
+    use super::short;
 
     #[test]
     fn shares_have_three_significant_digits() {

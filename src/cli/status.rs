@@ -116,6 +116,7 @@ fn clusters(document: &Value, is_terminal: bool) -> String {
         "STATE",
         "NODES",
         "SPENT",
+        "DUE",
         "RESERVED",
         "BUDGET",
         "GLM/H",
@@ -136,6 +137,7 @@ fn clusters(document: &Value, is_terminal: bool) -> String {
             text("state"),
             nodes.to_string(),
             amount(&text("spent_glm")),
+            amount(&text("due_glm")),
             amount(&text("reserved_glm")),
             amount(&text("budget_glm")),
             amount(&text("glm_per_hour")),
@@ -144,7 +146,7 @@ fn clusters(document: &Value, is_terminal: bool) -> String {
         ]
     });
     let mut text = table(&money, &rows.collect::<Vec<_>>(), is_terminal);
-    let heads = ["CLUSTER", "NODE", "KIND", "STATE", "PROVIDER", "GLM/H", "SPENT", "LATEST"];
+    let heads = ["CLUSTER", "NODE", "KIND", "STATE", "PROVIDER", "GLM/H", "SPENT", "DUE", "LATEST"];
     let rows = clusters.iter().flat_map(|cluster| {
         let name = cluster["cluster_name"].as_str().unwrap_or("-");
         let nodes = cluster["nodes"].as_array().map_or(&[][..], Vec::as_slice);
@@ -166,6 +168,7 @@ fn row(cluster: &str, node: &Value, amount: impl Fn(&str) -> String) -> Vec<Stri
         plain(&text("provider_name")),
         amount(&text("glm_per_hour")),
         amount(&text("spent_glm")),
+        amount(&text("due_glm")),
         plain(why.as_deref().or(log).unwrap_or("-")),
     ]
 }
@@ -191,13 +194,14 @@ mod tests {
     fn document() -> serde_json::Value {
         json!({"clusters": [{
             "cluster_name": "golem-cluster", "state": "running", "spent_glm": "0.03411",
-            "reserved_glm": "0.1", "budget_glm": "5", "glm_per_hour": "0.24",
+            "due_glm": "0.0402", "reserved_glm": "0.1", "budget_glm": "5", "glm_per_hour": "0.24",
             "lasts_until": null, "network_path": "bus", "nodes_by_state": {"pending": 1, "running": 1, "terminated": 3},
             "nodes": [
                 {"node_id": "node0", "kind": "head", "state": "running", "provider_name": "apollo",
-                 "glm_per_hour": "0.12", "spent_glm": "0.03411", "state_log": ["[9/9] up"]},
+                 "glm_per_hour": "0.12", "spent_glm": "0.03411", "due_glm": "0.0402",
+                 "state_log": ["[9/9] up"]},
                 {"node_id": "node1", "kind": "worker", "state": "pending", "provider_name": null,
-                 "glm_per_hour": null, "spent_glm": "0", "state_log": []},
+                 "glm_per_hour": null, "spent_glm": "0", "due_glm": "0", "state_log": []},
             ],
         }]})
     }
@@ -207,12 +211,12 @@ mod tests {
         assert_eq!(
             clusters(&document(), true),
             "
-CLUSTER        STATE    NODES  SPENT   RESERVED  BUDGET  GLM/H   LASTS UNTIL  PATH
-golem-cluster  running  2      0.0342  0.1000    5.0000  0.2400  -            bus
+CLUSTER        STATE    NODES  SPENT   DUE     RESERVED  BUDGET  GLM/H   LASTS UNTIL  PATH
+golem-cluster  running  2      0.0342  0.0402  0.1000    5.0000  0.2400  -            bus
 
-CLUSTER        NODE   KIND    STATE    PROVIDER  GLM/H   SPENT   LATEST
-golem-cluster  node0  head    running  apollo    0.1200  0.0342  [9/9] up
-golem-cluster  node1  worker  pending  -         -       0.0000  -
+CLUSTER        NODE   KIND    STATE    PROVIDER  GLM/H   SPENT   DUE     LATEST
+golem-cluster  node0  head    running  apollo    0.1200  0.0342  0.0402  [9/9] up
+golem-cluster  node1  worker  pending  -         -       0.0000  0.0000  -
 "
         );
     }
@@ -221,9 +225,9 @@ golem-cluster  node1  worker  pending  -         -       0.0000  -
     fn elsewhere_there_are_tabs_and_exact_amounts() {
         assert_eq!(
             clusters(&document(), false),
-            "golem-cluster\trunning\t2\t0.03411\t0.1\t5\t0.24\t-\tbus\n\
-             golem-cluster\tnode0\thead\trunning\tapollo\t0.12\t0.03411\t[9/9] up\n\
-             golem-cluster\tnode1\tworker\tpending\t-\t-\t0\t-\n"
+            "golem-cluster\trunning\t2\t0.03411\t0.0402\t0.1\t5\t0.24\t-\tbus\n\
+             golem-cluster\tnode0\thead\trunning\tapollo\t0.12\t0.03411\t0.0402\t[9/9] up\n\
+             golem-cluster\tnode1\tworker\tpending\t-\t-\t0\t0\t-\n"
         );
         assert_eq!(clusters(&json!({"clusters": []}), true), "");
     }

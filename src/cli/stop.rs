@@ -19,7 +19,7 @@ use super::{
     web::{Root, Web},
     webserver::Common,
 };
-use crate::{driver::process::Process, server::bills::Bills};
+use crate::{driver::process::Process, server::bills};
 
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
 const PROCESS_PATIENCE: Duration = Duration::from_secs(180);
@@ -55,7 +55,7 @@ impl Stop {
         let root = web.root();
         let data = root.as_ref().map_or(data, |root| root.datadir.clone());
         let process = Process::of(&data);
-        let before = bills(&data);
+        let before = bills::last(&data);
         match &root {
             Err(unmet) => self.signal(&web, *unmet, process, printer)?,
             Ok(root) if root.shutting_down => {
@@ -70,7 +70,7 @@ impl Stop {
         if root.is_err() && !self.keep_clusters {
             tell_what_has_stayed(&data, printer)?;
         }
-        for bill in bills(&data).iter().filter(|bill| !before.contains(bill)) {
+        for bill in bills::last(&data).iter().filter(|bill| !before.contains(bill)) {
             let text = |key: &str| bill[key].as_str().unwrap_or("-");
             printer.line(&format!("`{}` cost {} GLM.", text("cluster_name"), text("spent_glm")))?;
         }
@@ -187,11 +187,6 @@ fn tell_what_has_stayed(data: &Path, printer: &mut Printer) -> Result<(), CliErr
     let left = Left::of(data)?;
     printer.print(&left.text())?;
     left.refuse()
-}
-
-/// The last bills; a file that cannot be read has none.
-fn bills(data: &Path) -> Vec<Value> {
-    Bills::open(data).map_or_else(|_| Vec::new(), |bills| bills.last())
 }
 
 fn shut_down(web: &Web, is_forced: bool, keeps_clusters: bool) -> Result<Value, CliError> {

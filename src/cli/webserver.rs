@@ -13,8 +13,8 @@ use std::{
 use clap::Args;
 use rustix::{fs::Mode, process::umask};
 use tokio::{
-    sync::watch,
-    task::{JoinError, JoinSet},
+    sync::{mpsc, watch},
+    task::{JoinError, JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
 use url::Url;
@@ -27,6 +27,7 @@ use super::{
     surroundings,
 };
 use crate::{
+    bills::News,
     core::{Command, cluster::state::NodeState},
     doctor,
     driver::{
@@ -52,7 +53,7 @@ use crate::{
     server::{
         self, Alerts, App, End, Images, Listening, Settings, Stop,
         auth::{Guard, HeadTokens, Token},
-        bills::Bills,
+        bills::{self, Bills},
     },
     yagna::{Client, ProviderId, Vpn, bus::BusAddress},
 };
@@ -126,7 +127,8 @@ impl Webserver {
         // What this process and the daemon write is for their user alone.
         umask(Mode::RWXG | Mode::RWXO);
         // Before anything else: nobody else may have this directory.
-        let (journals, recovered) = Journals::open(&data).map_err(|error| in_use(&error, &data))?;
+        let (journals, recovered) =
+            Journals::open_keeping(&data).map_err(|error| in_use(&error, &data))?;
         let log = Log::to_file(&data.join(LOG_FILE))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -255,7 +257,8 @@ impl Webserver {
         let routed = Routed::new(client, networks.clone(), requestor);
         let (manager, handle) = Manager::new(kept, routed, reach.clone(), log.clone());
         let (sightings, seen) = providers::sightings();
-        let manager = manager.telling(sightings);
+        let (news, bills_news) = mpsc::unbounded_channel();
+        let manager = manager.telling(sightings).billing(news);
         let (keeper, providers) = Providers::new(
             self.known_in(data),
             self.reputation(log)?,
@@ -272,18 +275,19 @@ impl Webserver {
                 self_shutdown: self.self_shutdown,
                 registry_stats: !self.served.no_registry_stats,
                 guard: self.guard(data, log)?,
+                metrics_token: Token::of_metrics(data).map_err(|error| broken(&error))?,
             },
             images: Images::new(self.registry(daemon)?),
             wallet: Wallet::new(address, daemon.cli.clone(), log.clone()),
             commands,
             simulated,
             heads,
-            bills: Bills::open(data)?,
+            bills: bills(data, log).await?,
             alerts: Alerts::default(),
             stop: Stop::default(),
             log: log.clone(),
         });
-        Ok(Built { app, manager, keeper, reach, networks, door, listening })
+        Ok(Built { app, manager, keeper, bills_news, reach, networks, door, listening })
     }
 
     /// Where the bus of the daemon is. One on another machine has none, unless the environment names it.
@@ -360,6 +364,8 @@ struct Built {
     app: Arc<App>,
     manager: Manager<Routed, Reach>,
     keeper: Providers,
+    /// What the manager tells of bills.
+    bills_news: mpsc::UnboundedReceiver<News>,
     reach: Reach,
     networks: Networks,
     /// Where `ssh-proxy` asks for connections.
@@ -391,8 +397,8 @@ enum Part {
 
 impl Parts {
     fn start(built: Built, daemon: &Daemon) -> Result<Self, CliError> {
-        let Built { app, manager, keeper, reach, networks, door, listening: [users_at, heads_at] } =
-            built;
+        let Built { app, manager, keeper, bills_news, reach, networks, door, listening } = built;
+        let [users_at, heads_at] = listening;
         let end = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let board = app.handle.changes();
@@ -407,7 +413,7 @@ impl Parts {
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
         });
-        let bills = app.bills.clone().keep(app.handle.changes(), app.log.clone());
+        let bills = app.bills.clone().keep(bills_news, app.handle.changes());
         tasks.spawn(async move {
             bills.await;
             Part::Bills
@@ -541,6 +547,13 @@ async fn shut_down(handle: Handle, delay: Duration) -> Part {
     // If the manager is gone, its own end says why.
     let _ = handle.ask(Command::Shutdown).await;
     Part::Shutdown
+}
+
+/// The bills of the data directory, with all that the journals know.
+async fn bills(data: &Path, log: &Log) -> Result<Bills, CliError> {
+    let (data, log) = (data.to_owned(), log.clone());
+    let opening = move || Bills::open(&data, bills::owner_of(&data), log);
+    spawn_blocking(opening).await.map_err(|error| died(&error))
 }
 
 async fn listen(port: u16) -> Result<Listening, CliError> {

@@ -16,6 +16,8 @@ use crate::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Each of so many times the wallet is looked at, too: that asks the chain.
+const LOOKS_AT_WALLET: u64 = 10;
 const PATIENCE: Span = Span::secs(15);
 /// So long a chain may take for the balance of an account.
 const CHAIN_PATIENCE: Duration = Duration::from_secs(30);
@@ -27,9 +29,7 @@ pub struct Watch {
     transport: Transport,
     url: Url,
     key: AppKey,
-    cli: DaemonCli,
-    /// The wallet of our identity.
-    account: String,
+    wallet: Wallet,
     alerts: Alerts,
     log: Log,
 }
@@ -51,21 +51,25 @@ impl Watch {
         let transport = Transport::direct(base.scheme() == "https")?;
         let mut url = base.clone();
         url.set_path(&format!("{}/payments/status", base.path().trim_end_matches('/')));
-        let (cli, account) = (wallet.cli.clone(), wallet.address.clone());
-        Ok(Self { transport, url, key, cli, account, alerts, log })
+        Ok(Self { transport, url, key, wallet: wallet.clone(), alerts, log })
     }
 
     /// Never returns.
     pub async fn keep(self) {
         let mut known = Vec::new();
-        loop {
+        for look in 1_u64.. {
+            let problems = self.look().await;
+            self.alerts.note_daemon(problems.is_some());
             // A daemon that does not answer is told of elsewhere.
-            if let Some(problems) = self.look().await {
+            if let Some(problems) = problems {
                 for problem in problems.iter().filter(|problem| !known.contains(*problem)) {
                     self.log.warn(WHO, problem);
                 }
                 self.alerts.set(problems.clone());
                 known = problems;
+            }
+            if look.is_multiple_of(LOOKS_AT_WALLET) {
+                self.wallet.look_again().await;
             }
             sleep(LOOK_EVERY).await;
         }
@@ -99,9 +103,9 @@ impl Watch {
         let Some(network) = problem["network"].as_str().and_then(networks::find) else {
             return false;
         };
-        let mut words = DaemonCli::payment("status", Some(&self.account), network);
+        let mut words = DaemonCli::payment("status", Some(&self.wallet.address), network);
         words.push("--json");
-        self.cli.json::<Value>(&words, CHAIN_PATIENCE).await.is_ok()
+        self.wallet.cli.json::<Value>(&words, CHAIN_PATIENCE).await.is_ok()
     }
 }
 

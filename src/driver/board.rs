@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use axum::body::Bytes;
 
+use super::clock;
 use crate::{
     core::{
         cluster::{
@@ -16,7 +17,7 @@ use crate::{
         },
         ids::{ClusterId, NodeId},
         output::RequestError,
-        payment::ledger::{self, Ledger},
+        payment::ledger::{self, Due, Ledger, Share},
     },
     units::{Glm, Timestamp},
     yagna::{ActivityId, NetworkId, NetworkPath, ProviderId},
@@ -105,13 +106,21 @@ pub struct NodeBoard {
     pub activity: Option<ActivityId>,
     /// The most that it costs in an hour, start excluded.
     pub rate_per_hour: Option<Glm>,
-    /// What was paid for it so far.
+    /// What was accepted for it so far.
     pub spent: Glm,
+    /// What is due for it at most, by the time of reading.
+    pub due: Due,
     /// Since when it waits, and why, once it has waited for some time.
     pub waiting: Option<Waiting>,
 }
 
 impl Board {
+    /// The time of reading: never before the board was made, wherever the clock was set.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        clock::now().max(self.at.unwrap_or(Timestamp::EPOCH))
+    }
+
     /// A cluster is there no more; its last picture is kept, so that its bill can be read.
     pub(super) fn close(&mut self, id: ClusterId) {
         if let Some(last) = self.clusters.remove(&id) {
@@ -214,6 +223,7 @@ impl ClusterBoard {
 impl NodeBoard {
     fn of(id: NodeId, node: &Node, state: &ClusterState, money: &Ledger) -> Self {
         let account = node.agreement.and_then(|number| state.account(number));
+        let Share { spent, due } = money.by_node.get(&id).cloned().unwrap_or_default();
         Self {
             kind: node.kind,
             tags: node.tags.clone(),
@@ -225,7 +235,8 @@ impl NodeBoard {
                 .map(|account| (account.terms.provider.clone(), account.terms.name.clone())),
             activity: account.and_then(|account| account.activity.clone()),
             rate_per_hour: account.map(|account| account.terms.rate_per_hour()),
-            spent: money.by_node.get(&id).copied().unwrap_or(Glm::ZERO),
+            spent,
+            due,
             waiting: None,
         }
     }

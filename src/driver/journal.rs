@@ -5,6 +5,7 @@
 //! DATA/journal/common.ndjson
 //! DATA/journal/cluster-3.ndjson
 //! DATA/journal/cluster-3.new      a shorter one that is being written
+//! DATA/journal/cluster-2.closed   one of a closed cluster, until the books have taken it over
 //! ```
 //!
 //! What [`Journals::append`] returns from is on the disk. A crash at any point, also while the journals
@@ -35,19 +36,23 @@ use crate::{
     units::Timestamp,
 };
 
-const DIRECTORY: &str = "journal";
+pub(super) const DIRECTORY: &str = "journal";
 const LOCK: &str = "lock";
-const EXTENSION: &str = "ndjson";
+pub(super) const EXTENSION: &str = "ndjson";
 /// So many bytes of the disk are kept for what a journal has still to say: enough to end a cluster of a thousand nodes.
 const RESERVE: u64 = 4 << 20;
 /// Of a journal that is being written anew.
 const EXTENSION_NEW: &str = "new";
+/// Of the journal of a closed cluster.
+pub(super) const EXTENSION_CLOSED: &str = "closed";
 
 /// The journals of one data directory, held by this process alone while this lives.
 #[derive(Debug)]
 pub struct Journals {
     directory: PathBuf,
     files: BTreeMap<JournalId, JournalFile>,
+    /// Whether journals of closed clusters are kept for those who read them.
+    keeps_closed: bool,
     /// Given back when the file is closed, also by a crash.
     _lock: File,
 }
@@ -129,9 +134,22 @@ impl Journals {
     ///
     /// If another process has them, if one cannot be trusted, or if the disk fails.
     pub fn open(data: &Path) -> Result<(Self, Recovered), JournalsError> {
+        Self::open_with(data, false)
+    }
+
+    /// As [`Self::open`]; the journals of clusters that are closed stay, for [`past`](super::past::past).
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_keeping(data: &Path) -> Result<(Self, Recovered), JournalsError> {
+        Self::open_with(data, true)
+    }
+
+    fn open_with(data: &Path, keeps_closed: bool) -> Result<(Self, Recovered), JournalsError> {
         let directory = create_directory(data)?;
         let lock = lock(&directory)?;
-        let mut journals = Self { directory, files: BTreeMap::new(), _lock: lock };
+        let mut journals = Self { directory, files: BTreeMap::new(), keeps_closed, _lock: lock };
         let mut recovered =
             Recovered { durable: Durable::default(), written: Timestamp::EPOCH, torn: Vec::new() };
         journals.read(JournalId::Common, &mut recovered)?;
@@ -193,7 +211,7 @@ impl Journals {
         Ok(Some((durable, written)))
     }
 
-    /// Writes records that become durable together. They are on the disk when this returns.
+    /// Writes records that become durable together. They are on the disk when this returns, as the line of this number.
     ///
     /// # Errors
     ///
@@ -204,8 +222,8 @@ impl Journals {
         journal: JournalId,
         at: Timestamp,
         records: &[Record],
-    ) -> Result<(), JournalsError> {
-        match self.files.get_mut(&journal) {
+    ) -> Result<u64, JournalsError> {
+        let seq = match self.files.get_mut(&journal) {
             Some(file) => file.append(at, records)?,
             None => {
                 let path = self.path(journal, EXTENSION);
@@ -218,15 +236,15 @@ impl Journals {
                 file.is_broken = synced.is_err();
                 let appended = synced.and_then(|()| file.append(at, records));
                 self.files.insert(journal, file);
-                appended?;
+                appended?
             }
-        }
+        };
         for record in records {
             if let Record::Common(CommonRecord::ClusterClosed { cluster, .. }) = record {
                 self.remove(*cluster);
             }
         }
-        Ok(())
+        Ok(seq)
     }
 
     /// The journals that have grown long: each is to be given to [`Self::compact`] as soon as all that
@@ -303,7 +321,11 @@ impl Journals {
             if extension == EXTENSION && is_unknown {
                 return Err(JournalsError::Stray { path });
             }
-            fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
+            let removed = match journal {
+                JournalId::Cluster(_) if extension == EXTENSION => self.put_away(&path),
+                JournalId::Cluster(_) | JournalId::Common => fs::remove_file(&path),
+            };
+            removed.map_err(|source| failed("remove", &path, source))?;
         }
         sync_directory(&self.directory)
     }
@@ -311,8 +333,19 @@ impl Journals {
     /// What stays here by a failure is removed at the next start.
     fn remove(&mut self, cluster: ClusterId) {
         let journal = JournalId::Cluster(cluster);
-        self.files.remove(&journal);
-        let _ = fs::remove_file(self.path(journal, EXTENSION));
+        if let Some(file) = self.files.remove(&journal) {
+            // Nothing more comes: the reserve is free again.
+            let _ = file.file.set_len(file.len);
+        }
+        let _ = self.put_away(&self.path(journal, EXTENSION));
+    }
+
+    /// The journal of a closed cluster is a journal no more.
+    fn put_away(&self, path: &Path) -> io::Result<()> {
+        match self.keeps_closed {
+            true => fs::rename(path, path.with_extension(EXTENSION_CLOSED)),
+            false => fs::remove_file(path),
+        }
     }
 
     fn path(&self, journal: JournalId, extension: &str) -> PathBuf {
@@ -365,11 +398,12 @@ impl JournalFile {
         Ok(())
     }
 
-    fn append(&mut self, at: Timestamp, records: &[Record]) -> Result<(), JournalsError> {
+    fn append(&mut self, at: Timestamp, records: &[Record]) -> Result<u64, JournalsError> {
         if self.is_broken {
             return Err(JournalsError::Broken { path: self.path.clone() });
         }
         let mut writer = self.writer;
+        let seq = writer.next_seq();
         let line = writer.batch(at, records);
         if let Err(source) = self.file.write_all(&line) {
             // Nothing of it may stay, or the next line would follow half a line.
@@ -387,7 +421,7 @@ impl JournalFile {
         if self.len.saturating_add(RESERVE / 2) > self.reserved {
             self.reserve();
         }
-        Ok(())
+        Ok(seq)
     }
 
     /// Sees to it that the journal can grow though others fill the disk. Where the disk has no room, or knows no reserves,
@@ -411,7 +445,7 @@ fn name_of(journal: JournalId) -> String {
 }
 
 /// The journal that a file is of, and its extension; `None` for files that are none of ours.
-fn meaning(path: &Path) -> Option<(JournalId, &str)> {
+pub(super) fn meaning(path: &Path) -> Option<(JournalId, &str)> {
     let (name, extension) = path.file_name()?.to_str()?.split_once('.')?;
     let is_ours = extension == EXTENSION || extension == EXTENSION_NEW;
     let journal = match name.strip_prefix("cluster-") {
@@ -479,7 +513,7 @@ fn len_of(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-fn failed(doing: &'static str, path: &Path, source: io::Error) -> JournalsError {
+pub(super) fn failed(doing: &'static str, path: &Path, source: io::Error) -> JournalsError {
     JournalsError::Io { doing, path: path.to_owned(), source }
 }
 
@@ -496,7 +530,7 @@ mod tests {
         units::Timestamp,
     };
 
-    fn append_twice(file: &mut JournalFile) -> [Result<(), JournalsError>; 2] {
+    fn append_twice(file: &mut JournalFile) -> [Result<u64, JournalsError>; 2] {
         let record = Record::Common(CommonRecord::DemandEnded { mark: Timestamp::EPOCH });
         let mut append = || file.append(Timestamp::EPOCH, std::slice::from_ref(&record));
         [append(), append()]

@@ -29,7 +29,7 @@ use super::{
     Recorder,
     board::{Board, ClusterBoard, LoadBoard},
     calls::{Calls, GRACE},
-    chronicle,
+    chronicle::Chronicle,
     clock::{Clock, nap},
     journal::{Journals, JournalsError, Recovered},
     log::Log,
@@ -37,9 +37,11 @@ use super::{
     providers::Seen,
 };
 use crate::{
+    bills::{Entry, News},
     core::{
         Answer, Command, Machine, Output, Record,
         cluster::record::{AgreementFact, ClusterRecord},
+        experience::Observation,
         ids::{ClusterId, ProbeId, RequestId},
         record::JournalId,
         rng::Seed,
@@ -102,7 +104,9 @@ pub struct Manager<Y, P> {
     journals: Option<Journals>,
     prober: Arc<P>,
     log: Log,
+    chronicle: Chronicle,
     sightings: Option<mpsc::Sender<Seen>>,
+    bills: Option<mpsc::UnboundedSender<News>>,
     asks: mpsc::Receiver<Ask>,
     board: watch::Sender<Arc<Board>>,
     answers: BTreeMap<RequestId, oneshot::Sender<Answer>>,
@@ -161,6 +165,7 @@ where
         let started = clock.now();
         let seed = Seed::new(started.as_unix_micros());
         recorder.begin(seed, started, &recovered.durable);
+        let chronicle = Chronicle::new(log.clone(), &recovered.durable);
         let machine = Machine::recover(seed, recovered.durable, started);
         let (asks_in, asks) = mpsc::channel(REQUESTS_MAX);
         let (board, board_out) = watch::channel(Arc::new(Board::default()));
@@ -170,7 +175,9 @@ where
             journals: Some(journals),
             prober: Arc::new(prober),
             log,
+            chronicle,
             sightings: None,
+            bills: None,
             asks,
             board,
             answers: BTreeMap::new(),
@@ -191,6 +198,12 @@ where
     #[must_use]
     pub fn telling(self, sightings: mpsc::Sender<Seen>) -> Self {
         Self { sightings: Some(sightings), ..self }
+    }
+
+    /// Tells those who keep the bills what has become durable.
+    #[must_use]
+    pub fn billing(self, bills: mpsc::UnboundedSender<News>) -> Self {
+        Self { bills: Some(bills), ..self }
     }
 
     /// Runs until everything has ended after [`Command::Shutdown`], or the machine has said what it could not end in
@@ -245,6 +258,12 @@ where
                 Output::Notify(notice) => self.log.warn(WHO, &notice.to_string()),
                 Output::Saw(sighting) => {
                     let at = self.clock.now();
+                    if let (Some(bills), Observation::Failed { step, .. }) =
+                        (&self.bills, &sighting.what)
+                    {
+                        // If the keeper is gone, a statistic is lost.
+                        let _ = bills.send(News::Failed(*step));
+                    }
                     if let Some(sightings) = &self.sightings {
                         // Whoever keeps them is overrun, or gone: nothing depends on it.
                         let _ = sightings.try_send((at, sighting));
@@ -288,18 +307,25 @@ where
         let at = self.clock.now();
         let written = self
             .with_journals(move |journals| {
-                for (journal, records) in &batches {
-                    journals.append(*journal, at, records)?;
+                let mut written = Vec::with_capacity(batches.len());
+                for (journal, records) in batches {
+                    let seq = journals.append(journal, at, &records)?;
+                    written.push((journal, seq, records));
                 }
-                Ok(batches)
+                Ok(written)
             })
             .await?;
-        let durable = self.machine.view().durable();
-        for (journal, records) in &written {
+        for (journal, seq, records) in &written {
             self.batches = self.batches.saturating_add(1);
+            if let (Some(bills), JournalId::Cluster(cluster)) = (&self.bills, journal)
+                && let Some(entry) = Entry::of(*cluster, *seq, at, records)
+            {
+                // If the keeper is gone, the next start takes it in.
+                let _ = bills.send(News::Line(entry));
+            }
             self.changed.insert(*journal);
             for record in records {
-                chronicle::tell(&self.log, record, durable);
+                self.chronicle.tell(record);
             }
             if records.iter().any(is_last_word) {
                 self.published = Timestamp::EPOCH;

@@ -28,6 +28,7 @@ pub mod log;
 pub mod manager;
 pub mod mark;
 mod package;
+pub mod past;
 pub mod probe;
 pub mod process;
 pub mod providers;

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{journal::Journals, mark};
 
 /// The pid of the webserver, in the data directory.
-pub const PID_FILE: &str = "ray_on_golem.pid";
+const PID_FILE: &str = "ray_on_golem.pid";
 
 /// The process of the webserver, by its pid file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

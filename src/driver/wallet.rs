@@ -1,6 +1,10 @@
 //! The wallet, by the daemon's command line: how much is in it, and tokens from the faucet of a testnet.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{self, Arc, PoisonError},
+    time::Duration,
+};
 
 use serde_json::Value;
 use thiserror::Error;
@@ -12,7 +16,7 @@ use super::{
     log::Log,
 };
 use crate::{
-    config::PaymentNetwork,
+    config::{PaymentNetwork, networks},
     units::{Glm, Rounding},
 };
 
@@ -25,14 +29,25 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOW: Glm = Glm::from_whole(1);
 const WHO: &str = "wallet";
 
-/// The wallet of our identity.
-#[derive(Debug)]
+/// The wallet of our identity; its clones are the same.
+#[derive(Clone, Debug)]
 pub struct Wallet {
     pub(super) address: String,
     pub(super) cli: DaemonCli,
     log: Log,
     /// The networks whose faucet was asked since the process began. Who holds it is alone.
-    funded: Mutex<BTreeSet<&'static str>>,
+    funded: Arc<Mutex<BTreeSet<&'static str>>>,
+    /// What it held when it was looked at last, by network.
+    held: Arc<sync::Mutex<BTreeMap<&'static str, Holding>>>,
+}
+
+/// What is in the wallet on a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// GLM.
+    pub glm: Glm,
+    /// The token that transactions are paid with, and how much of it there is, if the daemon says so.
+    pub gas: Option<(String, Glm)>,
 }
 
 /// How much is in the wallet.
@@ -72,13 +87,29 @@ impl Wallet {
     /// The wallet at `address`.
     #[must_use]
     pub fn new(address: String, cli: DaemonCli, log: Log) -> Self {
-        Self { address, cli, log, funded: Mutex::default() }
+        Self { address, cli, log, funded: Arc::default(), held: Arc::default() }
     }
 
     /// Where it is.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What it held when it was looked at last, by network.
+    #[must_use]
+    pub fn holdings(&self) -> BTreeMap<&'static str, Holding> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks again at what it holds, on the networks where that was of interest before.
+    pub(super) async fn look_again(&self) {
+        for name in self.holdings().into_keys() {
+            if let Some(network) = networks::find(name) {
+                // What was known last stays where the daemon does not say.
+                let _ = self.document(network).await;
+            }
+        }
     }
 
     /// How much is in it. On a testnet with a faucet it is funded first, if it is low; once in the
@@ -147,7 +178,10 @@ impl Wallet {
     async fn document(&self, network: PaymentNetwork) -> Result<Value, WalletError> {
         let mut words = self.words("status", network);
         words.push("--json");
-        Ok(self.cli.json(&words, STATUS_PATIENCE).await?)
+        let document = self.cli.json(&words, STATUS_PATIENCE).await?;
+        let held = Holding { glm: amount(&document), gas: gas(&document) };
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(network.name, held);
+        Ok(document)
     }
 
     fn words<'a>(&'a self, verb: &'a str, network: PaymentNetwork) -> Vec<&'a str> {
@@ -164,8 +198,17 @@ pub fn locked(address: &str) -> (String, String) {
 
 /// What the wallet holds; nothing if the daemon does not say.
 fn amount(document: &Value) -> Glm {
-    let text = document
-        .get("amount")
-        .map(|amount| amount.as_str().map_or_else(|| amount.to_string(), str::to_owned));
-    text.and_then(|text| Glm::parse(&text, Rounding::Down).ok()).unwrap_or(Glm::ZERO)
+    decimal(&document["amount"]).unwrap_or(Glm::ZERO)
+}
+
+/// What the wallet holds to pay transactions with. It has as many decimals as GLM.
+fn gas(document: &Value) -> Option<(String, Glm)> {
+    let gas = &document["gas"];
+    let token = gas["currency_short_name"].as_str().unwrap_or("gas").to_owned();
+    Some((token, decimal(&gas["balance"])?))
+}
+
+fn decimal(amount: &Value) -> Option<Glm> {
+    let text = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
+    Glm::parse(&text, Rounding::Down).ok()
 }

@@ -71,6 +71,15 @@ pub struct Reading {
     pub torn: Option<TornTail>,
 }
 
+/// What one line of a journal says.
+#[derive(Clone, Copy, Debug)]
+pub enum Said<'a> {
+    /// What became durable together.
+    Records(&'a [Record]),
+    /// What all lines before it fold to.
+    Snapshot(&'a Snapshot),
+}
+
 impl Growth {
     /// A line of so many bytes was written.
     pub const fn add(&mut self, bytes: u64) {
@@ -92,6 +101,20 @@ impl Growth {
 /// If anything but the last line is wrong: a journal that is not understood as a whole must not be
 /// acted upon. What `into` holds then is of no use.
 pub fn read(journal: JournalId, bytes: &[u8], into: &mut Durable) -> Result<Reading, JournalError> {
+    read_each(journal, bytes, into, &mut |_, _, _| {})
+}
+
+/// As [`read`]; `hear` is told what each line says, by its number and with the instant at which it was written.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_each(
+    journal: JournalId,
+    bytes: &[u8],
+    into: &mut Durable,
+    hear: &mut dyn FnMut(u64, Timestamp, Said<'_>),
+) -> Result<Reading, JournalError> {
     let mut reading = Reading {
         next_seq: 0,
         valid_len: 0,
@@ -117,10 +140,12 @@ pub fn read(journal: JournalId, bytes: &[u8], into: &mut Durable) -> Result<Read
         match content {
             Content::Records(records) => {
                 fold(journal, &records, into).map_err(refuse)?;
+                hear(seq, at, Said::Records(&records));
                 reading.growth.add(text.len() as u64);
             }
             Content::Snapshot(snapshot) => {
                 belongs(journal, journal_of(&snapshot)).map_err(refuse)?;
+                hear(seq, at, Said::Snapshot(&snapshot));
                 into.restore(*snapshot);
                 reading.growth = Growth::default();
             }
@@ -146,6 +171,12 @@ impl Writer {
     #[must_use]
     pub const fn new(next_seq: u64) -> Self {
         Self { next_seq }
+    }
+
+    /// The number of the next line.
+    #[must_use]
+    pub const fn next_seq(&self) -> u64 {
+        self.next_seq
     }
 
     /// The line for records that become durable together.

@@ -2,31 +2,26 @@
 //! original left is taken over.
 
 use std::{
-    ffi::OsString,
-    fmt,
-    fs::{self, File},
-    io,
+    fmt, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::Connection;
 use thiserror::Error;
 
 use super::{
     import,
-    schema::{self, VERSION},
+    schema::{USE, VERSION},
 };
-use crate::units::Timestamp;
+use crate::{
+    sqlite::{self, is_damage},
+    units::Timestamp,
+};
 
 /// The store, in the data directory.
 const FILE: &str = "providers.sqlite3";
 /// What the original keeps, in the data directory; it is read once and never changed.
 const ORIGINAL: &str = "db/reputation.sqlite3";
-/// How long to wait for other processes that write.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The files of one store: SQLite puts two more beside it while it is in use.
-const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// What is known about providers, as a file.
 #[derive(Debug)]
@@ -119,7 +114,8 @@ impl Store {
     pub fn open(data: &Path, now: Timestamp) -> Result<Opened, StoreError> {
         let path = data.join(FILE);
         // One process at a time looks whether the file is good, and changes it if it is not.
-        let _lock = lock(&with_suffix(&path, ".lock"))?;
+        let _lock =
+            sqlite::lock(&path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
         let mut notices = Vec::new();
         let connection = match connect(&path) {
             Err(StoreError::Sqlite { source, .. }) if is_damage(&source) => {
@@ -219,62 +215,18 @@ impl fmt::Display for Notice {
 /// Connects to a file that is sound, with tables of our version.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let failed = |source| StoreError::Sqlite { path: path.to_owned(), source };
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    prepare(&mut connection).map_err(failed)?;
-    let version = schema::version(&connection).map_err(failed)?;
+    let connection = USE.connect(path).map_err(failed)?;
+    let version = sqlite::version(&connection).map_err(failed)?;
     match version > VERSION {
         true => Err(StoreError::Newer { path: path.to_owned(), version }),
         false => Ok(connection),
     }
 }
 
-fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(PATIENCE)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    // What is lost by a power cut is counted again; it never damages the file.
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-        return Err(rusqlite::Error::SqliteFailure(code, Some(verdict)));
-    }
-    schema::migrate(connection)
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    let code = error.sqlite_error_code();
-    matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
 /// Gives a damaged file another name, so that a new one can be made.
 fn set_aside(path: &Path, now: Timestamp, why: String) -> Result<Notice, StoreError> {
-    let suffix = format!(".damaged-{}", now.as_unix_millis());
-    for part in SUFFIXES {
-        let from = with_suffix(path, part);
-        match fs::rename(&from, with_suffix(&with_suffix(path, &suffix), part)) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::Io { path: from, source });
-            }
-            Ok(()) | Err(_) => {}
-        }
+    match sqlite::set_aside(path, now) {
+        Ok(kept_as) => Ok(Notice::SetAside { path: path.to_owned(), kept_as, why }),
+        Err((path, source)) => Err(StoreError::Io { path, source }),
     }
-    Ok(Notice::SetAside { path: path.to_owned(), kept_as: with_suffix(path, &suffix), why })
-}
-
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let failed = |source| StoreError::Io { path: path.to_owned(), source };
-    let options = File::options().create(true).truncate(false).write(true).open(path);
-    let file = options.map_err(failed)?;
-    file.lock().map_err(failed)?;
-    Ok(file)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }

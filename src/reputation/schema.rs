@@ -1,8 +1,17 @@
 //! The tables of the store, and how older ones become them.
 
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
+use std::time::Duration;
 
-use crate::units::Timestamp;
+use rusqlite::Transaction;
+
+use crate::sqlite::Use;
+pub(super) use crate::sqlite::{count, instant, integer, write};
+
+/// How the store is used. What is lost by a power cut is counted again.
+pub(super) const USE: Use =
+    Use { migrations: &MIGRATIONS, patience: Duration::from_secs(30), is_durable: false };
+/// The version of the tables that this program works with.
+pub(super) const VERSION: u32 = USE.version();
 
 /// What turns each version of the tables into the next one; an empty file has version 0.
 const MIGRATIONS: [&str; 1] = ["
@@ -69,33 +78,6 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE imported (path TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 "];
 
-/// The version of the tables that this program works with.
-pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
-
-/// Which version the tables of a file have.
-pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
-    connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}
-
-/// Brings the tables to [`VERSION`], in one transaction.
-pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    if version(connection)? >= VERSION {
-        return Ok(());
-    }
-    let transaction = write(connection)?;
-    let have = version(&transaction)?;
-    for step in MIGRATIONS.iter().skip(have as usize) {
-        transaction.execute_batch(step)?;
-    }
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
-}
-
-/// A transaction that nobody else's change can come between: it waits for the others first.
-pub(super) fn write(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
-    connection.transaction_with_behavior(TransactionBehavior::Immediate)
-}
-
 /// The number of a network; it is added if it is new.
 pub(super) fn network(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<i64> {
     transaction.execute("INSERT OR IGNORE INTO network (name) VALUES (?1)", [name])?;
@@ -106,19 +88,4 @@ pub(super) fn network(transaction: &Transaction<'_>, name: &str) -> rusqlite::Re
 pub(super) fn provider(transaction: &Transaction<'_>, node_id: &str) -> rusqlite::Result<i64> {
     transaction.execute("INSERT OR IGNORE INTO provider (node_id) VALUES (?1)", [node_id])?;
     transaction.query_row("SELECT id FROM provider WHERE node_id = ?1", [node_id], |row| row.get(0))
-}
-
-/// An instant, as a column has it.
-pub(super) fn instant(at: Timestamp) -> i64 {
-    integer(at.as_unix_micros())
-}
-
-/// A count, as a column has it.
-pub(super) fn integer(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A count that a column has; less than nothing is nothing.
-pub(super) fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
-    Ok(row.get::<_, i64>(column)?.try_into().unwrap_or(0))
 }

@@ -99,7 +99,7 @@ pub(super) async fn answer(
         Route::EndCluster => end_cluster(app, &fields).await,
         Route::RunCommand => run_command(app, &fields).await,
         Route::Overview => overview(app),
-        Route::Metrics => Ok(metrics::response(&app.handle.board())),
+        Route::Metrics => Ok(metrics::response(app).await),
         Route::OpenApi => done(&openapi::document()),
         Route::Events => Ok(events::response(app.handle.changes())),
     }
@@ -193,7 +193,7 @@ fn root(app: &App, caller: &Caller) -> super::RootDocument {
             root.server_warnings.retain(|warning| warning.contains(&of_ours));
             root.datadir = String::new();
         }
-        Caller::Nobody => {
+        Caller::Nobody | Caller::Scraper => {
             root.server_warnings.clear();
             root.datadir = String::new();
         }
@@ -260,28 +260,28 @@ fn cluster_data(app: &App, caller: &Caller, fields: &Fields) -> Result<Response,
     let board = app.handle.board();
     let newest = board.named(&name).next().ok_or(RequestError::UnknownCluster)?;
     // A head needs no way to itself, and gets no word of where our files are.
-    let way = (*caller == Caller::User).then(|| app.way());
+    let (way, now) = ((*caller == Caller::User).then(|| app.way()), board.now());
     let nodes = board.named(&name).flat_map(|cluster| {
         cluster
             .nodes
             .iter()
-            .map(move |(id, node)| (id.to_string(), NodeData::of(cluster, *id, node, way)))
+            .map(move |(id, node)| (id.to_string(), NodeData::of(cluster, *id, node, way, now)))
     });
     done(&ClusterDataDocument {
         cluster_data: nodes.collect(),
-        cluster: ClusterSummary::of(newest, false),
+        cluster: ClusterSummary::of(newest, false, now),
     })
 }
 
 fn overview(app: &App) -> Result<Response, ApiError> {
     let board = app.handle.board();
-    let open = board.clusters.values();
+    let (open, now) = (board.clusters.values(), board.now());
     let closed: Vec<ClusterDocument> =
-        board.closed.iter().map(|cluster| ClusterDocument::of(cluster, true, None)).collect();
+        board.closed.iter().map(|cluster| ClusterDocument::of(cluster, true, None, now)).collect();
     let document = OverviewDocument {
         version: 1,
         webserver: app.root(),
-        clusters: open.map(|it| ClusterDocument::of(it, false, Some(app.way()))).collect(),
+        clusters: open.map(|it| ClusterDocument::of(it, false, Some(app.way()), now)).collect(),
     };
     let mut document = serde_json::to_value(document).unwrap_or_default();
     if let Some(clusters) = document["clusters"].as_array_mut() {
@@ -314,7 +314,7 @@ async fn terminate(app: &App, caller: &Caller, fields: &Fields) -> Result<Respon
         let board = app.handle.board();
         let (cluster, found) = board.node(&name, node)?;
         let way = (*caller == Caller::User).then(|| app.way());
-        NodeData::of(cluster, node, found, way)
+        NodeData::of(cluster, node, found, way, board.now())
     };
     let command = Command::TerminateNode { cluster: name.as_str().into(), node };
     let Answer::NodeTerminated(stood) = app.handle.ask(command).await? else {

@@ -17,6 +17,8 @@ use crate::core::{cluster::plan::ClusterName, ids::ClusterId};
 
 /// The file of the token, in the data directory.
 pub const TOKEN_FILE: &str = "webserver.token";
+/// The file of the token with which numbers can be read and nothing else, in the data directory.
+pub const METRICS_TOKEN_FILE: &str = "metrics.token";
 /// The directory of the heads' tokens, in the data directory.
 const HEADS: &str = "heads";
 const TOKEN_BYTES: usize = 32;
@@ -41,6 +43,8 @@ pub enum Caller {
     User,
     /// To see that somebody listens.
     Nobody,
+    /// To read the numbers for Prometheus.
+    Scraper,
     /// What a head needs to scale its own cluster.
     Head {
         /// Which cluster.
@@ -93,6 +97,23 @@ impl Token {
             }
             Err(source) => Err(failed("read")(source)),
         }
+    }
+
+    /// The token of the data directory that opens the numbers for Prometheus; it is made if there is none. Where that
+    /// cannot be written, as on a full disk, it is one that nobody knows: clusters go on without a scraper.
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be read or written, and the system has no randomness to give.
+    pub fn of_metrics(data: &Path) -> Result<Self, TokenError> {
+        let kept = Self::of_file(&data.join(METRICS_TOKEN_FILE));
+        kept.or_else(|error| Self::random().map_err(|_| error))
+    }
+
+    /// Whether it is shown by a request with this `Authorization`.
+    #[must_use]
+    pub fn is_shown(&self, authorization: Option<&str>) -> bool {
+        bearer(authorization).is_some_and(|word| self.is(word))
     }
 
     /// The token of a data directory that another process has named, if only this user can have put it there: the
@@ -191,7 +212,7 @@ impl Guard {
     pub fn admits(&self, authorization: Option<&str>) -> bool {
         match self {
             Self::Anyone(_) => true,
-            Self::Token(token) => bearer(authorization).is_some_and(|word| token.is(word)),
+            Self::Token(token) => token.is_shown(authorization),
         }
     }
 
@@ -268,7 +289,7 @@ mod tests {
         path::Path,
     };
 
-    use super::{Caller, Guard, HeadTokens, TOKEN_FILE, Token};
+    use super::{Caller, Guard, HeadTokens, METRICS_TOKEN_FILE, TOKEN_FILE, Token};
     use crate::core::ids::ClusterId;
 
     #[test]
@@ -308,6 +329,18 @@ mod tests {
         symlink(&elsewhere, &file).expect("a writable directory");
         assert_eq!(found(), None, "a link leads to any file of ours");
         assert_eq!(Token::of_this_user(&elsewhere), None);
+    }
+
+    #[test]
+    fn without_room_for_its_token_nobody_scrapes() {
+        let data = tempfile::tempdir().expect("a directory");
+        let first = Token::of_metrics(data.path()).expect("a writable directory");
+        assert_eq!(Token::of_metrics(data.path()).expect("the same"), first);
+        let file = data.path().join(METRICS_TOKEN_FILE);
+        fs::remove_file(&file).expect("it is there");
+        fs::create_dir(&file).expect("a writable directory");
+
+        assert_ne!(Token::of_metrics(data.path()).expect("randomness"), first);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::{
         clock::written,
     },
     ssh,
+    units::Timestamp,
     yagna::NetworkPath,
 };
 
@@ -69,8 +70,10 @@ pub struct NodeData {
     pub provider_name: Option<String>,
     /// The most that it costs in an hour, in GLM.
     pub glm_per_hour: Option<String>,
-    /// What was paid for it so far, in GLM.
+    /// What was accepted for it so far, in GLM.
     pub spent_glm: String,
+    /// What is due for it at most by now, by agreed prices and our own clock, in GLM; what was accepted is part of it.
+    pub due_glm: String,
     /// When it was asked for.
     pub requested_at: String,
     /// Why it has no agreement with a provider, once it has waited for twenty seconds.
@@ -153,6 +156,9 @@ pub struct ClusterSummary {
     pub budget_glm: String,
     /// What was accepted, in GLM.
     pub spent_glm: String,
+    /// What is due at most by now, by agreed prices and our own clock, in GLM; what was accepted is part of it. Bills come
+    /// minutes later.
+    pub due_glm: String,
     /// What is set aside for agreements and not accepted yet, in GLM.
     pub reserved_glm: String,
     /// What all nodes cost in an hour when all their CPUs are busy, in GLM.
@@ -246,9 +252,15 @@ pub struct Way<'a> {
 }
 
 impl NodeData {
-    /// A node of a cluster; without a way no command leads to it.
+    /// A node of a cluster at `now`; without a way no command leads to it.
     #[must_use]
-    pub fn of(cluster: &ClusterBoard, id: NodeId, node: &NodeBoard, way: Option<Way<'_>>) -> Self {
+    pub fn of(
+        cluster: &ClusterBoard,
+        id: NodeId,
+        node: &NodeBoard,
+        way: Option<Way<'_>>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             node_id: id.to_string(),
             tags: node.tags.clone(),
@@ -265,6 +277,7 @@ impl NodeData {
             provider_name: node.provider.as_ref().map(|(_, name)| name.clone()),
             glm_per_hour: node.rate_per_hour.map(|rate| rate.to_string()),
             spent_glm: node.spent.to_string(),
+            due_glm: node.due.at(now).to_string(),
             requested_at: written(node.asked),
             waiting: node.waiting.as_ref().map(WaitingData::of),
         }
@@ -314,11 +327,17 @@ fn plain(requirement: &str) -> String {
 }
 
 impl ClusterDocument {
-    /// A cluster with its nodes; without a way no command leads to them.
+    /// A cluster with its nodes at `now`; without a way no command leads to them.
     #[must_use]
-    pub fn of(cluster: &ClusterBoard, is_closed: bool, way: Option<Way<'_>>) -> Self {
-        let nodes = cluster.nodes.iter().map(|(id, node)| NodeData::of(cluster, *id, node, way));
-        Self { summary: ClusterSummary::of(cluster, is_closed), nodes: nodes.collect() }
+    pub fn of(
+        cluster: &ClusterBoard,
+        is_closed: bool,
+        way: Option<Way<'_>>,
+        now: Timestamp,
+    ) -> Self {
+        let nodes = cluster.nodes.iter();
+        let nodes = nodes.map(|(id, node)| NodeData::of(cluster, *id, node, way, now));
+        Self { summary: ClusterSummary::of(cluster, is_closed, now), nodes: nodes.collect() }
     }
 }
 
@@ -332,9 +351,9 @@ impl Way<'_> {
 }
 
 impl ClusterSummary {
-    /// A cluster; of one that is closed, as its last picture has it.
+    /// A cluster at `now`; of one that is closed, as its last picture has it.
     #[must_use]
-    pub fn of(cluster: &ClusterBoard, is_closed: bool) -> Self {
+    pub fn of(cluster: &ClusterBoard, is_closed: bool, now: Timestamp) -> Self {
         let states =
             [NodeState::Pending, NodeState::Running, NodeState::Terminating, NodeState::Terminated];
         let count = |state| cluster.nodes.values().filter(|node| node.state == state).count();
@@ -354,6 +373,7 @@ impl ClusterSummary {
             payment_platform: cluster.plan.platform.to_string(),
             budget_glm: money.budget.to_string(),
             spent_glm: money.spent.to_string(),
+            due_glm: money.due.at(now).to_string(),
             reserved_glm: money.reserved.to_string(),
             glm_per_hour: money.rate_per_hour.to_string(),
             max_glm_per_hour: cluster.plan.max_glm_per_hour.map(|rate| rate.to_string()),

@@ -15,7 +15,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::document::{ClusterSummary, NodeData};
-use crate::driver::board::{Board, ClusterBoard};
+use crate::{
+    driver::board::{Board, ClusterBoard},
+    units::Timestamp,
+};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -58,14 +61,14 @@ impl Reader {
 
 /// What has changed between two boards.
 fn differences(old: &Board, new: &Board) -> Vec<Event> {
-    let mut events = Vec::new();
+    let (mut events, now) = (Vec::new(), new.now());
     for (id, cluster) in &new.clusters {
         let before = old.clusters.get(id);
         if before.is_some_and(|before| Arc::ptr_eq(before, cluster)) {
             continue;
         }
-        events.extend(event("cluster", &ClusterSummary::of(cluster, false)));
-        events.extend(nodes(before.map(AsRef::as_ref), cluster));
+        events.extend(event("cluster", &ClusterSummary::of(cluster, false, now)));
+        events.extend(nodes(before.map(AsRef::as_ref), cluster, now));
     }
     for (id, cluster) in &old.clusters {
         if !new.clusters.contains_key(id) {
@@ -79,13 +82,13 @@ fn differences(old: &Board, new: &Board) -> Vec<Event> {
     events
 }
 
-fn nodes(before: Option<&ClusterBoard>, cluster: &ClusterBoard) -> Vec<Event> {
+fn nodes(before: Option<&ClusterBoard>, cluster: &ClusterBoard, now: Timestamp) -> Vec<Event> {
     let changed = cluster.nodes.iter().filter(|(id, node)| {
         before.and_then(|before| before.nodes.get(id)).is_none_or(|before| before != *node)
     });
     changed
         .filter_map(|(id, node)| {
-            let data = NodeData::of(cluster, *id, node, None);
+            let data = NodeData::of(cluster, *id, node, None, now);
             let (name, number) = (cluster.name.as_str(), cluster.id.0);
             event("node", &json!({ "cluster_name": name, "number": number, "node": data }))
         })

@@ -54,7 +54,7 @@ use crate::driver::{
     commands::Commands, log::Log, manager::Handle, providers::Refresh, simulated::Simulated,
     wallet::Wallet,
 };
-use auth::{Caller, Guard, HeadTokens};
+use auth::{Caller, Guard, HeadTokens, Token};
 use bills::Bills;
 use document::{RootDocument, Way};
 use listen::Peer;
@@ -102,11 +102,13 @@ pub struct Settings {
     pub registry_stats: bool,
     /// Who may ask.
     pub guard: Guard,
+    /// Who has this may read the numbers for Prometheus.
+    pub metrics_token: Token,
 }
 
-/// Problems that are not of one cluster, as sentences; its clones are the same.
+/// Problems that are not of one cluster, as sentences, and whether the daemon answers; its clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Alerts(Arc<Mutex<Vec<String>>>);
+pub struct Alerts(Arc<Mutex<(Vec<String>, Option<bool>)>>);
 
 /// How the webserver is told to stop; its clones are the same.
 #[derive(Clone, Debug)]
@@ -127,13 +129,24 @@ pub enum End {
 impl Alerts {
     /// Replaces them all.
     pub fn set(&self, alerts: Vec<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = alerts;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = alerts;
     }
 
     /// Them all.
     #[must_use]
     pub fn get(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Notes whether the daemon has answered.
+    pub fn note_daemon(&self, is_up: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(is_up);
+    }
+
+    /// Whether the daemon has answered, once it was asked.
+    #[must_use]
+    pub fn is_daemon_up(&self) -> Option<bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 }
 
@@ -304,6 +317,10 @@ fn admit_user(app: &App, route: Option<Route>, request: &Request) -> Result<Call
     if !is_anonymous && guard.admits(authorization(request)) {
         return Ok(Caller::User);
     }
+    if route == Some(Route::Metrics) && app.settings.metrics_token.is_shown(authorization(request))
+    {
+        return Ok(Caller::Scraper);
+    }
     if !is_anonymous && !route.is_some_and(Route::is_open) {
         return Err(ApiError::Unauthorized);
     }
@@ -330,7 +347,7 @@ fn admit_head(app: &App, route: Option<Route>, request: &Request) -> Result<Call
     let board = app.handle.board();
     let is_there = |caller: &Caller| match caller {
         Caller::Head { cluster, .. } => board.clusters.contains_key(cluster),
-        Caller::User | Caller::Nobody => false,
+        Caller::User | Caller::Nobody | Caller::Scraper => false,
     };
     match app.heads.caller(authorization(request)).filter(is_there) {
         Some(caller) => Ok(caller),

@@ -102,7 +102,7 @@ pub(super) async fn request_nodes(
         // The first request of a cluster decided it.
         (Some(cluster), _) => ClusterPlan::clone(&cluster.plan),
         (None, Caller::User) => new_plan(app, &name, &request).await?,
-        (None, Caller::Head { .. } | Caller::Nobody) => {
+        (None, Caller::Head { .. } | Caller::Nobody | Caller::Scraper) => {
             return Err(RequestError::UnknownCluster.into());
         }
     };
@@ -121,7 +121,7 @@ pub(super) async fn request_nodes(
     // A head asks for workers of its own cluster, which may end while the image is looked up; it begins none.
     let only_for = match caller {
         Caller::Head { cluster, .. } => Some(*cluster),
-        Caller::User | Caller::Nobody => None,
+        Caller::User | Caller::Nobody | Caller::Scraper => None,
     };
     let asked = NodeRequest { key: request.key, cluster: name, only_for, plan, order };
     // Who was blocked a moment ago is not hired.

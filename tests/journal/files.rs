@@ -274,7 +274,7 @@ mod processes {
         if std::env::var_os(FULL).is_some() {
             fill(given.as_deref().expect("a disk of its own"));
         }
-        let all: Result<Vec<()>, JournalsError> = (0..BATCHES)
+        let all: Result<Vec<u64>, JournalsError> = (0..BATCHES)
             .map(|glm| journals.append(OF_CLUSTER, at(glm), &vec![budget(glm); 10].concat()))
             .collect();
         if given.is_none() {

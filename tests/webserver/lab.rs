@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::{Router, http::Uri, routing::get};
 use ray_on_golem::{
+    bills::Owner,
     driver::{
         Recorder,
         commands::Commands,
@@ -22,7 +23,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -39,6 +40,7 @@ pub(crate) struct Lab {
     pub(crate) data: TempDir,
     pub(crate) web: Web,
     registry: String,
+    log: Log,
     pub(crate) slow: Slow,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -56,25 +58,44 @@ pub(crate) struct Web {
     pub(crate) token: String,
     pub(crate) client: Client,
     manager: JoinHandle<Result<(), ManagerError>>,
+    /// Takes in the bills.
+    pub(crate) keeping: JoinHandle<()>,
     end: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
 }
 
 impl Lab {
     pub(crate) async fn start(scenario: &str) -> Self {
+        Self::start_with(scenario, |_| Log::silent()).await
+    }
+
+    /// The same with a log in the data directory.
+    pub(crate) async fn start_logged(scenario: &str) -> Self {
+        let log = |data: &Path| Log::to_file(&data.join("webserver.log"));
+        Self::start_with(scenario, |data| log(data).expect("a writable directory")).await
+    }
+
+    async fn start_with(scenario: &str, log: impl FnOnce(&Path) -> Log) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let data = tempfile::tempdir().expect("a directory");
+        let log = log(data.path());
         let (daemon, moving) = SimPort::start(scenario);
         let slow = Slow::default();
         let (registry, registering) = registry(slow.clone()).await;
-        let web = Web::start(data.path(), &registry, daemon.clone()).await;
-        Self { daemon, data, web, registry, slow, tasks: vec![moving, registering] }
+        let web = Web::start(data.path(), &registry, daemon.clone(), log.clone()).await;
+        Self { daemon, data, web, registry, log, slow, tasks: vec![moving, registering] }
     }
 
     /// Ends the webserver as `kill -9` does, and starts it again.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.web.kill().await;
-        self.web = Web::start(self.data.path(), &self.registry, self.daemon.clone()).await;
+        self.go_on().await;
+    }
+
+    /// Starts the webserver again that was killed.
+    pub(crate) async fn go_on(&mut self) {
+        let (daemon, log) = (self.daemon.clone(), self.log.clone());
+        self.web = Web::start(self.data.path(), &self.registry, daemon, log).await;
     }
 }
 
@@ -99,13 +120,16 @@ impl Drop for Lab {
 }
 
 impl Web {
-    async fn start(data: &Path, registry: &str, daemon: SimPort) -> Self {
+    async fn start(data: &Path, registry: &str, daemon: SimPort, log: Log) -> Self {
         let (journals, recovered) = open(data).await;
-        let log = Log::silent();
         let prober = AllWell::default();
         let kept = Kept { journals, recovered, recorder: Recorder::none() };
         let commands = Commands::new(daemon.clone());
         let (manager, handle) = Manager::new(kept, daemon, prober.clone(), log.clone());
+        let (news, bills_news) = mpsc::unbounded_channel();
+        let manager = manager.billing(news);
+        let owner = Owner { is_simulated: true, identity: None };
+        let bills = Bills::open(data, owner, log.clone());
         let token = Token::of(data).expect("a writable directory");
         let app = Arc::new(App {
             handle,
@@ -115,6 +139,7 @@ impl Web {
                 self_shutdown: true,
                 registry_stats: false,
                 guard: Guard::Token(token.clone()),
+                metrics_token: Token::of_metrics(data).expect("a writable directory"),
             },
             images: Images::new(registry.parse().expect("an address")),
             providers: Default::default(),
@@ -122,11 +147,12 @@ impl Web {
             commands,
             simulated: None,
             heads: HeadTokens::new(data),
-            bills: Bills::open(data).expect("a readable directory"),
+            bills,
             alerts: Alerts::default(),
             stop: Stop::default(),
             log,
         });
+        let keeping = tokio::spawn(app.bills.clone().keep(bills_news, app.handle.changes()));
         let end = watch::Sender::new(false);
         let mut servers = Vec::new();
         let mut urls = Vec::new();
@@ -143,6 +169,7 @@ impl Web {
             token: token.as_str().to_owned(),
             client: Client::builder().no_proxy().build().expect("a client"),
             manager: tokio::spawn(manager.run()),
+            keeping,
             end,
             servers,
         }
@@ -215,6 +242,8 @@ impl Web {
     /// Ends it as `kill -9` does.
     pub(crate) async fn kill(&mut self) {
         self.manager.abort();
+        // What it was told and has not taken in is lost with the process.
+        self.keeping.abort();
         self.end.send_replace(true);
         drop((&mut self.manager).await);
         for server in &mut self.servers {
@@ -228,7 +257,7 @@ pub(crate) use ray_on_golem::driver::board as server_board;
 /// The journals, as soon as the life before has let go of them.
 async fn open(data: &Path) -> (Journals, Recovered) {
     loop {
-        match Journals::open(data) {
+        match Journals::open_keeping(data) {
             Ok(opened) => return opened,
             Err(JournalsError::InUse { .. }) => tokio::task::yield_now().await,
             Err(error) => panic!("journals of ours: {error}"),

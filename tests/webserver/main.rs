@@ -1,6 +1,7 @@
 //! The webserver over a simulated daemon: what Ray sees, what is paid, what is refused.
 #![expect(clippy::disallowed_types, reason = "talks over sockets in real time")]
 
+mod bills;
 mod browser;
 mod check;
 mod hostile;
@@ -11,5 +12,6 @@ mod node_request;
 mod page;
 #[path = "../port/mod.rs"]
 mod port;
+mod prometheus;
 mod proof;
 mod refusals;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, Callable
 
 from ..client import Client
@@ -48,6 +49,33 @@ def look_into_wallet(client: Client, parameters: Mapping[str, Any], log: Termina
         )
     if wallet.is_empty:
         raise RayOnGolemError(NO_GLM)
+
+
+def tell_budget(parameters: Mapping[str, Any], log: TerminalLog, now: datetime.datetime) -> None:
+    """Says what the cluster can cost, and until when the budget lasts, before anything is signed."""
+    budget, rate = _amount(parameters["total_budget"]), _amount(parameters.get("max_glm_per_hour"))
+    if budget is None:
+        return
+    said = f"Budget: at most {budget:f} GLM in all (`total_budget`)"
+    if rate is None:
+        log.say(f"{said}; no `max_glm_per_hour` limits what an hour costs")
+        return
+    said = f"{said} and {rate:f} GLM per hour (`max_glm_per_hour`)"
+    try:
+        until = now + datetime.timedelta(hours=float(budget / rate))
+    except (OverflowError, ArithmeticError):
+        log.say(said)
+        return
+    log.say(f"{said}: it lasts until {until:%Y-%m-%d %H:%M} UTC at least")
+
+
+def _amount(value: Any) -> Decimal | None:
+    """An amount as the file has it. What is none is refused by the webserver, with its place in the file."""
+    try:
+        amount = Decimal(str(value)).normalize()
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and amount > 0 else None
 
 
 class Launch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import sys
 import threading
 import time
@@ -26,7 +27,7 @@ from ..snapshot import Nodes, Snapshot
 from ..written import WrittenFile
 from .command_runner import GolemCommandRunner, Way
 from .invocation import may_rent, written_file
-from .launch import Launch, look_into_wallet
+from .launch import Launch, look_into_wallet, tell_budget
 from .log import HeadLog, TerminalLog, Titled
 
 # A head waits for its webserver to come back: autoscaler v1 ends for good after five failures in a row.
@@ -160,6 +161,7 @@ class GolemNodeProvider(NodeProvider):
             # Ray leaves `bootstrap_config` out where it remembers its answer from an earlier `ray up`.
             preflight.check(self._client, self._parameters)
             look_into_wallet(self._client, self._parameters, self._log)
+            tell_budget(self._parameters, self._log, datetime.datetime.now(datetime.timezone.utc))
             self._log.say(f"Requesting {count} nodes...")
             node_ids = self._request(node_config, tags, count)
             Launch(node_ids, self._snapshot.nodes, self._log).follow()

@@ -96,7 +96,8 @@ pub enum Progress {
 
 impl Account {
     /// The books after [`AgreementFact::Signing`]; `None` for every other fact.
-    pub(super) fn open(fact: &AgreementFact) -> Option<Self> {
+    #[must_use]
+    pub fn open(fact: &AgreementFact) -> Option<Self> {
         let AgreementFact::Signing { agreement, node, terms, ip, valid_to, reserve, at } = fact
         else {
             return None;

@@ -3,6 +3,8 @@
 //! Money is promised before it can be asked for: an agreement is signed only when its reserve fits
 //! the budget, and it goes on only while its reserve is ahead of what it can have cost. A bill is
 //! paid up to what the agreed prices and our own clock allow, and never above the reserve.
+//!
+//! Bills come minutes after what they are for. What is due until then is told by our own clock ([`Due`]).
 #![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
 
 use std::collections::BTreeMap;
@@ -46,26 +48,112 @@ pub struct Ledger {
     pub budget: Glm,
     /// What was accepted.
     pub spent: Glm,
+    /// What is due at most, what was accepted included.
+    pub due: Due,
     /// What is set aside for agreements, and not accepted yet.
     pub reserved: Glm,
     /// What all agreements together cost in an hour, when all their CPUs are busy.
     pub rate_per_hour: Glm,
     /// When the budget is spent if nothing changes; none if nothing costs.
     pub lasts_until: Option<Timestamp>,
-    /// What was accepted, for each node that cost something.
-    pub by_node: BTreeMap<NodeId, Glm>,
-    /// What was accepted, for each provider that was hired.
-    pub by_provider: BTreeMap<ProviderId, Glm>,
+    /// The same for each node that had an agreement.
+    pub by_node: BTreeMap<NodeId, Share>,
+    /// The same for each provider that was asked.
+    pub by_provider: BTreeMap<ProviderId, Share>,
     /// How many bills were not paid.
     pub disputed: u64,
+}
+
+/// What a node or a provider costs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// What was accepted.
+    pub spent: Glm,
+    /// What is due at most, what was accepted included.
+    pub due: Due,
+}
+
+/// What agreements cost by agreed prices and our own clock, at any time from when this was made. What runs goes on to
+/// cost something while nothing else happens, so whoever reads this asks with the time of reading.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// What is due of agreements that cost nothing more.
+    settled: Glm,
+    /// What they can have cost when all their CPUs were busy, whatever was billed.
+    accrued: Glm,
+    /// Agreements that cost something.
+    running: Vec<Meter>,
+}
+
+/// An agreement that costs something from moment to moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Meter {
+    since: Timestamp,
+    start: Glm,
+    per_second: Glm,
+    accepted: Glm,
+    /// No bill is paid above it.
+    reserve: Glm,
+}
+
+impl Due {
+    /// What is due at most at `now`.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Glm {
+        self.running.iter().map(|meter| meter.due(now)).fold(self.settled, Glm::plus)
+    }
+
+    /// What all can have cost by `now`, CPUs being busy all the time. Bills, which are lower, do not lower it.
+    #[must_use]
+    pub fn accrued(&self, now: Timestamp) -> Glm {
+        self.running.iter().map(|meter| meter.cost(now)).fold(self.accrued, Glm::plus)
+    }
+
+    /// Adds an agreement; nothing more is expected of one whose books are closed.
+    fn add(&mut self, account: &Account, is_closed: bool) {
+        let Some(since) = account.costs_since else { return };
+        let meter = Meter {
+            since,
+            start: account.terms.price.start,
+            per_second: account.terms.per_second(),
+            accepted: account.accepted,
+            reserve: account.reserve,
+        };
+        let is_billed = account.invoice.is_some() || is_closed;
+        match account.over {
+            None if !is_billed => self.running.push(meter),
+            over => {
+                let end = over.unwrap_or(since);
+                let due = if is_billed { account.accepted } else { meter.due(end) };
+                self.settled = self.settled.plus(due);
+                self.accrued = self.accrued.plus(meter.cost(end));
+            }
+        }
+    }
+}
+
+impl Meter {
+    fn cost(&self, now: Timestamp) -> Glm {
+        cost(self.start, self.per_second, now.since(self.since))
+    }
+
+    fn due(&self, now: Timestamp) -> Glm {
+        self.cost(now).min(self.reserve).max(self.accepted)
+    }
+}
+
+/// What a start and so much time at this price cost; rounded up.
+#[must_use]
+pub fn cost(start: Glm, per_second: Glm, elapsed: Span) -> Glm {
+    let running = per_second.scaled_up(elapsed.as_micros(), 1_000_000);
+    start.plus(running.unwrap_or(Glm::MAX))
 }
 
 impl Terms {
     /// The most that a node of these terms can cost in so long, start included; rounded up.
     #[must_use]
     pub fn cost(&self, elapsed: Span) -> Glm {
-        let running = self.per_second().scaled_up(elapsed.as_micros(), 1_000_000);
-        self.price.start.plus(running.unwrap_or(Glm::MAX))
+        cost(self.price.start, self.per_second(), elapsed)
     }
 
     /// The most that a node of these terms can cost in an hour, start excluded.
@@ -80,7 +168,9 @@ impl Terms {
         self.cost(WINDOW)
     }
 
-    fn per_second(&self) -> Glm {
+    /// What a second of a node of these terms costs when all its CPUs are busy.
+    #[must_use]
+    pub fn per_second(&self) -> Glm {
         let of = |price: Glm, amount: Gib| {
             price.scaled_up(amount.as_millionths(), 1_000_000).unwrap_or(Glm::MAX)
         };
@@ -180,16 +270,19 @@ pub fn level(committed: Glm, budget: Glm) -> Level {
 /// The ledger of a cluster.
 #[must_use]
 pub fn ledger(state: &ClusterState, now: Timestamp) -> Ledger {
-    let mut by_node: BTreeMap<NodeId, Glm> = BTreeMap::new();
-    let mut by_provider: BTreeMap<ProviderId, Glm> = BTreeMap::new();
-    let mut spent = Glm::ZERO;
-    for (_, account) in state.all_accounts() {
-        spent = spent.plus(account.accepted);
-        let node = by_node.entry(account.node).or_insert(Glm::ZERO);
-        *node = node.plus(account.accepted);
-        let provider = by_provider.entry(account.terms.provider.clone()).or_insert(Glm::ZERO);
-        *provider = provider.plus(account.accepted);
+    let mut by_node: BTreeMap<NodeId, Share> = BTreeMap::new();
+    let mut by_provider: BTreeMap<ProviderId, Share> = BTreeMap::new();
+    let mut all = Share::default();
+    for (number, account) in state.all_accounts() {
+        let is_closed = state.closed.contains_key(&number);
+        let node = by_node.entry(account.node).or_default();
+        let provider = by_provider.entry(account.terms.provider.clone()).or_default();
+        for share in [&mut all, node, provider] {
+            share.spent = share.spent.plus(account.accepted);
+            share.due.add(account, is_closed);
+        }
     }
+    let Share { spent, due } = all;
     let committed = committed(state);
     let rate = rate_per_hour(state);
     let left = state.budget.minus(committed).as_atto();
@@ -197,6 +290,7 @@ pub fn ledger(state: &ClusterState, now: Timestamp) -> Ledger {
     Ledger {
         budget: state.budget,
         spent,
+        due,
         reserved: committed.minus(spent),
         rate_per_hour: rate,
         lasts_until: lasts
@@ -217,7 +311,7 @@ pub fn has_live_nodes(state: &ClusterState) -> bool {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{LEAD, Level, WINDOW, level};
+    use super::{Due, LEAD, Level, WINDOW, level};
     use crate::{
         core::{
             cluster::account::{Account, Progress, Terms},
@@ -225,7 +319,7 @@ mod tests {
             market::{price::Price, spec::Gib},
         },
         units::{Glm, Span, Timestamp},
-        yagna::{AgreementId, ProviderId},
+        yagna::{AgreementId, InvoiceId, ProviderId},
     };
 
     const START: Timestamp = Timestamp::from_unix_micros(1_000_000_000_000);
@@ -287,6 +381,46 @@ mod tests {
         assert_eq!(running.cap(START), Glm::from_atto(500 + 5 * 43 + 100));
         assert_eq!(over.cap(later), Glm::from_atto(500 + 15 * 43 + 100));
         assert_eq!(running.cap(later), running.reserve);
+    }
+
+    fn due(accounts: &[Account], seconds: u64) -> (u128, u128) {
+        let mut due = Due::default();
+        accounts.iter().for_each(|account| due.add(account, false));
+        let now = START.plus(Span::secs(seconds));
+        (due.at(now).as_atto(), due.accrued(now).as_atto())
+    }
+
+    #[test]
+    fn what_is_due_grows_with_the_clock_alone() {
+        let silent = Account { costs_since: None, ..account() };
+
+        assert_eq!(due(&[], 180), (0, 0));
+        assert_eq!(due(&[silent], 180), (0, 0), "nothing can have cost anything yet");
+        assert_eq!(due(&[account()], 0), (500, 500));
+        assert_eq!(due(&[account(), account()], 180), (2 * (500 + 180 * 43), 2 * (500 + 180 * 43)));
+    }
+
+    #[test]
+    fn no_more_is_due_than_is_set_aside_and_no_less_than_was_accepted() {
+        let reserve = terms().first_reserve().as_atto();
+        let rounded = Account { accepted: Glm::from_atto(600), ..account() };
+
+        assert_eq!(due(&[account()], 3_600), (reserve, 500 + 3_600 * 43));
+        assert_eq!(due(&[rounded], 0), (600, 500), "the provider has rounded up");
+    }
+
+    #[test]
+    fn what_is_over_is_due_up_to_its_end_and_what_is_billed_as_it_was_accepted() {
+        let over = Account { over: Some(START.plus(Span::secs(10))), ..account() };
+        let accepted = Glm::from_atto(77);
+        let billed = Account { accepted, invoice: Some(InvoiceId::from("i")), ..over.clone() };
+        let mut closed = Due::default();
+        closed.add(&over, true);
+
+        assert_eq!(due(&[over], 180), (500 + 430, 500 + 430));
+        assert_eq!(due(&[billed], 180), (77, 500 + 430));
+        assert_eq!(closed.at(START), Glm::ZERO, "its provider never sent a bill");
+        assert_eq!(closed.accrued(START), Glm::from_atto(500 + 430));
     }
 
     #[test]

@@ -117,6 +117,16 @@ async function lookAtAll() {
   draw();
 }
 
+/** What is due grows while nothing else changes; what else there is comes as it changes. */
+async function lookAtDue() {
+  const overview = await (await ask("/status")).json();
+  for (const { number, due_glm } of overview.clusters) {
+    const known = clusters.get(number);
+    if (known) known.summary = { ...known.summary, due_glm };
+  }
+  draw();
+}
+
 function hearOfCluster(summary) {
   const known = clusters.get(summary.number) ?? { nodes: new Map(), card: null };
   clusters.set(summary.number, { ...known, summary });
@@ -200,7 +210,8 @@ function drawTotals(all) {
   const running = open.reduce((total, { summary }) => total + (summary.nodes_by_state.running ?? 0), 0);
   at("totals").hidden = open.length === 0;
   at("total-nodes").textContent = running;
-  for (const [id, key] of [["spent", "spent_glm"], ["reserved", "reserved_glm"], ["rate", "glm_per_hour"]]) {
+  const keys = { spent: "spent_glm", due: "due_glm", reserved: "reserved_glm", rate: "glm_per_hour" };
+  for (const [id, key] of Object.entries(keys)) {
     at(`total-${id}`).textContent = `${shown(sum(key))} GLM`;
   }
 }
@@ -219,6 +230,7 @@ function drawCluster(cluster) {
   drawBar(part("bar"), summary);
   const facts = [
     ["spent", money(summary.spent_glm)],
+    ["due at most", money(summary.due_glm)],
     ["set aside", money(summary.reserved_glm)],
     ["budget", money(summary.budget_glm)],
     ["at most in an hour", money(summary.glm_per_hour)],
@@ -327,7 +339,8 @@ async function live() {
       await lookAtServer();
       await lookAtAll();
       say("live", "live");
-      await follow();
+      const looking = setInterval(() => lookAtDue().catch(() => {}), LOOK_EVERY);
+      await follow().finally(() => clearInterval(looking));
       say("away", "the webserver has ended");
     } catch (error) {
       if (error.status === 401) {
