@@ -206,7 +206,7 @@ fn a_head_of_the_original_is_asked_for_with_its_defaults() {
 
 #[test]
 fn every_refused_request_is_refused_with_one_clear_sentence() {
-    let slips: [(&str, Value); 16] = [
+    let slips: [(&str, Value); 18] = [
         ("/cluster_name", Value::Null),
         ("/cluster_name", json!([])),
         ("/provider_parameters", json!("x")),
@@ -223,6 +223,8 @@ fn every_refused_request_is_refused_with_one_clear_sentence() {
         ("/count", json!(1.5)),
         ("/tags/ray-node-type", json!("boss")),
         ("/tags/x", json!(null)),
+        ("/tags/x", json!("x".repeat(16 << 10))),
+        ("/idempotency_key", json!("k".repeat(257))),
     ];
     let sentences = slips.into_iter().map(|(path, value)| {
         let mut body = request();

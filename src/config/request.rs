@@ -11,13 +11,17 @@ use super::layer::Layer;
 use super::merge::{merge, specify};
 use super::parameters::{DEFAULT_SSH_USER, Parameters, text};
 use super::yaml::{Field, Node, Section, YamlError};
-use crate::core::cluster::plan::{NodeKind, Tags};
+use crate::core::cluster::plan::{NodeKind, Tags, length_of};
 use crate::core::market::spec::NodeSpec;
 
 /// Ray's tag that says what a node is.
 const KIND_TAG: &str = "ray-node-type";
 /// More nodes than one request can sensibly ask for.
 const COUNT_MAX: u32 = 10_000;
+/// The tags of a request have no more bytes than this. Ray's own have a few hundred.
+const TAGS_LENGTH_MAX: usize = 16 << 10;
+/// An idempotency key has no more bytes than this.
+const KEY_LENGTH_MAX: usize = 256;
 
 /// A request for nodes, read and merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +90,7 @@ impl NodesRequest {
             spec: specify(merged, kind == NodeKind::Head, root.place())?,
             count: root.required("count")?.whole(1..=COUNT_MAX)?,
             tags,
-            key: root.read("idempotency_key", text)?,
+            key: root.read("idempotency_key", idempotency_key)?,
             warnings: warnings
                 .into_iter()
                 .map(|warning| FieldError::from(warning).to_string())
@@ -99,14 +103,28 @@ impl NodesRequest {
 ///
 /// # Errors
 ///
-/// Names the first value that is no text.
+/// Names the first value that is no text. Refuses tags that are too long together.
 pub fn tags(field: &Field<'_>) -> Result<Tags, YamlError> {
     let section = field.section()?;
-    section
-        .fields()
-        // An empty tag is a tag.
-        .map(|(key, value)| Ok((key.to_owned(), value.verbatim()?.to_owned())))
-        .collect()
+    // An empty tag is a tag.
+    let read = |(key, value): (&str, Field<'_>)| Ok((key.to_owned(), value.verbatim()?.to_owned()));
+    let tags = section.fields().map(read).collect::<Result<Tags, YamlError>>()?;
+    match length_of(&tags) {
+        length if length > TAGS_LENGTH_MAX => Err(field.error(format!(
+            "the tags have {length} bytes together; {TAGS_LENGTH_MAX} are the most"
+        ))),
+        _ => Ok(tags),
+    }
+}
+
+fn idempotency_key(field: &Field<'_>) -> Result<String, YamlError> {
+    let key = text(field)?;
+    match key.len() {
+        length if length > KEY_LENGTH_MAX => {
+            Err(field.error(format!("the key has {length} bytes; {KEY_LENGTH_MAX} are the most")))
+        }
+        _ => Ok(key),
+    }
 }
 
 /// Without the tag it is a worker, as Ray has it.

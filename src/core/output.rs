@@ -124,6 +124,12 @@ pub enum RequestError {
         /// How many there would be.
         wanted: u32,
     },
+    /// A node would have too much stuck on it.
+    #[error("the tags of the node would have more than {limit} bytes together")]
+    TagsTooLong {
+        /// How many bytes there may be.
+        limit: usize,
+    },
     /// A cluster has one head.
     #[error("the cluster has a head node")]
     SecondHead,

@@ -80,6 +80,7 @@ impl From<RequestError> for ApiError {
             | RequestError::UnknownNode
             | RequestError::KeyReused
             | RequestError::OverLimit { .. }
+            | RequestError::TagsTooLong { .. }
             | RequestError::SecondHead
             | RequestError::BudgetTooSmall { .. } => Self::Refused(error.to_string()),
         }

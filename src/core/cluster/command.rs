@@ -2,7 +2,7 @@
 
 use super::{
     Cluster, ClusterTimer, is_live,
-    plan::{NodeKind, NodeOrder, Tags},
+    plan::{NodeKind, NodeOrder, Tags, length_of},
     record::{ClusterRecord, EndReason, NodeFact},
     state::NodeState,
     steps::Step,
@@ -22,6 +22,8 @@ use crate::{
 
 /// A node that does not come up within this time is given up.
 pub(super) const START_DEADLINE: Span = Span::mins(20);
+/// The tags of a node have no more bytes than this.
+const TAGS_LENGTH_MAX: usize = 64 << 10;
 /// For so long only recommended providers are asked for a head.
 const PRIORITY_TIME: Span = Span::secs(30);
 
@@ -87,10 +89,13 @@ impl Cluster {
         tags: Tags,
     ) -> Result<(), RequestError> {
         let state = fx.cluster(self.id);
-        if !state.nodes.contains_key(&node) {
-            return Err(RequestError::UnknownNode);
-        }
+        let known = state.nodes.get(&node).ok_or(RequestError::UnknownNode)?;
         let ray_failures = state.ray_failures;
+        let mut all = known.tags.clone();
+        all.extend(tags.clone());
+        if length_of(&all) > TAGS_LENGTH_MAX {
+            return Err(RequestError::TagsTooLong { limit: TAGS_LENGTH_MAX });
+        }
         self.note_node(fx, node, NodeFact::Tagged(tags));
         self.on_ray_news(fx, node, ray_failures);
         Ok(())

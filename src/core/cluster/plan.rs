@@ -133,6 +133,12 @@ impl fmt::Display for ClusterName {
     }
 }
 
+/// How many bytes tags have together.
+#[must_use]
+pub fn length_of(tags: &Tags) -> usize {
+    tags.iter().map(|(key, value)| key.len().saturating_add(value.len())).sum()
+}
+
 /// Whether a node with these tags is meant by a filter.
 ///
 /// The rule of the reference: every key that both have must be equal; a key that the node lacks does
