@@ -78,6 +78,10 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// The pause before the daemon is asked again for a node that it does not find.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// A port is closed if the daemon says so this often, with this pause.
+const CLOSED_TRIES: u32 = 3;
+const CLOSED_PAUSE: Duration = Duration::from_millis(250);
+
 /// The most that is shown of what the daemon says about a refusal.
 const REASON_LENGTH_MAX: usize = 300;
 
@@ -218,7 +222,8 @@ impl Vpn {
     /// Connects to `port` of the node at `ip`, but waits no longer than `patience`.
     ///
     /// The daemon (0.17.6) gives a node five seconds, which are not enough where the machine is busy, or where the daemon
-    /// looks for another address that no node has: it is asked again while `patience` lasts.
+    /// looks for another address that no node has: it is asked again while `patience` lasts. It also says of a port that
+    /// is open, now and then, that it is closed: that is believed when it was said three times.
     ///
     /// # Errors
     ///
@@ -245,7 +250,7 @@ impl Vpn {
         let url = at(&self.base, &["tcp", &ip.to_string(), &port.to_string()])?;
         let request = self.request(&url)?;
         let deadline = Instant::now() + duration(patience);
-        let mut no_node = None;
+        let (mut told, mut closed) = (None, 0);
         loop {
             let config = WebSocketConfig::default()
                 .max_message_size(Some(INCOMING_MAX))
@@ -255,15 +260,19 @@ impl Vpn {
                 Ok(Ok((socket, _))) => return Ok(VpnStream::new(socket, asker, self.beat)),
                 Ok(Err(error)) => {
                     let refused = refusal(error, network, ip, port);
-                    if !matches!(refused, VpnError::NoNode { .. }) {
+                    let is_closed = matches!(refused, VpnError::Refused { status: 400, .. });
+                    closed += u32::from(is_closed);
+                    let is_believed = !is_closed || closed == CLOSED_TRIES;
+                    if is_believed && !matches!(refused, VpnError::NoNode { .. }) {
                         return Err(refused);
                     }
-                    no_node = Some(refused);
+                    told = Some(refused);
                 }
-                Err(_) => return Err(no_node.unwrap_or(VpnError::TimedOut { ip, patience })),
+                Err(_) => return Err(told.unwrap_or(VpnError::TimedOut { ip, patience })),
             }
             // In the pause the daemon looks for the addresses of others.
-            sleep_until(deadline.min(Instant::now() + PAUSE)).await;
+            let pause = if closed > 0 { CLOSED_PAUSE } else { PAUSE };
+            sleep_until(deadline.min(Instant::now() + pause)).await;
         }
     }
 

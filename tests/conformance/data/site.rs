@@ -21,6 +21,9 @@ use crate::{
     served_lab::{self, HONEST},
 };
 
+/// So often a port is tried that is said to be closed.
+const OPEN_TRIES: u32 = 5;
+
 /// How long something may take on a machine that does other things, too.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -116,9 +119,15 @@ impl Site {
         format!("/net-api/v2/vpn/net/{}/tcp/{}/{port}", self.network, self.ip)
     }
 
-    /// Opens a websocket to a service of the node.
+    /// Opens a websocket to a service of the node. The real daemon says now and then of an open port that it is closed.
     pub(super) async fn open(&self, service: &str) -> Socket {
-        self.try_open_port(self.port(service)).await.expect("the node answers")
+        for _ in 0..OPEN_TRIES {
+            match self.try_open_port(self.port(service)).await {
+                Err(Error::Http(refused)) if refused.status() == 400 => {}
+                opened => return opened.expect("the node answers"),
+            }
+        }
+        panic!("the port is said to be closed {OPEN_TRIES} times");
     }
 
     pub(super) async fn try_open_port(&self, port: u16) -> Result<Socket, Error> {
