@@ -11,6 +11,7 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
+use thiserror::Error;
 
 use crate::units::Timestamp;
 
@@ -28,9 +29,97 @@ pub(crate) struct Use {
     pub(crate) is_durable: bool,
 }
 
+/// A file that is open and sound.
+#[derive(Debug)]
+pub(crate) struct Sound {
+    pub(crate) connection: Connection,
+    /// What a damaged file in its place is called now, and what is wrong with it.
+    pub(crate) damaged: Option<(PathBuf, String)>,
+    /// One process at a time looks whether a file is good, and fills it: held until this is dropped.
+    pub(crate) lock: File,
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// There is none yet.
+    #[error("nothing is known about providers yet: there is no `{}`", .path.display())]
+    Missing {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// It was made by a newer program.
+    #[error(
+        "`{}` was written by a newer ray-on-golem (its tables have version {version}, this program \
+         knows {known})", .path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version of its tables.
+        version: u32,
+        /// The version that this program works with.
+        known: u32,
+    },
+    /// SQLite says no.
+    #[error("cannot use `{}`: {source}", .path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        source: rusqlite::Error,
+    },
+    /// The file system says no.
+    #[error("cannot use `{}`: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether the file itself is damaged: opening it again sets it aside.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Sqlite { source, .. } => is_damage(source),
+            Self::Missing { .. } | Self::Newer { .. } | Self::Io { .. } => false,
+        }
+    }
+}
+
 impl Use {
+    /// Opens a file that is sound, with tables of our version. A damaged one is set aside, and a new one made.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be used, or is a newer program's.
+    pub(crate) fn open(&self, path: &Path, now: Timestamp) -> Result<Sound, StoreError> {
+        let lock = lock(path).map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
+        let (connection, damaged) = match self.connect_to_known(path) {
+            Err(StoreError::Sqlite { source, .. }) if is_damage(&source) => {
+                let kept_as = set_aside(path, now)?;
+                (self.connect_to_known(path)?, Some((kept_as, source.to_string())))
+            }
+            other => (other?, None),
+        };
+        Ok(Sound { connection, damaged, lock })
+    }
+
+    fn connect_to_known(&self, path: &Path) -> Result<Connection, StoreError> {
+        let failed = |source| StoreError::Sqlite { path: path.to_owned(), source };
+        let connection = self.connect(path).map_err(failed)?;
+        let (version, known) = (version(&connection).map_err(failed)?, self.version());
+        match version > known {
+            true => Err(StoreError::Newer { path: path.to_owned(), version, known }),
+            false => Ok(connection),
+        }
+    }
+
     /// The version of the tables that this program works with.
-    pub(crate) const fn version(&self) -> u32 {
+    const fn version(&self) -> u32 {
         self.migrations.len() as u32
     }
 
@@ -39,7 +128,7 @@ impl Use {
     /// # Errors
     ///
     /// If SQLite says no, or the file is damaged.
-    pub(crate) fn connect(&self, path: &Path) -> rusqlite::Result<Connection> {
+    fn connect(&self, path: &Path) -> rusqlite::Result<Connection> {
         // SQLite gives the files beside it the same mode. What cannot be made SQLite says better.
         let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
         drop(made.and_then(|file| file.set_permissions(Permissions::from_mode(0o600))));
@@ -78,40 +167,37 @@ impl Use {
 }
 
 /// Which version the tables of a file have.
-pub(crate) fn version(connection: &Connection) -> rusqlite::Result<u32> {
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// A transaction that nobody else's change can come between: it waits for the others first.
+/// A transaction between which and the file no other process writes: it waits for the others first.
 pub(crate) fn write(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
 /// Whether the file itself is damaged.
-pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+fn is_damage(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 /// Gives a damaged file another name, so that a new one can be made; that name.
-///
-/// # Errors
-///
-/// The file that cannot be renamed, and why.
-pub(crate) fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, (PathBuf, io::Error)> {
+fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
     let kept_as = with_suffix(path, &format!(".damaged-{}", now.as_unix_millis()));
     for part in SUFFIXES {
         let from = with_suffix(path, part);
         match fs::rename(&from, with_suffix(&kept_as, part)) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err((from, source)),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::Io { path: from, source });
+            }
             Ok(()) | Err(_) => {}
         }
     }
     Ok(kept_as)
 }
 
-/// Held by the one process that looks whether a file is good, and changes it if it is not.
-pub(crate) fn lock(path: &Path) -> io::Result<File> {
+fn lock(path: &Path) -> io::Result<File> {
     let path = with_suffix(path, ".lock");
     let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
     file.lock()?;

@@ -19,7 +19,8 @@ mod project;
 mod read;
 mod schema;
 
-pub use open::{Notice, Opened, Store, StoreError};
+pub use crate::sqlite::StoreError;
+pub use open::{Notice, Opened, Store};
 pub use read::{Bill, Kind, Totals, Verdict};
 
 use crate::{

@@ -12,8 +12,6 @@ use crate::{
 /// How the store is used. What was taken in must stay: the journal of a closed cluster is removed then.
 pub(super) const USE: Use =
     Use { migrations: &MIGRATIONS, patience: Duration::from_secs(5), is_durable: true };
-/// The version of the tables that this program works with.
-pub(super) const VERSION: u32 = USE.version();
 
 /// What turns each version of the tables into the next one; an empty file has version 0. Instants are microseconds since
 /// the epoch, amounts GLM as decimal text.

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::exit::Exit;
 use crate::{
-    bills, config::ConfigError, core::survey::SurveyError, doctor::Finding, driver::DriverError,
+    config::ConfigError, core::survey::SurveyError, doctor::Finding, driver::DriverError,
     driver::binding::BindingError, registry::RegistryError, reputation::StoreError,
 };
 
@@ -84,18 +84,6 @@ impl From<StoreError> for CliError {
             StoreError::Missing { .. } => "`ray-on-golem reputation update` fetches scores",
             StoreError::Newer { .. } => "update this program, or name another `--datadir`",
             StoreError::Sqlite { .. } | StoreError::Io { .. } => {
-                "look whether you may write there, and whether the disk is full"
-            }
-        };
-        Self::Environment { what: error.to_string(), hint: hint.to_owned() }
-    }
-}
-
-impl From<bills::StoreError> for CliError {
-    fn from(error: bills::StoreError) -> Self {
-        let hint = match &error {
-            bills::StoreError::Newer { .. } => "update this program, or name another `--datadir`",
-            bills::StoreError::Sqlite { .. } | bills::StoreError::Io { .. } => {
                 "look whether you may write there, and whether the disk is full"
             }
         };

@@ -18,7 +18,8 @@ mod schema;
 mod scores;
 mod service;
 
-pub use open::{Notice, Opened, Store, StoreError};
+pub use crate::sqlite::StoreError;
+pub use open::{Notice, Opened, Store};
 pub use records::Record;
 pub use scores::{Applied, Scores};
 pub use service::{DEFAULT_URL, Fetched, Service, ServiceError};

@@ -2,19 +2,15 @@
 //! original left is taken over.
 
 use std::{
-    fmt, io,
+    fmt,
     path::{Path, PathBuf},
 };
 
 use rusqlite::Connection;
-use thiserror::Error;
 
-use super::{
-    import,
-    schema::{USE, VERSION},
-};
+use super::{import, schema::USE};
 use crate::{
-    sqlite::{self, is_damage},
+    sqlite::{Sound, StoreError},
     units::Timestamp,
 };
 
@@ -67,44 +63,6 @@ pub enum Notice {
     },
 }
 
-/// Why a store cannot be used.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// There is none yet.
-    #[error("nothing is known about providers yet: there is no `{}`", .path.display())]
-    Missing {
-        /// Where it would be.
-        path: PathBuf,
-    },
-    /// It was made by a newer program.
-    #[error(
-        "`{}` was written by a newer ray-on-golem (its tables have version {version}, this program \
-         knows {VERSION})", .path.display()
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// The version of its tables.
-        version: u32,
-    },
-    /// SQLite says no.
-    #[error("cannot use `{}`: {source}", .path.display())]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// What it says.
-        source: rusqlite::Error,
-    },
-    /// The file system says no.
-    #[error("cannot use `{}`: {source}", .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What it says.
-        source: io::Error,
-    },
-}
-
 impl Store {
     /// Opens the store of a data directory, and makes it if there is none.
     ///
@@ -113,17 +71,9 @@ impl Store {
     /// If it cannot be used. A damaged file is no error: it is set aside.
     pub fn open(data: &Path, now: Timestamp) -> Result<Opened, StoreError> {
         let path = data.join(FILE);
-        // One process at a time looks whether the file is good, and changes it if it is not.
-        let _lock =
-            sqlite::lock(&path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
-        let mut notices = Vec::new();
-        let connection = match connect(&path) {
-            Err(StoreError::Sqlite { source, .. }) if is_damage(&source) => {
-                notices.push(set_aside(&path, now, source.to_string())?);
-                connect(&path)?
-            }
-            other => other?,
-        };
+        let Sound { connection, damaged, lock: _lock } = USE.open(&path, now)?;
+        let set_aside = |(kept_as, why)| Notice::SetAside { path: path.clone(), kept_as, why };
+        let mut notices: Vec<Notice> = damaged.map(set_aside).into_iter().collect();
         let mut store = Self { connection, path };
         let original = data.join(ORIGINAL);
         if original.exists() && !store.has_imported(&original)? {
@@ -175,17 +125,6 @@ impl Store {
     }
 }
 
-impl StoreError {
-    /// Whether the file itself is damaged: opening it again sets it aside.
-    #[must_use]
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Sqlite { source, .. } => is_damage(source),
-            Self::Missing { .. } | Self::Newer { .. } | Self::Io { .. } => false,
-        }
-    }
-}
-
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -209,24 +148,5 @@ impl fmt::Display for Notice {
                 path.display()
             ),
         }
-    }
-}
-
-/// Connects to a file that is sound, with tables of our version.
-fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let failed = |source| StoreError::Sqlite { path: path.to_owned(), source };
-    let connection = USE.connect(path).map_err(failed)?;
-    let version = sqlite::version(&connection).map_err(failed)?;
-    match version > VERSION {
-        true => Err(StoreError::Newer { path: path.to_owned(), version }),
-        false => Ok(connection),
-    }
-}
-
-/// Gives a damaged file another name, so that a new one can be made.
-fn set_aside(path: &Path, now: Timestamp, why: String) -> Result<Notice, StoreError> {
-    match sqlite::set_aside(path, now) {
-        Ok(kept_as) => Ok(Notice::SetAside { path: path.to_owned(), kept_as, why }),
-        Err((path, source)) => Err(StoreError::Io { path, source }),
     }
 }

@@ -10,8 +10,6 @@ pub(super) use crate::sqlite::{count, instant, integer, write};
 /// How the store is used. What is lost by a power cut is counted again.
 pub(super) const USE: Use =
     Use { migrations: &MIGRATIONS, patience: Duration::from_secs(30), is_durable: false };
-/// The version of the tables that this program works with.
-pub(super) const VERSION: u32 = USE.version();
 
 /// What turns each version of the tables into the next one; an empty file has version 0.
 const MIGRATIONS: [&str; 1] = ["

@@ -100,7 +100,7 @@ impl Token {
     }
 
     /// The token of the data directory that opens the numbers for Prometheus; it is made if there is none. Where that
-    /// cannot be written, as on a full disk, it is one that nobody knows: clusters go on without a scraper.
+    /// cannot be written, as on a full disk, no scraper can know it: clusters go on without one.
     ///
     /// # Errors
     ///

@@ -309,7 +309,7 @@ fn is_in_network(look: &Look<'_>, id: ClusterId, book: &AgreementBook) -> bool {
     is_member && !others.any(|account| account.provider == book.provider)
 }
 
-/// Whether its provider cannot be reached, and somebody goes on trying; or the daemon has thrown it away.
+/// Whether its provider cannot be reached, and the manager goes on trying; or the daemon has thrown it away.
 fn is_excused(look: &Look<'_>, place: usize) -> bool {
     let tried = look.facts.deals[place].end_tried;
     let book = &look.scene.daemon.agreements()[place];

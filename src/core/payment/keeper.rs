@@ -150,8 +150,8 @@ impl Keeper {
         }
     }
 
-    /// The daemon says that it does not know the allocation: it lapsed, or somebody released it, or it was told to us
-    /// by a wrong id.
+    /// The daemon says that it does not know the allocation: it lapsed, or another program released it, or the daemon
+    /// has told us a wrong id.
     pub(in crate::core) fn check(&mut self, fx: &mut Effects) {
         if !self.is_checking {
             self.is_checking = true;

@@ -74,7 +74,7 @@ pub struct Share {
 }
 
 /// What agreements cost by agreed prices and our own clock, at any time from when this was made. What runs goes on to
-/// cost something while nothing else happens, so whoever reads this asks with the time of reading.
+/// cost something while nothing else happens, so a reader asks with the time of reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Due {
     /// What is due of agreements that cost nothing more.

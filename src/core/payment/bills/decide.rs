@@ -93,7 +93,7 @@ impl Bills {
         let number = self.numbers.get(agreement).copied();
         let is_open = state == DocumentState::Received || state == DocumentState::Issued;
         let (true, Some(number)) = (is_open, number) else {
-            // One that is nobody's by what the daemon says now may be ours by its next listing.
+            // What the daemon now says is of no agreement of ours may be of one by its next listing.
             if number.is_some() {
                 self.finish(fx, job)
             } else {
