@@ -7,6 +7,7 @@
 
 mod depend;
 mod modules;
+mod scripts;
 mod shape;
 mod source;
 mod words;
@@ -92,6 +93,13 @@ fn no_path_of_a_machine_is_named() {
     let files = source::text_files();
     assert!(files.iter().any(|(path, _)| path == "Cargo.toml"), "the walk finds the tree");
     assert_clean(files.iter().flat_map(|(path, text)| words::machine_paths(path, text)).collect());
+}
+
+#[test]
+fn traps_never_decide_how_a_script_ends() {
+    let files = source::text_files();
+    assert!(files.iter().any(|(path, _)| path == ".ci/run"), "the walk finds the scripts");
+    assert_clean(files.iter().flat_map(|(path, text)| scripts::failing_traps(path, text)).collect());
 }
 
 #[test]
