@@ -138,6 +138,16 @@ def _too_many_wanted(config: Mapping[str, Any]) -> list[ClusterFileError]:
     allowed = config["max_workers"]
     if wanted <= allowed:
         return []
+    beyond = {name: it for name, it in node_types.items() if it.get("min_workers", 0) > it.get("max_workers", allowed)}
+    if beyond:
+        return [
+            ClusterFileError(
+                f"`min_workers` of `{name}` is {it['min_workers']}, and its `max_workers` is {it.get('max_workers', allowed)}; "
+                "lower the first, or raise the second",
+                *("available_node_types", name, "min_workers"),
+            )
+            for name, it in beyond.items()
+        ]
     what = f"all `min_workers` together are {wanted}, and `max_workers` allows {allowed}; raise it"
     return [ClusterFileError(what, "max_workers")]
 

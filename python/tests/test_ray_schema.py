@@ -98,7 +98,11 @@ REFUSED: list[tuple[Change, str]] = [
     ),
     (
         worker("min_workers", 11),
-        "all `min_workers` together are 11, and `max_workers` allows 10; raise it",
+        f"`min_workers` of `{WORKER}` is 11, and its `max_workers` is 10; lower the first, or raise the second",
+    ),
+    (
+        put("max_workers", value=0),
+        "all `min_workers` together are 1, and `max_workers` allows 0; raise it",
     ),
     (put("provider", "use_internal_ips", value=1), "`provider.use_internal_ips` must be `true` or `false`, not `1`"),
     (without("max_workers"), "the file has no `max_workers`, which Ray needs; write `max_workers: 2`"),
