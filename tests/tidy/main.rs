@@ -99,7 +99,9 @@ fn no_path_of_a_machine_is_named() {
 fn traps_never_decide_how_a_script_ends() {
     let files = source::text_files();
     assert!(files.iter().any(|(path, _)| path == ".ci/run"), "the walk finds the scripts");
-    assert_clean(files.iter().flat_map(|(path, text)| scripts::failing_traps(path, text)).collect());
+    assert_clean(
+        files.iter().flat_map(|(path, text)| scripts::failing_traps(path, text)).collect(),
+    );
 }
 
 #[test]
