@@ -9,7 +9,12 @@ use golem_sim::{
 };
 use ray_on_golem::yagna::{ActivityId, NetworkPath, Request, Response};
 use sha2::{Digest as _, Sha256};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::block_in_place, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::block_in_place,
+    time::timeout,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest as _},
@@ -214,6 +219,24 @@ impl Site {
         );
         stream.write_all(request.as_bytes()).await.expect("the daemon reads");
         stream
+    }
+
+    /// Opens a websocket to a service of the node as `open` does, and reads no more than the head of the answer.
+    pub(super) async fn open_mute(&self, service: &str) -> TcpStream {
+        for _ in 0..OPEN_TRIES {
+            let mut stream = self.mute(&self.path(self.port(service))).await;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(
+                    timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a head"),
+                );
+            }
+            if !head.starts_with(b"HTTP/1.1 400 ") {
+                assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+                return stream;
+            }
+        }
+        panic!("the port is said to be closed {OPEN_TRIES} times");
     }
 
     /// Where the websocket to a port of another address is.
