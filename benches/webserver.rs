@@ -34,7 +34,7 @@ use ray_on_golem::{
         wallet::{DaemonCli, Wallet},
     },
     server::{
-        self, Alerts, App, Images, Listening, Settings, Stop,
+        self, Alerts, App, Images, Listening, Settings, Stop, Usage,
         auth::{Guard, HeadTokens, Token},
         bills::Bills,
     },
@@ -108,6 +108,7 @@ async fn start(data: &std::path::Path) -> (SocketAddr, String) {
         bills: Bills::open(data, Owner { is_simulated: true, identity: None }, log.clone()),
         alerts: Alerts::default(),
         stop: Stop::default(),
+        usage: Usage::default(),
         log,
     });
     tokio::spawn(manager.run());

@@ -158,6 +158,8 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::JournalsMixed => "R3",
         Bug::ClosedFirst => "R7",
         Bug::RayFailuresIgnored => "K8",
+        Bug::LoadIgnored => "L14",
+        Bug::IdleUnnoticed => "V9",
         Bug::ReserveBySeconds => "B4",
         Bug::EndUnrecorded | Bug::ForgottenEarly => "V2",
         Bug::EarlyInvoiceWaits => "V3",

@@ -94,10 +94,14 @@ class Client:
                 self._token_file, self._is_token_told, self._token = told / TOKEN_FILE_NAME, True, None
         return is_elsewhere
 
-    def nodes(self) -> dict[str, Node]:
-        """All nodes of the cluster, also those that ended; none if the cluster is not known."""
+    def nodes(self, has_load: bool | None = None) -> dict[str, Node]:
+        """All nodes of the cluster, also those that ended; none if the cluster is not known.
+
+        A head that knows tells whether Ray has load.
+        """
+        body = {} if has_load is None else {"has_load": has_load}
         try:
-            answer = self._post("cluster_data", {}, "Couldn't get cluster data")
+            answer = self._post("cluster_data", body, "Couldn't get cluster data")
         except WebserverError as error:
             if error.reason.startswith(NO_CLUSTER):
                 return {}

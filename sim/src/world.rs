@@ -439,6 +439,7 @@ impl World {
             Answer::NodesRequested(_)
             | Answer::NodeTerminated(_)
             | Answer::TagsSet(_)
+            | Answer::UsageNoted(_)
             | Answer::ClusterEnding(_)
             | Answer::BudgetSet(_)
             | Answer::Informed

@@ -153,6 +153,16 @@ fn clusters(document: &Value, is_terminal: bool) -> String {
         nodes.iter().map(move |node| row(name, node, amount))
     });
     text.push_str(&table(&heads, &rows.collect::<Vec<_>>(), is_terminal));
+    for cluster in clusters.iter().filter(|_| is_terminal) {
+        if let Some(at) = cluster["ends_by_itself_at"].as_str() {
+            let name = cluster["cluster_name"].as_str().unwrap_or("-");
+            let idle = match cluster["idle_since"].as_str() {
+                Some(since) => format!(": nobody has used it since {since}"),
+                None => String::new(),
+            };
+            text.push_str(&format!("`{name}` ends by itself at {at}{idle}\n"));
+        }
+    }
     text
 }
 

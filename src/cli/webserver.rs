@@ -51,7 +51,7 @@ use crate::{
     network::{Door, Networks, Ways},
     reputation::Service,
     server::{
-        self, Alerts, App, End, Images, Listening, Settings, Stop,
+        self, Alerts, App, End, Images, Listening, Settings, Stop, Usage,
         auth::{Guard, HeadTokens, Token},
         bills::{self, Bills},
     },
@@ -285,6 +285,7 @@ impl Webserver {
             bills: bills(data, log).await?,
             alerts: Alerts::default(),
             stop: Stop::default(),
+            usage: Usage::new(door.connections()),
             log: log.clone(),
         });
         Ok(Built { app, manager, keeper, bills_news, reach, networks, door, listening })
@@ -422,8 +423,9 @@ impl Parts {
             reach.keep(board).await;
             Part::Reach
         });
+        let usage = app.usage.keep(app.handle.clone());
         tasks.spawn(async move {
-            door.serve().await;
+            tokio::join!(door.serve(), usage);
             Part::Door
         });
         tasks.spawn(async move {

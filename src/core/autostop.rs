@@ -7,7 +7,7 @@ use crate::units::{Span, Timestamp};
 /// When a cluster ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Autostop {
-    /// After so long without a worker.
+    /// After so long without use, from when the head is up.
     pub idle: Option<Span>,
     /// At this time of each day, since midnight UTC.
     pub at: Option<Span>,

@@ -81,6 +81,20 @@ pub enum Command {
         /// The new budget.
         total: Glm,
     },
+    /// The autoscaler of a cluster's head has looked at its nodes. It is not durable.
+    HeadLooked {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Whether Ray has load, or a driver is connected to it; not known of node providers of earlier versions.
+        has_load: Option<bool>,
+    },
+    /// How many connections of users to nodes of a cluster are open. It is not durable.
+    Connected {
+        /// The cluster.
+        cluster: ClusterName,
+        /// How many.
+        connections: u32,
+    },
     /// Learn what is known about providers that are paid on a platform, in place of what was known
     /// before. It is not durable: whoever runs the machine says it again after a crash.
     Inform {

@@ -25,26 +25,27 @@ pub mod payment;
 
 mod effects;
 mod memory;
+mod view;
 
 pub use input::{Command, Input, NodeRequest};
 pub use output::{Answer, Notice, Output, Probe, RequestError};
 pub use record::{Durable, JournalId, Record, Snapshot};
+pub use view::{Load, View};
 
 use cluster::{
     Cluster, ClusterCall, ClusterTimer, answer_unknown,
     plan::ClusterName,
     record::{ClusterRecord, EndReason},
-    waiting::Waits,
 };
 use effects::Effects;
 use ids::{CallId, ClusterId, MarketId, NodeId, ProbeId, RequestId};
 use market::{MarketCall, MarketTimer};
-use payment::{funds::FundsCall, ledger::Ledger};
+use payment::funds::FundsCall;
 use planted::{Bug, Planted};
 use record::CommonRecord;
 use reputation::Reputation;
 use rng::Seed;
-use survey::{Survey, SurveyError, SurveyProgress};
+use survey::{Survey, SurveyError};
 use sweep::{Item, SweepCall, Sweeper};
 
 use crate::{
@@ -116,27 +117,6 @@ pub struct Machine {
     /// Whether the shutdown has taken too long: what is left is told, and goes on at the next start.
     has_given_up: bool,
     outbox: VecDeque<Output>,
-}
-
-/// What can be looked at without asking: no input, no record.
-#[derive(Clone, Copy)]
-pub struct View<'a>(&'a Machine);
-
-/// How much of each bounded thing there is (B1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// Calls whose reply is awaited.
-    pub calls: usize,
-    /// Looks at nodes that are under way.
-    pub probes: usize,
-    /// Armed timers.
-    pub timers: usize,
-    /// Offers remembered, in the fullest market.
-    pub offers: usize,
-    /// Negotiations, in the busiest market.
-    pub negotiations: usize,
-    /// Things that are being ended.
-    pub unwanted: usize,
 }
 
 impl Machine {
@@ -254,6 +234,8 @@ impl Machine {
             | Command::SetTags { .. }
             | Command::EndCluster { .. }
             | Command::SetBudget { .. }
+            | Command::HeadLooked { .. }
+            | Command::Connected { .. }
             | Command::Inform { .. }
             | Command::ClockSetBack
             | Command::Shutdown => {
@@ -307,6 +289,12 @@ impl Machine {
                 let set = cluster.map(|cluster| cluster.set_budget(&mut self.fx, total));
                 Answer::BudgetSet(set.unwrap_or(Err(RequestError::UnknownCluster)))
             }
+            Command::HeadLooked { cluster, has_load } => {
+                self.note_usage(&cluster, |it, fx| it.on_look(fx, has_load))
+            }
+            Command::Connected { cluster, connections } => {
+                self.note_usage(&cluster, |it, fx| it.on_connections(fx, connections))
+            }
             Command::Inform { platform, reputation } => {
                 self.fx.memory.forget(&platform);
                 for cluster in self.clusters.values_mut() {
@@ -322,16 +310,21 @@ impl Machine {
                 Answer::Informed
             }
             Command::Shutdown => {
-                if !self.is_shutting_down && !self.fx.planted(Bug::ShutdownEndless) {
-                    self.fx.wake(TimerKey::Shutdown, self.fx.now.plus(SHUTDOWN_WITHIN));
-                }
-                self.is_shutting_down = true;
-                for cluster in self.clusters.values_mut() {
-                    cluster.end(&mut self.fx, EndReason::Shutdown);
-                }
+                self.shut_down();
                 Answer::ShuttingDown
             }
             Command::Survey(_) | Command::EndSurvey => Answer::Ending(false),
+        }
+    }
+
+    /// Ends all clusters; requests for nodes are refused from now on.
+    fn shut_down(&mut self) {
+        if !self.is_shutting_down && !self.fx.planted(Bug::ShutdownEndless) {
+            self.fx.wake(TimerKey::Shutdown, self.fx.now.plus(SHUTDOWN_WITHIN));
+        }
+        self.is_shutting_down = true;
+        for cluster in self.clusters.values_mut() {
+            cluster.end(&mut self.fx, EndReason::Shutdown);
         }
     }
 
@@ -366,6 +359,18 @@ impl Machine {
     fn current(&self, name: &ClusterName) -> Option<ClusterId> {
         let mut clusters = self.fx.durable().clusters().iter().rev();
         clusters.find(|(_, it)| it.name == *name && it.ending.is_none()).map(|(id, _)| *id)
+    }
+
+    /// Tells the cluster of this name what was heard of its use.
+    fn note_usage(
+        &mut self,
+        name: &ClusterName,
+        note: impl FnOnce(&mut Cluster, &mut Effects),
+    ) -> Answer {
+        let id = self.current(name);
+        let cluster = id.and_then(|id| self.clusters.get_mut(&id));
+        let noted = cluster.map(|cluster| note(cluster, &mut self.fx));
+        Answer::UsageNoted(noted.ok_or(RequestError::UnknownCluster))
     }
 
     /// Does something with a node, in whichever cluster of that name it is.
@@ -511,72 +516,6 @@ impl Machine {
             } else {
                 self.survey = Some(survey);
             }
-        }
-    }
-}
-
-impl<'a> View<'a> {
-    /// The durable state.
-    #[must_use]
-    pub fn durable(self) -> &'a Durable {
-        self.0.fx.durable()
-    }
-
-    /// What a cluster has spent and promised at `now`.
-    #[must_use]
-    pub fn ledger(self, cluster: ClusterId, now: Timestamp) -> Option<Ledger> {
-        self.durable().cluster(cluster).map(|state| payment::ledger::ledger(state, now))
-    }
-
-    /// The nodes of a cluster that have waited for long, and why each of them does.
-    #[must_use]
-    pub fn waits(self, cluster: ClusterId) -> Option<&'a Waits> {
-        self.0.clusters.get(&cluster).map(Cluster::waits)
-    }
-
-    /// Whether requests for nodes are refused.
-    #[must_use]
-    pub const fn is_shutting_down(self) -> bool {
-        self.0.is_shutting_down
-    }
-
-    /// How far the running survey is.
-    #[must_use]
-    pub fn survey(self) -> Option<SurveyProgress> {
-        self.0.survey.as_ref().map(Survey::progress)
-    }
-
-    /// Whether nothing is left to do.
-    #[must_use]
-    pub fn is_idle(self) -> bool {
-        self.0.survey.is_none() && self.0.clusters.is_empty() && self.0.sweeper.is_done()
-    }
-
-    /// Whether a shutdown is over: nothing is left to do, or it has taken too long for what is left.
-    #[must_use]
-    pub fn has_shut_down(self) -> bool {
-        self.0.is_shutting_down && (self.is_idle() || self.0.has_given_up)
-    }
-
-    /// How much of each bounded thing there is.
-    #[must_use]
-    pub fn load(self) -> Load {
-        let markets = self.0.survey.iter().flat_map(|survey| survey.markets.values());
-        let (offers, negotiations) = markets.fold((0, 0), |(offers, negotiations), market| {
-            (offers.max(market.pool_size()), negotiations.max(market.negotiations()))
-        });
-        let clusters = self.0.clusters.values().map(Cluster::market_load);
-        let (offers, negotiations) = clusters
-            .fold((offers, negotiations), |(offers, negotiations), load| {
-                (offers.max(load.0), negotiations.max(load.1))
-            });
-        Load {
-            probes: self.0.fx.probes_in_flight(),
-            calls: self.0.fx.calls_in_flight(),
-            timers: self.0.fx.timers.len(),
-            offers,
-            negotiations,
-            unwanted: self.0.sweeper.len(),
         }
     }
 }

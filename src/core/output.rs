@@ -95,6 +95,8 @@ pub enum Answer {
     ClusterEnding(Result<(), RequestError>),
     /// To `SetBudget`.
     BudgetSet(Result<(), RequestError>),
+    /// To `HeadLooked` and `Connected`.
+    UsageNoted(Result<(), RequestError>),
     /// To `Inform` and `ClockSetBack`.
     Informed,
     /// To `Shutdown`.

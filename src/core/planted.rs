@@ -167,11 +167,15 @@ pub enum Bug {
     ClockTrusted,
     /// Workers are hired though Ray has not started on the last ones (K8).
     RayFailuresIgnored,
+    /// A cluster with load ends by itself as if nobody used it (L14).
+    LoadIgnored,
+    /// A cluster that nobody uses goes on, though it was told to end (V9).
+    IdleUnnoticed,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 81] = [
+    pub const ALL: [Self; 83] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -253,6 +257,8 @@ impl Bug {
         Self::ClosedFirst,
         Self::ClockTrusted,
         Self::RayFailuresIgnored,
+        Self::LoadIgnored,
+        Self::IdleUnnoticed,
     ];
 
     /// Whether it shows in the life of clusters; all others show in surveys.

@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use super::clock;
 use crate::{
     core::{
+        View,
         cluster::{
             plan::{ClusterName, ClusterPlan, NodeKind, Tags},
             record::EndReason,
@@ -75,6 +76,10 @@ pub struct ClusterBoard {
     pub path: Option<NetworkPath>,
     /// Its nodes, also those that are no more.
     pub nodes: BTreeMap<NodeId, NodeBoard>,
+    /// Since when a head runs and nobody uses the cluster.
+    pub idle_since: Option<Timestamp>,
+    /// When it ends by itself, unless it is used until then.
+    pub ends_by_itself_at: Option<Timestamp>,
     /// What the user should know, and since when.
     pub warnings: Vec<(Timestamp, String)>,
     /// How many agreements have open books.
@@ -188,6 +193,24 @@ impl Board {
 }
 
 impl ClusterBoard {
+    /// The cluster as the machine has it.
+    #[must_use]
+    pub fn seen(view: View<'_>, id: ClusterId, state: &ClusterState, now: Timestamp) -> Self {
+        Self {
+            idle_since: view.idle_since(id),
+            ends_by_itself_at: view.ends_by_itself_at(id),
+            ..Self::of(id, state, view.waits(id), now)
+        }
+    }
+
+    /// Whether it shows everything that changes without a record.
+    #[must_use]
+    pub fn is_current(&self, view: View<'_>) -> bool {
+        view.waits(self.id).is_none_or(|waits| waits.revision() == self.waits)
+            && view.idle_since(self.id) == self.idle_since
+            && view.ends_by_itself_at(self.id) == self.ends_by_itself_at
+    }
+
     /// The cluster as its state has it, and why its nodes wait.
     #[must_use]
     pub fn of(id: ClusterId, state: &ClusterState, waits: Option<&Waits>, now: Timestamp) -> Self {
@@ -214,6 +237,8 @@ impl ClusterBoard {
             listing: listing(live),
             nodes,
             money,
+            idle_since: None,
+            ends_by_itself_at: None,
             warnings: state.warnings.clone(),
             open_agreements: state.accounts.len(),
         }

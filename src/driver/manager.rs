@@ -275,20 +275,19 @@ where
         if let Err(error) = self.recorder.finish(self.machine.poll_timeout().map(|(at, _)| at)) {
             self.log.warn(WHO, &error.to_string());
         }
-        self.note_new_reasons();
+        self.note_unrecorded();
         if self.clock.now().since(self.published) >= PUBLISH_EVERY {
             self.publish();
         }
         Ok(())
     }
 
-    /// Reasons of nodes that wait change without a record.
-    fn note_new_reasons(&mut self) {
+    /// Reasons of nodes that wait, and the use of clusters, change without a record.
+    fn note_unrecorded(&mut self) {
         let view = self.machine.view();
         let board = self.board.borrow();
         let is_new = |(id, shown): (&ClusterId, &Arc<ClusterBoard>)| {
-            let changed = view.waits(*id).is_some_and(|waits| waits.revision() != shown.waits);
-            changed.then_some(JournalId::Cluster(*id))
+            (!shown.is_current(view)).then_some(JournalId::Cluster(*id))
         };
         let changed: Vec<JournalId> = board.clusters.iter().filter_map(is_new).collect();
         drop(board);
@@ -451,7 +450,7 @@ where
                     Some(state) => {
                         board
                             .clusters
-                            .insert(id, Arc::new(ClusterBoard::of(id, state, view.waits(id), at)));
+                            .insert(id, Arc::new(ClusterBoard::seen(view, id, state, at)));
                     }
                     None => board.close(id),
                 },

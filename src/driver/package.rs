@@ -32,6 +32,7 @@ const FILES: &[(&str, &str)] = &[
     file!("provider/command_runner.py"),
     file!("provider/invocation.py"),
     file!("provider/launch.py"),
+    file!("provider/load.py"),
     file!("provider/log.py"),
     file!("provider/node_provider.py"),
     file!("py.typed"),

@@ -12,14 +12,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::{UnixListener, UnixStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
 
 use super::{
+    connections::Connections,
     framing::{carry, send, take},
+    stream::NodeStream,
     way::Ways,
 };
 use crate::{
@@ -43,6 +45,7 @@ pub struct Door {
     listener: UnixListener,
     path: PathBuf,
     ways: Ways,
+    connections: Connections,
 }
 
 /// Asks for a connection to a node.
@@ -82,6 +85,20 @@ pub enum DoorError {
     Broken(io::Error),
 }
 
+/// What a process asks.
+#[derive(Serialize, Deserialize)]
+enum Question {
+    /// A connection to a node.
+    #[serde(rename = "connect")]
+    Connect(Knock),
+    /// That a connection, which it has from the daemon, is counted as long as it keeps the socket open.
+    #[serde(rename = "count")]
+    Count {
+        /// In which network.
+        network: NetworkId,
+    },
+}
+
 /// What the webserver answers.
 #[derive(Serialize, Deserialize)]
 enum Answer {
@@ -100,9 +117,15 @@ impl Door {
     pub fn open(data: &Path, ways: Ways) -> Result<Self, DoorError> {
         let path = data.join(FILE);
         match socket::listen(&path) {
-            Ok(listener) => Ok(Self { listener, path, ways }),
+            Ok(listener) => Ok(Self { listener, path, ways, connections: Connections::default() }),
             Err(source) => Err(DoorError::Io { path, source }),
         }
+    }
+
+    /// The connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
     }
 
     /// Gives connections to the processes that ask. It never ends.
@@ -114,9 +137,10 @@ impl Door {
                 continue;
             };
             let (ways, room) = (self.ways.clone(), Arc::clone(&room));
+            let connections = self.connections.clone();
             tokio::spawn(async move {
                 // The process that asked is told what broke.
-                let _ = answer(socket, &ways, &room).await;
+                let _ = answer(socket, &ways, &room, &connections).await;
             });
         }
     }
@@ -143,17 +167,31 @@ impl Knock {
         output: impl AsyncWrite,
         linger: Span,
     ) -> Result<(), DoorError> {
-        let mut socket = reach(data).await?;
-        let question = serde_json::to_vec(self).expect("text and numbers are always JSON");
-        let mut bytes = Vec::new();
-        send(&mut socket, &question).await.map_err(DoorError::Broken)?;
-        take(&mut socket, &mut bytes).await.map_err(DoorError::Broken)?;
-        match serde_json::from_slice(&bytes) {
-            Ok(Answer::Connected) => {}
-            Ok(Answer::Refused(why)) => return Err(DoorError::Refused(why)),
-            Err(error) => return Err(DoorError::Broken(io::Error::other(error))),
-        }
+        let socket = ask(data, &Question::Connect(self.clone())).await?;
         carry(socket, input, output, Some(linger)).await.map_err(DoorError::Broken)
+    }
+}
+
+/// Has the webserver of the data directory `data` count a connection to a node of this network as long as the socket is
+/// open.
+///
+/// # Errors
+///
+/// If there is no webserver, or it has no room.
+pub async fn count(data: &Path, network: NetworkId) -> Result<UnixStream, DoorError> {
+    ask(data, &Question::Count { network }).await
+}
+
+async fn ask(data: &Path, question: &Question) -> Result<UnixStream, DoorError> {
+    let mut socket = reach(data).await?;
+    let question = serde_json::to_vec(question).expect("text and numbers are always JSON");
+    let mut bytes = Vec::new();
+    send(&mut socket, &question).await.map_err(DoorError::Broken)?;
+    take(&mut socket, &mut bytes).await.map_err(DoorError::Broken)?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Answer::Connected) => Ok(socket),
+        Ok(Answer::Refused(why)) => Err(DoorError::Refused(why)),
+        Err(error) => Err(DoorError::Broken(io::Error::other(error))),
     }
 }
 
@@ -170,42 +208,61 @@ async fn reach(data: &Path) -> Result<UnixStream, DoorError> {
     })
 }
 
-async fn answer(mut socket: UnixStream, ways: &Ways, room: &Semaphore) -> io::Result<()> {
+async fn answer(
+    mut socket: UnixStream,
+    ways: &Ways,
+    room: &Semaphore,
+    connections: &Connections,
+) -> io::Result<()> {
     let mut bytes = Vec::new();
     timeout(QUESTION, take(&mut socket, &mut bytes)).await??;
     let refuse =
         |why: String| serde_json::to_vec(&Answer::Refused(why)).expect("text is always JSON");
+    let connected = serde_json::to_vec(&Answer::Connected).expect("text is always JSON");
     let Ok(_permit) = room.try_acquire() else {
         let why = format!("{CONNECTIONS_MAX} connections to nodes are open; no more can be made");
         return send(&mut socket, &refuse(why)).await;
     };
     let knock: Knock = match serde_json::from_slice(&bytes) {
-        Ok(knock) => knock,
+        Ok(Question::Connect(knock)) => knock,
+        Ok(Question::Count { network }) => {
+            let _counted = connections.begin(network);
+            send(&mut socket, &connected).await?;
+            return until_closed(&mut socket).await;
+        }
         Err(error) => return send(&mut socket, &refuse(format!("no question: {error}"))).await,
     };
-    let to = SocketAddrV4::new(knock.ip, knock.port);
-    let connected = match ways.own(&knock.network) {
-        Some(networks) => {
-            let connecting = networks.connect(&knock.network, to, PATIENCE);
-            connecting.await.map_err(|error| error.to_string())
-        }
-        None => Err("the webserver does not know the private network of this cluster".to_owned()),
-    };
-    let stream = match connected {
+    let stream = match connect(&knock, ways).await {
         Ok(stream) => stream,
         Err(why) => return send(&mut socket, &refuse(why)).await,
     };
-    let answer = serde_json::to_vec(&Answer::Connected).expect("text is always JSON");
-    send(&mut socket, &answer).await?;
+    let _counted = connections.begin(knock.network);
+    send(&mut socket, &connected).await?;
     let (input, output) = tokio::io::split(stream);
     carry(socket, input, output, None).await
 }
 
+async fn connect(knock: &Knock, ways: &Ways) -> Result<NodeStream, String> {
+    let to = SocketAddrV4::new(knock.ip, knock.port);
+    let networks = ways.own(&knock.network);
+    let networks =
+        networks.ok_or("the webserver does not know the private network of this cluster")?;
+    let connecting = networks.connect(&knock.network, to, PATIENCE);
+    connecting.await.map_err(|error| error.to_string())
+}
+
+/// Waits for the other process to close the socket; what it sends is of no interest.
+async fn until_closed(socket: &mut UnixStream) -> io::Result<()> {
+    let mut bytes = [0; 64];
+    while socket.read(&mut bytes).await? > 0 {}
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+    use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-    use super::{Door, DoorError, Knock};
+    use super::{Door, DoorError, Knock, count};
     use crate::{
         network::{Networks, Ways},
         units::Span,
@@ -264,5 +321,20 @@ mod tests {
         serving.abort();
         assert!(serving.await.expect_err("it never ends").is_cancelled());
         assert!(!data.join("door.sock").exists());
+    }
+
+    #[tokio::test]
+    async fn a_connection_of_the_daemon_is_counted_while_its_process_has_the_socket() {
+        let data = tempfile::tempdir().expect("a directory");
+        let door = Door::open(data.path(), ways(data.path())).expect("a writable directory");
+        let mut seen = door.connections().changes();
+        let serving = tokio::spawn(door.serve());
+
+        let socket = count(data.path(), "0123".into()).await.expect("there is room");
+        assert_eq!(*seen.borrow(), [("0123".into(), 1)].into());
+
+        drop(socket);
+        seen.wait_for(BTreeMap::is_empty).await.expect("it is counted no more");
+        serving.abort();
     }
 }

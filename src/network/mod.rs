@@ -13,6 +13,7 @@
 //! [`Networks`] has all of them, and answers what the machine asks about networks as the daemon does. [`Ways`] is the
 //! way to a node, whichever network it is in.
 
+mod connections;
 mod door;
 mod end;
 mod framing;
@@ -23,7 +24,8 @@ mod stream;
 mod teller;
 mod way;
 
-pub use door::{Door, DoorError, Knock};
+pub use connections::{Connections, Counted};
+pub use door::{Door, DoorError, Knock, count};
 pub use end::End;
 pub use registry::{Entry, Registry, RegistryError, Tell};
 pub use service::{Health, NetworkError, Networks};

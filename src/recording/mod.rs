@@ -296,6 +296,7 @@ fn told(answer: &Answer) -> String {
         | Answer::NodesRequested(_)
         | Answer::NodeTerminated(_)
         | Answer::TagsSet(_)
+        | Answer::UsageNoted(_)
         | Answer::ClusterEnding(_)
         | Answer::BudgetSet(_)
         | Answer::Informed

@@ -82,7 +82,7 @@ pub(super) async fn answer(
             with_node(app, &fields, |_, _, node| done(&json!({ "is_terminated": !node.is_live() })))
         }
         Route::Tags => with_node(app, &fields, |_, _, node| done(&json!({ "tags": node.tags }))),
-        Route::ClusterData => cluster_data(app, caller, &fields),
+        Route::ClusterData => cluster_data(app, caller, &fields).await,
         Route::InternalIp => with_node(app, &fields, |_, _, node| {
             done(&json!({ "ip_address": node.ip.map(|ip| ip.to_string()) }))
         }),
@@ -255,8 +255,12 @@ fn non_terminated_nodes(app: &App, fields: &Fields) -> Result<Response, ApiError
     Ok(json_response(StatusCode::OK, body))
 }
 
-fn cluster_data(app: &App, caller: &Caller, fields: &Fields) -> Result<Response, ApiError> {
+async fn cluster_data(app: &App, caller: &Caller, fields: &Fields) -> Result<Response, ApiError> {
     let name = fields.cluster()?;
+    if let Caller::Head { cluster, name } = caller {
+        let has_load = fields.with(|body| body.read("has_load", yaml::Field::flag))?;
+        app.usage.on_look(&app.handle, *cluster, name.clone(), has_load).await;
+    }
     let board = app.handle.board();
     let newest = board.named(&name).next().ok_or(RequestError::UnknownCluster)?;
     // A head needs no way to itself, and gets no word of where our files are.
@@ -434,17 +438,19 @@ async fn run_command(app: &App, fields: &Fields) -> Result<Response, ApiError> {
     let seconds = fields
         .with(|body| body.read("seconds", |seconds| seconds.whole(1..=COMMAND_SECONDS_MAX)))?
         .unwrap_or(COMMAND_SECONDS);
-    let (id, activity) = {
+    let (id, activity, network) = {
         let board = app.handle.board();
         let id = match fields.with(|body| Ok(body.optional("node_id").is_some()))? {
             true => fields.node_id()?,
             false => head_of(&board, &name)?,
         };
-        let (_, node) = board.node(&name, id)?;
+        let (cluster, node) = board.node(&name, id)?;
         let is_up = node.state == NodeState::Running;
         let activity = node.activity.clone().filter(|_| is_up);
-        (id, activity.ok_or_else(|| ApiError::Refused(format!("{id} does not run")))?)
+        let refused = || ApiError::Refused(format!("{id} does not run"));
+        (id, activity.ok_or_else(refused)?, cluster.network.clone())
     };
+    let _counted = network.map(|network| app.usage.count(network));
     let ran = app.commands.run(&activity, &line, Span::secs(seconds)).await;
     let ran = ran.map_err(|error| ApiError::Refused(format!("{id}: {error}")))?;
     done(&CommandDocument {

@@ -167,6 +167,10 @@ pub struct ClusterSummary {
     pub max_glm_per_hour: Option<String>,
     /// When the budget is spent if nothing changes.
     pub lasts_until: Option<String>,
+    /// Since when a head runs and nobody uses the cluster: Ray has no load, and nobody is connected to a node.
+    pub idle_since: Option<String>,
+    /// When it ends by itself (`autostop`), unless it is used until then.
+    pub ends_by_itself_at: Option<String>,
     /// Who carries what goes to the nodes: `bus` or `daemon`; none while there is no private network.
     pub network_path: Option<&'static str>,
     /// Bills that were not paid.
@@ -378,6 +382,8 @@ impl ClusterSummary {
             glm_per_hour: money.rate_per_hour.to_string(),
             max_glm_per_hour: cluster.plan.max_glm_per_hour.map(|rate| rate.to_string()),
             lasts_until: money.lasts_until.map(written),
+            idle_since: cluster.idle_since.map(written),
+            ends_by_itself_at: cluster.ends_by_itself_at.map(written),
             network_path: cluster.path.map(NetworkPath::name),
             disputed_bills: money.disputed,
             open_agreements: cluster.open_agreements,

@@ -24,6 +24,7 @@ mod page;
 pub mod proof;
 mod purchase;
 pub mod route;
+mod usage;
 
 use std::{
     path::PathBuf,
@@ -49,6 +50,7 @@ pub use error::ApiError;
 pub use listen::{Listening, serve};
 pub use openapi::document as openapi_document;
 pub use purchase::Images;
+pub use usage::Usage;
 
 use crate::driver::{
     commands::Commands, log::Log, manager::Handle, providers::Refresh, simulated::Simulated,
@@ -85,6 +87,8 @@ pub struct App {
     pub alerts: Alerts,
     /// The way to stop.
     pub stop: Stop,
+    /// Who uses clusters.
+    pub usage: Usage,
     /// The log.
     pub log: Log,
 }

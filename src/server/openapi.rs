@@ -145,6 +145,23 @@ fn response(route: Route, generator: &mut SchemaGenerator) -> Value {
     }
 }
 
+/// What is asked of a node.
+fn command() -> Value {
+    json!({
+        "type": "object",
+        "required": ["cluster_name", "command"],
+        "properties": {
+            "cluster_name": text(),
+            "node_id": { "type": "string", "description": "the head, if it is left out" },
+            "command": { "type": "string", "description": "a line for a login shell" },
+            "seconds": {
+                "type": "integer", "minimum": 1, "maximum": api::COMMAND_SECONDS_MAX,
+                "default": api::COMMAND_SECONDS, "description": "it is ended after this time",
+            },
+        },
+    })
+}
+
 fn request(route: Route) -> Value {
     let cluster = ("cluster_name", text());
     let node = [cluster.clone(), ("node_id", text())];
@@ -165,7 +182,15 @@ fn request(route: Route) -> Value {
         | Route::Terminate
         | Route::SshProxyCommand => object(&node),
         Route::SetTags => object(&[node.to_vec(), vec![("tags", map())]].concat()),
-        Route::ClusterData | Route::DefaultSshKey | Route::EndCluster => object(&[cluster]),
+        Route::ClusterData => json!({
+            "type": "object",
+            "required": ["cluster_name"],
+            "properties": {
+                "cluster_name": text(),
+                "has_load": { "type": "boolean", "description": "from a head: whether Ray has load" },
+            },
+        }),
+        Route::DefaultSshKey | Route::EndCluster => object(&[cluster]),
         Route::CheckCluster => json!({
             "type": "object",
             "required": ["cluster_name", "cluster_config"],
@@ -192,19 +217,7 @@ fn request(route: Route) -> Value {
                 "shutdown_delay": { "type": "integer", "minimum": 0, "default": 0 },
             },
         }),
-        Route::RunCommand => json!({
-            "type": "object",
-            "required": ["cluster_name", "command"],
-            "properties": {
-                "cluster_name": text(),
-                "node_id": { "type": "string", "description": "the head, if it is left out" },
-                "command": { "type": "string", "description": "a line for a login shell" },
-                "seconds": {
-                    "type": "integer", "minimum": 1, "maximum": api::COMMAND_SECONDS_MAX,
-                    "default": api::COMMAND_SECONDS, "description": "it is ended after this time",
-                },
-            },
-        }),
+        Route::RunCommand => command(),
         Route::SetBudget => {
             object(&[cluster, ("total_budget", json!({ "type": ["number", "string"] }))])
         }

@@ -11,7 +11,13 @@
 //! has no half-close by which it could be told, so what it writes is waited for until it has been silent for
 //! [`LINGER`].
 
-use std::{io, path::PathBuf, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
 
 use thiserror::Error;
 use tokio::{
@@ -23,10 +29,10 @@ use tokio::{
 use super::access::{Access, AccessError};
 use crate::{
     core::{cluster::plan::ClusterName, ids::NodeId},
-    network::{DoorError, Knock},
+    network::{self, DoorError, Knock},
     units::Span,
     yagna::{
-        NetworkPath,
+        NetworkId, NetworkPath,
         vpn::{BUFFER, Vpn, VpnError},
     },
 };
@@ -91,9 +97,18 @@ pub async fn run(
         NetworkPath::Daemon => {
             let vpn = Vpn::at(&access.net, access.app_key)?;
             let stream = vpn.connect(&network, ip, *port, PATIENCE).await?;
-            join(stream, input, output, LINGER).await.map_err(ProxyError::Broken)
+            tokio::select! {
+                ended = join(stream, input, output, LINGER) => ended.map_err(ProxyError::Broken),
+                never = counted(data, network) => match never {},
+            }
         }
     }
+}
+
+/// Has the webserver know of a connection that goes through the daemon. What it is good for does not depend on that.
+async fn counted(data: &Path, network: NetworkId) -> Infallible {
+    let _socket = network::count(data, network).await;
+    std::future::pending().await
 }
 
 /// Moves bytes both ways until `stream` or the reader of `output` is gone, or until `stream` was silent

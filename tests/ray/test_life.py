@@ -99,6 +99,8 @@ class Life(unittest.TestCase):
         self.assertEqual(sum(int(count) for count, _ in counts), 120, said)
         self.assertEqual(len(counts), 4, said)
         self.cluster.wait_for_nodes(2, 120)
+        # The worker that is kept up has no work, and ssh has gone.
+        wait_until("the end of all use", 60, self.idle_since)
 
     def runs_commands(self) -> None:
         said = self.cluster.ray("exec", self.file, "hostname && cat /sys/fs/cgroup/cpu.max", "--no-config-cache")
@@ -200,6 +202,7 @@ class Life(unittest.TestCase):
         self.cluster.wait_for_nodes(4, 120)
 
         self.assertEqual(len(self.running() - before), 1)
+        self.assertIsNone(self.idle_since(), "the job is use, though nobody is connected")
 
     def survives_the_death_of_the_webserver(self) -> None:
         before = self.running()
@@ -286,6 +289,10 @@ class Life(unittest.TestCase):
     def running(self) -> set[str]:
         """The nodes that run."""
         return {node["node_id"] for node in self.cluster.nodes()}
+
+    def idle_since(self) -> str | None:
+        """Since when the webserver takes the cluster for unused."""
+        return self.cluster.status()["clusters"][-1]["idle_since"]
 
     def warning_of_the_lost_network(self) -> str | None:
         """What the user is told of it."""

@@ -10,7 +10,7 @@ from decimal import Decimal
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from cluster import TARGET, Cluster  # noqa: E402
+from cluster import TARGET, Cluster, wait_until  # noqa: E402
 
 
 @unittest.skipUnless((TARGET / "python" / "ray-2.9" / "made").exists(), "no Python for Ray 2.9 on this machine")
@@ -41,6 +41,8 @@ class OldRay(unittest.TestCase):
         cluster.network("PUT", "sim/faults", {"outage": {"kind": "restart", "for": 5}})
         said = cluster.ray("exec", file, command, "--no-config-cache")
         self.assertEqual({node["node_id"] for node in cluster.nodes()}, before)
+        # The worker that is kept up is no load, as Ray says.
+        wait_until("the end of all use", 60, lambda: cluster.status()["clusters"][-1]["idle_since"])
         cluster.ray("exec", file, "true", "--stop", "--no-config-cache")
         self.assertGreater(Decimal(cluster.last_books(120)["spent_glm"]), 0)
         return said

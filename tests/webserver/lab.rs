@@ -14,7 +14,7 @@ use ray_on_golem::{
         wallet::{DaemonCli, Wallet},
     },
     server::{
-        self, Alerts, App, Images, Listening, Settings, Stop,
+        self, Alerts, App, Images, Listening, Settings, Stop, Usage,
         auth::{Guard, HeadTokens, Token},
         bills::Bills,
     },
@@ -150,6 +150,7 @@ impl Web {
             bills,
             alerts: Alerts::default(),
             stop: Stop::default(),
+            usage: Usage::default(),
             log,
         });
         let keeping = tokio::spawn(app.bills.clone().keep(bills_news, app.handle.changes()));

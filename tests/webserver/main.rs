@@ -15,3 +15,4 @@ mod port;
 mod prometheus;
 mod proof;
 mod refusals;
+mod usage;

@@ -28,6 +28,7 @@ from ..written import WrittenFile
 from .command_runner import GolemCommandRunner, Way
 from .invocation import may_rent, written_file
 from .launch import Launch, look_into_wallet, tell_budget
+from .load import Load
 from .log import HeadLog, TerminalLog, Titled
 
 # A head waits for its webserver to come back: autoscaler v1 ends for good after five failures in a row.
@@ -62,6 +63,7 @@ class GolemNodeProvider(NodeProvider):
         except RayOnGolemError as error:
             self._log.abort(error)
         self._datadir = surroundings.datadir(self._parameters)
+        self._load = Load(self._log.warning)
         self._snapshot = Snapshot(self._fetch, self._observe)
         self._terminating: set[str] = set()
         self._terminating_lock = threading.Lock()
@@ -306,7 +308,8 @@ class GolemNodeProvider(NodeProvider):
             self._log.abort(error)
 
     def _fetch(self) -> Nodes:
-        return self._patiently(self._client.nodes)
+        has_load = self._load.look() if self._is_head else None
+        return self._patiently(lambda: self._client.nodes(has_load))
 
     def _observe(self, before: Nodes, after: Nodes) -> None:
         """Logs on a head what has become of nodes; elsewhere it is said by what waits for them."""

@@ -83,6 +83,8 @@ impl Family for Api {
             }
             Command::EndSurvey
             | Command::EndCluster { .. }
+            | Command::HeadLooked { .. }
+            | Command::Connected { .. }
             | Command::Inform { .. }
             | Command::ClockSetBack
             | Command::Shutdown => Asked::Other,

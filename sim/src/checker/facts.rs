@@ -397,6 +397,8 @@ impl Facts {
             | Command::EndSurvey
             | Command::SetTags { .. }
             | Command::EndCluster { .. }
+            | Command::HeadLooked { .. }
+            | Command::Connected { .. }
             | Command::ClockSetBack => {}
         }
     }

@@ -28,6 +28,7 @@ mod ray;
 mod recovery;
 mod situations;
 mod subject;
+mod usage;
 mod waiting;
 mod way;
 
@@ -201,6 +202,7 @@ pub struct Checkers {
     liveness: liveness::Liveness,
     waiting: waiting::Waiting,
     ways: way::Ways,
+    usage: usage::Usage,
     situations: situations::Situations,
     steps: u32,
     rounded: Option<Timestamp>,
@@ -228,6 +230,7 @@ impl Checkers {
         tell(&mut self.liveness, &look);
         tell(&mut self.waiting, &look);
         tell(&mut self.ways, &look);
+        tell(&mut self.usage, &look);
         tell(&mut self.situations, &look);
     }
 }

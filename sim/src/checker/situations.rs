@@ -56,6 +56,7 @@ pub const SITUATIONS: &[&str] = &[
     "clock behind the daemon's",
     "clock set back",
     "worker hired after ray did not start",
+    "idle cluster with a worker ended",
 ];
 
 #[derive(Default)]

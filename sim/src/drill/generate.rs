@@ -4,7 +4,7 @@ use ray_on_golem::{core::rng::Seed, units::Span, yagna::NetworkPath};
 
 use super::{
     character::Character,
-    plan::{Choosing, Op, Plan},
+    plan::{Choosing, Looks, Op, Plan},
 };
 use crate::{
     fault::{Faults, Outage, OutageKind},
@@ -168,6 +168,9 @@ impl Dice {
         if begins {
             ops.insert(0, Op::Clock(far(self.below("first clock", 5))));
         }
+        if self.is_on("idle") {
+            ops.push(Op::Looks(Looks::ALL[self.below("looks at first", 4) as usize]));
+        }
         ops.extend((0..count).flat_map(|nth| [self.op(nth), self.gap(nth)]));
         ops
     }
@@ -202,6 +205,8 @@ impl Dice {
             51..=52 => Op::TerminateAgain(small(6)),
             53 => Op::RayFails(1 + small(5)),
             54 => Op::RayStarts,
+            55 if self.is_on("idle") => Op::Looks(Looks::ALL[draw(4) as usize]),
+            56 if self.is_on("idle") => Op::Connect(small(3)),
             55..=56 => Op::Tag(small(6)),
             57..=60 => Op::Repeat,
             61..=62 => Op::Misuse,

@@ -8,7 +8,7 @@ use ray_on_golem::{
         autostop::Autostop,
         cluster::{
             plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
-            state::{ClusterState, Network, Node, NodeState},
+            state::{ClusterState, Network, NodeState},
         },
         ids::NodeId,
         market::{
@@ -31,15 +31,17 @@ pub mod shrink;
 
 pub(crate) mod known;
 
+mod autoscaler;
 mod disk;
 mod engine;
 mod measure;
 mod trace;
 
+pub(crate) use autoscaler::AUTOSCALER_TICK;
 pub(crate) use engine::PLATFORM;
 pub use engine::{BEGINNING, Engine, Setup, Told};
 pub use generate::Mode;
-pub use plan::{Choosing, Op, Plan};
+pub use plan::{Choosing, Looks, Op, Plan};
 
 use character::Character;
 use plan::milli;
@@ -64,11 +66,6 @@ const GONE_WITHIN: Span = Span::mins(30);
 const TAIL: Span = Span::secs(90);
 /// Somebody who blacklists a provider does so for this time.
 const BLOCK: Span = Span::mins(10);
-/// Ray does not start on workers for so long.
-const RAY_FAILS_WITHIN: Span = Span::hours(6);
-/// Ray's autoscaler looks this often.
-pub(crate) const AUTOSCALER_TICK: Span = Span::secs(5);
-
 /// What a drill came to.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -99,6 +96,8 @@ struct Drill<'a> {
     current: usize,
     /// How many workers Ray's autoscaler keeps up, if it runs.
     kept: Option<u32>,
+    /// What the autoscalers of heads say of the load.
+    looks: Looks,
     latest: Option<NodeRequest>,
     keys: u32,
     is_shut_down: bool,
@@ -152,6 +151,7 @@ impl Plan {
             policy,
             current: 0,
             kept: None,
+            looks: Looks::Never,
             latest: None,
             keys: 0,
             is_shut_down: false,
@@ -246,6 +246,11 @@ impl Drill<'_> {
                     self.say_of_ray(*head, "up-to-date");
                 }
             }
+            Op::Looks(looks) => self.looks = looks,
+            Op::Connect(connections) => {
+                let cluster = self.name();
+                self.engine.command(Command::Connected { cluster, connections });
+            }
             Op::Clock(minutes) => self.engine.set_clock(minutes),
         }
     }
@@ -274,32 +279,6 @@ impl Drill<'_> {
         live.map(|(id, _)| *id).collect()
     }
 
-    /// What Ray does when it does not start on workers that have come up, so many times.
-    fn ray_fails(&mut self, count: u32) {
-        let is_up = |node: &Node| node.kind == NodeKind::Worker && node.state == NodeState::Running;
-        let mut left = count;
-        let until = self.engine.now.plus(RAY_FAILS_WITHIN);
-        while left > 0 && self.engine.now < until && !self.engine.is_broken() {
-            let mut nodes = self.state().into_iter().flat_map(|state| &state.nodes);
-            if let Some((node, _)) = nodes.find(|(_, node)| is_up(node)) {
-                let (cluster, node) = (self.name(), *node);
-                self.say_of_ray(node, "update-failed");
-                self.engine.command(Command::TerminateNode { cluster, node });
-                if self.kept.is_none() {
-                    self.request(NodeKind::Worker, 1);
-                }
-                left -= 1;
-            }
-            self.wait(AUTOSCALER_TICK);
-        }
-    }
-
-    fn say_of_ray(&mut self, node: NodeId, status: &str) {
-        let tags = Tags::from([("ray-node-status".to_owned(), status.to_owned())]);
-        let cluster = self.name();
-        self.engine.command(Command::SetTags { cluster, node, tags });
-    }
-
     /// Ends the node of a place among those that are in such a state.
     fn terminate(&mut self, place: u32, is_such: fn(NodeState) -> bool) {
         let nodes = self.nodes(is_such);
@@ -308,28 +287,6 @@ impl Drill<'_> {
             let cluster = self.name();
             self.engine.command(Command::TerminateNode { cluster, node });
         }
-    }
-
-    /// Time passes, and Ray's autoscaler looks now and then.
-    fn wait(&mut self, span: Span) {
-        let until = self.engine.now.plus(span);
-        while let Some(workers) = self.kept
-            && self.engine.now < until
-            && !self.engine.is_broken()
-        {
-            self.keep(workers);
-            self.engine.run_for(AUTOSCALER_TICK.min(until.since(self.engine.now)));
-        }
-        self.engine.run_for(until.since(self.engine.now));
-    }
-
-    fn keep(&mut self, workers: u32) {
-        let mut nodes = self.state().into_iter().flat_map(|state| state.nodes.values());
-        let is_head = |node: &Node| node.kind == NodeKind::Head && node.state <= NodeState::Running;
-        if !nodes.any(is_head) {
-            self.request(NodeKind::Head, 1);
-        }
-        self.scale(workers);
     }
 
     fn request(&mut self, kind: NodeKind, count: u32) {
@@ -386,20 +343,6 @@ impl Drill<'_> {
             let provider = provider::identity(Seed::new(self.plan.seed), nth);
             let until = self.engine.now.plus(BLOCK);
             self.engine.block(provider, until);
-        }
-    }
-
-    /// What Ray's autoscaler does when the load asks for so many workers.
-    fn scale(&mut self, wanted: u32) {
-        let workers = self.live(NodeKind::Worker);
-        let wanted = wanted as usize;
-        if workers.len() < wanted {
-            let missing = u32::try_from(wanted - workers.len()).unwrap_or(0);
-            self.request(NodeKind::Worker, missing);
-        }
-        for node in workers.into_iter().skip(wanted) {
-            let cluster = self.name();
-            self.engine.command(Command::TerminateNode { cluster, node });
         }
     }
 

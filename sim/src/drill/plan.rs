@@ -126,8 +126,43 @@ pub enum Op {
     RayFails(u32),
     /// Ray starts on the head, as after `ray up`.
     RayStarts,
+    /// From here on the autoscaler of each head looks at its nodes, and says this of the load; or it looks no more.
+    Looks(Looks),
+    /// So many connections of users to nodes of the current cluster are open.
+    Connect(u32),
     /// From here on the manager's clock is so many minutes ahead of the daemon's, or behind it.
     Clock(i64),
+}
+
+/// What the autoscaler of a head says of the load, if it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    /// Ray has load.
+    Load,
+    /// It has none.
+    Idle,
+    /// Nothing, as node providers of earlier versions.
+    Unknown,
+    /// It does not look.
+    Never,
+}
+
+impl Looks {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Load, Self::Idle, Self::Unknown, Self::Never];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Idle => "idle",
+            Self::Unknown => "unknown",
+            Self::Never => "never",
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.word() == word)
+    }
 }
 
 /// Providers of one character, at most.
@@ -371,6 +406,8 @@ impl fmt::Display for Op {
             Self::Forget => f.write_str("forget"),
             Self::RayFails(count) => write!(f, "ray-fails {count}"),
             Self::RayStarts => f.write_str("ray-starts"),
+            Self::Looks(looks) => write!(f, "looks {}", looks.word()),
+            Self::Connect(count) => write!(f, "connect {count}"),
             Self::Clock(minutes) => write!(f, "clock {minutes}"),
         }
     }
@@ -410,6 +447,10 @@ impl FromStr for Op {
             "forget" => Self::Forget,
             "ray-fails" => Self::RayFails(small()?),
             "ray-starts" => Self::RayStarts,
+            "looks" => Self::Looks(
+                Looks::of_word(rest).ok_or("`looks` needs load, idle, unknown, or never")?,
+            ),
+            "connect" => Self::Connect(small()?),
             "clock" => match rest.parse::<i64>() {
                 Ok(minutes) if minutes.unsigned_abs() <= CLOCK_MINUTES_MAX => Self::Clock(minutes),
                 Ok(_) | Err(_) => return Err("`clock` needs minutes, a million at most".to_owned()),
@@ -418,7 +459,8 @@ impl FromStr for Op {
                 return Err(format!(
                     "`{word}` is no operation; write one of head, request, scale, keep, repeat, \
                      misuse, terminate, terminate-unknown, terminate-again, tag, budget, down, switch, \
-                     shutdown, wait, crash, restart, suspend, block, forget, ray-fails, ray-starts, clock"
+                     shutdown, wait, crash, restart, suspend, block, forget, ray-fails, ray-starts, \
+                     looks, connect, clock"
                 ));
             }
         })

@@ -101,6 +101,8 @@ impl Deed {
             | Op::Forget
             | Op::RayFails(_)
             | Op::RayStarts
+            | Op::Looks(_)
+            | Op::Connect(_)
             | Op::Clock(_) => None,
         }
     }

@@ -291,6 +291,7 @@ impl Cluster {
         self.enter(number, Stage::Running);
         fx.troubles.clear(&provider);
         self.begin_health(fx, number);
+        self.review_usage(fx);
         self.is_dirty = true;
     }
 

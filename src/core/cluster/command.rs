@@ -57,7 +57,7 @@ impl Cluster {
                 self.wake(fx, ClusterTimer::Priority(*node), fx.now.plus(PRIORITY_TIME));
             }
         }
-        self.arm_autostop(fx);
+        self.review_usage(fx);
         self.is_dirty = true;
         if fx.planted(Bug::NodeUntold) {
             nodes.pop();
@@ -150,6 +150,7 @@ pub(in crate::core) fn answer_unknown(command: &Command, error: RequestError) ->
         Command::SetTags { .. } => Answer::TagsSet(Err(error)),
         Command::EndCluster { .. } => Answer::ClusterEnding(Err(error)),
         Command::SetBudget { .. } => Answer::BudgetSet(Err(error)),
+        Command::HeadLooked { .. } | Command::Connected { .. } => Answer::UsageNoted(Err(error)),
         Command::Inform { .. } | Command::ClockSetBack => Answer::Informed,
         Command::Shutdown => Answer::ShuttingDown,
         Command::Survey(_) | Command::EndSurvey => Answer::Ending(false),

@@ -1,8 +1,7 @@
 //! How a cluster ends: in an orderly way, in bounded time, leaving nothing behind (V4, L1, L10, M8).
 
 use super::{
-    Cluster, ClusterTimer, is_live,
-    plan::NodeKind,
+    Cluster, ClusterTimer,
     record::EndReason,
     state::{Funds, Network},
 };
@@ -136,7 +135,7 @@ impl Cluster {
             ClusterTimer::Notes,
             ClusterTimer::Invoices,
             ClusterTimer::Waiting,
-            ClusterTimer::Autostop,
+            ClusterTimer::Usage,
             ClusterTimer::Ray,
             ClusterTimer::End,
         ] {
@@ -236,25 +235,5 @@ impl Cluster {
         let Some(account) = fx.cluster(self.id).accounts.get(&number) else { return };
         let at = account.reserve_lasts_until().max(fx.now.plus(Span::TICK));
         self.wake(fx, ClusterTimer::Reserve(number), at);
-    }
-
-    /// Says when the cluster ends by itself, if it does.
-    pub(super) fn arm_autostop(&mut self, fx: &mut Effects) {
-        let state = fx.cluster(self.id);
-        let Some(autostop) = state.plan.autostop else { return };
-        let has_worker =
-            state.nodes.values().any(|node| node.kind == NodeKind::Worker && is_live(node.state));
-        let idle = autostop.idle.filter(|_| !has_worker).map(|idle| fx.now.plus(idle));
-        let next = [idle, autostop.next_stop(state.opened)].into_iter().flatten().min();
-        match next {
-            Some(at) => self.wake(fx, ClusterTimer::Autostop, at),
-            None => self.rest(fx, ClusterTimer::Autostop),
-        }
-    }
-
-    pub(super) fn on_autostop(&mut self, fx: &mut Effects) {
-        if fx.cluster(self.id).ending.is_none() {
-            self.end(fx, EndReason::Autostop);
-        }
     }
 }

@@ -28,6 +28,7 @@ mod sightings;
 mod signing;
 mod steps;
 pub(super) mod stream;
+mod usage;
 pub mod waiting;
 mod watch;
 
@@ -151,8 +152,8 @@ pub enum ClusterTimer {
     Shop(MarketId),
     /// Workers are hired again after Ray did not start on the last ones.
     Ray,
-    /// The cluster ends by itself.
-    Autostop,
+    /// The head's autoscaler has been silent for long, or the cluster ends by itself.
+    Usage,
     /// The cluster's end has taken long enough.
     End,
 }
@@ -195,6 +196,8 @@ pub(super) struct Cluster {
     is_head_unwanted: bool,
     /// When Ray did not start on a worker for the last time.
     ray_failed: Timestamp,
+    /// What is heard of the use of the cluster.
+    usage: usage::Usage,
 }
 
 /// The work on one agreement that is not settled.
@@ -272,13 +275,14 @@ impl Cluster {
             has_closed_shop: false,
             is_head_unwanted: false,
             ray_failed: Timestamp::EPOCH,
+            usage: usage::Usage::default(),
         }
     }
 
     /// The work on a cluster that was begun just now.
     pub(super) fn open(fx: &mut Effects, id: ClusterId) -> Self {
         let mut cluster = Self::blank(fx, id);
-        cluster.arm_autostop(fx);
+        cluster.review_usage(fx);
         cluster
     }
 
@@ -303,7 +307,7 @@ impl Cluster {
         }
         cluster.keeper.recover(fx);
         cluster.recover_network(fx);
-        cluster.arm_autostop(fx);
+        cluster.review_usage(fx);
         cluster.recover_ray(fx);
         if let Some((_, since)) = state.ending {
             cluster.wake(fx, ClusterTimer::End, since.plus(WIND_UP_AFTER));
@@ -396,7 +400,7 @@ impl Cluster {
                 self.is_dirty = true;
             }
             ClusterTimer::Shop(market) => self.shop_overdue(market),
-            ClusterTimer::Autostop => self.on_autostop(fx),
+            ClusterTimer::Usage => self.on_usage_timer(fx),
             ClusterTimer::End => self.on_end_overdue(fx),
         }
     }

@@ -52,7 +52,7 @@ impl Cluster {
         if let Some(reason) = end_without(is_head, has_others) {
             self.end(fx, reason);
         }
-        self.arm_autostop(fx);
+        self.review_usage(fx);
         self.is_dirty = true;
     }
 

@@ -255,7 +255,7 @@ impl Bills {
             | ClusterTimer::Reconcile
             | ClusterTimer::Shop(_)
             | ClusterTimer::Ray
-            | ClusterTimer::Autostop
+            | ClusterTimer::Usage
             | ClusterTimer::End => {}
         }
     }
