@@ -17,6 +17,7 @@ mod replays;
 mod reports;
 mod service;
 mod stand_in;
+mod station;
 
 use exit::Exit;
 use golem_sim::{
@@ -117,6 +118,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
+    /// Is the TCP of a node in a lab of real daemons
+    #[command(hide = true)]
+    Station {
+        #[command(flatten)]
+        args: station::StationArgs,
+    },
     #[command(flatten)]
     Inside(Inside),
 }
@@ -142,6 +149,7 @@ fn main() -> ExitCode {
         Command::Report { args } => reports::report(&args, &mut printer),
         Command::Shrink { source } => drills::make_small(&source, &mut printer),
         Command::Yagna { words } => Ok(stand_in::run(words, &mut printer)),
+        Command::Station { args } => station::run(args).map(|()| ExitCode::SUCCESS),
         Command::Inside(process) => match process.run() {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) => Err(CliError::Environment {

@@ -4,17 +4,24 @@
 //! the end that one side set. Where a direction ends without one, the connection was reset, or the process at the
 //! other end died.
 
-use std::{io, pin::pin, time::Duration};
+use std::{
+    io,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::UnixStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest},
+    net::{UnixStream, unix::OwnedReadHalf},
     sync::Notify,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::units::Span;
 
+/// What a process has sent before its good end has so long for each chunk to be taken.
+const FAREWELL: Duration = Duration::from_secs(60);
 /// The most bytes in a chunk.
 const CHUNK_MAX: usize = 32 << 10;
 
@@ -61,6 +68,7 @@ pub(super) async fn carry(
 ) -> io::Result<()> {
     let (mut from, mut to) = socket.into_split();
     let has_ended = Notify::new();
+    let is_all_said = AtomicBool::new(false);
     let up = async {
         let mut input = pin!(input);
         let mut bytes = vec![0; CHUNK_MAX];
@@ -84,6 +92,7 @@ pub(super) async fn carry(
             };
             send(&mut to, &bytes[..length]).await?;
             if length == 0 {
+                is_all_said.store(true, Ordering::Relaxed);
                 return Ok(());
             }
         }
@@ -93,17 +102,38 @@ pub(super) async fn carry(
         let mut bytes = Vec::new();
         loop {
             take(&mut from, &mut bytes).await?;
+            let passed_on = async {
+                if bytes.is_empty() {
+                    return output.shutdown().await;
+                }
+                output.write_all(&bytes).await?;
+                output.flush().await
+            };
+            tokio::select! {
+                passed_on = passed_on => passed_on?,
+                died = died(&from, &is_all_said) => return Err(died),
+            }
             if bytes.is_empty() {
-                output.shutdown().await?;
                 has_ended.notify_one();
                 return Ok::<(), io::Error>(());
             }
-            output.write_all(&bytes).await?;
-            output.flush().await?;
         }
     };
     tokio::try_join!(up, down)?;
     Ok(())
+}
+
+/// Waits for the end of the other process, while what it has sent waits for someone who takes nothing: reading the
+/// socket would tell of it only behind that. A process that was told everything may have gone in good order.
+async fn died(socket: &OwnedReadHalf, is_all_said: &AtomicBool) -> io::Error {
+    // Besides what is out of band, which there is none of here, this is ready when the other side has closed.
+    if let Err(error) = socket.ready(Interest::PRIORITY).await {
+        return error;
+    }
+    if is_all_said.load(Ordering::Relaxed) {
+        sleep(FAREWELL).await;
+    }
+    io::Error::new(io::ErrorKind::ConnectionReset, "the process that had the connection is gone")
 }
 
 #[cfg(test)]
@@ -160,6 +190,42 @@ mod tests {
         let (carried, ()) = tokio::join!(carry(near, input, tokio::io::sink(), None), cut);
 
         assert_eq!(carried.expect_err("no end").kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_side_that_dies_is_noticed_while_what_it_sent_is_not_taken() {
+        let (near, far) = UnixStream::pair().expect("a pair");
+        let (_open, input) = duplex(64);
+        let (output, _never_read) = duplex(64);
+        let carrying = tokio::spawn(carry(near, input, output, None));
+        let mut far = far;
+        send(&mut far, &[7; 1_000]).await.expect("there is room");
+        // More than is taken is on the way.
+        send(&mut far, &[7; 1_000]).await.expect("there is room");
+
+        drop(far);
+
+        let carried = carrying.await.expect("no panic");
+        assert_eq!(carried.expect_err("no end").kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_before_a_good_end_is_still_passed_on() {
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        let (output, mut slow) = duplex(64);
+        let carrying = tokio::spawn(carry(near, tokio::io::empty(), output, None));
+        let mut end = vec![1];
+        take(&mut far, &mut end).await.expect("the node has ended its direction");
+        assert!(end.is_empty());
+        send(&mut far, &[7; 1_000]).await.expect("there is room");
+        send(&mut far, b"").await.expect("there is room");
+        drop(far);
+
+        let mut passed_on = Vec::new();
+        slow.read_to_end(&mut passed_on).await.expect("an end");
+
+        assert_eq!(passed_on, [7; 1_000]);
+        carrying.await.expect("no panic").expect("a good end");
     }
 
     #[tokio::test]

@@ -24,6 +24,7 @@ use std::time::Duration;
 use crate::{
     lab::network::Link,
     proxy::{Services as _, bytes, sha256, take, transfers_arrive_whole},
+    proxy_ends::{an_end_of_the_input_reaches_the_node, an_end_of_the_node_is_told_from_a_reset},
     proxy_volume::{
         a_tree_arrives_file_by_file, all_sizes_arrive_whole, sessions_at_once_are_whole,
     },
@@ -59,6 +60,15 @@ async fn transfers_arrive_whole_where_frames_lag_get_lost_and_overtake_each_othe
     });
 
     transfers_arrive_whole(&stage, 256 * KIB, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_does_without_a_network_device() {
+    let stage = Stage::start_without_device("peggy").await;
+
+    transfers_arrive_whole(&stage, 256 * KIB, 4).await;
+    an_end_of_the_input_reaches_the_node(&stage).await;
+    an_end_of_the_node_is_told_from_a_reset(&stage).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -51,6 +51,11 @@ impl Stage {
         Self::with(|lab, network| lab.node_in_with_sshd(name, network, IP, PROVIDER)).await
     }
 
+    /// The same with a node whose TCP is the simulator's.
+    pub(crate) async fn start_without_device(name: &str) -> Self {
+        Self::with(|lab, network| lab.node_in_without_device(name, network, IP, PROVIDER)).await
+    }
+
     async fn with(add_node: impl FnOnce(&Lab, &str) -> Node) -> Self {
         let lab = Lab::start_central(&Market::empty());
         let facts = lab.facts();

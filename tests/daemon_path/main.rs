@@ -2,15 +2,19 @@
 //! unmodified daemon, with nodes whose TCP is the kernel's.
 //!
 //! The simulation of the daemon passes bytes on as they come. The real one reorders them, and keeps
-//! ends of connections to itself, so what moves bytes is held to the real one here.
+//! ends of connections to itself, so what moves bytes is held to the real one here. That a cluster comes to this way where
+//! the bus reaches no node is tried with the simulation (`deaf`).
 
 #![expect(
     clippy::disallowed_methods,
     reason = "the daemon, its nodes, and the proxy are processes"
 )]
 
+mod deaf;
 #[path = "../lab/mod.rs"]
 mod lab;
+#[path = "../node_request/mod.rs"]
+mod node_request;
 #[path = "../proxy/mod.rs"]
 mod proxy;
 #[path = "../proxy/shell.rs"]

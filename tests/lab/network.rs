@@ -117,8 +117,30 @@ impl Lab {
         ip: Ipv4Addr,
         provider: &str,
     ) -> Node {
+        self.add_node_in(name, network, ip, provider, "--sshd")
+    }
+
+    /// The same where the kernel gives no network device.
+    pub(crate) fn node_in_without_device(
+        &self,
+        name: &str,
+        network: &str,
+        ip: Ipv4Addr,
+        provider: &str,
+    ) -> Node {
+        self.add_node_in(name, network, ip, provider, "--without-device")
+    }
+
+    fn add_node_in(
+        &self,
+        name: &str,
+        network: &str,
+        ip: Ipv4Addr,
+        provider: &str,
+        kind: &str,
+    ) -> Node {
         let ip = ip.to_string();
-        let place = ["--network", network, "--ip", &ip, "--provider", provider, "--sshd"];
+        let place = ["--network", network, "--ip", &ip, "--provider", provider, kind];
         self.add_node(name, &place)
     }
 

@@ -1,13 +1,16 @@
 """What the kernel gives a lab: namespaces apart from the machine's, an Ethernet device in them, and TCP.
 
-Needs `/dev/net/tun`, and root or user namespaces.
+Needs `/dev/net/tun`, and root or user namespaces. Where the kernel has no such device, the simulator's own TCP stands in
+for it (`stand_in`), and the node is not apart from the machine.
 """
 
 import fcntl
 import os
 import socket
 import struct
+import subprocess
 import sys
+from pathlib import Path
 
 DEVICE = b"vpn0"
 # Of <linux/if_tun.h> and <linux/sockios.h>.
@@ -22,6 +25,11 @@ def apart() -> list:
     a user namespace to be root of; root stays root, since a server of ssh wants more than one user."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     return ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--"]
+
+
+def is_there() -> bool:
+    """Whether the kernel gives network devices."""
+    return os.access("/dev/net/tun", os.R_OK | os.W_OK)
 
 
 def make_device(ip: str, mtu: int) -> int:
@@ -52,3 +60,15 @@ def use_cubic(endpoint: socket.socket) -> str:
     except OSError:
         pass
     return endpoint.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+
+
+def stand_in(ip: str, ports: dict) -> int:
+    """A socket of Ethernet frames, behind which the simulator's TCP leads to `ports` of this machine; returns its
+    descriptor. It ends when that is closed."""
+    project = Path(__file__).resolve().parent.parent.parent
+    program = project / os.environ.get("CARGO_TARGET_DIR", "target") / "debug" / "golem-sim"
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    words = [f"--port={port}={here}" for port, here in ports.items()]
+    with theirs:
+        subprocess.Popen([program, "station", f"--ip={ip}", *words], stdin=theirs)
+    return ours.detach()

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import image
 import services
-from device import make_device, use_cubic
+from device import make_device, stand_in, use_cubic
 
 # It asks as often whether somebody is there as the nodes of the product do.
 SSHD_CONFIG = """\
@@ -100,10 +100,14 @@ def main():
     settings = json.loads(sys.argv[1])
     wire = socket.socket(fileno=settings["wire"])
     facts = {"ip": settings["ip"], "mtu": settings["mtu"]}
-    device = make_device(settings["ip"], settings["mtu"])
+    if settings["is_apart"]:
+        device = make_device(settings["ip"], settings["mtu"])
     if settings["kind"] == "image":
         image.furnish()
-    ports = services.serve(use_cubic)
+    ports = services.serve(use_cubic, settings["is_apart"])
+    if not settings["is_apart"]:
+        listeners = {port: listener.getsockname()[1] for port, listener in services.LISTENERS.items()}
+        device = stand_in(settings["ip"], listeners)
     if settings["kind"] == "sshd":
         facts["login_key"] = str(start_sshd(Path(settings["directory"])))
         ports["ssh"] = 22

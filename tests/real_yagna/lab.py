@@ -13,7 +13,8 @@
     lab.py chain stalls            what becomes of payments from now on: mines, reverts, stalls, …
 
 A lab of its own central net has private networks with nodes whose TCP is the kernel's, each in
-namespaces of its own (it needs /dev/net/tun; root, or user namespaces for ordinary users):
+namespaces of its own (root, or user namespaces for ordinary users; without /dev/net/tun the simulator's TCP
+stands in, and nodes have neither ssh nor a system of their own):
 
     lab.py up --central            the daemon is on a central net
     lab.py up --state B --join A   a second daemon, on the central net of lab A
@@ -268,7 +269,7 @@ class Lab:
                 self.remember(next_ip=self.facts["next_ip"] + 1)
         elif ip is None:
             sys.exit("lab.py: a node in a network of yours needs `--ip`, too")
-        kind = "sshd" if options.sshd else "plain"
+        kind = "sshd" if options.sshd else "without-device" if options.without_device else "plain"
         facts = self.order("add", options.name, node, network, ip, options.mtu, kind)
         if options.network is None:
             self._ask("POST", f"{NETWORKS}/{network}/nodes", {"id": node, "ip": ip})
@@ -528,6 +529,7 @@ def add_node(parser, is_new: bool):
     add("--mtu", type=int, default=1220, help="1220, as the runtime of virtual machines has it")
     if is_new:
         add("--sshd", action="store_true", help="with OpenSSH's server on port 22")
+        add("--without-device", action="store_true", help="its TCP is the simulator's, not the kernel's")
 
 
 def add_link(parser):

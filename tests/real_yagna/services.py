@@ -98,6 +98,7 @@ def tick(peer: socket.socket):
 def count(peer: socket.socket):
     """Reads a port in two bytes, says in decimal how many connections to it are established, and closes."""
     port = int.from_bytes(peer.recv(2, socket.MSG_WAITALL), "big")
+    port = LISTENERS[port].getsockname()[1]
     with open("/proc/net/tcp") as table:
         rows = [line.split() for line in table.readlines()[1:]]
     here, state = f":{port:04X}", ESTABLISHED
@@ -122,10 +123,16 @@ PORTS = {
 }
 
 
-def serve(prepare=lambda listener: None) -> dict:
-    """Listens on all ports, in threads, by sockets that are prepared first; returns the ports by name."""
+# What listens for connections to each port.
+LISTENERS = {}
+
+
+def serve(prepare=lambda listener: None, is_apart: bool = True) -> dict:
+    """Listens on all ports, in threads, by sockets that are prepared first; returns the ports by name. Where the node is
+    not apart from the machine, free ports of that stand for them, see `LISTENERS`."""
     for port, service in PORTS.values():
-        listener = socket.create_server(("0.0.0.0", port), backlog=1024)
+        address = ("0.0.0.0", port) if is_apart else ("127.0.0.1", 0)
+        listener = LISTENERS[port] = socket.create_server(address, backlog=1024)
         prepare(listener)
         threading.Thread(target=accept, args=[listener, service], daemon=True).start()
     return {name: port for name, (port, _) in PORTS.items()}

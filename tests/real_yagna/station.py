@@ -1,7 +1,7 @@
 """A node of private networks as its daemon's neighbours see it: frames go in and out.
 
-Behind it is an Ethernet device in namespaces of its own, so that its TCP is the kernel's; see
-`inside.py`. The node ends when the socket between them closes, and namespace and device end with it.
+Behind it is an Ethernet device in namespaces of its own, so that its TCP is the kernel's, or where there is none the
+simulator's TCP; see `inside.py`. The node ends when the socket between them closes, and namespace and device end with it.
 """
 
 import asyncio
@@ -13,14 +13,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from device import apart
+from device import apart, is_there
 from link import Link
 from packets import COMPRESSED, packed, unpacked
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 20.0
-# What a node may be: services alone; with a server of ssh; or with a system of its own, on which programs run.
-KINDS = ("plain", "sshd", "image")
+# What a node may be: services alone; with a server of ssh; with a system of its own, on which programs run; or services
+# whose TCP is the simulator's, as those have alone where the kernel gives no device.
+KINDS = ("plain", "sshd", "image", "without-device")
 
 # At most so many frames are read at a time, so that others get their turn.
 FRAMES_AT_A_TIME = 64
@@ -46,8 +47,11 @@ class Station:
         ours, theirs = socket.socketpair()
         if kind not in KINDS:
             raise ValueError(f"a node is one of {', '.join(KINDS)}, not {kind}")
+        is_apart = kind != "without-device" and is_there()
+        if kind in ("sshd", "image") and not is_apart:
+            raise RuntimeError(f"the node {self.name} needs /dev/net/tun: it is more than services")
         self.kind = kind
-        settings = {"ip": ip, "mtu": mtu, "kind": kind, "directory": str(directory)}
+        settings = {"ip": ip, "mtu": mtu, "kind": kind, "directory": str(directory), "is_apart": is_apart}
         with theirs:
             self._launch(directory, {**settings, "wire": theirs.fileno()})
         self.wire = ours
@@ -69,7 +73,7 @@ class Station:
         directory.mkdir(parents=True, exist_ok=True)
         with (directory / "log").open("wb") as out:
             self.process = subprocess.Popen(
-                [*apart(), sys.executable, "-B", str(HERE / "inside.py"), json.dumps(settings)],
+                [*(apart() if settings["is_apart"] else []), sys.executable, "-B", str(HERE / "inside.py"), json.dumps(settings)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -155,6 +159,9 @@ class Station:
             try:
                 frame = os.read(self.device, FRAME_BYTES_MAX)
             except OSError:  # Nothing more, or no device any more.
+                return
+            if not frame:  # What stood in for the device has ended.
+                asyncio.get_running_loop().remove_reader(self.device)
                 return
             for receiver in self._receivers(frame):
                 self._count("out", frame)
