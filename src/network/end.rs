@@ -42,6 +42,15 @@ impl End {
         outcome
     }
 
+    /// Does something with the stack, and has its frames sent if it says so.
+    pub(super) fn with_if<T>(&self, act: impl FnOnce(&mut Stack) -> (T, bool)) -> T {
+        let (outcome, has_frames) = act(&mut self.lock());
+        if has_frames {
+            self.wake.notify_one();
+        }
+        outcome
+    }
+
     /// The stack for its driver.
     pub fn lock(&self) -> MutexGuard<'_, Stack> {
         self.stack.lock().unwrap_or_else(PoisonError::into_inner)

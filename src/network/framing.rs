@@ -12,7 +12,10 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest},
+    io::{
+        AsyncBufReadExt as _, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+        Interest,
+    },
     net::{UnixStream, unix::OwnedReadHalf},
     sync::Notify,
     time::{sleep, timeout},
@@ -24,12 +27,23 @@ use crate::units::Span;
 const FAREWELL: Duration = Duration::from_secs(60);
 /// The most bytes in a chunk.
 const CHUNK_MAX: usize = 32 << 10;
+/// What is read of a socket at a time.
+const READ_MAX: usize = 64 << 10;
+/// The bytes of its length.
+const HEADER: usize = 2;
 
 /// Sends a chunk.
 pub(super) async fn send(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-    writer.write_all(&length.to_be_bytes()).await?;
-    writer.write_all(bytes).await
+    let mut chunk = vec![0; HEADER];
+    chunk.extend_from_slice(bytes);
+    send_chunk(writer, &mut chunk).await
+}
+
+/// Sends what is behind the place for its length, by one call to the system.
+async fn send_chunk(writer: &mut (impl AsyncWrite + Unpin), chunk: &mut [u8]) -> io::Result<()> {
+    let length = u16::try_from(chunk.len() - HEADER).map_err(io::Error::other)?;
+    chunk[..HEADER].copy_from_slice(&length.to_be_bytes());
+    writer.write_all(chunk).await
 }
 
 /// Takes a chunk; it is empty at the end that the other side set.
@@ -54,6 +68,20 @@ pub(super) async fn take(
     Ok(())
 }
 
+/// Adds the chunks that are here already: to pass on many small ones together costs as much as one.
+fn gather(reader: &mut BufReader<OwnedReadHalf>, bytes: &mut Vec<u8>) {
+    // The end that the other side has set comes alone.
+    while !bytes.is_empty()
+        && let Some((header, rest)) = reader.buffer().split_first_chunk::<HEADER>()
+        && let length = usize::from(u16::from_be_bytes(*header))
+        && length > 0
+        && let Some(chunk) = rest.get(..length)
+    {
+        bytes.extend_from_slice(chunk);
+        reader.consume(HEADER + length);
+    }
+}
+
 /// Moves bytes between `socket` and a connection until both directions have ended. When the other side has ended
 /// its direction, and `input` has been silent for `linger`, it is done, too.
 ///
@@ -66,21 +94,22 @@ pub(super) async fn carry(
     output: impl AsyncWrite,
     linger: Option<Span>,
 ) -> io::Result<()> {
-    let (mut from, mut to) = socket.into_split();
+    let (from, mut to) = socket.into_split();
+    let mut from = BufReader::with_capacity(READ_MAX, from);
     let has_ended = Notify::new();
     let is_all_said = AtomicBool::new(false);
     let up = async {
         let mut input = pin!(input);
-        let mut bytes = vec![0; CHUNK_MAX];
+        let mut chunk = vec![0; HEADER + CHUNK_MAX];
         let mut is_lingering = false;
         loop {
             let read = async {
                 match linger.filter(|_| is_lingering) {
                     Some(linger) => {
                         let patience = Duration::from_micros(linger.as_micros());
-                        timeout(patience, input.read(&mut bytes)).await.unwrap_or(Ok(0))
+                        timeout(patience, input.read(&mut chunk[HEADER..])).await.unwrap_or(Ok(0))
                     }
-                    None => input.read(&mut bytes).await,
+                    None => input.read(&mut chunk[HEADER..]).await,
                 }
             };
             let length = tokio::select! {
@@ -90,7 +119,7 @@ pub(super) async fn carry(
                     continue;
                 }
             };
-            send(&mut to, &bytes[..length]).await?;
+            send_chunk(&mut to, &mut chunk[..HEADER + length]).await?;
             if length == 0 {
                 is_all_said.store(true, Ordering::Relaxed);
                 return Ok(());
@@ -102,6 +131,7 @@ pub(super) async fn carry(
         let mut bytes = Vec::new();
         loop {
             take(&mut from, &mut bytes).await?;
+            gather(&mut from, &mut bytes);
             let passed_on = async {
                 if bytes.is_empty() {
                     return output.shutdown().await;
@@ -111,7 +141,7 @@ pub(super) async fn carry(
             };
             tokio::select! {
                 passed_on = passed_on => passed_on?,
-                died = died(&from, &is_all_said) => return Err(died),
+                died = died(from.get_ref(), &is_all_said) => return Err(died),
             }
             if bytes.is_empty() {
                 has_ended.notify_one();
@@ -145,7 +175,7 @@ mod tests {
         net::UnixStream,
     };
 
-    use super::{carry, send, take};
+    use super::{BufReader, READ_MAX, carry, gather, send, take};
     use crate::units::Span;
 
     #[tokio::test]
@@ -226,6 +256,25 @@ mod tests {
 
         assert_eq!(passed_on, [7; 1_000]);
         carrying.await.expect("no panic").expect("a good end");
+    }
+
+    #[tokio::test]
+    async fn chunks_that_are_here_are_gathered_and_an_end_stays_an_end() {
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        for text in ["a", "bc", "def", "", "after the end"] {
+            send(&mut far, text.as_bytes()).await.expect("there is room");
+        }
+        let (from, _to) = near.into_split();
+        let mut from = BufReader::with_capacity(READ_MAX, from);
+        let mut bytes = Vec::new();
+
+        take(&mut from, &mut bytes).await.expect("a chunk");
+        gather(&mut from, &mut bytes);
+        assert_eq!(bytes, b"abcdef");
+
+        take(&mut from, &mut bytes).await.expect("a chunk");
+        gather(&mut from, &mut bytes);
+        assert_eq!(bytes, b"");
     }
 
     #[tokio::test]

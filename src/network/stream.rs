@@ -67,7 +67,11 @@ impl AsyncRead for NodeStream {
             return Poll::Ready(Ok(()));
         }
         let unfilled = buf.initialize_unfilled();
-        let read = self.end.with(|stack| stack.poll_read(self.id, unfilled, cx));
+        // Most reads change nothing that the node is to hear of, and the driver is not woken for them.
+        let read = self.end.with_if(|stack| {
+            let is_crowded = stack.is_crowded(self.id);
+            (stack.poll_read(self.id, unfilled, cx), is_crowded)
+        });
         let length = ready!(read).map_err(broken)?;
         buf.advance(length);
         Poll::Ready(Ok(()))

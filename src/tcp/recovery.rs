@@ -24,9 +24,12 @@ use smoltcp::{
 };
 
 use super::flow::{Flow, Piece};
-use crate::units::Timestamp;
+use crate::units::{Span, Timestamp};
 
 const HOP_LIMIT: u8 = 64;
+/// So many bytes are acknowledged together, if they come within [`HOLD`]: sixteen full segments.
+const HELD_MAX: i32 = 18_880;
+const HOLD: Span = Span::millis(3);
 /// Segments that one connection sends before it is another one's turn.
 const TURN: usize = 8;
 
@@ -51,6 +54,8 @@ struct Lane {
     heard: (TcpSeqNumber, u16),
     /// Whether it must be said though there is no segment that could carry it.
     is_due: bool,
+    /// Since when it waits for more to be said with it.
+    held: Option<Timestamp>,
 }
 
 /// Where a connection begins and ends.
@@ -101,7 +106,7 @@ impl Recovery {
             let said = Said { ack: TcpSeqNumber(0), window: 0, sacks: [None; 3] };
             let flow = Flow::new(first);
             let heard = (said.ack, said.window);
-            self.lanes.insert(ends, Lane { ends, flow, said, heard, is_due: false });
+            self.lanes.insert(ends, Lane { ends, flow, said, heard, is_due: false, held: None });
             return Some(packet);
         }
         let Some(lane) = self.lanes.get_mut(&ends) else { return Some(packet) };
@@ -165,8 +170,10 @@ impl Recovery {
             }
         }
         self.is_cut = is_moving;
-        for lane in self.lanes.values_mut().filter(|lane| lane.is_due) {
-            out.push(lane.acknowledgement());
+        for lane in self.lanes.values_mut() {
+            if lane.may_acknowledge(now) {
+                out.push(lane.acknowledgement());
+            }
         }
         out
     }
@@ -178,7 +185,8 @@ impl Recovery {
 
     /// When [`Recovery::poll`] has something to do.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        self.lanes.values().filter_map(|lane| lane.flow.deadline()).min()
+        let held = self.lanes.values().filter_map(|lane| Some(lane.held?.plus(HOLD)));
+        self.lanes.values().filter_map(|lane| lane.flow.deadline()).chain(held).min()
     }
 
     /// A connection is over.
@@ -195,6 +203,19 @@ impl Lane {
         Some(packet)
     }
 
+    /// Whether an acknowledgement that is due goes out now. One that only tells of some more segments is held for a moment:
+    /// each is a frame, which costs the bus as much as a full one, and a node that sends much sends the next ones by then.
+    fn may_acknowledge(&mut self, now: Timestamp) -> bool {
+        if !self.is_due {
+            return false;
+        }
+        // The difference of two places that may lie on both sides of the largest number.
+        let news = self.said.ack.0.wrapping_sub(self.heard.0.0);
+        let is_plain = self.said.sacks[0].is_none() && (1..HELD_MAX).contains(&news);
+        let since = *self.held.get_or_insert(now);
+        !is_plain || now.since(since) >= HOLD
+    }
+
     fn acknowledgement(&mut self) -> Vec<u8> {
         self.packet(self.flow.next(), TcpControl::None, &[])
     }
@@ -203,6 +224,7 @@ impl Lane {
         let Said { ack, window, sacks } = self.said;
         self.heard = (ack, window);
         self.is_due = false;
+        self.held = None;
         let repr = TcpRepr {
             src_port: self.ends.port,
             dst_port: self.ends.service,

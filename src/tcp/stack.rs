@@ -26,6 +26,8 @@ use crate::units::{Span, Timestamp};
 const MTU: usize = 1220;
 /// What is kept of each direction of a connection.
 const BUFFER: usize = 256 << 10;
+/// A node hears of room for more when it is twice what the node knows of. That is never so while less than this waits.
+const CROWDED: usize = BUFFER / 4;
 /// Connections at once; each has two buffers.
 const CONNECTIONS_MAX: usize = 320;
 /// Frames that wait to be sent.
@@ -253,6 +255,12 @@ impl Stack {
             | State::LastAck
             | State::TimeWait => Poll::Ready(Ok(())),
         }
+    }
+
+    /// Whether so much waits to be read that the node is told of the room when it is.
+    #[must_use]
+    pub fn is_crowded(&mut self, id: ConnectionId) -> bool {
+        self.socket(id).is_some_and(|socket| socket.recv_queue() >= CROWDED)
     }
 
     /// Reads what has come; 0 is the end that the node has set.

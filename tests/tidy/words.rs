@@ -15,6 +15,7 @@ const SHELL: &[&str] = &[
     "sim/src/serve/",
     "sim/src/service.rs",
     "sim/src/stand_in/",
+    "sim/src/station.rs",
     "src/yagna/bus/client.rs",
     "src/yagna/bus/socket.rs",
     "src/yagna/client.rs",
