@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 from unittest import TestCase, mock
 
@@ -72,8 +75,9 @@ class LookTest(RayTestCase):
         super().setUp()
         self.states = [NodeStatus.RUNNING]
         self.connected: list[str] = []
+        self.hang: Callable[[], object] = lambda: None
         self.patch(mock.patch("ray._raylet.GcsClient", self.connect))
-        self.patch(mock.patch.object(load, "FRESH_SECONDS", 0.0))
+        self.patch(mock.patch.object(load, "PAUSE_SECONDS", 0.01))
 
     def connect(self, address: str) -> Any:
         self.connected.append(address)
@@ -83,6 +87,7 @@ class LookTest(RayTestCase):
         return service
 
     def status(self, timeout_s: float) -> bytes:
+        self.hang()
         if not self.states:
             raise ConnectionError("it is away")
         reply = GetClusterStatusReply()
@@ -96,15 +101,36 @@ class LookTest(RayTestCase):
         self.assertEqual(path, "/cluster_data")
         return body.get("has_load")
 
+    def eventually(self, provider: Any, wanted: bool | None) -> None:
+        """Waits until the webserver is told this; a thread asks Ray."""
+        end = time.monotonic() + 60
+        while self.said(provider) is not wanted:
+            self.assertLess(time.monotonic(), end, "it is never said")
+
     def test_the_autoscaler_s_process_tells_of_the_load_with_each_look(self) -> None:
         self.on_head()
         self.patch(mock.patch.object(sys, "argv", MONITOR))
         provider = self.provider()
 
-        self.assertIs(self.said(provider), True)
+        self.eventually(provider, True)
         self.states = [NodeStatus.IDLE]
-        self.assertIs(self.said(provider), False)
+        self.eventually(provider, False)
         self.assertEqual(self.connected, ["192.168.0.2:6379"])
+
+    def test_what_ray_says_no_more_is_not_known_and_holds_nothing_up(self) -> None:
+        self.on_head()
+        self.patch(mock.patch.object(sys, "argv", MONITOR))
+        provider = self.provider()
+        self.eventually(provider, True)
+
+        asked, answer = threading.Event(), threading.Event()
+        self.addCleanup(answer.set)
+        self.hang = lambda: (asked.set(), answer.wait())
+        self.assertTrue(asked.wait(60))
+        self.assertIs(self.said(provider), True, "it is still fresh")
+        self.patch(mock.patch.object(load, "FRESH_SECONDS", 0.0))
+
+        self.assertIsNone(self.said(provider))
 
     def test_a_service_that_does_not_answer_is_asked_again_by_a_new_connection(self) -> None:
         self.on_head()
@@ -113,16 +139,18 @@ class LookTest(RayTestCase):
         warnings = self.patch(mock.patch.object(provider._load, "_warn"))
 
         self.states = []
-        self.assertIsNone(self.said(provider))
-        self.assertIsNone(self.said(provider))
+        self.eventually(provider, None)
+        wait_for = time.monotonic() + 60
+        while len(self.connected) < 3:
+            self.assertIsNone(self.said(provider))
+            self.assertLess(time.monotonic(), wait_for, "it is not asked again")
         [warning] = [call.args[0] for call in warnings.call_args_list]
         self.assertEqual(
             warning, "Ray does not say whether it has load (ConnectionError: it is away); workers count as load"
         )
 
         self.states = [NodeStatus.RUNNING]
-        self.assertIs(self.said(provider), True)
-        self.assertEqual(len(self.connected), 3)
+        self.eventually(provider, True)
 
     def test_other_processes_of_a_head_and_the_user_s_machine_say_nothing(self) -> None:
         self.assertIsNone(self.said(self.provider()))

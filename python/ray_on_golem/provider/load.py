@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any, Callable, Sequence
 
 # Ray's own drivers, such as the one of the dashboard (`RAY_INTERNAL_NAMESPACE_PREFIX` in `ray/_private/ray_constants.py`).
 INTERNAL_NAMESPACE = "_ray_internal"
 # The autoscaler asks for its nodes many times in one tick of five seconds.
-FRESH_SECONDS = 5.0
+PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 5.0
+# What was said longer ago is not known any more: Ray may answer late, or never, as where it asks a driver that is gone.
+FRESH_SECONDS = 30.0
 ADDRESS_OPTION = "--gcs-address"
 
 
 class Load:
-    """The load of the cluster whose autoscaler runs in this process."""
+    """The load of the cluster whose autoscaler runs in this process. A thread of its own asks, so that nothing waits for Ray."""
 
     def __init__(self, warn: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._warn = warn
         self._clock = clock
         self._has_warned = False
         self._client: Any = None
-        self._said: bool | None = None
-        self._said_at: float | None = None
+        self._said: tuple[bool | None, float] | None = None
+        self._thread: threading.Thread | None = None
 
     def look(self) -> bool | None:
-        """Whether anything runs, waits, or is asked for, or a driver is connected; nothing if Ray does not say."""
-        now = self._clock()
-        if self._said_at is None or now - self._said_at >= FRESH_SECONDS:
-            self._said, self._said_at = self._ask(), now
-        return self._said
-
-    def _ask(self) -> bool | None:
+        """Whether anything runs, waits, or is asked for, or a driver is connected; nothing if Ray has not said so lately."""
         address = gcs_address(sys.argv)
         if address is None:
             return None
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_asking, args=(address,), name="load", daemon=True)
+            self._thread.start()
+        said = self._said
+        return said[0] if said is not None and self._clock() - said[1] < FRESH_SECONDS else None
+
+    def _keep_asking(self, address: str) -> None:
+        while True:
+            self._said = (self._ask(address), self._clock())
+            time.sleep(PAUSE_SECONDS)
+
+    def _ask(self, address: str) -> bool | None:
         try:
             if self._client is None:
                 self._client = _connect(address)
