@@ -141,7 +141,8 @@ pub(super) async fn carry(
             };
             tokio::select! {
                 passed_on = passed_on => passed_on?,
-                died = died(from.get_ref(), &is_all_said) => return Err(died),
+                // What the webserver sent before it closed is for whoever reads our output, however late.
+                died = died(from.get_ref(), &is_all_said), if linger.is_none() => return Err(died),
             }
             if bytes.is_empty() {
                 has_ended.notify_one();
