@@ -85,7 +85,8 @@ pub enum Command {
     HeadLooked {
         /// The cluster.
         cluster: ClusterName,
-        /// Whether Ray has load, or a driver is connected to it; not known of node providers of earlier versions.
+        /// Whether Ray has load, or a driver is connected to it; not known where Ray does not say so, or the node provider is
+        /// of an earlier version.
         has_load: Option<bool>,
     },
     /// How many connections of users to nodes of a cluster are open. It is not durable.

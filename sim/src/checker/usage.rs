@@ -1,4 +1,4 @@
-//! L14 and V9: a cluster ends by itself when nobody has used it for so long, and not sooner.
+//! L14 and V9: a cluster ends by itself when it was not used for so long, and not sooner.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ impl Family for Usage {
             Command::HeadLooked { cluster, has_load } => {
                 if let Some(it) = self.current(look, cluster) {
                     it.looked = Some(look.now());
-                    it.has_load = has_load.or(it.has_load);
+                    it.has_load = *has_load;
                     it.settle(look.now());
                 }
             }
@@ -127,7 +127,7 @@ impl Family for Usage {
                 continue;
             };
             if look.facts.awake_for(it.last) > idle.plus(LATE) {
-                let what = format!("nobody uses {}, and it does not end", cluster.name);
+                let what = format!("{} is not used, and does not end", cluster.name);
                 findings.violate("V9", look.now(), what);
             }
         }

@@ -1,6 +1,6 @@
 //! Whether a cluster is used, and when it ends by itself (`autostop`).
 //!
-//! A cluster is used while Ray has load, or somebody is connected to one of its nodes. The head's autoscaler tells of the
+//! A cluster is used while Ray has load, or a user is connected to one of its nodes. The head's autoscaler tells of the
 //! load each time it looks at its nodes. An autoscaler that has not looked for ten minutes is gone, and what it said of
 //! the load holds no more. Without a head that runs there is nothing to use, and nothing idle.
 //!
@@ -20,11 +20,11 @@ const SILENCE_MAX: Span = Span::mins(10);
 pub(super) struct Usage {
     /// When the head's autoscaler looked last.
     looked: Option<Timestamp>,
-    /// Whether Ray has load; not known of the node provider of an earlier version.
+    /// Whether Ray has load; not known where Ray does not say so, or the node provider is of an earlier version.
     has_load: Option<bool>,
     /// Connections of users to nodes.
     connections: u32,
-    /// Since when a head runs, and nobody uses the cluster.
+    /// Since when a head runs and the cluster is not used.
     idle_since: Option<Timestamp>,
     /// Whether the user was told that the autoscaler is gone.
     is_silence_told: bool,
@@ -36,7 +36,7 @@ impl Usage {
         self.looked.map(|at| at.plus(SILENCE_MAX))
     }
 
-    /// Whether somebody uses the cluster. Of a node provider that does not tell of load, workers are a sign of it.
+    /// Whether the cluster is used. Where nothing is said of load, workers are a sign of it.
     fn is_used(&self, now: Timestamp, has_worker: bool) -> bool {
         let is_heard = self.holds_until().is_some_and(|until| now < until);
         self.connections > 0 || is_heard && self.has_load.unwrap_or(has_worker)
@@ -47,7 +47,7 @@ impl Cluster {
     /// The head's autoscaler has looked at its nodes.
     pub(in crate::core) fn on_look(&mut self, fx: &mut Effects, has_load: Option<bool>) {
         self.usage.looked = Some(fx.now);
-        self.usage.has_load = has_load.or(self.usage.has_load);
+        self.usage.has_load = has_load;
         self.usage.is_silence_told = false;
         self.review_usage(fx);
     }
@@ -58,7 +58,7 @@ impl Cluster {
         self.review_usage(fx);
     }
 
-    /// Since when nobody uses the cluster, if nobody does.
+    /// Since when a head runs and the cluster is not used.
     pub(in crate::core) const fn idle_since(&self) -> Option<Timestamp> {
         self.usage.idle_since
     }
@@ -122,7 +122,7 @@ impl Cluster {
         let then = idle.map_or(String::new(), |idle| {
             let minutes = idle.as_secs() / 60;
             format!(
-                "; unless somebody is connected to a node, `autostop` ends it in {minutes} minutes"
+                "; unless a user is connected to a node, `autostop` ends it in {minutes} minutes"
             )
         });
         self.warn(fx, format!("{what}{then}"));
