@@ -95,7 +95,7 @@ impl Station {
         }
     }
 
-    /// Takes a frame; who sent it is a member from then on.
+    /// Takes a frame; the node that sent it is a member from then on.
     fn take(&self, frame: &[u8]) {
         let now = self.end.now();
         let mut stack = self.end.lock();
@@ -108,19 +108,11 @@ impl Station {
     /// Sends what there is, and begins what is wanted. Says when to do so again.
     fn work(&mut self) -> io::Result<Instant> {
         let now = self.end.now();
-        let (mut knocks, mut frames) = (Vec::new(), Vec::new());
-        let deadline = {
+        let (frames, knocks, deadline) = {
             let mut stack = self.end.lock();
-            loop {
-                stack.poll(now);
-                let before = frames.len();
-                frames.extend(std::iter::from_fn(|| stack.next_frame()));
-                if frames.len() == before {
-                    break;
-                }
-            }
-            knocks.extend(std::iter::from_fn(|| stack.next_knock()));
-            stack.deadline()
+            let frames = stack.flush(now);
+            let knocks: Vec<Knock> = std::iter::from_fn(|| stack.next_knock()).collect();
+            (frames, knocks, stack.deadline())
         };
         for (_, frame) in frames {
             match send(&self.socket, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {

@@ -157,7 +157,7 @@ fn clusters(document: &Value, is_terminal: bool) -> String {
         if let Some(at) = cluster["ends_by_itself_at"].as_str() {
             let name = cluster["cluster_name"].as_str().unwrap_or("-");
             let idle = match cluster["idle_since"].as_str() {
-                Some(since) => format!(": nobody has used it since {since}"),
+                Some(since) => format!(": it is idle since {since}"),
                 None => String::new(),
             };
             text.push_str(&format!("`{name}` ends by itself at {at}{idle}\n"));
@@ -240,5 +240,21 @@ golem-cluster  node1  worker  pending  -         -       0.0000  0.0000  -
              golem-cluster\tnode1\tworker\tpending\t-\t-\t0\t0\t-\n"
         );
         assert_eq!(clusters(&json!({"clusters": []}), true), "");
+    }
+
+    #[test]
+    fn on_a_terminal_the_end_of_a_cluster_that_ends_by_itself_is_told() {
+        let told = |idle_since: Option<&str>, is_terminal| {
+            let mut document = document();
+            document["clusters"][0]["ends_by_itself_at"] = json!("2026-01-01T22:30:00Z");
+            document["clusters"][0]["idle_since"] = json!(idle_since);
+            clusters(&document, is_terminal)
+        };
+
+        let idle = told(Some("2026-01-01T22:00:00Z"), true);
+        let sentence = "`golem-cluster` ends by itself at 2026-01-01T22:30:00Z";
+        assert!(idle.ends_with(&format!("{sentence}: it is idle since 2026-01-01T22:00:00Z\n")));
+        assert!(told(None, true).ends_with(&format!("{sentence}\n")));
+        assert_eq!(told(None, false), clusters(&document(), false));
     }
 }

@@ -434,6 +434,20 @@ impl Stack {
         }
     }
 
+    /// Polls until nothing is left to be sent; the frames, and to which members. What was sent makes room for more.
+    #[must_use]
+    pub fn flush(&mut self, now: Timestamp) -> Vec<(Ipv4Addr, Vec<u8>)> {
+        let mut frames = Vec::new();
+        loop {
+            self.poll(now);
+            let before = frames.len();
+            frames.extend(std::iter::from_fn(|| self.next_frame()));
+            if frames.len() == before {
+                return frames;
+            }
+        }
+    }
+
     /// When [`Stack::poll`] has something to do; none if nothing is left to be done until a frame comes.
     pub fn deadline(&mut self) -> Option<Timestamp> {
         if !self.is_up || self.link.waiting() >= OUT_MAX {

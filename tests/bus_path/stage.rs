@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     lab::{
         Lab, Market,
-        network::{Link, Node},
+        network::{Link, Node, Special},
     },
     proxy::{CLUSTER, PATIENCE, Proxy, Services},
     proxy_shell::Shell,
@@ -48,12 +48,16 @@ impl Stage {
 
     /// The same with OpenSSH's server on the node.
     pub(crate) async fn start_with_sshd(name: &str) -> Self {
-        Self::with(|lab, network| lab.node_in_with_sshd(name, network, IP, PROVIDER)).await
+        Self::with_special(name, Special::Sshd).await
     }
 
     /// The same with a node whose TCP is the simulator's.
     pub(crate) async fn start_without_device(name: &str) -> Self {
-        Self::with(|lab, network| lab.node_in_without_device(name, network, IP, PROVIDER)).await
+        Self::with_special(name, Special::WithoutDevice).await
+    }
+
+    async fn with_special(name: &str, kind: Special) -> Self {
+        Self::with(|lab, network| lab.special_node_in((name, network), (IP, PROVIDER), kind)).await
     }
 
     async fn with(add_node: impl FnOnce(&Lab, &str) -> Node) -> Self {

@@ -57,6 +57,24 @@ pub(crate) struct Seen {
     pub(crate) lost: u64,
 }
 
+/// What is special about a node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Special {
+    /// It has OpenSSH's server; this needs root.
+    Sshd,
+    /// Its TCP is the simulator's, as where the kernel gives no network device.
+    WithoutDevice,
+}
+
+impl Special {
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Sshd => "--sshd",
+            Self::WithoutDevice => "--without-device",
+        }
+    }
+}
+
 impl Node {
     /// The port of a service.
     ///
@@ -109,39 +127,15 @@ impl Lab {
         self.add_node(name, &["--network", network, "--ip", &ip, "--provider", provider])
     }
 
-    /// The same with OpenSSH's server; this needs root.
-    pub(crate) fn node_in_with_sshd(
+    /// The same with something that most nodes do not have.
+    pub(crate) fn special_node_in(
         &self,
-        name: &str,
-        network: &str,
-        ip: Ipv4Addr,
-        provider: &str,
+        (name, network): (&str, &str),
+        (ip, provider): (Ipv4Addr, &str),
+        kind: Special,
     ) -> Node {
-        self.add_node_in(name, network, ip, provider, "--sshd")
-    }
-
-    /// The same where the kernel gives no network device.
-    pub(crate) fn node_in_without_device(
-        &self,
-        name: &str,
-        network: &str,
-        ip: Ipv4Addr,
-        provider: &str,
-    ) -> Node {
-        self.add_node_in(name, network, ip, provider, "--without-device")
-    }
-
-    fn add_node_in(
-        &self,
-        name: &str,
-        network: &str,
-        ip: Ipv4Addr,
-        provider: &str,
-        kind: &str,
-    ) -> Node {
-        let ip = ip.to_string();
-        let place = ["--network", network, "--ip", &ip, "--provider", provider, kind];
-        self.add_node(name, &place)
+        let (ip, kind) = (ip.to_string(), kind.option());
+        self.add_node(name, &["--network", network, "--ip", &ip, "--provider", provider, kind])
     }
 
     fn add_node(&self, name: &str, options: &[&str]) -> Node {

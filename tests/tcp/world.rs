@@ -51,6 +51,8 @@ pub(crate) struct World {
     /// When the last frame of each direction has left.
     busy: [Timestamp; 2],
     pub(crate) frames: u64,
+    /// Those to the node.
+    pub(crate) sent: u64,
     pub(crate) lost: u64,
     seed: Seed,
 }
@@ -73,6 +75,7 @@ impl World {
             flying: BTreeMap::new(),
             busy: [now; 2],
             frames: 0,
+            sent: 0,
             lost: 0,
             seed: Seed::new(seed),
         }
@@ -204,6 +207,7 @@ impl World {
     fn send(&mut self, is_to_node: bool, frame: Vec<u8>) {
         let at = self.frames;
         self.frames += 1;
+        self.sent += u64::from(is_to_node);
         let draw = |what, below| self.seed.below(below, what, at, 0);
         if draw("lost", 1_000_000) < self.way.lost {
             self.lost += 1;

@@ -187,7 +187,7 @@ impl Driver {
     fn work(&mut self, first: Option<(ProviderId, Vec<u8>)>) -> Instant {
         let now = self.end.now();
         let mut next = first;
-        let (mut frames, mut knocks) = (Vec::new(), Vec::new());
+        let mut knocks = Vec::new();
         let deadline = {
             let mut members = self.members.lock();
             let mut stack = self.end.lock();
@@ -199,14 +199,7 @@ impl Driver {
                 learn(&mut members, &mut stack, from, &frame);
                 stack.take(now, &frame);
             }
-            loop {
-                stack.poll(now);
-                let before = frames.len();
-                frames.extend(std::iter::from_fn(|| stack.next_frame()));
-                if frames.len() == before {
-                    break;
-                }
-            }
+            let frames = stack.flush(now);
             knocks.extend(std::iter::from_fn(|| stack.next_knock()));
             let sent = frames.into_iter().filter_map(|(to, frame)| {
                 let node = members.get(&to)?.clone();
