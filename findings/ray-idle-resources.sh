@@ -3,7 +3,7 @@
 #
 # Software: ray[default] 2.60.0 (PyPI), on Linux.
 #
-# One would guess that a node all of whose resources are free is idle, and that a cluster is not while somebody is
+# One would guess that a node all of whose resources are free is idle, and that a cluster is not while a driver is
 # connected to it. What Ray's control service tells its autoscaler is the reverse in both: a driver that has nothing to run
 # leaves each node idle, and an actor that wants no CPU keeps its node busy, while the node's CPUs are all free. So a program
 # that asks whether a cluster is used looks at the state of its nodes and at the table of jobs, not at resources.

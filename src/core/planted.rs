@@ -167,9 +167,9 @@ pub enum Bug {
     ClockTrusted,
     /// Workers are hired though Ray has not started on the last ones (K8).
     RayFailuresIgnored,
-    /// A cluster with load ends by itself as if nobody used it (L14).
+    /// A cluster with load ends by itself as if it was not used (L14).
     LoadIgnored,
-    /// A cluster that nobody uses goes on, though it was told to end (V9).
+    /// A cluster that is not used goes on, though it was told to end (V9).
     IdleUnnoticed,
 }
 

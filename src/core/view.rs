@@ -50,7 +50,7 @@ impl<'a> View<'a> {
         self.0.clusters.get(&cluster).map(Cluster::waits)
     }
 
-    /// Since when a head runs and nobody uses the cluster, if nobody does.
+    /// Since when a head runs and the cluster is not used.
     #[must_use]
     pub fn idle_since(self, cluster: ClusterId) -> Option<Timestamp> {
         self.0.clusters.get(&cluster).and_then(Cluster::idle_since)

@@ -76,7 +76,7 @@ pub struct ClusterBoard {
     pub path: Option<NetworkPath>,
     /// Its nodes, also those that are no more.
     pub nodes: BTreeMap<NodeId, NodeBoard>,
-    /// Since when a head runs and nobody uses the cluster.
+    /// Since when a head runs and the cluster is not used.
     pub idle_since: Option<Timestamp>,
     /// When it ends by itself, unless it is used until then.
     pub ends_by_itself_at: Option<Timestamp>,

@@ -141,7 +141,7 @@ pub(super) async fn carry(
             };
             tokio::select! {
                 passed_on = passed_on => passed_on?,
-                // What the webserver sent before it closed is for whoever reads our output, however late.
+                // What the webserver sent before it closed is for the program that reads our output, however late.
                 died = died(from.get_ref(), &is_all_said), if linger.is_none() => return Err(died),
             }
             if bytes.is_empty() {
@@ -154,7 +154,7 @@ pub(super) async fn carry(
     Ok(())
 }
 
-/// Waits for the end of the other process, while what it has sent waits for someone who takes nothing: reading the
+/// Waits for the end of the other process, while what it has sent waits for a node that takes nothing: reading the
 /// socket would tell of it only behind that. A process that was told everything may have gone in good order.
 async fn died(socket: &OwnedReadHalf, is_all_said: &AtomicBool) -> io::Error {
     // Besides what is out of band, which there is none of here, this is ready when the other side has closed.

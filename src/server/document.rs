@@ -167,7 +167,7 @@ pub struct ClusterSummary {
     pub max_glm_per_hour: Option<String>,
     /// When the budget is spent if nothing changes.
     pub lasts_until: Option<String>,
-    /// Since when a head runs and nobody uses the cluster: Ray has no load, and nobody is connected to a node.
+    /// Since when a head runs and the cluster is not used: Ray has no load, and no user is connected to a node.
     pub idle_since: Option<String>,
     /// When it ends by itself (`autostop`), unless it is used until then.
     pub ends_by_itself_at: Option<String>,

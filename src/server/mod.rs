@@ -87,7 +87,7 @@ pub struct App {
     pub alerts: Alerts,
     /// The way to stop.
     pub stop: Stop,
-    /// Who uses clusters.
+    /// The use of clusters.
     pub usage: Usage,
     /// The log.
     pub log: Log,

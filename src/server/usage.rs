@@ -1,4 +1,4 @@
-//! Who uses clusters: what heads say of their load, and connections of users, told to the manager.
+//! The use of clusters: what heads say of their load, and connections of users, told to the manager.
 
 use std::{
     collections::BTreeMap,

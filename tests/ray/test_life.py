@@ -202,7 +202,7 @@ class Life(unittest.TestCase):
         self.cluster.wait_for_nodes(4, 120)
 
         self.assertEqual(len(self.running() - before), 1)
-        self.assertIsNone(self.idle_since(), "the job is use, though nobody is connected")
+        self.assertIsNone(self.idle_since(), "the job is use, though no user is connected")
 
     def survives_the_death_of_the_webserver(self) -> None:
         before = self.running()

@@ -1,4 +1,4 @@
-//! Who uses a cluster, and what follows for its end.
+//! The use of a cluster, and what follows for its end.
 
 use ray_on_golem::{core::cluster::state::NodeState, network::Connections, server::Usage};
 use reqwest::StatusCode;
@@ -16,7 +16,7 @@ async fn up(web: &Web) {
         nodes.any(|node| node.state == NodeState::Running)
     })
     .await;
-    web.until("nobody uses it", is_idle).await;
+    web.until("it is not used", is_idle).await;
 }
 
 fn is_idle(board: &Board) -> bool {
@@ -73,9 +73,9 @@ async fn a_cluster_with_an_open_connection_is_used() {
     let network = board.current("c").and_then(|cluster| cluster.network.clone());
 
     let connection = connections.begin(network.expect("a head has one"));
-    web.until("somebody is connected", |board| !is_idle(board)).await;
+    web.until("a user is connected", |board| !is_idle(board)).await;
 
     drop(connection);
-    web.until("nobody is", is_idle).await;
+    web.until("no user is", is_idle).await;
     keeping.abort();
 }

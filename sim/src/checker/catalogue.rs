@@ -40,7 +40,7 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("L11", "no node is given up for a hiccup", Liveness),
     ("L12", "what a reliable provider is asked to run succeeds, whatever the image", Safety),
     ("L13", "a cluster keeps to the way by which its nodes were reached", Safety),
-    ("L14", "a cluster ends by itself only when nobody has used it for so long", Safety),
+    ("L14", "a cluster ends by itself only when it was not used for so long", Safety),
     ("K1", "no blacklisted provider is asked or signed", Safety),
     ("K2", "a demand is published exactly while a node waits", Safety),
     ("K3", "every negotiation ends, after a bounded number of words", Safety),
@@ -76,7 +76,7 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("V6", "whoever has agreements listens to what happens to them and to their bills", Liveness),
     ("V7", "no step of bringing a node up lasts for ever", Liveness),
     ("V8", "a node that waits for long says why, and what it says is so", Safety),
-    ("V9", "a cluster that nobody uses ends, if it was told to", Liveness),
+    ("V9", "a cluster that is not used ends, if it was told to", Liveness),
 ];
 
 #[cfg(test)]
