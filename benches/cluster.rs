@@ -135,7 +135,7 @@ impl Bench {
                 total_budget: Glm::from_whole(100_000),
                 max_glm_per_hour: None,
                 autostop: None,
-                max_workers: None,
+                law: None,
                 ssh_public_key: "ssh-ed25519 AAAA bench".to_owned(),
                 reputation: Reputation::default(),
                 network: None,

@@ -133,7 +133,7 @@ fn request() -> NodeRequest {
             total_budget: Glm::from_whole(1_000),
             max_glm_per_hour: None,
             autostop: None,
-            max_workers: None,
+            law: None,
             ssh_public_key: String::new(),
             reputation: Reputation::default(),
             network: None,

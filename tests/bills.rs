@@ -44,7 +44,7 @@ fn opened() -> ClusterRecord {
             total_budget: Glm::from_whole(5),
             max_glm_per_hour: None,
             autostop: None,
-            max_workers: None,
+            law: None,
             ssh_public_key: String::new(),
             reputation: Reputation::default(),
             network: None,

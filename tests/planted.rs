@@ -124,7 +124,9 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::KeyForgotten => "A1",
         Bug::NodeIdsReused => "L4",
         Bug::HeadLossIgnored => "L7",
-        Bug::LimitIgnored | Bug::HedgeUnbounded | Bug::HedgesKept => "L8",
+        Bug::HedgeUnbounded | Bug::HedgesKept => "L8",
+        Bug::LimitIgnored | Bug::TypeLimitIgnored | Bug::LawIgnored | Bug::LawOutdated => "M11",
+        Bug::TagsEchoed => "B5",
         Bug::StartEndless => "V1",
         Bug::StepEndless => "V7",
         Bug::BudgetUnwatched

@@ -442,6 +442,7 @@ impl World {
             | Answer::UsageNoted(_)
             | Answer::ClusterEnding(_)
             | Answer::BudgetSet(_)
+            | Answer::LawSet(_)
             | Answer::Informed
             | Answer::ShuttingDown => {}
         }

@@ -118,6 +118,7 @@ const fn is_of_interest(record: &ClusterRecord) -> bool {
         | ClusterRecord::Network(_)
         | ClusterRecord::BillsRead { .. }
         | ClusterRecord::BudgetSet { .. }
+        | ClusterRecord::LawSet { .. }
         | ClusterRecord::Ending { .. } => false,
     }
 }

@@ -202,6 +202,7 @@ fn apply(
         | ClusterRecord::Network(_)
         | ClusterRecord::BillsRead { .. }
         | ClusterRecord::BudgetSet { .. }
+        | ClusterRecord::LawSet { .. }
         | ClusterRecord::Ending { .. } => Ok(()),
     }
 }

@@ -51,7 +51,7 @@ use crate::{
     network::{Door, Networks, Ways},
     reputation::Service,
     server::{
-        self, Alerts, App, End, Images, Listening, Settings, Stop, Usage,
+        self, Alerts, Allowances, App, End, Images, Listening, Settings, Stop, Usage,
         auth::{Guard, HeadTokens, Token},
         bills::{self, Bills},
     },
@@ -286,6 +286,7 @@ impl Webserver {
             alerts: Alerts::default(),
             stop: Stop::default(),
             usage: Usage::new(door.connections()),
+            allowances: Allowances::default(),
             log: log.clone(),
         });
         Ok(Built { app, manager, keeper, bills_news, reach, networks, door, listening })

@@ -10,6 +10,7 @@ use super::layer::Layer;
 use super::merge::{merge, specify};
 use super::parameters::{DEFAULT_SSH_USER, Parameters, text};
 use super::yaml::{self, Field, Place, Section, YamlError};
+use crate::core::cluster::law::Law;
 pub use crate::core::cluster::plan::NodeKind;
 use crate::core::market::spec::NodeSpec;
 use crate::units::{Rounding, Span};
@@ -60,6 +61,16 @@ pub struct NodeType {
 }
 
 impl ClusterFile {
+    /// What the head of the cluster may ask for.
+    #[must_use]
+    pub fn law(&self) -> Law {
+        let mut law = Law::new(self.max_workers);
+        for it in self.node_types.iter().filter(|it| it.kind == NodeKind::Worker) {
+            law.allow(&it.spec, it.max_workers);
+        }
+        law
+    }
+
     /// Reads the `bytes` of the cluster file that the user calls `file`.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use super::layer::glm;
 use super::networks::{self, PaymentNetwork};
 use super::yaml::{Field, Section, Value, YamlError};
 use crate::core::autostop::Autostop;
+use crate::core::cluster::law::Law;
 use crate::core::cluster::plan::{ClusterPlan, NetworkPath};
 use crate::core::reputation::Reputation;
 use crate::units::{Glm, Span};
@@ -53,21 +54,20 @@ const KEYS: [&str; 11] = [
 ];
 
 impl Parameters {
-    /// What a cluster with these settings is asked for; `max_workers` is Ray's business if it is not
-    /// given.
+    /// What a cluster with these settings is asked for.
     #[must_use]
     pub fn plan(
         &self,
         ssh_public_key: String,
         reputation: Reputation,
-        max_workers: Option<u32>,
+        law: Option<Law>,
     ) -> ClusterPlan {
         ClusterPlan {
             platform: self.payment_network.platform.into(),
             total_budget: self.total_budget,
             max_glm_per_hour: self.max_glm_per_hour,
             autostop: self.autostop,
-            max_workers,
+            law,
             ssh_public_key,
             reputation,
             network: None,

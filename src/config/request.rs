@@ -11,15 +11,11 @@ use super::layer::Layer;
 use super::merge::{merge, specify};
 use super::parameters::{DEFAULT_SSH_USER, Parameters, text};
 use super::yaml::{Field, Node, Section, YamlError};
-use crate::core::cluster::plan::{NodeKind, Tags, length_of};
+use crate::core::cluster::plan::{NODES_MAX, NodeKind, TAGS_LENGTH_MAX, Tags, length_of};
 use crate::core::market::spec::NodeSpec;
 
 /// Ray's tag that says what a node is.
 const KIND_TAG: &str = "ray-node-type";
-/// More nodes than one request can sensibly ask for.
-const COUNT_MAX: u32 = 10_000;
-/// The tags of a request have no more bytes than this. Ray's own have a few hundred.
-const TAGS_LENGTH_MAX: usize = 16 << 10;
 /// An idempotency key has no more bytes than this.
 const KEY_LENGTH_MAX: usize = 256;
 
@@ -88,7 +84,7 @@ impl NodesRequest {
             )?,
             kind,
             spec: specify(merged, kind == NodeKind::Head, root.place())?,
-            count: root.required("count")?.whole(1..=COUNT_MAX)?,
+            count: root.required("count")?.whole(1..=NODES_MAX)?,
             tags,
             key: root.read("idempotency_key", idempotency_key)?,
             warnings: warnings

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    cluster::plan::{ClusterName, ClusterPlan, NodeOrder, Tags},
+    cluster::{
+        law::Law,
+        plan::{ClusterName, ClusterPlan, NodeOrder, Tags},
+    },
     ids::{CallId, ClusterId, NodeId, ProbeId, RequestId},
     reputation::Reputation,
     survey::SurveyPlan,
@@ -81,6 +84,13 @@ pub enum Command {
         /// The new budget.
         total: Glm,
     },
+    /// The user says anew what the head of a running cluster may ask for.
+    SetLaw {
+        /// The cluster.
+        cluster: ClusterName,
+        /// What.
+        law: Box<Law>,
+    },
     /// The autoscaler of a cluster's head has looked at its nodes. It is not durable.
     HeadLooked {
         /// The cluster.
@@ -118,7 +128,8 @@ pub struct NodeRequest {
     pub key: Option<String>,
     /// The cluster; the first request for a node begins it.
     pub cluster: ClusterName,
-    /// Which one of that name, from whoever may begin none: it may have ended on the way.
+    /// The cluster of the head that asks: a head begins none, and what its user has said binds it. None if the user
+    /// asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_for: Option<ClusterId>,
     /// What holds for the cluster as a whole; heard only by a request that begins it.

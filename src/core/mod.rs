@@ -234,6 +234,7 @@ impl Machine {
             | Command::SetTags { .. }
             | Command::EndCluster { .. }
             | Command::SetBudget { .. }
+            | Command::SetLaw { .. }
             | Command::HeadLooked { .. }
             | Command::Connected { .. }
             | Command::Inform { .. }
@@ -288,6 +289,12 @@ impl Machine {
                 let cluster = id.and_then(|id| self.clusters.get_mut(&id));
                 let set = cluster.map(|cluster| cluster.set_budget(&mut self.fx, total));
                 Answer::BudgetSet(set.unwrap_or(Err(RequestError::UnknownCluster)))
+            }
+            Command::SetLaw { cluster, law } => {
+                let id = self.current(&cluster);
+                let cluster = id.and_then(|id| self.clusters.get(&id));
+                let set = cluster.map(|cluster| cluster.set_law(&mut self.fx, *law));
+                Answer::LawSet(set.ok_or(RequestError::UnknownCluster))
             }
             Command::HeadLooked { cluster, has_load } => {
                 self.note_usage(&cluster, |it, fx| it.on_look(fx, has_load))

@@ -95,6 +95,8 @@ pub enum Answer {
     ClusterEnding(Result<(), RequestError>),
     /// To `SetBudget`.
     BudgetSet(Result<(), RequestError>),
+    /// To `SetLaw`.
+    LawSet(Result<(), RequestError>),
     /// To `HeadLooked` and `Connected`.
     UsageNoted(Result<(), RequestError>),
     /// To `Inform` and `ClockSetBack`.
@@ -118,13 +120,38 @@ pub enum RequestError {
     /// The key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// There would be too many nodes.
-    #[error("the cluster may have {limit} workers at once, and would have {wanted}")]
+    /// A head asks for what its user has not spoken of.
+    #[error(
+        "a head may ask only for workers as the cluster file has them that `ray up` was run with; run it again with the file \
+         that is meant"
+    )]
+    NotInFile,
+    /// A head asks for more workers than its user allows.
+    #[error(
+        "a head may have {limit} workers at a time, as `max_workers` of the cluster file says, and would have {wanted}"
+    )]
     OverLimit {
         /// How many workers there may be.
         limit: u32,
         /// How many there would be.
         wanted: u32,
+    },
+    /// A head asks for more workers of one type than its user allows.
+    #[error(
+        "a head may have {limit} workers of this type at a time, as `max_workers` of the node type says, and would have \
+         {wanted}"
+    )]
+    OverTypeLimit {
+        /// How many workers of the type there may be.
+        limit: u32,
+        /// How many there would be.
+        wanted: u32,
+    },
+    /// There would be more nodes than a cluster can have.
+    #[error("a cluster may have {limit} nodes at a time")]
+    TooManyNodes {
+        /// How many there may be.
+        limit: u32,
     },
     /// A node would have too much stuck on it.
     #[error("the tags of the node would have more than {limit} bytes together")]

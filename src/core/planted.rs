@@ -41,8 +41,16 @@ pub enum Bug {
     EndUnbounded,
     /// A repeated request starts other nodes (A1).
     KeyForgotten,
-    /// More workers are started than there may be (L8).
+    /// A head gets more workers than its user allows (M11).
     LimitIgnored,
+    /// A head gets more workers of one type than its user allows (M11).
+    TypeLimitIgnored,
+    /// A head gets workers that its user has not spoken of (M11).
+    LawIgnored,
+    /// What the user says anew of workers is not heard (M11).
+    LawOutdated,
+    /// What a head sticks on a node is told in the log of each of its nodes (B5).
+    TagsEchoed,
     /// A cluster that begins again gives its nodes the old ids (L4).
     NodeIdsReused,
     /// A cluster goes on without its head (L7).
@@ -175,7 +183,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 83] = [
+    pub const ALL: [Self; 87] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -195,6 +203,10 @@ impl Bug {
         Self::EndUnbounded,
         Self::KeyForgotten,
         Self::LimitIgnored,
+        Self::TypeLimitIgnored,
+        Self::LawIgnored,
+        Self::LawOutdated,
+        Self::TagsEchoed,
         Self::NodeIdsReused,
         Self::HeadLossIgnored,
         Self::StartEndless,

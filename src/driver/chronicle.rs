@@ -102,6 +102,10 @@ impl Story {
             ClusterRecord::BudgetSet { total } => {
                 log.info(WHO, &format!("[{name}] the budget is {total} GLM now"));
             }
+            ClusterRecord::LawSet { law } => {
+                let what = format!("[{name}] the head may have {} workers now", law.max_workers);
+                log.info(WHO, &what);
+            }
             ClusterRecord::Ending { reason, .. } => {
                 log.info(WHO, &format!("Stopping `{name}` cluster ({reason})..."));
             }

@@ -31,8 +31,9 @@ use line::Content;
 ///
 /// 2 knows which provider to take (`choice` of a node's specification) and several agreements for one
 /// node that are signed at once (`hedges`). 3 knows who is still to leave the private network (`left`,
-/// `leaving`). 4 knows who carries the frames of the private network (`path`, `network_path`, `settled`). What an older one leaves out means what it meant then.
-pub const FORMAT: u32 = 4;
+/// `leaving`). 4 knows who carries the frames of the private network (`path`, `network_path`, `settled`). 5 knows what a
+/// head may ask for (`law`, `law-set`). What an older one leaves out means what it meant then.
+pub const FORMAT: u32 = 5;
 
 /// A journal gets shorter after so many lines. A node gives some ten lines to come and go, and some
 /// two per bill: this many take a cluster of a thousand nodes some minutes, and a fraction of a

@@ -311,7 +311,7 @@ mod tests {
             total_budget: Glm::from_whole(5),
             max_glm_per_hour: None,
             autostop: None,
-            max_workers: None,
+            law: None,
             ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1 me".to_owned(),
             reputation: Reputation::default(),
             network: None,

@@ -299,6 +299,7 @@ fn told(answer: &Answer) -> String {
         | Answer::UsageNoted(_)
         | Answer::ClusterEnding(_)
         | Answer::BudgetSet(_)
+        | Answer::LawSet(_)
         | Answer::Informed
         | Answer::ShuttingDown => format!("{answer:?}"),
     }

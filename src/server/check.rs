@@ -11,16 +11,19 @@ use tokio::task::spawn_blocking;
 
 use super::{
     App,
+    api::unexpected,
     api::{Fields, done},
     error::ApiError,
-    law::Law,
+    law,
 };
 use crate::{
     config::{
         ClusterFile, FieldError,
         yaml::{self, YamlError},
     },
-    core::{cluster::plan::ClusterName, market::spec::ImageRef},
+    core::{
+        Answer, Command, cluster::plan::ClusterName, market::spec::ImageRef, output::RequestError,
+    },
 };
 
 /// What is asked.
@@ -62,21 +65,27 @@ pub(super) async fn check_cluster(app: &App, fields: &Fields) -> Result<Response
             return Err(asked.of_image(&node_type.name, error));
         }
     }
-    lay_down(app, fields.cluster()?, cluster).await?;
+    lay_down(app, fields.cluster()?, &cluster).await?;
     done(&json!({ "warnings": warnings }))
 }
 
-/// Keeps what the file says as the law for what heads ask for.
-async fn lay_down(app: &App, name: String, cluster: ClusterFile) -> Result<(), ApiError> {
-    let (data, name) = (app.settings.data.clone(), ClusterName::from(name.as_str()));
-    let is_running = app.handle.board().current(name.as_str()).is_some();
-    let kept = spawn_blocking(move || Law::lay_down(&data, &name, &cluster, is_running)).await;
-    match kept {
-        Ok(Ok(())) => Ok(()),
+/// Keeps what the file says as the law for what heads ask for: of the cluster that runs, and of the next one.
+async fn lay_down(app: &App, name: String, cluster: &ClusterFile) -> Result<(), ApiError> {
+    let (data, name, law) =
+        (app.settings.data.clone(), ClusterName::from(name.as_str()), cluster.law());
+    let command = Command::SetLaw { cluster: name.clone(), law: Box::new(law.clone()) };
+    match spawn_blocking(move || law::save(&data, &name, &law)).await {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            Err(ApiError::Refused(format!("cannot keep what the file says: {error}")))
+            return Err(ApiError::Refused(format!("cannot keep what the file says: {error}")));
         }
-        Err(error) => Err(ApiError::Unavailable(error.to_string())),
+        Err(error) => return Err(ApiError::Unavailable(error.to_string())),
+    }
+    match app.handle.ask(command).await? {
+        // One that is not there gets it when it begins.
+        Answer::LawSet(Ok(()) | Err(RequestError::UnknownCluster)) => Ok(()),
+        Answer::LawSet(Err(error)) => Err(error.into()),
+        _ => Err(unexpected()),
     }
 }
 

@@ -37,6 +37,8 @@ pub enum ApiError {
     TooLarge,
     /// The body did not come in time.
     TooSlow,
+    /// The head has as many connections as it may.
+    Crowded,
     /// The manager has stopped.
     Unavailable(String),
 }
@@ -61,6 +63,7 @@ impl ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Crowded => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -79,7 +82,10 @@ impl From<RequestError> for ApiError {
             RequestError::UnknownCluster
             | RequestError::UnknownNode
             | RequestError::KeyReused
+            | RequestError::NotInFile
             | RequestError::OverLimit { .. }
+            | RequestError::OverTypeLimit { .. }
+            | RequestError::TooManyNodes { .. }
             | RequestError::TagsTooLong { .. }
             | RequestError::SecondHead
             | RequestError::BudgetTooSmall { .. } => Self::Refused(error.to_string()),
@@ -96,7 +102,7 @@ impl From<Gone> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
-        let is_unread = matches!(self, Self::TooLarge | Self::TooSlow);
+        let is_unread = matches!(self, Self::TooLarge | Self::TooSlow | Self::Crowded);
         let body = match self {
             Self::ShuttingDown => {
                 let mut response =
@@ -119,10 +125,11 @@ impl IntoResponse for ApiError {
             Self::Forbidden(what) => json!({ "error": what }),
             Self::TooLarge => json!({ "error": "the body is too long" }),
             Self::TooSlow => json!({ "error": "the body did not come in time" }),
+            Self::Crowded => json!({ "error": "the head has too many connections at once" }),
         };
         let mut response = json_response(status, body.to_string());
         if is_unread {
-            // What is left of it must not be taken for the next request.
+            // What is left of it must not be taken for the next request; and a connection too many has to end.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

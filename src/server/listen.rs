@@ -9,7 +9,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -33,6 +33,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
+
+use super::{
+    allowance::{Allowances, Place},
+    error::ApiError,
+};
+use crate::core::ids::ClusterId;
 
 /// Connections at once by which a token was shown; who comes later waits in the system's queue.
 const AUTHENTICATED_MAX: usize = 512;
@@ -62,6 +68,8 @@ pub(super) struct Peer {
     /// The port that it has connected to.
     pub(super) port: u16,
     is_authenticated: AtomicBool,
+    /// Its place among the connections of its head.
+    place: OnceLock<Place>,
 }
 
 /// The connections of a port.
@@ -92,9 +100,28 @@ impl Listening {
 }
 
 impl Peer {
+    fn of(port: u16) -> Self {
+        Self { port, is_authenticated: AtomicBool::new(false), place: OnceLock::new() }
+    }
+
     /// It has shown a token, or none is asked for.
     pub(super) fn authenticate(&self) {
         self.is_authenticated.store(true, Ordering::Relaxed);
+    }
+
+    /// It has shown the token of a head, which may have so many connections.
+    pub(super) fn take_place(
+        &self,
+        allowances: &Allowances,
+        cluster: ClusterId,
+    ) -> Result<(), ApiError> {
+        if self.place.get().is_none() {
+            let place = allowances.place(cluster).ok_or(ApiError::Crowded)?;
+            // Requests of a connection follow each other: no other one has set it meanwhile.
+            drop(self.place.set(place));
+        }
+        self.authenticate();
+        Ok(())
     }
 
     fn is_stranger(&self) -> bool {
@@ -146,7 +173,7 @@ pub async fn serve(listening: Listening, router: Router, mut end: watch::Receive
             Ok((stream, _)) => {
                 // Answers are small and complete: waiting for more to send only costs time.
                 drop(stream.set_nodelay(true));
-                let peer = Arc::new(Peer { port, is_authenticated: AtomicBool::new(false) });
+                let peer = Arc::new(Peer::of(port));
                 let serving = connection(stream, router.clone(), Arc::clone(&peer), end.clone());
                 connections.add(peer, serving);
             }
@@ -205,7 +232,7 @@ async fn connection(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, atomic::AtomicBool};
+    use std::sync::Arc;
 
     use axum::{Router, routing::get};
     use tokio::{
@@ -228,7 +255,10 @@ mod tests {
     /// A connection through which so much fits before it is read.
     fn served(is_authenticated: bool, room: usize) -> Served {
         let (client, server) = duplex(room);
-        let peer = Peer { port: 1, is_authenticated: AtomicBool::new(is_authenticated) };
+        let peer = Peer::of(1);
+        if is_authenticated {
+            peer.authenticate();
+        }
         let router = Router::new().route("/", get(async || "x".repeat(1_000)));
         let (end, ended) = watch::channel(false);
         let serving = tokio::spawn(connection(server, router, Arc::new(peer), ended));

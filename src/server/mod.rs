@@ -9,6 +9,7 @@
 //! Reads never wait for the machine or the daemon. Every route needs a token, but `/` and `/prove`, by which a client
 //! learns whether it may send one; a head's token reaches its own cluster only. Bad requests are answered with 4xx and a sentence, always.
 
+mod allowance;
 mod api;
 pub mod auth;
 pub mod bills;
@@ -45,6 +46,7 @@ use axum::{
 };
 use tokio::sync::watch;
 
+pub use allowance::Allowances;
 pub use api::bills_can_wait_until;
 pub use error::ApiError;
 pub use listen::{Listening, serve};
@@ -81,6 +83,8 @@ pub struct App {
     pub simulated: Option<Simulated>,
     /// The tokens of heads.
     pub heads: HeadTokens,
+    /// What heads keep busy.
+    pub allowances: Allowances,
     /// What closed clusters have cost.
     pub bills: Bills,
     /// Problems that are not of one cluster, such as missing gas.
@@ -262,6 +266,9 @@ async fn answer(app: &App, route: Route, gate: Gate, mut request: Request) -> Re
         Ok(caller) => caller,
         Err(error) => return unread(&request, error.into_response()),
     };
+    if let Caller::Head { cluster, .. } = &caller {
+        app.allowances.turn(*cluster).await;
+    }
     let place = gate.place(&request);
     if route == Route::Root && caller == Caller::User && page::is_wanted(request.headers()) {
         return page::response().unwrap_or_else(IntoResponse::into_response);
@@ -300,7 +307,10 @@ impl Gate {
         if !route.is_some_and(Route::is_open)
             && let Some(peer) = request.extensions().get::<Arc<Peer>>()
         {
-            peer.authenticate();
+            match &caller {
+                Caller::Head { cluster, .. } => peer.take_place(&app.allowances, *cluster)?,
+                Caller::User | Caller::Nobody | Caller::Scraper => peer.authenticate(),
+            }
         }
         Ok(caller)
     }

@@ -16,18 +16,21 @@ use super::{
     api::{Fields, done, unexpected},
     auth::Caller,
     error::ApiError,
-    law::Law,
+    law,
 };
 use crate::{
     config::NodesRequest,
     core::{
         Answer, Command, NodeRequest,
-        cluster::plan::{ClusterName, ClusterPlan, NodeOrder},
+        cluster::{
+            law::Law,
+            plan::{ClusterName, ClusterPlan, NodeOrder},
+        },
         market::spec::{Image, ImageRef},
         output::RequestError,
         reputation::Reputation,
     },
-    driver::{board::ClusterBoard, clock::now, settings::ClusterSettings},
+    driver::{clock::now, settings::ClusterSettings},
     registry::{Registry, RegistryError},
     ssh::KeyPair,
     units::{Span, Timestamp},
@@ -106,9 +109,6 @@ pub(super) async fn request_nodes(
             return Err(RequestError::UnknownCluster.into());
         }
     };
-    if let (Some(cluster), Caller::Head { .. }) = (&known, caller) {
-        hold_head(app, cluster, &request).await?;
-    }
     let counts = app.settings.registry_stats && request.parameters.enable_registry_stats;
     let image = app.images.of(&request.spec.image, counts).await?;
     let order = NodeOrder {
@@ -134,20 +134,6 @@ pub(super) async fn request_nodes(
     done(&json!({ "requested_nodes": nodes }))
 }
 
-/// Holds a head to what the user has said for its cluster, if a client had that looked at.
-async fn hold_head(
-    app: &App,
-    cluster: &ClusterBoard,
-    request: &NodesRequest,
-) -> Result<(), ApiError> {
-    let (data, name) = (app.settings.data.clone(), cluster.name.clone());
-    let law = match spawn_blocking(move || Law::load(&data, &name)).await {
-        Ok(law) => law.map_err(|error| ApiError::Refused(error.to_string()))?,
-        Err(error) => return Err(ApiError::Unavailable(error.to_string())),
-    };
-    law.map_or(Ok(()), |law| law.hold(cluster, request))
-}
-
 /// The plan of a cluster that begins, with its key.
 async fn new_plan(
     app: &App,
@@ -157,8 +143,8 @@ async fn new_plan(
     let data = app.settings.data.clone();
     let (cluster, asked) = (name.clone(), request.clone());
     let prepared = spawn_blocking(move || prepare(&data, &cluster, &asked)).await;
-    let public_key = match prepared {
-        Ok(Ok(public_key)) => public_key,
+    let (public_key, law) = match prepared {
+        Ok(Ok(prepared)) => prepared,
         Ok(Err(error)) => return Err(error),
         Err(error) => return Err(ApiError::Unavailable(error.to_string())),
     };
@@ -167,12 +153,16 @@ async fn new_plan(
         None => Ok(None),
     };
     let network = network.map_err(|error| ApiError::Unavailable(error.to_string()))?;
-    let plan = request.parameters.plan(public_key, Reputation::default(), None);
+    let plan = request.parameters.plan(public_key, Reputation::default(), law);
     Ok(ClusterPlan { network, ..plan })
 }
 
-/// Finds the key of a new cluster, and remembers how to reach it.
-fn prepare(data: &Path, name: &ClusterName, request: &NodesRequest) -> Result<String, ApiError> {
+/// Finds the key of a new cluster, and what its file says of workers, and remembers how to reach it.
+fn prepare(
+    data: &Path,
+    name: &ClusterName,
+    request: &NodesRequest,
+) -> Result<(String, Option<Law>), ApiError> {
     let own = request.ssh_private_key.as_deref().map(expanded);
     // Clients copy the key that they were given to a place of theirs, and name that.
     let ours = KeyPair::of_cluster(data, name);
@@ -191,7 +181,8 @@ fn prepare(data: &Path, name: &ClusterName, request: &NodesRequest) -> Result<St
     ClusterSettings::of(request, own).save(data, name).map_err(|error| {
         ApiError::Refused(format!("cannot write to `{}`: {error}", data.display()))
     })?;
-    Ok(key.public_line().to_owned())
+    let law = law::load(data, name).map_err(|error| ApiError::Refused(error.to_string()))?;
+    Ok((key.public_line().to_owned(), law))
 }
 
 /// A path with the home directory in place of `~`.

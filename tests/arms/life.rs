@@ -255,7 +255,7 @@ pub(crate) async fn ask(handle: &Handle, kind: NodeKind, count: u32) -> Answer {
             total_budget: Glm::from_whole(5),
             max_glm_per_hour: None,
             autostop: None,
-            max_workers: None,
+            law: None,
             ssh_public_key: "ssh-ed25519 AAAA".to_owned(),
             reputation: Reputation::default(),
             network: None,

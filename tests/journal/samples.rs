@@ -7,6 +7,7 @@ use ray_on_golem::{
     core::{
         cluster::{
             account::Terms,
+            law::Law,
             plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
             record::{
                 AgreementFact, ClusterRecord, Dispute, EndReason, FundsFact, NetworkFact, NodeFact,
@@ -79,7 +80,7 @@ pub(crate) fn opened() -> ClusterRecord {
             total_budget: Glm::from_whole(5),
             max_glm_per_hour: Some(Glm::from_atto(1)),
             autostop: None,
-            max_workers: Some(10),
+            law: Some(law(10)),
             ssh_public_key: "ssh-ed25519 AAAA user@host".to_owned(),
             reputation: Reputation([(provider, standing)].into()),
             network: None,
@@ -88,6 +89,13 @@ pub(crate) fn opened() -> ClusterRecord {
         at: at(0),
         first_node: NodeId(4),
     }
+}
+
+/// What a head may ask for.
+fn law(workers: u32) -> Law {
+    let mut law = Law::new(workers);
+    law.allow(&plan::spec(), workers);
+    law
 }
 
 /// An agreement for a node that is about to be signed.
@@ -241,6 +249,7 @@ fn lives() -> Vec<Vec<ClusterRecord>> {
         vec![ClusterRecord::BillsRead { notes: at(199), invoices: at(201) }],
         vec![ClusterRecord::Warned { at: at(202), warning: "the wallet runs dry".to_owned() }],
         vec![ClusterRecord::BudgetSet { total: Glm::from_whole(7) }],
+        vec![ClusterRecord::LawSet { law: Box::new(law(3)) }],
         vec![ClusterRecord::Network(NetworkFact::Lost)],
         vec![node(5, NodeFact::Ending), node(5, NodeFact::Ended)],
     ]

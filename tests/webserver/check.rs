@@ -186,6 +186,56 @@ async fn a_head_asks_only_for_what_the_file_says() {
     assert_ne!(more, text);
     assert_eq!(ask(web, &more).await.0, 200);
     assert_eq!(ask_as_head(&worker).await.0.as_u16(), 200);
+
+    // As many workers of this type as its own limit allows, though the cluster may have more.
+    let roomy = more.replace("\nmax_workers: 5", "\nmax_workers: 9");
+    assert_ne!(roomy, more);
+    assert_eq!(ask(web, &roomy).await.0, 200);
+    assert_eq!(ask_as_head(&worker).await.0.as_u16(), 200);
+    let (status, said) = ask_as_head(&worker).await;
+    assert_eq!(status.as_u16(), 400, "{said}");
+    assert!(said.contains("5 workers of this type at a time"), "{said}");
+    let mut second_head = of("ray.head.default", "head");
+    second_head["count"] = json!(1);
+    assert_eq!(ask_as_head(&second_head).await.0.as_u16(), 400);
+}
+
+#[tokio::test]
+async fn what_binds_a_head_outlives_the_webserver() {
+    let mut lab = Lab::start(QUICK).await;
+    let text = demo();
+    assert_eq!(ask(&lab.web, &text).await.0, 200);
+    let file = body(&text)["cluster_config"].clone();
+    let of = |node_type: &str, kind: &str| {
+        json!({
+            "cluster_name": "c",
+            "provider_parameters": file["provider"]["parameters"],
+            "node_config": file["available_node_types"][node_type]["node_config"],
+            "count": 1,
+            "tags": {"ray-node-type": kind},
+        })
+    };
+    lab.web.post("/request_nodes", of("ray.head.default", "head")).await;
+    // A file for the next cluster of this name binds the one that runs, too; the journal knows, whatever becomes of the file.
+    let less = text.replace("max_workers: 3", "max_workers: 1");
+    assert_eq!(ask(&lab.web, &less).await.0, 200);
+    fs::remove_dir_all(lab.data.path().join("clusters")).expect("it is there");
+
+    lab.kill_and_restart().await;
+
+    let web = &lab.web;
+    let token = web.head_token("c");
+    let worker = of("ray.worker.default", "worker");
+    let ask_as_head = async |body: &Value| {
+        let (status, _) =
+            web.send(&web.heads_url, "/request_nodes", body, Some(token.as_str())).await;
+        status.as_u16()
+    };
+    assert_eq!(ask_as_head(&worker).await, 200);
+    assert_eq!(ask_as_head(&worker).await, 400);
+    let mut dear = worker.clone();
+    dear["node_config"]["budget_control"] = json!({"max_cpu_per_hour_price": 1000});
+    assert_eq!(ask_as_head(&dear).await, 400);
 }
 
 async fn ask(web: &Web, text: &str) -> (u16, Value) {

@@ -14,7 +14,7 @@ use ray_on_golem::{
         wallet::{DaemonCli, Wallet},
     },
     server::{
-        self, Alerts, App, Images, Listening, Settings, Stop, Usage,
+        self, Alerts, Allowances, App, Images, Listening, Settings, Stop, Usage,
         auth::{Guard, HeadTokens, Token},
         bills::Bills,
     },
@@ -151,6 +151,7 @@ impl Web {
             alerts: Alerts::default(),
             stop: Stop::default(),
             usage: Usage::default(),
+            allowances: Allowances::default(),
             log,
         });
         let keeping = tokio::spawn(app.bills.clone().keep(bills_news, app.handle.changes()));

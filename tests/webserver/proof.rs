@@ -109,6 +109,45 @@ async fn connections_that_say_nothing_or_read_nothing_keep_no_client_out() {
 }
 
 #[tokio::test]
+async fn a_head_with_many_connections_keeps_no_other_client_out() {
+    let lab = Lab::start(QUICK).await;
+    let web = &lab.web;
+    let (greedy, other) = (web.head("a").await, web.head("b").await);
+    let address = format!("127.0.0.1:{}", port(&web.heads_url));
+    let ask = async |token: &Token| {
+        let mut stream = TcpStream::connect(&address).await.expect("connected");
+        let token = token.as_str();
+        let body = r#"{"cluster_name": "a", "tags": {}}"#;
+        let length = body.len();
+        let request = format!(
+            "POST /non_terminated_nodes HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nContent-Length: \
+             {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        (String::from_utf8_lossy(&answer).into_owned(), stream)
+    };
+
+    let mut held = Vec::new();
+    let refused = loop {
+        let (answer, stream) = ask(&greedy).await;
+        if answer != "HTTP/1.1 200" {
+            break answer;
+        }
+        held.push(stream);
+    };
+
+    assert_eq!((refused.as_str(), held.len()), ("HTTP/1.1 429", 64));
+    // The other head is heard, though it asks for what is not its own.
+    assert_eq!(ask(&other).await.0, "HTTP/1.1 403");
+    assert!(web.get("/status").await.contains("version"));
+    held.pop();
+    let room = async { while ask(&greedy).await.0 != "HTTP/1.1 200" {} };
+    timeout(Duration::from_secs(20), room).await.expect("a connection that ends makes room");
+}
+
+#[tokio::test]
 async fn strangers_end_no_connection_by_which_a_token_was_shown() {
     let lab = Lab::start(QUICK).await;
     let web = &lab.web;

@@ -83,6 +83,7 @@ impl Family for Api {
             }
             Command::EndSurvey
             | Command::EndCluster { .. }
+            | Command::SetLaw { .. }
             | Command::HeadLooked { .. }
             | Command::Connected { .. }
             | Command::Inform { .. }

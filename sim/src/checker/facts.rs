@@ -396,6 +396,7 @@ impl Facts {
             Command::Survey(_)
             | Command::EndSurvey
             | Command::SetTags { .. }
+            | Command::SetLaw { .. }
             | Command::EndCluster { .. }
             | Command::HeadLooked { .. }
             | Command::Connected { .. }

@@ -113,6 +113,7 @@ impl Facts {
                 cluster.ending = cluster.ending.or(Some((*reason, now)));
             }
             ClusterRecord::Opened { .. }
+            | ClusterRecord::LawSet { .. }
             | ClusterRecord::Agreement { .. }
             | ClusterRecord::Funds(_)
             | ClusterRecord::BillsRead { .. } => {}

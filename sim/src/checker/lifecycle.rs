@@ -184,11 +184,12 @@ impl Lifecycle {
             | ClusterRecord::BillsRead { .. }
             | ClusterRecord::Warned { .. }
             | ClusterRecord::BudgetSet { .. }
+            | ClusterRecord::LawSet { .. }
             | ClusterRecord::Ending { .. } => {}
         }
     }
 
-    /// L4, L8: new nodes have new ids, and there are not too many.
+    /// L4: new nodes have new ids.
     fn on_nodes(
         &mut self,
         look: &Look<'_>,
@@ -205,11 +206,6 @@ impl Lifecycle {
             }
             *next = (*next).max(node.0.saturating_add(1));
             self.states.insert((id, *node), NodeState::Pending);
-        }
-        let workers = cluster.live(NodeKind::Worker);
-        if cluster.plan.max_workers.is_some_and(|limit| workers > limit as usize) {
-            let what = format!("{workers} workers of {} at once", cluster.name);
-            findings.violate("L8", look.now(), what);
         }
     }
 

@@ -15,7 +15,9 @@ mod bounds;
 mod catalogue;
 mod clusters;
 mod facts;
+mod growth;
 mod health;
+mod law;
 mod ledger;
 mod lifecycle;
 mod liveness;
@@ -203,6 +205,8 @@ pub struct Checkers {
     waiting: waiting::Waiting,
     ways: way::Ways,
     usage: usage::Usage,
+    laws: law::Laws,
+    growth: growth::Growth,
     situations: situations::Situations,
     steps: u32,
     rounded: Option<Timestamp>,
@@ -231,6 +235,8 @@ impl Checkers {
         tell(&mut self.waiting, &look);
         tell(&mut self.ways, &look);
         tell(&mut self.usage, &look);
+        tell(&mut self.laws, &look);
+        tell(&mut self.growth, &look);
         tell(&mut self.situations, &look);
     }
 }

@@ -199,6 +199,7 @@ fn check_record(look: &Look<'_>, id: ClusterId, record: &ClusterRecord, findings
             }
         }
         ClusterRecord::Opened { .. }
+        | ClusterRecord::LawSet { .. }
         | ClusterRecord::NodesRequested { .. }
         | ClusterRecord::Node { .. }
         | ClusterRecord::Funds(_)

@@ -57,6 +57,8 @@ pub const SITUATIONS: &[&str] = &[
     "clock set back",
     "worker hired after ray did not start",
     "idle cluster with a worker ended",
+    "head asked for what its user did not name",
+    "head asked for too many workers",
 ];
 
 #[derive(Default)]

@@ -80,6 +80,7 @@ impl Family for Usage {
             | Command::SetTags { .. }
             | Command::EndCluster { .. }
             | Command::SetBudget { .. }
+            | Command::SetLaw { .. }
             | Command::Inform { .. }
             | Command::ClockSetBack
             | Command::Shutdown => {}
@@ -112,7 +113,8 @@ impl Family for Usage {
                 | ClusterRecord::Network(_)
                 | ClusterRecord::BillsRead { .. }
                 | ClusterRecord::Warned { .. }
-                | ClusterRecord::BudgetSet { .. } => {}
+                | ClusterRecord::BudgetSet { .. }
+                | ClusterRecord::LawSet { .. } => {}
             }
             it.had_worker = cluster.live(NodeKind::Worker) > 0;
         }

@@ -83,6 +83,7 @@ impl Way {
             | ClusterRecord::BillsRead { .. }
             | ClusterRecord::Warned { .. }
             | ClusterRecord::BudgetSet { .. }
+            | ClusterRecord::LawSet { .. }
             | ClusterRecord::Ending { .. } => None,
         }
     }

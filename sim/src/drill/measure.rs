@@ -70,6 +70,7 @@ impl Follower {
             | ClusterRecord::BillsRead { .. }
             | ClusterRecord::Warned { .. }
             | ClusterRecord::BudgetSet { .. }
+            | ClusterRecord::LawSet { .. }
             | ClusterRecord::Ending { .. } => {}
         }
     }

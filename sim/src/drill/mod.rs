@@ -5,23 +5,17 @@ use std::collections::BTreeSet;
 use ray_on_golem::{
     core::{
         Answer, Command, NodeRequest,
-        autostop::Autostop,
         cluster::{
-            plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
+            plan::{ClusterName, NodeKind},
             state::{ClusterState, Network, NodeState},
         },
         ids::NodeId,
-        market::{
-            choice::{Choice, Party},
-            spec::NodeSpec,
-        },
         payment::ledger,
         planted::Bug,
-        reputation::Reputation,
         rng::Seed,
     },
     units::{Glm, Span, Timestamp},
-    yagna::{NetworkPath, PlatformId},
+    yagna::NetworkPath,
 };
 
 pub mod character;
@@ -35,6 +29,7 @@ mod autoscaler;
 mod disk;
 mod engine;
 mod measure;
+mod requests;
 mod trace;
 
 pub(crate) use autoscaler::AUTOSCALER_TICK;
@@ -42,6 +37,7 @@ pub(crate) use engine::PLATFORM;
 pub use engine::{BEGINNING, Engine, Setup, Told};
 pub use generate::Mode;
 pub use plan::{Choosing, Looks, Op, Plan};
+pub(crate) use requests::shape;
 
 use character::Character;
 use plan::milli;
@@ -50,7 +46,6 @@ use crate::{
     checker::{Phase, Violation},
     fault::OutageKind,
     meter::Measures,
-    plan as survey_plan,
     policy::Policy,
     provider,
     scenario::{Bus, Daemon, Scenario},
@@ -201,7 +196,7 @@ impl Drill<'_> {
             }
             Op::Misuse => {
                 if let Some(mut request) = self.latest.clone() {
-                    request.order.count += 1;
+                    request.order.count = request.order.count.checked_add(1).unwrap_or(1);
                     self.engine.command(Command::RequestNodes(Box::new(request)));
                 }
             }
@@ -251,6 +246,11 @@ impl Drill<'_> {
                 let cluster = self.name();
                 self.engine.command(Command::Connected { cluster, connections });
             }
+            Op::Betray(way) => self.betray(way),
+            Op::Law(workers) => {
+                let (cluster, law) = (self.name(), Box::new(self.law(workers)));
+                self.engine.command(Command::SetLaw { cluster, law });
+            }
             Op::Clock(minutes) => self.engine.set_clock(minutes),
         }
     }
@@ -287,52 +287,6 @@ impl Drill<'_> {
             let cluster = self.name();
             self.engine.command(Command::TerminateNode { cluster, node });
         }
-    }
-
-    fn request(&mut self, kind: NodeKind, count: u32) {
-        self.keys += 1;
-        let mut spec = shape(kind);
-        if let Some(choosing) = self.plan.choice {
-            spec.choice = self.choice(choosing);
-        }
-        if let Some(policy) = self.policy {
-            spec.choice = policy.choice();
-        }
-        let request = NodeRequest {
-            key: Some(format!("key {}", self.keys)),
-            cluster: self.name(),
-            only_for: None,
-            plan: ClusterPlan {
-                platform: PlatformId::from(PLATFORM),
-                total_budget: milli(self.plan.budget),
-                max_glm_per_hour: self.plan.max_per_hour.map(milli),
-                autostop: self
-                    .plan
-                    .idle_minutes
-                    .map(|minutes| Autostop { idle: Some(Span::mins(minutes)), at: None }),
-                max_workers: self.plan.max_workers,
-                ssh_public_key: "ssh-ed25519 AAAA drill".to_owned(),
-                reputation: Reputation::default(),
-                network: None,
-                network_path: self.plan.path,
-            },
-            order: NodeOrder {
-                kind,
-                spec,
-                image: survey_plan::image("drill"),
-                count,
-                tags: Tags::new(),
-            },
-        };
-        self.latest = Some(request.clone());
-        self.engine.command(Command::RequestNodes(Box::new(request)));
-    }
-
-    fn choice(&self, Choosing { hedge, newcomers, barred }: Choosing) -> Choice {
-        let seed = Seed::new(self.plan.seed);
-        let parties = (0..u64::from(barred)).map(|nth| provider::identity(seed, nth));
-        let blacklist = parties.filter_map(|provider| Party::new(provider.as_str())).collect();
-        Choice { hedge, newcomers, blacklist, ..Choice::recommended() }
     }
 
     /// Somebody blacklists a provider for a while.
@@ -480,15 +434,6 @@ impl Drill<'_> {
             measures: engine.follower.read(engine.now, &engine.daemon),
             ended: engine.now.since(BEGINNING),
         }
-    }
-}
-
-/// What a head or a worker is to be.
-pub(crate) fn shape(kind: NodeKind) -> NodeSpec {
-    let spec = survey_plan::spec();
-    match kind {
-        NodeKind::Head => spec,
-        NodeKind::Worker => NodeSpec { priority_subnet_tag: None, ..spec },
     }
 }
 

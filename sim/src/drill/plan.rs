@@ -38,7 +38,7 @@ pub struct Plan {
     pub max_per_hour: Option<u64>,
     /// The cluster ends after so many minutes without a worker.
     pub idle_minutes: Option<u64>,
-    /// How many workers there may be.
+    /// How many workers heads may ask for, if the user has said what they may ask for.
     pub max_workers: Option<u32>,
     /// What the wallet holds, in thousandths of a GLM.
     pub wallet: u64,
@@ -130,6 +130,10 @@ pub enum Op {
     Looks(Looks),
     /// So many connections of users to nodes of the current cluster are open.
     Connect(u32),
+    /// The head asks in the way of this number for what its user has not spoken of.
+    Betray(u32),
+    /// `ray up` is run again, with a file that allows so many workers.
+    Law(u32),
     /// From here on the manager's clock is so many minutes ahead of the daemon's, or behind it.
     Clock(i64),
 }
@@ -408,6 +412,8 @@ impl fmt::Display for Op {
             Self::RayStarts => f.write_str("ray-starts"),
             Self::Looks(looks) => write!(f, "looks {}", looks.word()),
             Self::Connect(count) => write!(f, "connect {count}"),
+            Self::Betray(way) => write!(f, "betray {way}"),
+            Self::Law(workers) => write!(f, "law {workers}"),
             Self::Clock(minutes) => write!(f, "clock {minutes}"),
         }
     }
@@ -451,6 +457,8 @@ impl FromStr for Op {
                 Looks::of_word(rest).ok_or("`looks` needs load, idle, unknown, or never")?,
             ),
             "connect" => Self::Connect(small()?),
+            "betray" => Self::Betray(small()?),
+            "law" => Self::Law(small()?),
             "clock" => match rest.parse::<i64>() {
                 Ok(minutes) if minutes.unsigned_abs() <= CLOCK_MINUTES_MAX => Self::Clock(minutes),
                 Ok(_) | Err(_) => return Err("`clock` needs minutes, a million at most".to_owned()),
@@ -460,7 +468,7 @@ impl FromStr for Op {
                     "`{word}` is no operation; write one of head, request, scale, keep, repeat, \
                      misuse, terminate, terminate-unknown, terminate-again, tag, budget, down, switch, \
                      shutdown, wait, crash, restart, suspend, block, forget, ray-fails, ray-starts, \
-                     looks, connect, clock"
+                     looks, connect, betray, law, clock"
                 ));
             }
         })

@@ -66,6 +66,7 @@ pub(super) fn of_record(record: &Record) -> Option<String> {
         ClusterRecord::BillsRead { .. } => return None,
         ClusterRecord::Warned { warning, .. } => format!("warning: {warning}"),
         ClusterRecord::BudgetSet { total } => format!("the budget is {total} GLM"),
+        ClusterRecord::LawSet { law } => format!("heads may have {} workers", law.max_workers),
         ClusterRecord::Ending { reason, .. } => format!("the cluster ends: {reason}"),
     };
     Some(format!("[{}] {what}", cluster.0))

@@ -103,6 +103,8 @@ impl Deed {
             | Op::RayStarts
             | Op::Looks(_)
             | Op::Connect(_)
+            | Op::Betray(_)
+            | Op::Law(_)
             | Op::Clock(_) => None,
         }
     }

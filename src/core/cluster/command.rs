@@ -2,7 +2,8 @@
 
 use super::{
     Cluster, ClusterTimer, is_live,
-    plan::{NodeKind, NodeOrder, Tags, length_of},
+    law::Law,
+    plan::{NODES_MAX, NodeKind, NodeOrder, TAGS_LENGTH_MAX, Tags, length_of},
     record::{ClusterRecord, EndReason, NodeFact},
     state::NodeState,
     steps::Step,
@@ -22,8 +23,6 @@ use crate::{
 
 /// A node that does not come up within this time is given up.
 pub(super) const START_DEADLINE: Span = Span::mins(20);
-/// The tags of a node have no more bytes than this.
-const TAGS_LENGTH_MAX: usize = 64 << 10;
 /// For so long only recommended providers are asked for a head.
 const PRIORITY_TIME: Span = Span::secs(30);
 
@@ -41,7 +40,7 @@ impl Cluster {
         {
             return if *known == body { Ok(nodes.clone()) } else { Err(RequestError::KeyReused) };
         }
-        self.check_order(fx, &request.order)?;
+        self.check_order(fx, request)?;
         let first = state.next_node.0;
         let mut nodes: Vec<NodeId> =
             (0..request.order.count).map(|nth| NodeId(first.saturating_add(nth))).collect();
@@ -96,6 +95,11 @@ impl Cluster {
         if length_of(&all) > TAGS_LENGTH_MAX {
             return Err(RequestError::TagsTooLong { limit: TAGS_LENGTH_MAX });
         }
+        if fx.planted(Bug::TagsEchoed) {
+            for other in state.nodes.keys().copied().collect::<Vec<_>>() {
+                self.note_node(fx, other, NodeFact::Logged(format!("{tags:?}")));
+            }
+        }
         self.note_node(fx, node, NodeFact::Tagged(tags));
         self.on_ray_news(fx, node, ray_failures);
         Ok(())
@@ -118,26 +122,37 @@ impl Cluster {
         Ok(())
     }
 
-    fn check_order(&self, fx: &Effects, order: &NodeOrder) -> Result<(), RequestError> {
-        let state = fx.cluster(self.id);
-        let live = |kind: NodeKind| {
-            state.nodes.values().filter(|node| node.kind == kind && is_live(node.state)).count()
-        };
-        match order.kind {
-            NodeKind::Head if order.count > 1 || (order.count > 0 && live(NodeKind::Head) > 0) => {
-                Err(RequestError::SecondHead)
-            }
-            NodeKind::Worker => {
-                let live = u32::try_from(live(NodeKind::Worker)).unwrap_or(u32::MAX);
-                let wanted = live.saturating_add(order.count);
-                match state.plan.max_workers {
-                    Some(limit) if wanted > limit && !fx.planted(Bug::LimitIgnored) => {
-                        Err(RequestError::OverLimit { limit, wanted })
-                    }
-                    Some(_) | None => Ok(()),
-                }
-            }
-            NodeKind::Head => Ok(()),
+    /// Changes what the head may ask for.
+    pub(in crate::core) fn set_law(&self, fx: &mut Effects, law: Law) {
+        let before = fx.cluster(self.id).law.as_ref();
+        let law = law.after(before);
+        if before != Some(&law) && !fx.planted(Bug::LawOutdated) {
+            self.record(fx, ClusterRecord::LawSet { law: Box::new(law) });
+        }
+    }
+
+    fn check_order(&self, fx: &Effects, request: &NodeRequest) -> Result<(), RequestError> {
+        let (state, order) = (fx.cluster(self.id), &request.order);
+        let live = || state.nodes.values().filter(|node| is_live(node.state));
+        let nodes = u32::try_from(live().count()).unwrap_or(u32::MAX).saturating_add(order.count);
+        if nodes > NODES_MAX {
+            return Err(RequestError::TooManyNodes { limit: NODES_MAX });
+        }
+        if length_of(&order.tags) > TAGS_LENGTH_MAX {
+            return Err(RequestError::TagsTooLong { limit: TAGS_LENGTH_MAX });
+        }
+        let has_head = || live().any(|node| node.kind == NodeKind::Head);
+        if order.kind == NodeKind::Head && (order.count > 1 || (order.count > 0 && has_head())) {
+            return Err(RequestError::SecondHead);
+        }
+        let law = state.law.as_ref().filter(|_| request.only_for.is_some());
+        let workers = live().filter(|node| node.kind == NodeKind::Worker);
+        let specs = workers.filter_map(|node| Some(&state.shapes.get(node.shape)?.spec));
+        match law.map_or(Ok(()), |law| law.check(order, specs)) {
+            Err(RequestError::NotInFile) if fx.planted(Bug::LawIgnored) => Ok(()),
+            Err(RequestError::OverLimit { .. }) if fx.planted(Bug::LimitIgnored) => Ok(()),
+            Err(RequestError::OverTypeLimit { .. }) if fx.planted(Bug::TypeLimitIgnored) => Ok(()),
+            result => result,
         }
     }
 }
@@ -150,6 +165,7 @@ pub(in crate::core) fn answer_unknown(command: &Command, error: RequestError) ->
         Command::SetTags { .. } => Answer::TagsSet(Err(error)),
         Command::EndCluster { .. } => Answer::ClusterEnding(Err(error)),
         Command::SetBudget { .. } => Answer::BudgetSet(Err(error)),
+        Command::SetLaw { .. } => Answer::LawSet(Err(error)),
         Command::HeadLooked { .. } | Command::Connected { .. } => Answer::UsageNoted(Err(error)),
         Command::Inform { .. } | Command::ClockSetBack => Answer::Informed,
         Command::Shutdown => Answer::ShuttingDown,

@@ -10,6 +10,7 @@ use std::{
 };
 
 pub mod account;
+pub mod law;
 pub mod plan;
 pub mod record;
 pub mod state;

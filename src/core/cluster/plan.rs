@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, net::Ipv4Addr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::law::Law;
 use crate::{
     core::{
         autostop::Autostop,
@@ -18,6 +19,11 @@ pub use crate::yagna::NetworkPath;
 
 /// What Ray sticks on a node.
 pub type Tags = BTreeMap<String, String>;
+
+/// A cluster has no more nodes than this at a time.
+pub const NODES_MAX: u32 = 10_000;
+/// The tags of a node have no more bytes than this; Ray's have some hundreds.
+pub const TAGS_LENGTH_MAX: usize = 4 << 10;
 
 /// The name of a cluster, as its file has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,8 +41,9 @@ pub struct ClusterPlan {
     pub max_glm_per_hour: Option<Glm>,
     /// When the cluster ends by itself, if ever.
     pub autostop: Option<Autostop>,
-    /// How many workers there may be at once, if there is a limit.
-    pub max_workers: Option<u32>,
+    /// What its head may ask for; none for clients that have no cluster file looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub law: Option<Law>,
     /// The key that nodes let in, as one line of `authorized_keys`.
     pub ssh_public_key: String,
     /// What is known about providers.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     account::Terms,
+    law::Law,
     plan::{ClusterName, ClusterPlan, NodeOrder, Tags},
 };
 use crate::{
@@ -81,6 +82,11 @@ pub enum ClusterRecord {
     BudgetSet {
         /// The new one.
         total: Glm,
+    },
+    /// What the head may ask for was said anew.
+    LawSet {
+        /// What.
+        law: Box<Law>,
     },
     /// The cluster is to end.
     Ending {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     account::{Account, Progress},
+    law::Law,
     plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
     ray,
     record::{AgreementFact, ClusterRecord, Dispute, EndReason, FundsFact, NetworkFact, NodeFact},
@@ -40,12 +41,15 @@ pub struct ClusterState {
     pub name: ClusterName,
     /// Its session at the daemon.
     pub session: SessionId,
-    /// What holds for it as a whole; its budget is `budget`.
+    /// What held for it as a whole when it began; its budget is `budget`, its law `law`.
     pub plan: ClusterPlan,
     /// When it began.
     pub opened: Timestamp,
     /// The most to spend.
     pub budget: Glm,
+    /// What its head may ask for, if the user has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub law: Option<Law>,
     /// Why and since when it ends.
     pub ending: Option<(EndReason, Timestamp)>,
     /// Its nodes, also those that are no more.
@@ -221,6 +225,7 @@ impl ClusterState {
             plan: (**plan).clone(),
             opened: *at,
             budget: plan.total_budget,
+            law: plan.law.clone(),
             ending: None,
             nodes: BTreeMap::new(),
             next_node: *first_node,
@@ -263,6 +268,7 @@ impl ClusterState {
                 keep_last(&mut self.warnings, WARNINGS_MAX);
             }
             ClusterRecord::BudgetSet { total } => self.budget = *total,
+            ClusterRecord::LawSet { law } => self.law = Some((**law).clone()),
             ClusterRecord::Ending { reason, at } => self.ending = Some((*reason, *at)),
         }
     }
