@@ -15,6 +15,7 @@ from .surroundings import (
     TOKEN_FILE_NAME,
     TOKEN_FILE_VARIABLE,
     is_on_head,
+    other_user_at,
     read_token,
     token_file,
     told_token,
@@ -198,6 +199,12 @@ class Client:
             return self._token
 
     def _access_sentence(self) -> str:
+        whose = None if is_on_head() else other_user_at(self.port)
+        if whose:
+            return (
+                f"another user's program (user `{whose}`) listens on 127.0.0.1:{self.port}, where the webserver is to be; "
+                f"choose another `webserver_port` in the cluster file"
+            )
         cure = (
             f"if it is your webserver, set `webserver_datadir` to its data directory, or {TOKEN_FILE_VARIABLE} to the file of "
             f"its token; if not, name another `webserver_port`"

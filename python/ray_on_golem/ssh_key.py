@@ -1,6 +1,6 @@
-"""The key that opens the nodes of a cluster, where the cluster file names none.
+"""The key that opens the nodes of a cluster, where the cluster file names none, and what else ssh keeps for this user alone.
 
-The webserver makes it and keeps it; ssh needs it as a file, which this module writes.
+The webserver makes the key and keeps it; ssh needs it as a file, which this module writes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ def default_path(cluster_name: str, port: int, directory: Path = DIRECTORY) -> P
 
 def fault(path: Path) -> str | None:
     """What ssh has against a key of the user's own. It says so only when the head is rented, and tries again for ever."""
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except PermissionError:
+        return f"the ssh key `{path}` is where this user may not look; correct `auth.ssh_private_key`, or leave it out"
+    if not is_there:
         return f"there is no ssh key `{path}`; correct `auth.ssh_private_key`, or leave it out"
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
@@ -68,6 +72,16 @@ def private_directory() -> Path:
     directory = _own(DIRECTORY)
     _make(directory)
     return directory
+
+
+def connections(datadir: Path, cluster_name: str, node_id: str) -> Path:
+    """The directory of ssh's shared connections to a node, which are for nothing else: a new node may have the address of one
+    that ended seconds ago, whose connection is still there, and clusters of two webservers may have one name.
+
+    No other user can put a connection there. It is short, since the name of a socket is.
+    """
+    whose = "\0".join((str(datadir), cluster_name, node_id))
+    return private_directory() / hashlib.sha256(whose.encode(errors="surrogateescape")).hexdigest()[:10]
 
 
 def write(path: Path, private_key: str, public_key: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pwd
 import stat
 import string
 import sys
@@ -28,6 +29,8 @@ NO_HOME = (
     f"by `webserver_datadir` in the cluster file, or in `{DATADIR_VARIABLE}`"
 )
 TOKEN_FILE_NAME = "webserver.token"
+# A socket that listens, in the kernel's table.
+LISTENING = "0A"
 TOKEN_LENGTH_MAX = 4096
 # The webserver keeps the files of clusters with longer names, or with none, under a digest of the name.
 NAME_LENGTH = 120
@@ -58,6 +61,17 @@ def token_file(own_datadir: Path, environment: Mapping[str, str] = os.environ) -
     if named:
         return Path(named).expanduser()
     return HEAD_TOKEN_FILE if is_on_head(environment) else own_datadir / TOKEN_FILE_NAME
+
+
+def other_user_at(port: int) -> str | None:
+    """Which other user's program listens on a port of this machine, as far as its kernel tells."""
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for line in Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]:
+                words = line.split()
+                if words[3] == LISTENING and int(words[1].rpartition(":")[2], 16) == port:
+                    return None if int(words[7]) == os.getuid() else _user_name(int(words[7]))
+    return None
 
 
 def known_hosts(datadir_of_webserver: Path, cluster_name: str) -> Path:
@@ -112,6 +126,13 @@ def told_token(datadir: Path) -> str | None:
             return os.read(file, TOKEN_LENGTH_MAX).decode("utf-8").strip() or None
         except (OSError, ValueError):
             return None
+
+
+def _user_name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def _user_data(environment: Mapping[str, str]) -> Path:

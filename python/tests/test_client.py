@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import pwd
 import tempfile
 import unittest
 from decimal import Decimal
 from pathlib import Path
 from unittest import mock
 
-from ray_on_golem import proof
+from ray_on_golem import proof, surroundings
 from ray_on_golem.client import Client
 from ray_on_golem.errors import AccessError, WebserverError
 from ray_on_golem.messages import Wallet
 
 from .standin import TOKEN, put_token, serving
+from .test_transport import unused_port
 
 NODE_CONFIG = {"demand": {"image_tag": "golem/ray-on-golem:x"}}
 
@@ -135,6 +137,17 @@ class ClientTest(unittest.TestCase):
 
         self.assertNotIn("ours", str(self.standin.heard))
         self.assertEqual(self.standin.paths(), [])
+
+    def test_other_user_on_the_port_is_named(self) -> None:
+        client = self.client_in(self.datadir / "another")
+
+        name = pwd.getpwuid(os.getuid()).pw_name
+        whose = f"another user's program \\(user `{name}`\\) listens on 127.0.0.1:{self.standin.port}, where"
+        with mock.patch.object(os, "getuid", return_value=os.getuid() + 1):
+            with self.assertRaisesRegex(AccessError, whose):
+                client.ssh_keys()
+            self.assertIsNone(surroundings.other_user_at(unused_port()))
+        self.assertIsNone(surroundings.other_user_at(self.standin.port))
 
     def test_proof_that_was_passed_on_from_another_port_is_none(self) -> None:
         ours = serving(self)

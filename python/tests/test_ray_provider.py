@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import re
 import shlex
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ray_on_golem import webserver
+from ray_on_golem import ssh_key, webserver
 from ray_on_golem.errors import ClusterFileError
 
 from .ray_support import CLUSTERS, HEAD, HEAD_TAGS, NODE_CONFIG, RayTestCase, fresh_for, needs_ray, printed
@@ -613,12 +616,22 @@ class CommandRunnerTest(RayTestCase):
             self.assertIn("which does not reach node0 any more", "".join(lines))
         self.assertEqual(len(self.commands()), 1)
 
-    def test_shared_connections_are_of_one_node(self) -> None:
+    def test_shared_connections_are_of_one_node_of_one_webserver(self) -> None:
         provider = self.provider_of({})
-        first, second = (self.runner(provider, node_id).ssh_control_path for node_id in ("node0", "node1"))
+        paths = [self.runner(provider, node_id).ssh_control_path for node_id in ("node0", "node1")]
+        provider._datadir = provider._datadir / "another"
+        runner = self.runner(provider)
+        paths.append(runner.ssh_control_path)
+        with printed():
+            runner.run("uptime")
 
-        self.assertNotEqual(first, second)
-        self.assertRegex(first, r"^/tmp/ray_ssh_[0-9a-f]{10}/[0-9a-f]{10}$")
+        self.assertEqual(self.option(self.commands()[0], "ControlPath"), f"{paths[-1]}/%C")
+        self.assertEqual(len(set(paths)), 3)
+        for path in paths:
+            self.assertEqual(Path(path).parent, ssh_key.private_directory())
+            # The directory with the longest name; in place of `%C` there are 40 characters, and 17 more until ssh listens.
+            longest = f"/tmp/ray_on_golem_{2**32 - 1}/{Path(path).name}/{'C' * 40}.{'x' * 16}"
+            self.assertLess(len(longest), 108)
 
     def test_node_tells_by_itself_what_was_only_planned(self) -> None:
         cases = [
@@ -638,6 +651,49 @@ class CommandRunnerTest(RayTestCase):
                 self.assertIn("export A=1;", sent)
                 self.assertEqual(advertised is not None, "RAY_OVERRIDE_RESOURCES" in sent)
                 self.assertIn(advertised or "", sent)
+
+
+@needs_ray
+class RememberedTest(RayTestCase):
+    """What `ray` remembers of an earlier command, in a file that every user can have put there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(mock.patch.object(tempfile, "tempdir", str(self.directory)))
+        self.remembered = self.directory / "ray-config-0123"
+
+    def found(self, config: dict[str, Any], is_ours: bool, **parameters: Any) -> Path | None:
+        import click
+        from ray_on_golem.provider import invocation
+
+        self.remembered.write_text(json.dumps({"config": {"provider": config}}))
+        owner = os.getuid() if is_ours else os.getuid() + 1
+        context = click.Context(click.Command("exec"), info_name="exec")
+        context.params = {"cluster_config_file": "cluster.yaml", **parameters}
+        with context, mock.patch.object(os, "getuid", return_value=owner):
+            return invocation.of_another_user(config)
+
+    def test_answer_of_another_user_is_found(self) -> None:
+        config = {"module": "m", "parameters": {"webserver_port": 4578}}
+        for told in ({}, {"_config_cache_path": str(self.remembered)}):
+            with self.subTest(told=told):
+                self.assertEqual(self.found({**config, **told}, is_ours=False), self.remembered)
+                self.assertIsNone(self.found({**config, **told}, is_ours=True))
+                self.assertIsNone(self.found({**config, **told}, is_ours=False, no_config_cache=True))
+        self.remembered.unlink()
+        self.assertIsNone(self.found({"_config_cache_path": "/nothing/there"}, is_ours=False))
+
+    def test_answer_of_another_user_is_not_gone_by(self) -> None:
+        from ray_on_golem.provider import node_provider
+
+        self.patch(mock.patch.object(node_provider, "of_another_user", return_value=self.remembered))
+        with printed() as lines, self.assertRaises(Exception) as caught:
+            self.provider()
+
+        self.assertEqual(type(caught.exception).__name__, "ClickException")
+        (sentence,) = [line for line in lines if "settled" in line]
+        self.assertIn(f"settled for such a cluster file (`{self.remembered}`); set `TMPDIR`", sentence)
+        self.assertEqual(self.standin.paths(), [])
 
 
 @needs_ray

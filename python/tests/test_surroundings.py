@@ -83,7 +83,9 @@ class SshKeyTest(unittest.TestCase):
         self.directory = Path(directory.name) / "keys"
 
     def test_path_is_as_it_always_was(self) -> None:
-        path = ssh_key.default_path("golem-cluster", DEFAULT_PORT)
+        # Unless another user of this machine has it.
+        with mock.patch.object(ssh_key, "_belongs_to_another", return_value=False):
+            path = ssh_key.default_path("golem-cluster", DEFAULT_PORT)
 
         self.assertEqual(str(path), "/tmp/ray_on_golem/ray_on_golem_rsa_2b6976a4b5")
 
@@ -123,6 +125,12 @@ class SshKeyTest(unittest.TestCase):
             self.assertEqual(path.parent.name, f"keys_{os.getuid()}")
             with self.assertRaises(RayOnGolemError):
                 ssh_key.write(self.directory / "key", "private", "public")
+
+    def test_key_where_this_user_may_not_look_is_told(self) -> None:
+        with mock.patch.object(Path, "stat", side_effect=PermissionError):
+            said = ssh_key.fault(self.directory / "key")
+
+        self.assertIn(f"the ssh key `{self.directory / 'key'}` is where this user may not look", said or "")
 
     def test_link_in_place_of_the_directory_is_not_followed(self) -> None:
         self.directory.symlink_to(self.directory.parent)

@@ -87,13 +87,16 @@ impl Stop {
         printer: &mut Printer,
     ) -> Result<(), CliError> {
         let url = web.url();
-        printer.line(&match unmet {
+        let met_instead = match unmet {
             Unmet::Absent => format!("No webserver found on: {url}."),
             Unmet::Mute => format!("What listens on {url} does not answer."),
             Unmet::Unproven => {
                 format!("What listens on {url} has not shown that it is our webserver.")
             }
-        })?;
+        };
+        if process.is_some() || unmet == Unmet::Absent {
+            printer.line(&met_instead)?;
+        }
         let Some(process) = process else {
             // What a crash has left goes on, and no process is there to end it.
             tell_what_has_stayed(&web.data, printer)?;

@@ -66,9 +66,12 @@ impl Unmet {
     }
 
     fn of_port(self, web: &Web) -> (String, String) {
-        let port = web.port;
-        let elsewhere =
-            "choose another port with `--port`, and `webserver_port` in the cluster file";
+        let (port, elsewhere) = (web.port, port::CURE);
+        if self != Self::Absent
+            && let Some(theirs) = port::of_another_user(port)
+        {
+            return theirs;
+        }
         match self {
             Self::Absent => (
                 format!("there is no webserver at {}", web.url()),

@@ -311,7 +311,7 @@ impl Webserver {
         if self.served.sim.is_none() {
             return Ok(None);
         }
-        let found = Simulated::at(daemon.endpoints.base.clone()).await;
+        let found = Simulated::at(daemon.endpoints.base.clone(), daemon.key.clone()).await;
         let found = found.map_err(|error| broken(&error))?;
         if let Some(caveat) = found.caveat() {
             log.warn(WHO, caveat);

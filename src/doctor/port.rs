@@ -22,6 +22,10 @@ const PATIENCE: Span = Span::secs(2);
 const NAME: &str = "port";
 /// A port of `/proc/net/tcp` that is listened on.
 const LISTENING: &str = "0A";
+const TO_BE: &str = ", where the webserver is to be";
+/// What to do where the port cannot be had.
+pub const CURE: &str =
+    "choose another port with `--port`, and `webserver_port` in the cluster file";
 
 /// Who listens on a port, as far as the system tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,24 +67,27 @@ pub async fn data_of_webserver(port: u16) -> Option<PathBuf> {
     is_ours.then_some(webserver.data)
 }
 
-/// Why a webserver that answers at a port is none of ours, and what to do, if another user runs it.
+/// Why no webserver of ours is at a port, and what to do, if another user's program is there.
 #[must_use]
 pub fn of_another_user(port: u16) -> Option<(String, String)> {
     let user = Listener::of(port)?.user?;
     let is_ours = user == rustix::process::getuid().as_raw();
-    (!is_ours).then(|| taken(port, &ErrorKind::AddrInUse.into()))
+    (!is_ours).then(|| {
+        let what = format!("{} listens on 127.0.0.1:{port}{TO_BE}", listener(port));
+        (what, CURE.to_owned())
+    })
 }
 
 /// Why a port cannot be listened on, and what to do.
 #[must_use]
 pub fn taken(port: u16, error: &io::Error) -> (String, String) {
-    let cure =
-        "choose another port with `--port`, and `webserver_port` in the cluster file".to_owned();
     if error.kind() != ErrorKind::AddrInUse {
-        return (format!("cannot listen on 127.0.0.1:{port}: {error}"), cure);
+        return (format!("cannot listen on 127.0.0.1:{port}: {error}"), CURE.to_owned());
     }
-    let cure = format!("end it, or {cure}");
-    (format!("{} listens on 127.0.0.1:{port}, where the webserver is to be", listener(port)), cure)
+    of_another_user(port).unwrap_or_else(|| {
+        let what = format!("{} listens on 127.0.0.1:{port}{TO_BE}", listener(port));
+        (what, format!("end it, or {CURE}"))
+    })
 }
 
 /// What listens on a port, as far as the system tells.

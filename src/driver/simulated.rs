@@ -11,7 +11,7 @@ use crate::{
     core::cluster::plan::Subnet,
     http::{Outgoing, Transport, TransportError},
     units::Span,
-    yagna::{CallError, wire::Method},
+    yagna::{AppKey, CallError, wire::Method},
 };
 
 const PATIENCE: Span = Span::secs(10);
@@ -21,6 +21,7 @@ const PATIENCE: Span = Span::secs(10);
 pub struct Simulated {
     transport: Transport,
     base: Url,
+    key: AppKey,
     caveat: Option<String>,
 }
 
@@ -45,13 +46,13 @@ struct Nodes {
 }
 
 impl Simulated {
-    /// Asks the simulated network at `base` what its nodes are.
+    /// Asks the simulated network at `base`, which lets this key in, what its nodes are.
     ///
     /// # Errors
     ///
     /// If it does not answer, or is none.
-    pub async fn at(base: Url) -> Result<Self, SimulatedError> {
-        let mut found = Self { transport: Transport::direct(false)?, base, caveat: None };
+    pub async fn at(base: Url, key: AppKey) -> Result<Self, SimulatedError> {
+        let mut found = Self { transport: Transport::direct(false)?, base, key, caveat: None };
         found.caveat = found.ask::<Nodes>(Method::Get, "/sim/nodes").await?.caveat;
         Ok(found)
     }
@@ -78,7 +79,8 @@ impl Simulated {
     ) -> Result<T, SimulatedError> {
         let mut url = self.base.clone();
         url.set_path(path);
-        let outgoing = Outgoing { method, url, bearer: None, headers: &[], body: None };
+        let bearer = Some(self.key.as_str());
+        let outgoing = Outgoing { method, url, bearer, headers: &[], body: None };
         let response = self.transport.send(outgoing, PATIENCE).await?;
         serde_json::from_slice(&response.body)
             .map_err(|_| SimulatedError::Strange(response.status.0, path))

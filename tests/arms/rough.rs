@@ -47,10 +47,11 @@ fn a_cluster_lives_on_a_daemon_that_is_none_too_well() {
 
     runtime.block_on(async {
         let (server, key) = served_in(QUICK).await;
-        let daemon = client(&server.url(), key);
+        let daemon = client(&server.url(), key.clone());
         let disturb = async |faults: Value| {
             let url = format!("{}/sim/faults", server.url());
-            let sent = reqwest::Client::new().put(url).body(faults.to_string()).send().await;
+            let put = reqwest::Client::new().put(url).bearer_auth(key.as_str());
+            let sent = put.body(faults.to_string()).send().await;
             assert_eq!(sent.expect("an answer").status().as_u16(), 200);
         };
         let to_file = Log::to_file(&log).expect("a file");

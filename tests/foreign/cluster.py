@@ -137,7 +137,7 @@ def main():
         server, url = serve(plan, seed, home)
         try:
             ready = asyncio.run(original(plan, seconds, home, url))
-            ledger = json.load(urllib.request.urlopen(f"{url}/sim/ledger"))
+            ledger = json.load(urllib.request.urlopen(f"{url}/sim/ledger?authToken={KEY}"))
         finally:
             server.terminate()
     paid = sum(float(it["spent"]) for it in ledger["allocations"]["last"])

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from decimal import Decimal
 from typing import Any, Callable
 
 import traces
@@ -97,8 +98,7 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         """Starts the network and the webserver."""
-        sim = ("--sim", f"--sim-nodes={self.kind}", f"--sim-haste={HASTE}", *self.nodes_options)
-        said = self.golem("start", "--no-registry-stats", *sim)
+        said = self.golem("start", *self.served())
         self.caveats = [line.partition(": ")[2] for line in said.splitlines() if line.startswith("warning: ")]
         return self
 
@@ -116,6 +116,11 @@ class Cluster:
         finally:
             shutil.rmtree(self.home, ignore_errors=True)
 
+    def served(self) -> list[str]:
+        """The options of a webserver with a simulated network, and with nodes that run Ray."""
+        sim = ["--sim", f"--sim-nodes={self.kind}", f"--sim-haste={HASTE}", *self.nodes_options]
+        return ["--no-registry-stats", *sim]
+
     def end(self) -> None:
         """Ends the webserver and, with it, the network."""
         self.golem("stop", "--force", "--kill", patience=90)
@@ -130,8 +135,10 @@ class Cluster:
         return traces.started_with("RAY_ON_GOLEM_DATADIR", str(self.data))
 
     def daemon(self) -> dict[str, Any]:
-        """The pid and the address of the simulated network."""
-        return json.loads((self.data / "yagna.pid").read_text())
+        """The pid and the address of the simulated network, and the key to it."""
+        return json.loads((self.data / "yagna.pid").read_text()) | {
+            "key": (self.data / "yagna.appkey").read_text().strip()
+        }
 
     def golem(self, command: str, *arguments: str, patience: float = 60) -> str:
         """Runs a command of ours, and returns what it printed."""
@@ -206,6 +213,27 @@ class Cluster:
             raise Failed("there was no cluster")
         return books
 
+    def paid_books(self, seconds: float) -> dict[str, Any]:
+        """The last books, which are those of the network; nothing is left there, and each node was started once."""
+        books, ledger = self.last_books(seconds), self.ledger()
+        spent = Decimal(books["spent_glm"])
+        signed = [it["agreement"] for it in ledger["activities"]]
+        sentences = {
+            "something was paid": spent > 0,
+            "what was paid is what the network says": spent
+            == sum(Decimal(it["spent"]) for it in ledger["allocations"]),
+            "what was paid is the sum of the nodes": spent == sum(Decimal(it["spent_glm"]) for it in books["nodes"]),
+            "activities have ended": all(it["ended"] for it in ledger["activities"]),
+            "agreements have ended": all(it["ended"] for it in ledger["agreements"]),
+            "allocations are released": all(it["isReleased"] for it in ledger["allocations"]),
+            "an agreement had one activity": len(signed) == len(set(signed)),
+            "a node had one agreement": len(signed) == len([it for it in books["nodes"] if it["provider_id"]]),
+        }
+        broken = [sentence for sentence, holds in sentences.items() if not holds]
+        if broken:
+            raise Failed(f"it is not so that {', and that '.join(broken)}: {json.dumps(books)}")
+        return books
+
     def ledger(self) -> dict[str, list[dict[str, Any]]]:
         """The simulated network's own books: everything of each kind."""
         books = self.network("GET", "sim/ledger?last=100000")
@@ -221,7 +249,7 @@ class Cluster:
     def network(self, method: str, path: str, document: Any = None) -> Any:
         """Asks the simulated network, as its world."""
         body = None if document is None else json.dumps(document).encode()
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.daemon()['key']}"}
         request = urllib.request.Request(self.daemon()["url"] + path, method=method, data=body, headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)

@@ -144,9 +144,8 @@ class Stage:
     def ask(self, method: str, path: str, document: Any = None) -> Any:
         """Asks the network, as its world."""
         body = None if document is None else json.dumps(document).encode()
-        request = urllib.request.Request(
-            f"{self.url}/{path}", method=method, data=body, headers={"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+        request = urllib.request.Request(f"{self.url}/{path}", method=method, data=body, headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 

@@ -32,8 +32,6 @@ class OldRay(unittest.TestCase):
 
     def live(self, cluster: Cluster, command: str) -> str:
         """Up, until the autoscaler has started a worker, and down again; what a command says meanwhile."""
-        # Clusters of one name, at one address, share the connections of Ray's ssh; another one lives at the same time.
-        cluster.file.write_text(cluster.file.read_text().replace("cluster_name: demo", "cluster_name: old", 1))
         file = str(cluster.file)
         cluster.ray("up", file, "--yes", "--no-config-cache")
         cluster.wait_for_nodes(2, 120)

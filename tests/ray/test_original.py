@@ -36,7 +36,8 @@ class OriginalCluster(Cluster):
         self.environment["RAY_ON_GOLEM_ALLOW_ANONYMOUS"] = "1"
 
     def daemon(self) -> dict[str, Any]:
-        return {"pid": self.network_process.pid, "url": f"{self.environment['YAGNA_API_URL']}/"}
+        url, key = f"{self.environment['YAGNA_API_URL']}/", self.environment["YAGNA_APPKEY"]
+        return {"pid": self.network_process.pid, "url": url, "key": key}
 
     def __enter__(self) -> OriginalCluster:
         """Starts the network only; the webserver is started by the original."""

@@ -99,7 +99,9 @@ impl Lab {
             use tokio::io::{AsyncReadExt, AsyncWriteExt};
             let host = self.url().trim_start_matches("http://").to_owned();
             let mut stream = tokio::net::TcpStream::connect(&host).await.expect("it listens");
-            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n"
+            );
             stream.write_all(request.as_bytes()).await.expect("it reads");
             let mut text = String::new();
             stream.read_to_string(&mut text).await.expect("it answers");

@@ -7,7 +7,6 @@ can still be told to run a command, without input, terminal, or files.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ from ray.autoscaler._private.command_runner import (
     is_rsync_silent,
 )
 
+from .. import ssh_key
 from ..plain_path import plain
 
 # Networks between private homes pause now and then. After five silent minutes the link is taken for dead.
@@ -74,6 +74,7 @@ class GolemCommandRunner(SSHCommandRunner):
         *,
         find_way: Callable[[], Way] | None,
         planned_only: Callable[[], list[str]],
+        datadir: Path,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -81,7 +82,8 @@ class GolemCommandRunner(SSHCommandRunner):
         self._planned_only = planned_only
         self._detour: tuple[str, ...] = ()
         self.ssh_proxy_command = None
-        self.ssh_control_path = _control_path(self.ssh_control_path, self.node_id)
+        # Ray's own is the same for clusters of one name, and where every user can foresee it.
+        self.ssh_control_path = str(ssh_key.connections(datadir, self.cluster_name, self.node_id))
         self._set_options()
 
     def run(
@@ -212,10 +214,3 @@ def _for_rsync(words: Iterable[str]) -> str:
     """A command line that rsync takes apart into these words: it splits at blanks, but not between quotes, in which a
     quote stands for itself where it is doubled."""
     return " ".join('"{}"'.format(word.replace('"', '""')) for word in words)
-
-
-def _control_path(path: str, node_id: str) -> str:
-    """A directory of the node's own for ssh's shared connections, of the same length: a new node may have the address of
-    one that ended seconds ago, whose connection is still there."""
-    parent, cluster = os.path.split(path)
-    return os.path.join(parent, hashlib.sha256(f"{cluster}/{node_id}".encode()).hexdigest()[: len(cluster)])

@@ -26,7 +26,7 @@ from ..messages import Node, WebserverInfo
 from ..snapshot import Nodes, Snapshot
 from ..written import WrittenFile
 from .command_runner import GolemCommandRunner, Way
-from .invocation import may_rent, written_file
+from .invocation import may_rent, of_another_user, written_file
 from .launch import Launch, look_into_wallet, tell_budget
 from .load import Load
 from .log import HeadLog, TerminalLog, Titled
@@ -59,6 +59,8 @@ class GolemNodeProvider(NodeProvider):
         self._log = HeadLog() if self._is_head else TerminalLog()
         self._parameters = cluster_file.with_defaults(provider_config.get("parameters") or {})
         try:
+            if not self._is_head:
+                _refuse_what_another_user_has_settled(provider_config)
             self._client = _client(self._parameters, cluster_name)
         except RayOnGolemError as error:
             self._log.abort(error)
@@ -215,6 +217,7 @@ class GolemNodeProvider(NodeProvider):
             use_internal_ip=use_internal_ip,
             find_way=None if self._is_head else lambda: self._way(node_id),
             planned_only=lambda: self._planned_only(node_id),
+            datadir=self._datadir,
         )
 
     def _greet(self) -> None:
@@ -350,6 +353,16 @@ class GolemNodeProvider(NodeProvider):
             return "the tunnel to the machine that `ray up` ran on is broken, or its webserver has ended"
         log = self._datadir / webserver.LOG_NAME
         return f"see `{log}` for what became of it, and start it again with `ray-on-golem start`"
+
+
+def _refuse_what_another_user_has_settled(provider_config: dict[str, Any]) -> None:
+    """Refuses to go by another user's answer, which names that user's key, and may name anything."""
+    file = of_another_user(provider_config)
+    if file:
+        raise RayOnGolemError(
+            f"Ray goes by what another user has settled for such a cluster file (`{file}`); set `TMPDIR` to a directory of "
+            "your own, or give the cluster another name"
+        )
 
 
 def _client(parameters: dict[str, Any], cluster_name: str) -> Client:

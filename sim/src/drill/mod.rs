@@ -6,7 +6,7 @@ use ray_on_golem::{
     core::{
         Answer, Command, NodeRequest,
         cluster::{
-            plan::{ClusterName, NodeKind},
+            plan::{ClusterName, NodeKind, NodeOrder},
             state::{ClusterState, Network, NodeState},
         },
         ids::NodeId,
@@ -189,17 +189,11 @@ impl Drill<'_> {
             Op::Request(count) => self.request(NodeKind::Worker, count),
             Op::Scale(count) => self.scale(count),
             Op::Keep(count) => self.kept = Some(count),
-            Op::Repeat => {
-                if let Some(request) = self.latest.clone() {
-                    self.engine.command(Command::RequestNodes(Box::new(request)));
-                }
-            }
-            Op::Misuse => {
-                if let Some(mut request) = self.latest.clone() {
-                    request.order.count = request.order.count.checked_add(1).unwrap_or(1);
-                    self.engine.command(Command::RequestNodes(Box::new(request)));
-                }
-            }
+            Op::Repeat => self.repeat(|order| order),
+            Op::Misuse => self.repeat(|order| NodeOrder {
+                count: order.count.checked_add(1).unwrap_or(1),
+                ..order
+            }),
             Op::Terminate(place) => {
                 self.terminate(place, |state| state <= NodeState::Running);
             }

@@ -33,6 +33,16 @@ impl Drill<'_> {
         self.ask(order);
     }
 
+    /// The latest request comes once more, with its key, by whom would ask now.
+    pub(super) fn repeat(&mut self, change: fn(NodeOrder) -> NodeOrder) {
+        if let Some(latest) = self.latest.clone() {
+            let only_for = self.asking_head(latest.order.kind);
+            let order = change(latest.order.clone());
+            let request = NodeRequest { only_for, order, ..latest };
+            self.engine.command(Command::RequestNodes(Box::new(request)));
+        }
+    }
+
     /// A head asks for what its user has not spoken of.
     pub(super) fn betray(&mut self, way: u32) {
         if self.state().is_none() {

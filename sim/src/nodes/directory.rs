@@ -191,7 +191,7 @@ fn copy_programs(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Where the packages of an environment are.
-fn packages(venv: &Path) -> Vec<PathBuf> {
+pub(super) fn packages(venv: &Path) -> Vec<PathBuf> {
     let libraries = fs::read_dir(venv.join("lib")).into_iter().flatten().filter_map(Result::ok);
     let named = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

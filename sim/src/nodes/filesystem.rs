@@ -240,6 +240,9 @@ fn show_writable(path: &Path) -> io::Result<()> {
     let (upper, work) = (layers.join("upper"), layers.join("work"));
     fs::create_dir_all(&upper)?;
     fs::create_dir_all(&work)?;
+    for place in installed_to(&old(path)) {
+        make_own(&upper, &place)?;
+    }
     let escaped = |path: &Path| path.to_string_lossy().replace(',', "\\,").replace(':', "\\:");
     let options = format!(
         "userxattr,lowerdir={},upperdir={},workdir={}",
@@ -253,6 +256,27 @@ fn show_writable(path: &Path) -> io::Result<()> {
         // Kernels before 5.11 refuse it to ordinary users, who then cannot write there.
         Err(_) => bind_tree(path),
     }
+}
+
+/// Where packages and programs are installed in a virtual environment, below it.
+fn installed_to(venv: &Path) -> Vec<PathBuf> {
+    let packages = super::directory::packages(venv).into_iter();
+    let packages = packages.filter_map(|it| it.strip_prefix(venv).map(Path::to_owned).ok());
+    packages.chain([PathBuf::from("bin")]).collect()
+}
+
+/// Makes a directory of the upper layer, with those above it: in an environment of another user's, root of the node can only
+/// write to what is its own.
+fn make_own(upper: &Path, place: &Path) -> io::Result<()> {
+    let mut made = upper.to_owned();
+    for name in place {
+        made.push(name);
+        match fs::create_dir(&made) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => fs::set_permissions(&made, fs::Permissions::from_mode(0o755))?,
+        }
+    }
+    Ok(())
 }
 
 /// Binds a path of the host with all that is mounted below it, read-only.

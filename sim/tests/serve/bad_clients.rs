@@ -28,6 +28,12 @@ async fn nobody_is_let_in_without_a_key() {
             (401, "Missing application"),
         ),
         ("GET /nosuch HTTP/1.1\r\nHost: x\r\n", (401, "Missing application key")),
+        ("GET /sim/ledger HTTP/1.1\r\nHost: x\r\n", (401, "Missing application key")),
+        (
+            "PUT /sim/faults?authToken=guessed HTTP/1.1\r\nHost: x\r\n",
+            (401, "Invalid application key"),
+        ),
+        ("POST /sim/nodes/a HTTP/1.1\r\nHost: x\r\n", (401, "Missing application key")),
         ("GET /version/get HTTP/1.1\r\nHost: x\r\n", (200, "\"version\":\"0.17.6\"")),
         ("GET /metrics-api/v1/expose HTTP/1.1\r\nHost: x\r\n", (200, "# TYPE ")),
     ] {
