@@ -210,7 +210,7 @@ impl Dice {
             55..=56 => Op::Tag(small(6)),
             57..=60 => Op::Repeat,
             61 => Op::Misuse,
-            62 => Op::Betray(small(9)),
+            62 => Op::Betray(small(10)),
             63 => Op::Law(small(8)),
             64..=67 => Op::Budget(100 + draw(20_000)),
             68..=73 => Op::Head,

@@ -45,7 +45,9 @@ impl Drill<'_> {
 
     /// A head asks for what its user has not spoken of.
     pub(super) fn betray(&mut self, way: u32) {
-        if self.state().is_none() {
+        // Without a law other nodes are another type of workers, which the user has not forbidden.
+        let has_law = self.state().is_some_and(|state| state.law.is_some());
+        if self.state().is_none() || (!has_law && matches!(way, 0..=3 | 8)) {
             return;
         }
         let mut order = self.order(NodeKind::Worker, 1);
