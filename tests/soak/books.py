@@ -82,17 +82,20 @@ def left_open(ledger: dict[str, Any]) -> Iterator[str]:
 
 
 def unpaid(books: Books) -> Iterator[str]:
-    """Bills that are neither accepted nor disputed, nor made needless by a larger one of the same agreement."""
-    disputed = {it["bill_id"]: it["reason"] for it in books.bills if it["verdict"] == "disputed"}
-    for bill, reason in disputed.items():
+    """Bills that are neither accepted nor disputed, and ask for more than all of the same agreement that are."""
+    reasons = {it["bill_id"]: it["reason"] for it in books.bills if it["verdict"] == "disputed"}
+    for bill, reason in reasons.items():
         if not reason:
             yield f"bill {bill} is disputed without a reason"
-    accepted = accepted_by_agreement(books.ledger)
+    decided = accepted_by_agreement(books.ledger)
+    for it in [*books.ledger["debitNotes"], *books.ledger["invoices"]]:
+        if it["id"] in reasons:
+            decided[it["agreement"]] = max(decided[it["agreement"]], Decimal(it["amount"]))
     for kind in ("debitNotes", "invoices"):
         for it in books.ledger[kind]:
-            if it["state"] in PAID or it["id"] in disputed:
+            if it["state"] in PAID or it["id"] in reasons:
                 continue
-            if kind == "invoices" or Decimal(it["amount"]) > accepted[it["agreement"]]:
+            if kind == "invoices" or Decimal(it["amount"]) > decided[it["agreement"]]:
                 yield f"{kind[:-1]} {it['id']} of {it['amount']} GLM is {it['state']}, and not disputed"
 
 

@@ -94,6 +94,9 @@ class TheBooks(unittest.TestCase):
             self.found(lambda it: it.ledger["debitNotes"].append({**it.ledger["debitNotes"][1], "amount": "0.31"})),
             ["debitNote b2 of 0.31 GLM is Received, and not disputed"],
         )
+        # One that asks for no more than what was disputed says nothing new.
+        note = {"id": "b5", "agreement": "a2", "amount": "9", "state": "Received"}
+        self.assertEqual(self.found(lambda it: it.ledger["debitNotes"].append(note)), [])
         new = {"id": "b5", "agreement": "a2", "amount": "0", "state": "Received"}
         found = self.found(lambda it: it.ledger["invoices"].append(new))
         self.assertEqual(found, ["invoice b5 of 0 GLM is Received, and not disputed"])
