@@ -316,6 +316,24 @@ fn a_cluster_lives_through_a_killed_webserver_and_is_stopped() {
     assert_remembers(&lab, bill);
 }
 
+#[test]
+fn the_way_to_a_node_is_written_as_soon_as_there_is_room() {
+    let lab = Lab::new();
+    // A file in the directory's place: nothing can be written there, as on a full disk.
+    fs::write(lab.path("proxy"), "").expect("a writable directory");
+    assert_eq!(lab.start().0, Some(0));
+    lab.post("/request_nodes", &nodes("c", "head", 1));
+    lab.until("the head runs", |it| it["clusters"][0]["nodes_by_state"]["running"] == json!(1));
+
+    fs::remove_file(lab.path("proxy")).expect("nothing else is there");
+
+    lab.until("the way to it is written", |_| {
+        let written = fs::read_to_string(lab.path("proxy/c.json"));
+        written.is_ok_and(|text| text.contains("node0"))
+    });
+    assert_eq!(lab.run(&["stop", "--force"]).0, Some(0));
+}
+
 /// Each webserver's recording is whole, and replays.
 fn assert_recordings(lab: &Lab) {
     for name in ["first.ndjson", "second.ndjson", "third.ndjson"] {

@@ -23,7 +23,12 @@ use super::{
 };
 use crate::{
     doctor::port,
-    driver::{log, mark::OtherKind, process::Process},
+    driver::{
+        journal::{Journals, JournalsError},
+        log,
+        mark::OtherKind,
+        process::{Process, once_let_go},
+    },
 };
 
 const LOG_LINES: usize = 50;
@@ -48,6 +53,12 @@ impl Start {
             return Err(CliError::Argument(what.to_owned()));
         }
         let data = self.common.data()?;
+        let let_go = || match Journals::are_in_use(&data) {
+            true => Err(JournalsError::InUse { directory: data.clone() }),
+            false => Ok(()),
+        };
+        // A webserver that was killed a moment ago is not in the way. What is, says so itself.
+        drop(once_let_go(&data, let_go));
         let web = Web::new(self.common.port, &data)?;
         match web.root() {
             Ok(root) if !root.shutting_down => return self.is_there(&root, &data, printer),

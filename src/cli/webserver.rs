@@ -40,7 +40,7 @@ use crate::{
         journal::{Journals, JournalsError, Recovered},
         log::{self, Log},
         manager::{Handle, Kept, Manager, ManagerError},
-        process::PidFile,
+        process::{PidFile, once_let_go},
         providers::{self, Providers},
         reach::{Reach, ReachPlan},
         routed::Routed,
@@ -127,8 +127,8 @@ impl Webserver {
         // What this process and the daemon write is for their user alone.
         umask(Mode::RWXG | Mode::RWXO);
         // Before anything else: nobody else may have this directory.
-        let (journals, recovered) =
-            Journals::open_keeping(&data).map_err(|error| in_use(&error, &data))?;
+        let (journals, recovered) = once_let_go(&data, || Journals::open_keeping(&data))
+            .map_err(|error| in_use(&error, &data))?;
         let log = Log::to_file(&data.join(LOG_FILE))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)

@@ -40,7 +40,7 @@ use crate::{
     bills::{Entry, News},
     core::{
         Answer, Command, Machine, Output, Record,
-        cluster::record::{AgreementFact, ClusterRecord},
+        cluster::record::ClusterRecord,
         experience::Observation,
         ids::{ClusterId, ProbeId, RequestId},
         record::JournalId,
@@ -326,11 +326,23 @@ where
             for record in records {
                 self.chronicle.tell(record);
             }
-            if records.iter().any(is_last_word) {
+            if self.may_be_last_words(records) {
                 self.published = Timestamp::EPOCH;
             }
         }
         Ok(())
+    }
+
+    /// Whether records say something of bills after which their cluster may be gone: its last books are published before.
+    fn may_be_last_words(&self, records: &[Record]) -> bool {
+        let durable = self.machine.view().durable();
+        records.iter().any(|record| match record {
+            Record::Cluster(id, record) => {
+                matches!(**record, ClusterRecord::Agreement { .. })
+                    && durable.cluster(*id).is_some_and(|cluster| cluster.ending.is_some())
+            }
+            Record::Common(_) => false,
+        })
     }
 
     /// Replaces the journals that have grown long; all that the machine has said is written.
@@ -468,11 +480,4 @@ where
         self.published = at;
         self.board.send_replace(Arc::new(board));
     }
-}
-
-/// Whether a record says what an agreement came to: the cluster may be gone soon, and its bill must be
-/// published before.
-fn is_last_word(record: &Record) -> bool {
-    let Record::Cluster(_, record) = record else { return false };
-    matches!(**record, ClusterRecord::Agreement { fact: AgreementFact::Settled, .. })
 }

@@ -6,14 +6,22 @@ use std::{
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::id,
+    thread::sleep,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{journal::Journals, mark};
+use super::{
+    journal::{Journals, JournalsError},
+    mark,
+};
 
 /// The pid of the webserver, in the data directory.
 const PID_FILE: &str = "ray_on_golem.pid";
+/// What has just ended has let go of its files after so many looks, however much the computer has to do.
+const LOOKS: u32 = 100;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The process of the webserver, by its pid file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +115,33 @@ impl Drop for PidFile {
     }
 }
 
+/// Does what needs the journals of a data directory, again while a process has them that is no webserver which runs: the
+/// system takes the files of a process that has ended away thread by thread, and a command may look whether they are in use.
+///
+/// # Errors
+///
+/// What is in the way, as the last attempt has found it.
+pub fn once_let_go<T>(
+    data: &Path,
+    attempt: impl FnMut() -> Result<T, JournalsError>,
+) -> Result<T, JournalsError> {
+    try_again(data, || sleep(LOOK_EVERY), attempt)
+}
+
+fn try_again<T>(
+    data: &Path,
+    mut pause: impl FnMut(),
+    mut attempt: impl FnMut() -> Result<T, JournalsError>,
+) -> Result<T, JournalsError> {
+    for _ in 0..LOOKS {
+        match attempt() {
+            Err(JournalsError::InUse { .. }) if Process::of(data).is_none() => pause(),
+            done => return done,
+        }
+    }
+    attempt()
+}
+
 /// The port in a command line, in each form that the parser of arguments takes.
 fn port_in(words: &[OsString]) -> Option<u16> {
     let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
@@ -123,8 +158,8 @@ fn port_in(words: &[OsString]) -> Option<u16> {
 mod tests {
     use std::{fs, process::id};
 
-    use super::{PID_FILE, Process, port_in};
-    use crate::driver::journal::Journals;
+    use super::{PID_FILE, Process, port_in, try_again};
+    use crate::driver::journal::{Journals, JournalsError};
 
     #[test]
     fn a_port_is_found_in_each_of_its_forms() {
@@ -149,5 +184,29 @@ mod tests {
 
         drop(journals);
         assert_eq!(Process::of(data.path()), None);
+    }
+
+    #[test]
+    fn a_process_that_ends_is_waited_for_until_it_has_let_go_of_the_journals() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let data = directory.path();
+        // A process of which only a thread is left is in no pid file that names a process.
+        let mut held = Some(Journals::open(data).expect("a fresh directory"));
+
+        let opened = try_again(data, || drop(held.take()), || Journals::open(data));
+
+        assert!(opened.is_ok());
+    }
+
+    #[test]
+    fn a_webserver_that_runs_is_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let data = directory.path();
+        let _held = Journals::open(data).expect("a fresh directory");
+        fs::write(data.join(PID_FILE), id().to_string()).expect("a writable directory");
+
+        let refused = try_again(data, || panic!("nothing to wait for"), || Journals::open(data));
+
+        assert!(matches!(refused, Err(JournalsError::InUse { .. })));
     }
 }

@@ -114,8 +114,8 @@ impl Reach {
         loop {
             let now = Arc::clone(&board.borrow_and_update());
             self.follow_clusters(&now, &mut known);
-            self.follow_access(&now, &mut access);
-            let is_complete = self.follow_tunnels(&now, &mut tunnels).await;
+            let is_saved = self.follow_access(&now, &mut access);
+            let is_complete = self.follow_tunnels(&now, &mut tunnels).await && is_saved;
             let changed = board.changed();
             let ended = match is_complete {
                 true => changed.await.is_err(),
@@ -170,25 +170,35 @@ impl Reach {
         forgotten.retain(|(id, _)| board.clusters.contains_key(id));
     }
 
-    fn follow_access(&self, board: &Board, saved: &mut BTreeMap<ClusterName, Access>) {
+    /// Whether every file of access is as it should be; `saved` is what the files have.
+    fn follow_access(&self, board: &Board, saved: &mut BTreeMap<ClusterName, Access>) -> bool {
         let mut wanted: BTreeMap<ClusterName, Access> = BTreeMap::new();
         for cluster in board.clusters.values() {
             // A later cluster of the same name takes the place of one that ends.
             wanted.insert(cluster.name.clone(), self.access(cluster));
         }
-        for (name, access) in &wanted {
-            if saved.get(name) != Some(access)
-                && let Err(error) = access.save(&self.0.data, name)
-            {
-                self.0.log.error(WHO, &error.to_string());
+        let data = &self.0.data;
+        let mut failed = Vec::new();
+        saved.retain(|name, _| {
+            let removed = match wanted.contains_key(name) {
+                true => return true,
+                false => Access::remove(data, name),
+            };
+            let is_left = removed.is_err();
+            failed.extend(removed.err());
+            is_left
+        });
+        for (name, access) in wanted {
+            if saved.get(&name) == Some(&access) {
+                continue;
+            }
+            match access.save(data, &name) {
+                Ok(()) => drop(saved.insert(name, access)),
+                Err(error) => failed.push(error),
             }
         }
-        for name in saved.keys().filter(|name| !wanted.contains_key(*name)) {
-            if let Err(error) = Access::remove(&self.0.data, name) {
-                self.0.log.error(WHO, &error.to_string());
-            }
-        }
-        *saved = wanted;
+        failed.iter().for_each(|error| self.0.log.error(WHO, &error.to_string()));
+        failed.is_empty()
     }
 
     fn access(&self, cluster: &ClusterBoard) -> Access {

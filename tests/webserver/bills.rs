@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use ray_on_golem::{
-    bills::{Owner, Store},
+    bills::{Owner, Store, Verdict},
     core::cluster::state::NodeState,
     units::{Glm, Rounding, Timestamp},
 };
@@ -116,6 +116,23 @@ async fn what_is_due_grows_before_the_first_bill_comes() {
     down(web).await;
     let (spent, due, _) = due().await;
     assert_eq!(spent, json!(due.to_string()), "the bills are in");
+}
+
+#[tokio::test]
+async fn the_last_books_of_a_cluster_have_all_bills_that_came_as_it_ended() {
+    let conduct = "invoice_after: 0.05, amounts: {times: 100000}, notes: twice, invoices: twice";
+    let lab = Lab::start(&QUICK.replace("invoice_after: 0.1", conduct)).await;
+    let web = &lab.web;
+    up(web, 3).await;
+    down(web).await;
+
+    let books = web.handle().board().closed.last().expect("it was closed").money.clone();
+    let bills = stored(&lab).bills(Timestamp::EPOCH).expect("a sound store");
+
+    let disputed = bills.iter().filter(|bill| matches!(bill.verdict, Verdict::Disputed(_)));
+    let disputed = disputed.count();
+    assert!(disputed >= 8, "two invoices of each node: {bills:#?}");
+    assert_eq!((books.disputed, books.spent), (disputed as u64, Glm::ZERO));
 }
 
 #[tokio::test]
