@@ -120,7 +120,7 @@ fn opened() -> ClusterRecord {
             total_budget: Glm::from_whole(10_000),
             max_glm_per_hour: None,
             autostop: None,
-            max_workers: Some(NODES),
+            law: None,
             ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIbench".to_owned(),
             reputation: Reputation::default(),
             network: None,

@@ -34,7 +34,7 @@ use ray_on_golem::{
         wallet::{DaemonCli, Wallet},
     },
     server::{
-        self, Alerts, App, Images, Listening, Settings, Stop, Usage,
+        self, Alerts, Allowances, App, Images, Listening, Settings, Stop, Usage,
         auth::{Guard, HeadTokens, Token},
         bills::Bills,
     },
@@ -109,6 +109,7 @@ async fn start(data: &std::path::Path) -> (SocketAddr, String) {
         alerts: Alerts::default(),
         stop: Stop::default(),
         usage: Usage::default(),
+        allowances: Allowances::default(),
         log,
     });
     tokio::spawn(manager.run());

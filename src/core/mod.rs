@@ -34,6 +34,7 @@ pub use view::{Load, View};
 
 use cluster::{
     Cluster, ClusterCall, ClusterTimer, answer_unknown,
+    law::Law,
     plan::ClusterName,
     record::{ClusterRecord, EndReason},
 };
@@ -290,12 +291,7 @@ impl Machine {
                 let set = cluster.map(|cluster| cluster.set_budget(&mut self.fx, total));
                 Answer::BudgetSet(set.unwrap_or(Err(RequestError::UnknownCluster)))
             }
-            Command::SetLaw { cluster, law } => {
-                let id = self.current(&cluster);
-                let cluster = id.and_then(|id| self.clusters.get(&id));
-                let set = cluster.map(|cluster| cluster.set_law(&mut self.fx, *law));
-                Answer::LawSet(set.ok_or(RequestError::UnknownCluster))
-            }
+            Command::SetLaw { cluster, law } => Answer::LawSet(self.set_law(&cluster, *law)),
             Command::HeadLooked { cluster, has_load } => {
                 self.note_usage(&cluster, |it, fx| it.on_look(fx, has_load))
             }
@@ -322,6 +318,13 @@ impl Machine {
             }
             Command::Survey(_) | Command::EndSurvey => Answer::Ending(false),
         }
+    }
+
+    fn set_law(&mut self, name: &ClusterName, law: Law) -> Result<(), RequestError> {
+        let id = self.current(name).ok_or(RequestError::UnknownCluster)?;
+        let cluster = self.clusters.get(&id).ok_or(RequestError::UnknownCluster)?;
+        cluster.set_law(&mut self.fx, law);
+        Ok(())
     }
 
     /// Ends all clusters; requests for nodes are refused from now on.

@@ -81,11 +81,13 @@ async fn lay_down(app: &App, name: String, cluster: &ClusterFile) -> Result<(), 
         }
         Err(error) => return Err(ApiError::Unavailable(error.to_string())),
     }
-    match app.handle.ask(command).await? {
+    let Answer::LawSet(set) = app.handle.ask(command).await? else {
+        return Err(unexpected());
+    };
+    match set {
         // One that is not there gets it when it begins.
-        Answer::LawSet(Ok(()) | Err(RequestError::UnknownCluster)) => Ok(()),
-        Answer::LawSet(Err(error)) => Err(error.into()),
-        _ => Err(unexpected()),
+        Ok(()) | Err(RequestError::UnknownCluster) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

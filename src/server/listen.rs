@@ -9,7 +9,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -69,7 +69,7 @@ pub(super) struct Peer {
     pub(super) port: u16,
     is_authenticated: AtomicBool,
     /// Its place among the connections of its head.
-    place: OnceLock<Place>,
+    place: Mutex<Option<Place>>,
 }
 
 /// The connections of a port.
@@ -101,7 +101,7 @@ impl Listening {
 
 impl Peer {
     fn of(port: u16) -> Self {
-        Self { port, is_authenticated: AtomicBool::new(false), place: OnceLock::new() }
+        Self { port, is_authenticated: AtomicBool::new(false), place: Mutex::default() }
     }
 
     /// It has shown a token, or none is asked for.
@@ -115,10 +115,9 @@ impl Peer {
         allowances: &Allowances,
         cluster: ClusterId,
     ) -> Result<(), ApiError> {
-        if self.place.get().is_none() {
-            let place = allowances.place(cluster).ok_or(ApiError::Crowded)?;
-            // Requests of a connection follow each other: no other one has set it meanwhile.
-            drop(self.place.set(place));
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.is_none() {
+            *place = Some(allowances.place(cluster).ok_or(ApiError::Crowded)?);
         }
         self.authenticate();
         Ok(())

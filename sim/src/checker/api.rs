@@ -6,7 +6,7 @@ use ray_on_golem::{
     core::{
         Answer, Command, Input, Output, RequestError,
         cluster::{
-            plan::{ClusterName, NodeOrder, Tags},
+            plan::{ClusterName, NodeOrder, TAGS_LENGTH_MAX, Tags},
             state::NodeState,
         },
         ids::{NodeId, RequestId},
@@ -30,7 +30,7 @@ pub(super) struct Api {
 enum Asked {
     Nodes(Box<NodesAsked>),
     End { cluster: ClusterName, node: NodeId, stood: Option<NodeState> },
-    Tags { cluster: ClusterName, node: NodeId, tags: Tags, is_known: bool },
+    Tags { cluster: ClusterName, node: NodeId, tags: Tags, may_be: bool },
     Budget { cluster: ClusterName, total: Glm },
     Other,
 }
@@ -71,7 +71,7 @@ impl Family for Api {
                 cluster: cluster.clone(),
                 node: *node,
                 tags: tags.clone(),
-                is_known: state_of(look, cluster, *node).is_some(),
+                may_be: bears(look, cluster, *node, tags),
             },
             Command::SetBudget { cluster, total } => {
                 Asked::Budget { cluster: cluster.clone(), total: *total }
@@ -109,8 +109,8 @@ impl Family for Api {
             (Asked::End { cluster, node, stood }, Answer::NodeTerminated(result)) => {
                 self.check_end(look, (cluster, node), stood, result, findings);
             }
-            (Asked::Tags { cluster, node, tags, is_known }, Answer::TagsSet(result)) => {
-                if result.is_ok() != is_known
+            (Asked::Tags { cluster, node, tags, may_be }, Answer::TagsSet(result)) => {
+                if result.is_ok() != may_be
                     || (result.is_ok() && !are_set(look, &cluster, node, &tags))
                 {
                     findings.violate("A4", look.now(), format!("{result:?} to tags of {node}"));
@@ -207,6 +207,17 @@ fn state_of(look: &Look<'_>, cluster: &ClusterName, node: NodeId) -> Option<Node
     let clusters = look.scene.durable.clusters().values().rev();
     let mut named = clusters.filter(|it| it.name == *cluster);
     named.find_map(|it| it.nodes.get(&node)).map(|node| node.state)
+}
+
+/// Whether there is such a node, and room for tags on it.
+fn bears(look: &Look<'_>, cluster: &ClusterName, node: NodeId, tags: &Tags) -> bool {
+    let clusters = look.scene.durable.clusters().values().rev();
+    let mut named = clusters.filter(|it| it.name == *cluster);
+    named.find_map(|it| it.nodes.get(&node)).is_some_and(|node| {
+        let kept = node.tags.iter().filter(|(key, _)| !tags.contains_key(*key));
+        let all = kept.chain(tags).map(|(key, value)| key.len() + value.len());
+        all.sum::<usize>() <= TAGS_LENGTH_MAX
+    })
 }
 
 fn are_set(look: &Look<'_>, cluster: &ClusterName, node: NodeId, tags: &Tags) -> bool {

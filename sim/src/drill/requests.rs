@@ -6,7 +6,7 @@ use ray_on_golem::{
         autostop::Autostop,
         cluster::{
             law::Law,
-            plan::{ClusterPlan, NodeKind, NodeOrder, TAGS_LENGTH_MAX, Tags},
+            plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, TAGS_LENGTH_MAX, Tags},
         },
         ids::ClusterId,
         market::{
@@ -36,7 +36,7 @@ impl Drill<'_> {
     /// The latest request comes once more, with its key, by whom would ask now.
     pub(super) fn repeat(&mut self, change: fn(NodeOrder) -> NodeOrder) {
         if let Some(latest) = self.latest.clone() {
-            let only_for = self.asking_head(latest.order.kind);
+            let only_for = self.asking_head(&latest.cluster, latest.order.kind);
             let order = change(latest.order.clone());
             let request = NodeRequest { only_for, order, ..latest };
             self.engine.command(Command::RequestNodes(Box::new(request)));
@@ -46,7 +46,7 @@ impl Drill<'_> {
     /// A head asks for what its user has not spoken of.
     pub(super) fn betray(&mut self, way: u32) {
         // Without a law other nodes are another type of workers, which the user has not forbidden.
-        let has_law = self.state().is_some_and(|state| state.law.is_some());
+        let has_law = self.state().is_some_and(|state| state.plan.law.is_some());
         if self.state().is_none() || (!has_law && matches!(way, 0..=3 | 8)) {
             return;
         }
@@ -95,7 +95,7 @@ impl Drill<'_> {
         let request = NodeRequest {
             key: Some(format!("key {}", self.keys)),
             cluster: self.name(),
-            only_for: self.asking_head(order.kind),
+            only_for: self.asking_head(&self.name(), order.kind),
             plan: self.cluster_plan(),
             order,
         };
@@ -104,10 +104,9 @@ impl Drill<'_> {
     }
 
     /// Users ask for heads, and heads for workers.
-    fn asking_head(&self, kind: NodeKind) -> Option<ClusterId> {
-        let name = self.name();
+    fn asking_head(&self, name: &ClusterName, kind: NodeKind) -> Option<ClusterId> {
         let clusters = self.engine.machine.view().durable().clusters().iter();
-        let mut current = clusters.rev().filter(|(_, it)| it.name == name && it.ending.is_none());
+        let mut current = clusters.rev().filter(|(_, it)| it.name == *name && it.ending.is_none());
         match kind {
             NodeKind::Head => None,
             NodeKind::Worker => current.next().map(|(id, _)| *id),

@@ -206,7 +206,8 @@ async fn where_namespaces_are_forbidden_nodes_are_processes() {
     assert!(said.starts_with("warning: local nodes are plain processes"), "{said}");
     assert!(said.contains("forbids the namespaces that local nodes need"), "{said}");
     let place = ready.split(['=', ' ']).nth(1).and_then(|url| url.strip_prefix("http://"));
-    let answer = ask(place.expect("an address"), "POST /sim/networks").await;
+    let key = ready.split(['=', ' ']).nth(3).expect("a key");
+    let answer = ask(place.expect("an address"), key, "POST /sim/networks").await;
     assert!(answer.contains("\"ip\":\"127.") && answer.contains("\"prefix\":24"), "{answer}");
     let pid = server.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     kill_process(pid.expect("it runs"), Signal::TERM).expect("it runs");
@@ -214,10 +215,10 @@ async fn where_namespaces_are_forbidden_nodes_are_processes() {
 }
 
 /// The body of an answer.
-async fn ask(place: &str, what: &str) -> String {
+async fn ask(place: &str, key: &str, what: &str) -> String {
     let mut stream = soon(TcpStream::connect(place)).await.expect("it listens");
     let request = format!(
-        "{what} HTTP/1.1\r\nHost: {place}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{what} HTTP/1.1\r\nHost: {place}\r\nAuthorization: Bearer {key}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
     soon(tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()))
         .await

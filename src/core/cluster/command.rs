@@ -124,7 +124,7 @@ impl Cluster {
 
     /// Changes what the head may ask for.
     pub(in crate::core) fn set_law(&self, fx: &mut Effects, law: Law) {
-        let before = fx.cluster(self.id).law.as_ref();
+        let before = fx.cluster(self.id).plan.law.as_ref();
         let law = law.after(before);
         if before != Some(&law) && !fx.planted(Bug::LawOutdated) {
             self.record(fx, ClusterRecord::LawSet { law: Box::new(law) });
@@ -145,7 +145,7 @@ impl Cluster {
         if order.kind == NodeKind::Head && (order.count > 1 || (order.count > 0 && has_head())) {
             return Err(RequestError::SecondHead);
         }
-        let law = state.law.as_ref().filter(|_| request.only_for.is_some());
+        let law = state.plan.law.as_ref().filter(|_| request.only_for.is_some());
         let workers = live().filter(|node| node.kind == NodeKind::Worker);
         let specs = workers.filter_map(|node| Some(&state.shapes.get(node.shape)?.spec));
         match law.map_or(Ok(()), |law| law.check(order, specs)) {

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     account::{Account, Progress},
-    law::Law,
     plan::{ClusterName, ClusterPlan, NodeKind, NodeOrder, Tags},
     ray,
     record::{AgreementFact, ClusterRecord, Dispute, EndReason, FundsFact, NetworkFact, NodeFact},
@@ -41,15 +40,12 @@ pub struct ClusterState {
     pub name: ClusterName,
     /// Its session at the daemon.
     pub session: SessionId,
-    /// What held for it as a whole when it began; its budget is `budget`, its law `law`.
+    /// What holds for it as a whole; its budget is `budget`.
     pub plan: ClusterPlan,
     /// When it began.
     pub opened: Timestamp,
     /// The most to spend.
     pub budget: Glm,
-    /// What its head may ask for, if the user has said so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub law: Option<Law>,
     /// Why and since when it ends.
     pub ending: Option<(EndReason, Timestamp)>,
     /// Its nodes, also those that are no more.
@@ -225,7 +221,6 @@ impl ClusterState {
             plan: (**plan).clone(),
             opened: *at,
             budget: plan.total_budget,
-            law: plan.law.clone(),
             ending: None,
             nodes: BTreeMap::new(),
             next_node: *first_node,
@@ -268,7 +263,7 @@ impl ClusterState {
                 keep_last(&mut self.warnings, WARNINGS_MAX);
             }
             ClusterRecord::BudgetSet { total } => self.budget = *total,
-            ClusterRecord::LawSet { law } => self.law = Some((**law).clone()),
+            ClusterRecord::LawSet { law } => self.plan.law = Some((**law).clone()),
             ClusterRecord::Ending { reason, at } => self.ending = Some((*reason, *at)),
         }
     }
