@@ -1,5 +1,4 @@
 //! A short soak, and its checks: `soak.py` is the long one.
-#![expect(clippy::disallowed_types, reason = "runs programs")]
 
 use std::{
     path::{Path, PathBuf},
