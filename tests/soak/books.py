@@ -93,7 +93,7 @@ def unpaid(books: Books) -> Iterator[str]:
     for it in books.ledger["invoices"]:
         if it["state"] in PAID or it["id"] in reasons:
             invoiced.add(it["agreement"])
-        else:
+        elif Decimal(it["amount"]) > NOTHING:
             yield f"invoice {it['id']} of {it['amount']} GLM is {it['state']}, and not disputed"
     for it in books.ledger["debitNotes"]:
         is_decided = it["state"] in PAID or it["id"] in reasons or it["agreement"] in invoiced

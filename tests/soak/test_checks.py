@@ -96,9 +96,9 @@ class TheBooks(unittest.TestCase):
         )
         found = self.found(lambda it: it.ledger["debitNotes"].append({**note, "agreement": "a3"}))
         self.assertEqual(found, ["debit note b5 of 0.31 GLM is Received, and not disputed"])
-        new = {"id": "b5", "agreement": "a2", "amount": "0", "state": "Received"}
+        new = {"id": "b5", "agreement": "a2", "amount": "1", "state": "Received"}
         found = self.found(lambda it: it.ledger["invoices"].append(new))
-        self.assertEqual(found, ["invoice b5 of 0 GLM is Received, and not disputed"])
+        self.assertEqual(found, ["invoice b5 of 1 GLM is Received, and not disputed"])
 
     def test_what_is_called_accepted_and_is_not_is_found(self) -> None:
         found = self.found(lambda it: it.ledger["invoices"][0].update(state="Received"))
