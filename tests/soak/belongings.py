@@ -24,7 +24,7 @@ KEPT = {
     re.compile(r"(bills|providers)\.sqlite3?(-wal|-shm|-journal|\.lock)?"): 8 << 20,
     re.compile(r"[a-z_]+\.log(\.\d+)?"): LOG_BYTES,
     # Folded when it has grown, and networks that are no more.
-    re.compile(r"journal/common\.ndjson"): 256 << 10,
+    re.compile(r"journal/common\.ndjson"): 9 << 20,
     re.compile(r"networks\.json"): 1 << 10,
 }
 KEPT_FOR_EACH_NAME = {

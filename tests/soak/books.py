@@ -82,21 +82,23 @@ def left_open(ledger: dict[str, Any]) -> Iterator[str]:
 
 
 def unpaid(books: Books) -> Iterator[str]:
-    """Bills that are neither accepted nor disputed, and ask for more than all of the same agreement that are."""
+    """Bills that are neither accepted nor disputed. An invoice that is decided is the last word on its agreement, and a debit note
+    that asks for no more than another one says nothing new."""
     reasons = {it["bill_id"]: it["reason"] for it in books.bills if it["verdict"] == "disputed"}
     for bill, reason in reasons.items():
         if not reason:
             yield f"bill {bill} is disputed without a reason"
-    decided = accepted_by_agreement(books.ledger)
-    for it in [*books.ledger["debitNotes"], *books.ledger["invoices"]]:
-        if it["id"] in reasons:
-            decided[it["agreement"]] = max(decided[it["agreement"]], Decimal(it["amount"]))
-    for kind in ("debitNotes", "invoices"):
-        for it in books.ledger[kind]:
-            if it["state"] in PAID or it["id"] in reasons:
-                continue
-            if kind == "invoices" or Decimal(it["amount"]) > decided[it["agreement"]]:
-                yield f"{kind[:-1]} {it['id']} of {it['amount']} GLM is {it['state']}, and not disputed"
+    accepted = accepted_by_agreement(books.ledger)
+    invoiced = set()
+    for it in books.ledger["invoices"]:
+        if it["state"] in PAID or it["id"] in reasons:
+            invoiced.add(it["agreement"])
+        elif Decimal(it["amount"]) > NOTHING:
+            yield f"invoice {it['id']} of {it['amount']} GLM is {it['state']}, and not disputed"
+    for it in books.ledger["debitNotes"]:
+        is_decided = it["state"] in PAID or it["id"] in reasons or it["agreement"] in invoiced
+        if not is_decided and Decimal(it["amount"]) > accepted[it["agreement"]]:
+            yield f"debit note {it['id']} of {it['amount']} GLM is {it['state']}, and not disputed"
 
 
 def untold(books: Books) -> Iterator[str]:

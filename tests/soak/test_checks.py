@@ -90,16 +90,19 @@ class TheBooks(unittest.TestCase):
             self.assertEqual(list(books.differences(changed)), [sentence])
 
     def test_a_bill_that_is_not_decided_is_found(self) -> None:
+        note = {"id": "b5", "agreement": "a1", "amount": "0.31", "state": "Received"}
         self.assertEqual(
-            self.found(lambda it: it.ledger["debitNotes"].append({**it.ledger["debitNotes"][1], "amount": "0.31"})),
-            ["debitNote b2 of 0.31 GLM is Received, and not disputed"],
+            self.found(lambda it: it.ledger["debitNotes"].append(note)), [], "an invoice has the last word"
         )
-        # One that asks for no more than what was disputed says nothing new.
-        note = {"id": "b5", "agreement": "a2", "amount": "9", "state": "Received"}
-        self.assertEqual(self.found(lambda it: it.ledger["debitNotes"].append(note)), [])
-        new = {"id": "b5", "agreement": "a2", "amount": "0", "state": "Received"}
+        found = self.found(lambda it: it.ledger["debitNotes"].append({**note, "agreement": "a3"}))
+        self.assertEqual(found, ["debit note b5 of 0.31 GLM is Received, and not disputed"])
+        new = {"id": "b5", "agreement": "a2", "amount": "1", "state": "Received"}
         found = self.found(lambda it: it.ledger["invoices"].append(new))
-        self.assertEqual(found, ["invoice b5 of 0 GLM is Received, and not disputed"])
+        self.assertEqual(found, ["invoice b5 of 1 GLM is Received, and not disputed"])
+
+    def test_what_is_called_accepted_and_is_not_is_found(self) -> None:
+        found = self.found(lambda it: it.ledger["invoices"][0].update(state="Received"))
+        self.assertIn("of agreement a1 0.1 were accepted, and its bills come to 0.3", found)
 
     def test_a_dispute_has_a_reason_and_is_counted(self) -> None:
         found = self.found(lambda it: it.bills[2].update(reason=None))
@@ -177,7 +180,7 @@ class WhatTheWebserverHas(unittest.TestCase):
             ("heads/cluster-3.token", 65),
             ("bills.sqlite", 2 << 20),
             ("daemon.json", 9_000),
-            ("journal/common.ndjson", 1 << 20),
+            ("journal/common.ndjson", 10 << 20),
         ):
             self.assertEqual(len(self.found(files=self.BEFORE.files | {file: size})), 1, file)
         keys = {f"ray_on_golem_rsa_{at:010x}": 400 for at in range(7)}
