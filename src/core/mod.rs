@@ -50,7 +50,7 @@ use survey::{Survey, SurveyError};
 use sweep::{Item, SweepCall, Sweeper};
 
 use crate::{
-    units::{Span, Timestamp},
+    units::{Glm, Span, Timestamp},
     yagna::{CallError, PlatformId, Response, SessionId, Status},
 };
 
@@ -286,10 +286,7 @@ impl Machine {
                 None => Answer::ClusterEnding(Err(RequestError::UnknownCluster)),
             },
             Command::SetBudget { cluster, total } => {
-                let id = self.current(&cluster);
-                let cluster = id.and_then(|id| self.clusters.get_mut(&id));
-                let set = cluster.map(|cluster| cluster.set_budget(&mut self.fx, total));
-                Answer::BudgetSet(set.unwrap_or(Err(RequestError::UnknownCluster)))
+                Answer::BudgetSet(self.set_budget(&cluster, total))
             }
             Command::SetLaw { cluster, law } => Answer::LawSet(self.set_law(&cluster, *law)),
             Command::HeadLooked { cluster, has_load } => {
@@ -318,6 +315,12 @@ impl Machine {
             }
             Command::Survey(_) | Command::EndSurvey => Answer::Ending(false),
         }
+    }
+
+    fn set_budget(&mut self, name: &ClusterName, total: Glm) -> Result<(), RequestError> {
+        let id = self.current(name).ok_or(RequestError::UnknownCluster)?;
+        let cluster = self.clusters.get_mut(&id).ok_or(RequestError::UnknownCluster)?;
+        cluster.set_budget(&mut self.fx, total)
     }
 
     fn set_law(&mut self, name: &ClusterName, law: Law) -> Result<(), RequestError> {

@@ -438,10 +438,8 @@ impl ClusterState {
     }
 
     fn accept(&mut self, number: AgreementNo, total: Glm, invoice: Option<&InvoiceId>) {
-        let before = match (self.accounts.get(&number), self.closed.get(&number)) {
-            (Some(_), _) | (None, None) => None,
-            (None, Some(account)) => Some(account.accepted),
-        };
+        let closed = self.closed.get(&number).filter(|_| !self.accounts.contains_key(&number));
+        let before = closed.map(|account| account.accepted);
         let account = self.accounts.get_mut(&number).or_else(|| self.closed.get_mut(&number));
         let Some(account) = account else { return };
         account.accepted = account.accepted.max(total);
