@@ -101,7 +101,7 @@ async fn what_is_stuck_on_a_node_is_bounded_however_often_it_is_asked_for() {
     let web = &lab.web;
     web.post("/request_nodes", nodes("c", "head", 1)).await;
     let stick = async |key: u32| {
-        let tags = json!({(format!("{key}")): "x".repeat(16_000)});
+        let tags = json!({(format!("{key}")): "x".repeat(950)});
         let body = json!({"cluster_name": "c", "node_id": "node0", "tags": tags});
         let (status, text) = web.send(&web.url, "/set_tags", &body, Some(&web.token)).await;
         (status.as_u16(), serde_json::from_str::<Value>(&text).expect("JSON"))
@@ -110,7 +110,7 @@ async fn what_is_stuck_on_a_node_is_bounded_however_often_it_is_asked_for() {
     for key in 0..4 {
         assert_eq!(stick(key).await, (200, json!({})), "{key}");
     }
-    let what = "the tags of the node would have more than 65536 bytes together";
+    let what = "the tags of the node would have more than 4096 bytes together";
     assert_eq!(stick(4).await, (400, json!({"error": what})));
     assert_eq!(stick(3).await, (200, json!({})), "what is there already may be said again");
 }
