@@ -144,23 +144,13 @@ async fn a_head_asks_only_for_what_the_file_says() {
     let web = &lab.web;
     let text = demo();
     assert_eq!(ask(web, &text).await.0, 200);
-    let file = &body(&text)["cluster_config"];
-    let of = |node_type: &str, kind: &str| {
-        json!({
-            "cluster_name": "c",
-            "provider_parameters": file["provider"]["parameters"],
-            "node_config": file["available_node_types"][node_type]["node_config"],
-            "count": 1,
-            "tags": {"ray-node-type": kind},
-        })
-    };
-    web.post("/request_nodes", of("ray.head.default", "head")).await;
+    web.post("/request_nodes", one(&text, "ray.head.default", "head")).await;
     let token = web.head_token("c");
     let ask_as_head = async |body: &Value| {
         web.send(&web.heads_url, "/request_nodes", body, Some(token.as_str())).await
     };
 
-    let worker = of("ray.worker.default", "worker");
+    let worker = one(&text, "ray.worker.default", "worker");
     for (key, value) in [
         ("demand", json!({"image_tag": "golem/other:1"})),
         ("demand", json!({"min_mem_gib": 64})),
@@ -195,8 +185,7 @@ async fn a_head_asks_only_for_what_the_file_says() {
     let (status, said) = ask_as_head(&worker).await;
     assert_eq!(status.as_u16(), 400, "{said}");
     assert!(said.contains("5 workers of this type at a time"), "{said}");
-    let mut second_head = of("ray.head.default", "head");
-    second_head["count"] = json!(1);
+    let second_head = one(&text, "ray.head.default", "head");
     assert_eq!(ask_as_head(&second_head).await.0.as_u16(), 400);
 }
 
@@ -205,17 +194,7 @@ async fn what_binds_a_head_outlives_the_webserver() {
     let mut lab = Lab::start(QUICK).await;
     let text = demo();
     assert_eq!(ask(&lab.web, &text).await.0, 200);
-    let file = body(&text)["cluster_config"].clone();
-    let of = |node_type: &str, kind: &str| {
-        json!({
-            "cluster_name": "c",
-            "provider_parameters": file["provider"]["parameters"],
-            "node_config": file["available_node_types"][node_type]["node_config"],
-            "count": 1,
-            "tags": {"ray-node-type": kind},
-        })
-    };
-    lab.web.post("/request_nodes", of("ray.head.default", "head")).await;
+    lab.web.post("/request_nodes", one(&text, "ray.head.default", "head")).await;
     // A file for the next cluster of this name binds the one that runs, too; the journal knows, whatever becomes of the file.
     let less = text.replace("max_workers: 3", "max_workers: 1");
     assert_eq!(ask(&lab.web, &less).await.0, 200);
@@ -225,7 +204,7 @@ async fn what_binds_a_head_outlives_the_webserver() {
 
     let web = &lab.web;
     let token = web.head_token("c");
-    let worker = of("ray.worker.default", "worker");
+    let worker = one(&text, "ray.worker.default", "worker");
     let ask_as_head = async |body: &Value| {
         let (status, _) =
             web.send(&web.heads_url, "/request_nodes", body, Some(token.as_str())).await;
@@ -236,6 +215,18 @@ async fn what_binds_a_head_outlives_the_webserver() {
     let mut dear = worker.clone();
     dear["node_config"]["budget_control"] = json!({"max_cpu_per_hour_price": 1000});
     assert_eq!(ask_as_head(&dear).await, 400);
+}
+
+/// What asks for one node of a type of a file.
+fn one(text: &str, node_type: &str, kind: &str) -> Value {
+    let file = &body(text)["cluster_config"];
+    json!({
+        "cluster_name": "c",
+        "provider_parameters": file["provider"]["parameters"],
+        "node_config": file["available_node_types"][node_type]["node_config"],
+        "count": 1,
+        "tags": {"ray-node-type": kind},
+    })
 }
 
 async fn ask(web: &Web, text: &str) -> (u16, Value) {

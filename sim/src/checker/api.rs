@@ -7,7 +7,7 @@ use ray_on_golem::{
         Answer, Command, Input, Output, RequestError,
         cluster::{
             plan::{ClusterName, NodeOrder, TAGS_LENGTH_MAX, Tags},
-            state::NodeState,
+            state::{Node, NodeState},
         },
         ids::{NodeId, RequestId},
     },
@@ -202,18 +202,21 @@ impl Api {
     }
 }
 
-/// How a node stands in what is written down; ids are distinct over all clusters of a name.
-fn state_of(look: &Look<'_>, cluster: &ClusterName, node: NodeId) -> Option<NodeState> {
+/// A node in what is written down; ids are distinct over all clusters of a name.
+fn node_of<'a>(look: &Look<'a>, cluster: &ClusterName, node: NodeId) -> Option<&'a Node> {
     let clusters = look.scene.durable.clusters().values().rev();
     let mut named = clusters.filter(|it| it.name == *cluster);
-    named.find_map(|it| it.nodes.get(&node)).map(|node| node.state)
+    named.find_map(|it| it.nodes.get(&node))
+}
+
+/// How it stands.
+fn state_of(look: &Look<'_>, cluster: &ClusterName, node: NodeId) -> Option<NodeState> {
+    node_of(look, cluster, node).map(|node| node.state)
 }
 
 /// Whether there is such a node, and room for tags on it.
 fn bears(look: &Look<'_>, cluster: &ClusterName, node: NodeId, tags: &Tags) -> bool {
-    let clusters = look.scene.durable.clusters().values().rev();
-    let mut named = clusters.filter(|it| it.name == *cluster);
-    named.find_map(|it| it.nodes.get(&node)).is_some_and(|node| {
+    node_of(look, cluster, node).is_some_and(|node| {
         let kept = node.tags.iter().filter(|(key, _)| !tags.contains_key(*key));
         let all = kept.chain(tags).map(|(key, value)| key.len() + value.len());
         all.sum::<usize>() <= TAGS_LENGTH_MAX
@@ -221,10 +224,8 @@ fn bears(look: &Look<'_>, cluster: &ClusterName, node: NodeId, tags: &Tags) -> b
 }
 
 fn are_set(look: &Look<'_>, cluster: &ClusterName, node: NodeId, tags: &Tags) -> bool {
-    let clusters = look.scene.durable.clusters().values().rev();
-    let mut named = clusters.filter(|it| it.name == *cluster);
-    let found = named.find_map(|it| it.nodes.get(&node));
-    found.is_some_and(|node| tags.iter().all(|(key, value)| node.tags.get(key) == Some(value)))
+    node_of(look, cluster, node)
+        .is_some_and(|node| tags.iter().all(|(key, value)| node.tags.get(key) == Some(value)))
 }
 
 /// What is wrong with the answer to a request whose key was used before.
