@@ -14,6 +14,18 @@ use golem_sim::{
 use ray_on_golem::core::planted::Bug;
 
 const SEEDS: u64 = 5_000;
+/// Where rare bugs were seen last, which saves the search for them while that is so.
+const SEEN_AT: [(Bug, u64); 9] = [
+    (Bug::RaiseTrusted, 4_104),
+    (Bug::ClockTrusted, 1_222),
+    (Bug::NewcomersUnbounded, 913),
+    (Bug::RejectedUnread, 750),
+    (Bug::TypeLimitIgnored, 384),
+    (Bug::BusTrusted, 360),
+    (Bug::BillsOrphaned, 252),
+    (Bug::LawIgnored, 223),
+    (Bug::TagsEchoed, 176),
+];
 /// The first plan that shows a bug becomes as small as this.
 const OPS_MAX: usize = 15;
 
@@ -55,7 +67,8 @@ fn every_planted_bug_of_a_cluster_is_caught_and_shrinks() {
 /// Finds a plan that shows the bug, and makes it small; says what went wrong.
 fn hunt(bug: Bug) -> Option<String> {
     let mut others: BTreeMap<&str, u64> = BTreeMap::new();
-    let found = (0..SEEDS).find_map(|seed| {
+    let seen = SEEN_AT.iter().filter(|(it, _)| *it == bug).map(|(_, seed)| *seed);
+    let found = seen.chain(0..SEEDS).find_map(|seed| {
         let plan = drill::Plan::from_seed(seed, Mode::Swarm);
         let violation = plan.run(Some(bug), false).violation?;
         *others.entry(violation.invariant).or_default() += 1;
@@ -139,6 +152,7 @@ const fn breaks(bug: Bug) -> &'static str {
         Bug::FundsMixed => "M5",
         Bug::AcceptsOvertake | Bug::CoveredPaidAgain => "M2",
         Bug::DisputeUnrecorded
+        | Bug::RejectedUnread
         | Bug::TimeoutMeansRefused
         | Bug::BillsOrphaned
         | Bug::ClockTrusted => "M6",

@@ -159,6 +159,12 @@ pub enum RequestError {
         /// How many bytes there may be.
         limit: usize,
     },
+    /// The disk has no room for what a cluster has to say. The machine is not asked then.
+    #[error(
+        "the disk with the data directory is full, and no cluster is begun that could not be written of; make room, and \
+         run the command again"
+    )]
+    NoRoom,
     /// A cluster has one head.
     #[error("the cluster has a head node")]
     SecondHead,

@@ -83,6 +83,8 @@ pub enum Bug {
     InvoiceTrusted,
     /// A bill is not paid, and nobody learns why (M6).
     DisputeUnrecorded,
+    /// An invoice is rejected before the debit notes of its agreement are read (M6).
+    RejectedUnread,
     /// Bills of one agreement are accepted side by side (M2).
     AcceptsOvertake,
     /// An acceptance without an acknowledgement counts as refused (M6).
@@ -183,7 +185,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 87] = [
+    pub const ALL: [Self; 88] = [
         Self::DemandLeaked,
         Self::DoubtForgotten,
         Self::LateRefresh,
@@ -223,6 +225,7 @@ impl Bug {
         Self::CapIgnored,
         Self::InvoiceTrusted,
         Self::DisputeUnrecorded,
+        Self::RejectedUnread,
         Self::AcceptsOvertake,
         Self::TimeoutMeansRefused,
         Self::FundsDoubtForgotten,

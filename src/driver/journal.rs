@@ -6,6 +6,7 @@
 //! DATA/journal/cluster-3.ndjson
 //! DATA/journal/cluster-3.new      a shorter one that is being written
 //! DATA/journal/cluster-2.closed   one of a closed cluster, until the books have taken it over
+//! DATA/journal/next               room for the journal of the next cluster, before that may begin
 //! ```
 //!
 //! What [`Journals::append`] returns from is on the disk. A crash at any point, also while the journals
@@ -20,7 +21,6 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use rustix::fs::{FallocateFlags, fallocate};
@@ -41,6 +41,8 @@ const LOCK: &str = "lock";
 pub(super) const EXTENSION: &str = "ndjson";
 /// So many bytes of the disk are kept for what a journal has still to say: enough to end a cluster of a thousand nodes.
 const RESERVE: u64 = 4 << 20;
+/// What becomes the journal of the next cluster.
+const NEXT: &str = "next";
 /// Of a journal that is being written anew.
 const EXTENSION_NEW: &str = "new";
 /// Of the journal of a closed cluster.
@@ -51,6 +53,8 @@ pub(super) const EXTENSION_CLOSED: &str = "closed";
 pub struct Journals {
     directory: PathBuf,
     files: BTreeMap<JournalId, JournalFile>,
+    /// What becomes the journal of the next cluster, with its reserve.
+    next: Option<File>,
     /// Whether journals of closed clusters are kept for those who read them.
     keeps_closed: bool,
     /// Given back when the file is closed, also by a crash.
@@ -149,7 +153,8 @@ impl Journals {
     fn open_with(data: &Path, keeps_closed: bool) -> Result<(Self, Recovered), JournalsError> {
         let directory = create_directory(data)?;
         let lock = lock(&directory)?;
-        let mut journals = Self { directory, files: BTreeMap::new(), keeps_closed, _lock: lock };
+        let files = BTreeMap::new();
+        let mut journals = Self { directory, files, next: None, keeps_closed, _lock: lock };
         let mut recovered =
             Recovered { durable: Durable::default(), written: Timestamp::EPOCH, torn: Vec::new() };
         journals.read(JournalId::Common, &mut recovered)?;
@@ -176,41 +181,6 @@ impl Journals {
         open.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|path| path == lock))
     }
 
-    /// What the journals below `data` fold to, and when the last of them was written, without a change to any file;
-    /// nothing while another process has them, or if there are none.
-    ///
-    /// # Errors
-    ///
-    /// If one cannot be trusted, or the disk fails.
-    pub fn peek(data: &Path) -> Result<Option<(Durable, SystemTime)>, JournalsError> {
-        let directory = data.join(DIRECTORY);
-        if Self::are_in_use(data) || !directory.exists() {
-            return Ok(None);
-        }
-        let mut durable = Durable::default();
-        let mut written = SystemTime::UNIX_EPOCH;
-        let mut fold = |journal: JournalId, durable: &mut Durable| {
-            let path = directory.join(format!("{}.{EXTENSION}", name_of(journal)));
-            let bytes = match fs::read(&path) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(source) => return Err(failed("read", &path, source)),
-            };
-            let at = fs::metadata(&path).and_then(|file| file.modified());
-            written = written.max(at.unwrap_or(SystemTime::UNIX_EPOCH));
-            match journal::read(journal, &bytes, durable) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(JournalsError::Bad { path, error }),
-            }
-        };
-        fold(JournalId::Common, &mut durable)?;
-        let clusters: Vec<JournalId> = durable.journals().collect();
-        for journal in clusters.into_iter().filter(|journal| *journal != JournalId::Common) {
-            fold(journal, &mut durable)?;
-        }
-        Ok(Some((durable, written)))
-    }
-
     /// Writes records that become durable together. They are on the disk when this returns, as the line of this number.
     ///
     /// # Errors
@@ -231,7 +201,7 @@ impl Journals {
                 if journal != JournalId::Common && !is_first {
                     return Err(JournalsError::Closed { path });
                 }
-                let mut file = JournalFile::of(path.clone(), create(&path)?);
+                let mut file = JournalFile::of(path.clone(), self.begin(&path)?);
                 let synced = sync_directory(&self.directory);
                 file.is_broken = synced.is_err();
                 let appended = synced.and_then(|()| file.append(at, records));
@@ -245,6 +215,38 @@ impl Journals {
             }
         }
         Ok(seq)
+    }
+
+    /// Sees to it that the disk has room for another cluster, before one is begun.
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full: a cluster that was begun could not be written of.
+    pub fn make_room(&mut self) -> Result<(), JournalsError> {
+        if self.next.is_some() {
+            return Ok(());
+        }
+        let path = self.directory.join(NEXT);
+        let created = File::options().append(true).create(true).open(&path);
+        let file = created.map_err(|source| failed("create", &path, source))?;
+        match fallocate(&file, FallocateFlags::KEEP_SIZE, 0, RESERVE).map_err(io::Error::from) {
+            Err(source) if is_full(&source) => return Err(failed("make room in", &path, source)),
+            // Not every file system knows reserves.
+            Ok(()) | Err(_) => self.next = Some(file),
+        }
+        Ok(())
+    }
+
+    /// A new journal.
+    fn begin(&mut self, path: &Path) -> Result<File, JournalsError> {
+        match self.next.take() {
+            Some(file) if !path.exists() => {
+                let begun = fs::rename(self.directory.join(NEXT), path);
+                begun.map_err(|source| failed("begin", path, source))?;
+                Ok(file)
+            }
+            Some(_) | None => create(path),
+        }
     }
 
     /// The journals that have grown long: each is to be given to [`Self::compact`] as soon as all that
@@ -437,7 +439,7 @@ impl JournalFile {
     }
 }
 
-fn name_of(journal: JournalId) -> String {
+pub(super) fn name_of(journal: JournalId) -> String {
     match journal {
         JournalId::Common => "common".to_owned(),
         JournalId::Cluster(id) => format!("cluster-{}", id.0),
@@ -453,6 +455,11 @@ pub(super) fn meaning(path: &Path) -> Option<(JournalId, &str)> {
         Some(number) => JournalId::Cluster(ClusterId(number.parse().ok()?)),
     };
     is_ours.then_some((journal, extension))
+}
+
+/// Whether the disk, or what its user may have of it, is full.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn lock(directory: &Path) -> Result<File, JournalsError> {

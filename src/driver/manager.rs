@@ -39,7 +39,7 @@ use super::{
 use crate::{
     bills::{Entry, News},
     core::{
-        Answer, Command, Machine, Output, Record,
+        Answer, Command, Machine, Output, Record, RequestError,
         cluster::record::ClusterRecord,
         experience::Observation,
         ids::{ClusterId, ProbeId, RequestId},
@@ -357,10 +357,8 @@ where
                 match compacting.await {
                     // The longer one is as good. What is worse than that, its next line will find.
                     Err(ManagerError::Journals(error)) => {
-                        let cause = std::error::Error::source(&error)
-                            .map(|it| format!(": {it}"))
-                            .unwrap_or_default();
-                        self.log.warn(WHO, &format!("{error}{cause}; the longer journal is kept"));
+                        let what = with_cause(&error);
+                        self.log.warn(WHO, &format!("{what}; the longer journal is kept"));
                     }
                     other => other?,
                 }
@@ -423,14 +421,38 @@ where
                 let (probe, outcome) = joined?;
                 Ok(Some(Event::Probed { probe, outcome }))
             }
-            Some(Ask { command, reply }) = self.asks.recv() => {
-                let id = self.fresh_request();
-                self.answers.insert(id, reply);
-                Ok(Some(Event::Requested { id, command }))
-            }
+            Some(Ask { command, reply }) = self.asks.recv() => self.take_up(command, reply).await,
             () = nap(at, deadline) => Ok(Some(Event::Elapsed)),
             () = nap(at, publishing), if publishing < Timestamp::NEVER => Ok(None),
         }
+    }
+
+    /// A request for the machine, unless the disk has no room for the cluster that it would begin.
+    async fn take_up(
+        &mut self,
+        command: Command,
+        reply: oneshot::Sender<Answer>,
+    ) -> Result<Option<Event>, ManagerError> {
+        if self.begins_cluster(&command) {
+            match self.with_journals(Journals::make_room).await {
+                Err(ManagerError::Journals(error)) => {
+                    self.log.warn(WHO, &with_cause(&error));
+                    // Whoever asked may have gone.
+                    let _ = reply.send(Answer::NodesRequested(Err(RequestError::NoRoom)));
+                    return Ok(None);
+                }
+                made => made?,
+            }
+        }
+        let id = self.fresh_request();
+        self.answers.insert(id, reply);
+        Ok(Some(Event::Requested { id, command }))
+    }
+
+    fn begins_cluster(&self, command: &Command) -> bool {
+        let Command::RequestNodes(request) = command else { return false };
+        let clusters = self.machine.view().durable().clusters();
+        !clusters.values().any(|cluster| cluster.name == request.cluster)
     }
 
     fn fresh_request(&mut self) -> RequestId {
@@ -480,4 +502,9 @@ where
         self.published = at;
         self.board.send_replace(Arc::new(board));
     }
+}
+
+fn with_cause(error: &JournalsError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
 }

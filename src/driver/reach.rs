@@ -111,6 +111,8 @@ impl Reach {
         let mut tunnels: BTreeMap<Wanted, Tunnel> = BTreeMap::new();
         let mut access: BTreeMap<ClusterName, Access> = BTreeMap::new();
         let mut known: BTreeMap<ClusterId, ClusterName> = BTreeMap::new();
+        let first = Arc::clone(&board.borrow());
+        self.0.heads.clear(|id| first.clusters.contains_key(&id));
         loop {
             let now = Arc::clone(&board.borrow_and_update());
             self.follow_clusters(&now, &mut known);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fmt, fs,
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -254,6 +255,21 @@ impl HeadTokens {
         let _ = fs::remove_file(self.path(cluster));
     }
 
+    /// Removes the tokens of clusters that ended while no webserver ran; those that were asked for stay.
+    pub fn clear(&self, is_open: impl Fn(ClusterId) -> bool) {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = fs::read_dir(self.data.join(HEADS)).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            let number = name.strip_prefix("cluster-").and_then(|it| it.strip_suffix(".token"));
+            let cluster = number.and_then(|number| number.parse().ok()).map(ClusterId);
+            if cluster.is_some_and(|id| !is_open(id) && !tokens.contains_key(&id)) {
+                // One that stays opens nothing.
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
     /// The head that has this `Authorization`.
     #[must_use]
     pub fn caller(&self, authorization: Option<&str>) -> Option<Caller> {
@@ -374,5 +390,21 @@ mod tests {
         heads.forget(one);
         assert_eq!(heads.caller(Some(&said)), None);
         assert_ne!(heads.of(one, &"a".into()).expect("a new one"), token);
+    }
+
+    #[test]
+    fn tokens_of_clusters_that_are_over_are_cleared_at_a_start() {
+        let data = tempfile::tempdir().expect("a directory");
+        let earlier = HeadTokens::new(data.path());
+        for id in 1..=3 {
+            earlier.of(ClusterId(id), &"a".into()).expect("a writable directory");
+        }
+        let heads = HeadTokens::new(data.path());
+        heads.of(ClusterId(2), &"a".into()).expect("the same");
+
+        heads.clear(|id| id == ClusterId(1));
+
+        let left = [1, 2, 3].map(|id| heads.path(ClusterId(id)).exists());
+        assert_eq!(left, [true, true, false]);
     }
 }

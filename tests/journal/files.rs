@@ -272,7 +272,9 @@ mod processes {
             Journals::open(given.as_deref().unwrap_or_else(|| own.path())).expect("free");
         write_samples(&mut journals);
         if std::env::var_os(FULL).is_some() {
-            fill(given.as_deref().expect("a disk of its own"));
+            let data = given.as_deref().expect("a disk of its own");
+            fill(data);
+            begin_another(&mut journals, data);
         }
         let all: Result<Vec<u64>, JournalsError> = (0..BATCHES)
             .map(|glm| journals.append(OF_CLUSTER, at(glm), &vec![budget(glm); 10].concat()))
@@ -286,6 +288,28 @@ mod processes {
         io::stdin().read_to_end(&mut Vec::new()).expect("a pipe");
         // With room again, the journal goes on where it was good.
         journals.append(OF_CLUSTER, at(0), &[]).expect("an empty batch has room");
+    }
+
+    /// On a full disk no cluster begins; with room it does, also if the disk is full again by then.
+    fn begin_another(journals: &mut Journals, data: &Path) {
+        let another = ClusterId(CLUSTER.0 + 1);
+        let no_room = journals.make_room().expect_err("the disk is full");
+        fs::remove_file(data.join("filler")).expect("writable");
+        journals.make_room().expect("there is room");
+        fill(data);
+
+        let opened = CommonRecord::ClusterOpened { cluster: another, name: name() };
+        journals.append(JournalId::Common, at(0), &[Record::Common(opened)]).expect("a reserve");
+        let mut first = batches(OF_CLUSTER)[0].clone();
+        for record in &mut first {
+            if let Record::Cluster(cluster, _) = record {
+                *cluster = another;
+            }
+        }
+        journals.append(JournalId::Cluster(another), at(0), &first).expect("a reserve");
+
+        let source = no_room.source().map(ToString::to_string).unwrap_or_default();
+        assert!(source.starts_with("No space left on device"), "{no_room}: {source}");
     }
 
     /// Leaves no room on a disk.
@@ -361,8 +385,8 @@ mod processes {
     #[test]
     fn a_journal_has_room_of_its_own_when_others_fill_the_disk() {
         let data = data();
-        // A disk of twelve MiB, which is gone with the process.
-        let disk = "mount -t tmpfs -o size=12m none $JOURNAL_TEST_DATA";
+        // A disk of twenty MiB, which is gone with the process.
+        let disk = "mount -t tmpfs -o size=20m none $JOURNAL_TEST_DATA";
         let before = format!(
             "export {FULL}=yes; exec unshare --user --map-root-user --mount sh -c '{disk} && exec \"$0\" \"$@\"' \"$0\" \"$@\";"
         );

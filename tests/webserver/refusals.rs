@@ -116,6 +116,30 @@ async fn what_is_stuck_on_a_node_is_bounded_however_often_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn no_cluster_begins_where_its_journal_has_no_room() {
+    let lab = Lab::start(QUICK).await;
+    let web = &lab.web;
+    web.post("/request_nodes", nodes("first", "head", 1)).await;
+    // What is to become the journal cannot be made, as on a full disk.
+    let next = lab.data.path().join("journal/next");
+    std::fs::create_dir(&next).expect("writable");
+    let ask = async |cluster: &str, kind: &str| {
+        let body = nodes(cluster, kind, 1);
+        web.send(&web.url, "/request_nodes", &body, Some(&web.token)).await
+    };
+
+    let (status, said) = ask("second", "head").await;
+
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let what = "the disk with the data directory is full, and no cluster is begun that could not be written of; \
+                make room, and run the command again";
+    assert_eq!(serde_json::from_str::<Value>(&said).expect("JSON"), json!({ "error": what }));
+    assert_eq!(ask("first", "worker").await.0, StatusCode::OK, "others go on");
+    std::fs::remove_dir(&next).expect("writable");
+    assert_eq!(ask("second", "head").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn while_it_shuts_down_nodes_are_neither_started_nor_ended() {
     let lab = Lab::start(QUICK).await;
     let web = &lab.web;

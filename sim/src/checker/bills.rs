@@ -9,8 +9,8 @@ use ray_on_golem::{
     },
     units::{Glm, Span, Timestamp},
     yagna::{
-        AgreementId, AllocationId, BilledAmount, CallError, DocumentState, PlatformId, ProviderId,
-        Request, Response,
+        AgreementId, AllocationId, BilledAmount, CallError, DocumentState, InvoiceId, PlatformId,
+        ProviderId, Request, Response,
     },
 };
 
@@ -20,7 +20,10 @@ use super::{
     money::{self, TOLERANCE as ROUNDING},
     subject::full_cost,
 };
-use crate::yagna::{SimYagna, books::AgreementBook};
+use crate::yagna::{
+    SimYagna,
+    books::{AgreementBook, NoteBook},
+};
 
 /// The clocks of both sides may differ by so much.
 const TOLERANCE: Span = Span::secs(10);
@@ -28,6 +31,9 @@ const TOLERANCE_ATTO: Glm = Glm::from_atto(1_000);
 /// A bill that reached us in fair times is decided within this time: an invoice that comes before
 /// the end of its agreement is looked at again for a minute and a half.
 pub(super) const DECISION_TIME: Span = Span::secs(120);
+
+/// Within this time the list of debit notes is read, whatever fails.
+const READING_TIME: Span = Span::secs(60);
 
 /// A provider that writes more debit notes than this must wait: they are accepted one after another,
 /// and after a crash all of them are taken up again.
@@ -69,6 +75,9 @@ impl Family for Bills {
             | Output::Notify(_)
             | Output::Saw(_) => return,
         };
+        if let Request::RejectInvoice { invoice, .. } = request {
+            check_rejection(look, invoice, findings);
+        }
         let (Request::AcceptDebitNote { allocation, .. }
         | Request::AcceptInvoice { allocation, .. }) = request
         else {
@@ -163,6 +172,21 @@ pub(super) fn is_decided(look: &Look<'_>, bill: Bill) -> bool {
 /// An accepted invoice pays for the debit notes before it.
 fn is_covered(deal: &Deal, due: &BilledAmount) -> bool {
     !deal.invoices.is_empty() && due.glm().is_ok_and(|due| due <= deal.highest)
+}
+
+/// M6: after a rejection the daemon pays for no debit note of the agreement, so that those before it are decided first.
+fn check_rejection(look: &Look<'_>, invoice: &InvoiceId, findings: &mut Findings) {
+    let daemon = look.scene.daemon;
+    let Some(Bill::Invoice(nth)) = look.facts.bill_of(invoice.as_str()) else { return };
+    let agreement = &daemon.invoices()[nth].invoice.agreement;
+    let is_late = |book: &NoteBook| look.facts.awake_for(book.received) > READING_TIME;
+    let waits = |(nth, book): &(usize, &NoteBook)| {
+        book.note.agreement == *agreement && is_late(book) && !is_decided(look, Bill::Note(*nth))
+    };
+    if let Some((_, book)) = daemon.notes().iter().enumerate().find(waits) {
+        let what = format!("invoice {invoice} is rejected while note {} waits", book.note.id);
+        findings.violate("M6", look.now(), what);
+    }
 }
 
 /// M6: what the daemon has said to be accepted is not disputed.

@@ -18,7 +18,11 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("M3", "an accepted invoice is at most what agreed prices and our own clock allow", Safety),
     ("M4", "an accepted debit note is at most what can have been due then", Safety),
     ("M5", "money goes only to the agreement's provider, on its platform, from its funds", Safety),
-    ("M6", "each bill that reached us is accepted, or disputed with a recorded reason", Safety),
+    (
+        "M6",
+        "each bill that reached us is accepted, or disputed with a recorded reason, debit notes before their invoice is rejected",
+        Safety,
+    ),
     ("M7", "the wallet loses what was paid, and nobody is paid more than was accepted", Safety),
     ("M8", "funds are kept while they must still pay, and none are left at the end", Safety),
     ("M9", "nothing above the price limits is signed", Safety),

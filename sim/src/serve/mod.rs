@@ -40,7 +40,10 @@ use std::{
 
 use ray_on_golem::{core::rng::Seed, yagna::bus::BusAddress};
 use thiserror::Error;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::{
+    net::UnixListener,
+    task::{JoinError, JoinHandle},
+};
 
 pub use keys::Keys;
 
@@ -178,6 +181,14 @@ struct State {
     tunnels: Tunnels,
 }
 
+/// Where clients come in, and who may.
+struct Doors {
+    listener: TcpListener,
+    address: SocketAddr,
+    patience: Patience,
+    keys: Keys,
+}
+
 impl Server {
     /// Begins to serve.
     ///
@@ -195,19 +206,35 @@ impl Server {
             scenario::Bus::Absent => None,
             scenario::Bus::Deaf | scenario::Bus::Good => Some(Arc::new(Place::find(bus).await?)),
         };
-        let clients = place.as_ref().map(|place| place.listen()).transpose()?;
+        let listening = place.map(|place| place.listen().map(|clients| (place, clients)));
+        let bus = listening.transpose()?;
         let address =
             listener.local_addr().map_err(|source| ServeError::Listen { port, source })?;
         scenario.hasten(haste);
-        let Hosting { host, caveat, substance } = Hosting::of(nodes).await?;
-        if substance == Substance::Real {
+        let hosting = Hosting::of(nodes).await?;
+        if hosting.substance == Substance::Real {
             scenario.leave_running_to_nodes();
         }
-        let (daemon, errands) = Daemon::new(&scenario, seed);
+        let doors = Doors { listener, address, patience, keys };
+        Ok(Self::begin(&scenario, seed, hosting, doors, bus))
+    }
+
+    /// Begins all that goes on beside each other. As no coroutine this is compiled here, and not once more by each caller.
+    fn begin(
+        scenario: &Scenario,
+        seed: Seed,
+        hosting: Hosting,
+        doors: Doors,
+        clients: Option<(Arc<Place>, UnixListener)>,
+    ) -> Self {
+        let Hosting { host, caveat, substance } = hosting;
+        let Doors { listener, address, patience, keys } = doors;
+        let (daemon, errands) = Daemon::new(scenario, seed);
         let daemon = Arc::new(daemon);
         let services = Arc::new(Services::default());
         let identity = daemon.look().yagna.identity().clone();
         let has_nodes = scenario.daemon.bus == scenario::Bus::Good;
+        let place = clients.as_ref().map(|(place, _)| Arc::clone(place));
         let bus = Arc::new(Bus::new(identity.as_str().into(), host.clone(), has_nodes));
         let hands = Hands {
             daemon: Arc::clone(&daemon),
@@ -219,7 +246,6 @@ impl Server {
         let hosting = tokio::spawn(host::carry_out(hands, errands));
         let clock = tokio::spawn(Arc::clone(&daemon).keep_time());
         let (life, serving) = (daemon.life(), Arc::clone(&bus));
-        let clients = place.clone().zip(clients);
         let clients = tokio::spawn(async move {
             match clients {
                 Some((place, first)) => bus::accept(serving, first, place, life).await,
@@ -237,17 +263,7 @@ impl Server {
             tunnels: Tunnels::new(seed),
         });
         let doors = tokio::spawn(connection::accept(listener, address, Arc::clone(&state)));
-        Ok(Self {
-            address,
-            state,
-            host,
-            caveat,
-            clock,
-            hosting,
-            doors,
-            bus: clients,
-            bus_place: place,
-        })
+        Self { address, state, host, caveat, clock, hosting, doors, bus: clients, bus_place: place }
     }
 
     /// What is less true about its nodes than it could be, as one line, if anything is.

@@ -70,6 +70,9 @@ pub struct Account {
     pub invoice: Option<InvoiceId>,
     /// Whether an invoice was disputed.
     pub is_disputed: bool,
+    /// Whether an invoice was rejected: the daemon pays for no debit note after that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_rejected: bool,
 }
 
 /// How far an agreement got.
@@ -119,6 +122,7 @@ impl Account {
             accepted: Glm::ZERO,
             invoice: None,
             is_disputed: false,
+            is_rejected: false,
         })
     }
 
@@ -150,6 +154,12 @@ impl Account {
             | AgreementFact::InvoiceDisputed(_)
             | AgreementFact::Settled => {}
         }
+    }
+
+    /// While its agreement runs, an invoice is disputed without a word to the daemon.
+    pub(super) const fn dispute_invoice(&mut self) {
+        self.is_disputed = true;
+        self.is_rejected |= self.over.is_some();
     }
 
     pub(super) fn advance(&mut self, progress: Progress) {

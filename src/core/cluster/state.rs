@@ -378,9 +378,9 @@ impl ClusterState {
             AgreementFact::NoteDisputed(dispute) => self.dispute(dispute),
             AgreementFact::InvoiceDisputed(dispute) => {
                 self.dispute(dispute);
-                if let Some(account) = self.accounts.get_mut(&number) {
-                    account.is_disputed = true;
-                }
+                let closed = self.closed.get_mut(&number);
+                let account = self.accounts.get_mut(&number).or(closed);
+                account.into_iter().for_each(Account::dispute_invoice);
             }
             AgreementFact::Settled => {
                 if let Some(account) = self.accounts.remove(&number) {

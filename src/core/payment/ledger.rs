@@ -360,6 +360,7 @@ mod tests {
             accepted: Glm::ZERO,
             invoice: None,
             is_disputed: false,
+            is_rejected: false,
         }
     }
 

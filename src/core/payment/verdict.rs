@@ -52,6 +52,9 @@ pub(in crate::core) fn of_note(
         Ok(_) if account.invoice.is_some() => {
             Verdict::Dispute("the invoice of its agreement was accepted before".to_owned())
         }
+        Ok(_) if account.is_rejected => {
+            Verdict::Dispute("the invoice of its agreement was rejected before".to_owned())
+        }
         Ok(due) => within(state, account, due, cap),
         Err(error) => Verdict::Dispute(format!("its amount is {error}")),
     }

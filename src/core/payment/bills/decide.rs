@@ -6,29 +6,28 @@ use crate::{
         cluster::{
             ClusterTimer,
             account::Account,
-            record::{AgreementFact, Dispute},
+            record::AgreementFact,
             state::{ClusterState, Funds},
         },
         effects::Effects,
         ids::AgreementNo,
-        output::Notice,
         payment::verdict::{self, Verdict},
         planted::Bug,
         record::Record,
         timer_of,
     },
     units::{Glm, Span, Timestamp},
-    yagna::{CallError, DocumentState, Doubt, RejectionReason, Request, Response, Status},
+    yagna::{CallError, DocumentState, Doubt, Request, Response, Status},
 };
 
 /// The daemon may still be busy with an acceptance that it has not answered for so long.
 const QUIET: Span = Span::secs(20);
 /// Long enough for a provider that is slow to acknowledge; what comes later is accepted all the same.
 const ACCEPT_TIMEOUT: Span = Span::secs(15);
-const ACCEPT_PATIENCE: Span = Span::secs(20);
+pub(super) const ACCEPT_PATIENCE: Span = Span::secs(20);
 /// An invoice for an agreement that seems to run is looked at again for so long.
 const EARLY_PATIENCE: Span = Span::secs(60);
-const EARLY_PAUSE: Span = Span::secs(5);
+pub(super) const EARLY_PAUSE: Span = Span::secs(5);
 /// Without funds a bill waits so often, and is then disputed.
 const UNFUNDED_TRIES: u32 = 12;
 
@@ -154,7 +153,11 @@ impl Bills {
             self.finish(fx, job);
             return true;
         };
-        match judge(fx, state, account, &bill) {
+        let verdict = match &work.refusal {
+            Some(reason) => Verdict::Dispute(reason.clone()),
+            None => judge(fx, state, account, &bill),
+        };
+        match verdict {
             Verdict::Pay(total) => {
                 self.pay(fx, number, job, &bill, total);
                 false
@@ -163,15 +166,7 @@ impl Bills {
                 self.finish(fx, job);
                 true
             }
-            // After a rejection the daemon would let debit notes pass without paying them.
-            Verdict::Dispute(_) if matches!(bill, Bill::Invoice(_)) && self.has_notes(number) => {
-                self.rotate(number);
-                true
-            }
-            Verdict::Dispute(reason) => {
-                self.dispute(fx, number, job, &bill, reason);
-                true
-            }
+            Verdict::Dispute(reason) => self.refuse(fx, number, job, reason),
             Verdict::TooEarly
                 if fx.now.since(born) >= EARLY_PATIENCE && !fx.planted(Bug::EarlyInvoiceWaits) =>
             {
@@ -188,14 +183,8 @@ impl Bills {
         }
     }
 
-    fn has_notes(&self, number: AgreementNo) -> bool {
-        let is_note =
-            |job: &JobNo| self.jobs.get(job).is_some_and(|work| matches!(work.id, BillId::Note(_)));
-        self.queues.get(&number).is_some_and(|queue| queue.iter().any(is_note))
-    }
-
     /// What comes behind the first bill goes before it.
-    fn rotate(&mut self, number: AgreementNo) {
+    pub(super) fn rotate(&mut self, number: AgreementNo) {
         if let Some(queue) = self.queues.get_mut(&number)
             && queue.len() > 1
         {
@@ -210,7 +199,7 @@ impl Bills {
             Some(_) | None => &fx.cluster(self.cluster).funds,
         };
         let Funds::Set { allocation, .. } = funds else {
-            self.unfunded(fx, number, job, bill);
+            self.unfunded(fx, job);
             return;
         };
         let allocation = allocation.clone();
@@ -279,10 +268,10 @@ impl Bills {
                     self.finish(fx, job);
                 } else if body.contains("Allocation") || body.contains("Not enough funds") {
                     self.is_allocation_doubtful = true;
-                    self.unfunded(fx, number, job, &bill);
+                    self.unfunded(fx, job);
                 } else {
-                    let reason = format!("the daemon refused to accept it: {error}");
-                    self.dispute(fx, number, job, &bill, reason);
+                    work.refusal = Some(format!("the daemon refused to accept it: {error}"));
+                    work.failures = 0;
                 }
             }
             Err(CallError::NotSent { .. }) => {
@@ -305,54 +294,13 @@ impl Bills {
     }
 
     /// There is nothing to pay from right now.
-    pub(super) fn unfunded(
-        &mut self,
-        fx: &mut Effects,
-        number: AgreementNo,
-        job: JobNo,
-        bill: &Bill,
-    ) {
-        if self.job_later(fx, job) >= UNFUNDED_TRIES {
-            let reason = "there were no funds to pay it from".to_owned();
-            self.dispute(fx, number, job, bill, reason);
-        }
-    }
-
-    fn dispute(
-        &mut self,
-        fx: &mut Effects,
-        number: AgreementNo,
-        job: JobNo,
-        bill: &Bill,
-        reason: String,
-    ) {
-        let (id, amount) = match bill {
-            Bill::Note(note) => (note.id.to_string(), note.total_due.clone()),
-            Bill::Invoice(invoice) => (invoice.id.to_string(), invoice.amount.clone()),
-        };
-        let cluster = fx.cluster(self.cluster).name.clone();
-        let what = format!("a bill of {} GLM is not paid: {reason}", amount.as_str());
-        fx.notify(Notice::Cluster { cluster, what });
-        let dispute = Dispute { bill: id, amount, reason: reason.clone(), at: fx.now };
-        let fact = match bill {
-            Bill::Note(_) => AgreementFact::NoteDisputed(dispute),
-            Bill::Invoice(_) => AgreementFact::InvoiceDisputed(dispute),
-        };
-        if !fx.planted(Bug::DisputeUnrecorded) {
-            fx.record(Record::agreement(self.cluster, number, fact));
-        }
-        if let Bill::Invoice(invoice) = bill
-            && self.is_over(fx, number)
+    fn unfunded(&mut self, fx: &mut Effects, job: JobNo) {
+        if self.job_later(fx, job) >= UNFUNDED_TRIES
+            && let Some(work) = self.jobs.get_mut(&job)
         {
-            let request = Request::RejectInvoice {
-                invoice: invoice.id.clone(),
-                reason: RejectionReason::IncorrectAmount,
-                message: reason,
-            };
-            fx.call(self.purpose(BillsCall::Reject), request, ACCEPT_PATIENCE);
-            self.done.push(number);
+            work.refusal = Some("there were no funds to pay it from".to_owned());
+            work.failures = 0;
         }
-        self.finish(fx, job);
     }
 
     /// While an agreement runs its invoice is disputed in silence: after a rejection the daemon would

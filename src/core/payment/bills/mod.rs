@@ -5,6 +5,7 @@
 //! because the daemon counts acceptances that overtake each other several times.
 
 mod decide;
+mod reject;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -58,6 +59,8 @@ pub(in crate::core) enum BillsCall {
     Invoices,
     ListNotes,
     ListInvoices,
+    /// The debit notes that are decided before an invoice is rejected.
+    ListBefore(JobNo),
     Fetch(JobNo),
     Accept(JobNo),
     Reject,
@@ -88,6 +91,10 @@ struct Job {
     is_asked: bool,
     /// Whether it was accepted is not known: the daemon must be asked before anything else.
     is_doubtful: bool,
+    /// Why it is not paid, whatever the books say of it.
+    refusal: Option<String>,
+    /// The debit notes of its agreement were listed since it is to be rejected.
+    is_listed: bool,
 }
 
 /// The bills of one cluster.
@@ -270,6 +277,7 @@ impl Bills {
             BillsCall::Notes => self.on_note_events(fx, result),
             BillsCall::Invoices => self.on_invoice_events(fx, result),
             BillsCall::ListNotes | BillsCall::ListInvoices => self.on_listed(fx, result),
+            BillsCall::ListBefore(job) => self.on_listed_before(fx, job, result),
             BillsCall::Fetch(job) => self.on_fetched(fx, job, result),
             BillsCall::Accept(job) => self.on_accepted(fx, job, &result),
             BillsCall::Reject => {}
@@ -380,6 +388,8 @@ impl Bills {
             failures: 0,
             is_asked: false,
             is_doubtful: false,
+            refusal: None,
+            is_listed: false,
         };
         self.jobs.insert(job, work);
         self.to_fetch.push_back(job);
