@@ -334,6 +334,39 @@ fn the_way_to_a_node_is_written_as_soon_as_there_is_room() {
     assert_eq!(lab.run(&["stop", "--force"]).0, Some(0));
 }
 
+#[test]
+fn stop_says_what_a_shutdown_has_left() {
+    let lab = Lab::new();
+    assert_eq!(lab.start().0, Some(0));
+    lab.post("/request_nodes", &nodes("c", "head", 1));
+    lab.provider_of_running_node();
+    let mark = fs::read(lab.path("yagna.pid")).expect("a daemon");
+    let mark: Value = serde_json::from_slice(&mark).expect("JSON");
+    let (webserver, daemon) = (lab.pid().expect("a webserver"), mark["pid"].to_string());
+    let signal = |name: &str, pid: &str| {
+        assert!(Command::new("kill").args([name, pid]).status().expect("kill runs").success());
+    };
+
+    // A daemon that does not answer ends no node, and the webserver does not live to try it again.
+    signal("-STOP", &daemon);
+    let (code, said) = thread::scope(|scope| {
+        let stopping = scope.spawn(|| lab.run(&["stop", "--force"]));
+        lab.until("it shuts down", |status| status["shutting_down"] == true);
+        signal("-KILL", &webserver);
+        stopping.join().expect("no panic")
+    });
+    signal("-CONT", &daemon);
+
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("`c` had 1 node, at ") || said.contains("`c` had one agreement"),
+        "{said}"
+    );
+    assert!(said.contains("`ray-on-golem start --sim` goes on where it was"), "{said}");
+    assert_eq!(lab.start().0, Some(0));
+    assert_eq!(lab.run(&["stop", "--force"]).0, Some(0));
+}
+
 /// Each webserver's recording is whole, and replays.
 fn assert_recordings(lab: &Lab) {
     for name in ["first.ndjson", "second.ndjson", "third.ndjson"] {

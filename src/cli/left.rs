@@ -36,6 +36,8 @@ struct Cluster {
     name: String,
     /// The nodes that were up, coming up, or about to end.
     nodes: usize,
+    /// The agreements that had not ended, or whose bills had not come.
+    open_agreements: usize,
     rate_per_hour: Glm,
     spent: Glm,
 }
@@ -52,6 +54,7 @@ impl Left {
             Cluster {
                 name: state.name.as_str().to_owned(),
                 nodes: live.count(),
+                open_agreements: state.accounts.len(),
                 rate_per_hour: money.rate_per_hour,
                 spent: money.spent,
             }
@@ -66,13 +69,17 @@ impl Left {
     pub(super) fn text(&self) -> String {
         let at = self.written.map_or_else(String::new, |at| format!(" at {}", clock::written(at)));
         let line = |cluster: &Cluster| {
-            let Cluster { name, nodes, rate_per_hour, spent } = cluster;
-            let plural = if *nodes == 1 { "" } else { "s" };
+            let Cluster { name, nodes, open_agreements, rate_per_hour, spent } = cluster;
             let rate = rate_per_hour.rounded_up(4);
+            let had = match (nodes, open_agreements) {
+                (0, 1) => "one agreement to settle".to_owned(),
+                (0, agreements) => format!("{agreements} agreements to settle"),
+                (1, _) => format!("1 node, at {rate} GLM per hour,"),
+                (nodes, _) => format!("{nodes} nodes, at {rate} GLM per hour,"),
+            };
+            let name = plain(name);
             format!(
-                "`{}` had {nodes} node{plural}, at {rate} GLM per hour, when it was last seen{at}; {spent} GLM were \
-                 spent until then.\n",
-                plain(name)
+                "`{name}` had {had} when it was last seen{at}; {spent} GLM were spent until then.\n"
             )
         };
         self.clusters.iter().map(line).collect()
@@ -85,6 +92,7 @@ impl Left {
                 "cluster_name": cluster.name,
                 "state": "unattended",
                 "nodes_at_last_sight": cluster.nodes,
+                "open_agreements": cluster.open_agreements,
                 "glm_per_hour": cluster.rate_per_hour.to_string(),
                 "spent_glm": cluster.spent.to_string(),
                 "last_seen": self.written.map(clock::written),

@@ -67,14 +67,15 @@ impl Stop {
         }
         wait_for_server(&web, printer)?;
         self.end(process, &data, printer)?;
-        if root.is_err() && !self.keep_clusters {
-            tell_what_has_stayed(&data, printer)?;
-        }
         for bill in bills::last(&data).iter().filter(|bill| !before.contains(bill)) {
             let text = |key: &str| bill[key].as_str().unwrap_or("-");
             printer.line(&format!("`{}` cost {} GLM.", text("cluster_name"), text("spent_glm")))?;
         }
-        Ok(())
+        match self.keep_clusters {
+            true => Ok(()),
+            // A webserver that was killed, or whose time for a shutdown was over, has not ended everything.
+            false => tell_what_has_stayed(&data, printer),
+        }
     }
 
     /// Ends a webserver that cannot be asked, by a signal: Ctrl-C's, at which clusters end, or a service manager's, at

@@ -20,7 +20,7 @@ pub const INVARIANTS: &[(&str, &str, Kind)] = &[
     ("M5", "money goes only to the agreement's provider, on its platform, from its funds", Safety),
     (
         "M6",
-        "each bill that reached us is accepted, or disputed with a recorded reason, debit notes before their invoice is rejected",
+        "each bill is accepted, or disputed with a recorded reason; notes before their invoice",
         Safety,
     ),
     ("M7", "the wallet loses what was paid, and nobody is paid more than was accepted", Safety),
