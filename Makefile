@@ -88,14 +88,16 @@ drills: programs ## the tests that go through thousands of clusters, in virtual 
 	$(call headline,a swarm of drills)
 	$(TARGET)/debug/golem-sim swarm --seeds 2000 --seed $(SEED) --require-marks
 
-# Clusters wait for Ray more than they compute: the long lives run beside all others.
+# Clusters wait for Ray more than they compute: they live in three lanes beside each other.
 ray: programs ## the tests with clusters of real Ray
 	$(call headline,clusters of real Ray)
-	@$(RAY_TESTS) --pattern 'test_[!l]*.py' >$(TARGET)/ray.log 2>&1 & others=$$!; \
-	trap 'kill $$others 2>/dev/null' EXIT; \
-	$(RAY_TESTS) --pattern 'test_life.py'; result=$$?; \
+	@$(RAY_TESTS) --pattern 'test_o*.py' >$(TARGET)/ray-versions.log 2>&1 & versions=$$!; \
+	$(RAY_TESTS) --pattern 'test_[!lo]*.py' >$(TARGET)/ray-others.log 2>&1 & others=$$!; \
+	trap 'kill $$versions $$others 2>/dev/null' EXIT; \
+	$(RAY_TESTS) --pattern 'test_l*.py'; result=$$?; \
+	wait $$versions || result=1; \
 	wait $$others || result=1; \
-	cat $(TARGET)/ray.log; exit $$result
+	cat $(TARGET)/ray-versions.log $(TARGET)/ray-others.log; exit $$result
 
 python: ## the tests of the node provider, with each version of Ray
 	$(call headline,the node provider)

@@ -1,6 +1,7 @@
 //! The product's `ssh-proxy` to services of a lab's node, and what is sent through it.
 
 use std::{
+    env,
     path::Path,
     process::Stdio,
     sync::{
@@ -40,7 +41,8 @@ pub(crate) struct Proxy {
     pub(crate) child: Child,
 }
 
-/// Keeps both cores busy; threads, so that nothing stays behind a test that is killed.
+/// Keeps both cores busy; threads, so that nothing stays behind a test that is killed. Without `TIMES` they take what others
+/// leave of the cores: those others, other tests mostly, are what keeps them busy then.
 pub(crate) struct Burner {
     is_over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -122,6 +124,10 @@ impl Burner {
         let is_over = Arc::new(AtomicBool::new(false));
         let burn = |is_over: Arc<AtomicBool>| {
             move || {
+                if env::var_os("TIMES").is_none() {
+                    // Of this thread alone, as Linux has it.
+                    rustix::process::nice(19).expect("everybody may be nicer");
+                }
                 while !is_over.load(Ordering::Relaxed) {
                     std::hint::spin_loop();
                 }

@@ -26,7 +26,7 @@ use crate::{
     served_lab::{self, HONEST},
 };
 
-/// So often a port is tried that is said to be closed.
+/// So often a port is tried that is said to be closed, or is not opened in time.
 const OPEN_TRIES: u32 = 5;
 
 /// How long something may take on a machine that does other things, too.
@@ -124,15 +124,16 @@ impl Site {
         format!("/net-api/v2/vpn/net/{}/tcp/{}/{port}", self.network, self.ip)
     }
 
-    /// Opens a websocket to a service of the node. The real daemon says now and then of an open port that it is closed.
+    /// Opens a websocket to a service of the node. The real daemon says now and then of an open port that it is closed, or,
+    /// when the machine is busy, that it has not answered in time.
     pub(super) async fn open(&self, service: &str) -> Socket {
         for _ in 0..OPEN_TRIES {
             match self.try_open_port(self.port(service)).await {
-                Err(Error::Http(refused)) if refused.status() == 400 => {}
+                Err(Error::Http(refused)) if [400, 504].contains(&refused.status().as_u16()) => {}
                 opened => return opened.expect("the node answers"),
             }
         }
-        panic!("the port is said to be closed {OPEN_TRIES} times");
+        panic!("the port is not opened in {OPEN_TRIES} tries");
     }
 
     pub(super) async fn try_open_port(&self, port: u16) -> Result<Socket, Error> {
@@ -236,7 +237,7 @@ impl Site {
                 return stream;
             }
         }
-        panic!("the port is said to be closed {OPEN_TRIES} times");
+        panic!("the port is not opened in {OPEN_TRIES} tries");
     }
 
     /// Where the websocket to a port of another address is.
