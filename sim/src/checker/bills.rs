@@ -47,6 +47,8 @@ pub(super) struct Bills {
     undecided: BTreeSet<(Timestamp, usize)>,
     /// How many debit notes there are of each agreement.
     notes_of: BTreeMap<AgreementId, u32>,
+    /// Agreements of which an invoice was rejected.
+    rejected: BTreeSet<AgreementId>,
 }
 
 /// What both kinds of bills say.
@@ -76,7 +78,7 @@ impl Family for Bills {
             | Output::Saw(_) => return,
         };
         if let Request::RejectInvoice { invoice, .. } = request {
-            check_rejection(look, invoice, findings);
+            self.check_rejection(look, invoice, findings);
         }
         let (Request::AcceptDebitNote { allocation, .. }
         | Request::AcceptInvoice { allocation, .. }) = request
@@ -115,6 +117,30 @@ impl Family for Bills {
 }
 
 impl Bills {
+    /// M6: after the rejection of its invoice the daemon pays for no debit note of an agreement, so that those before it
+    /// are decided first. By then an invoice that was accepted, or rejected, has decided them.
+    fn check_rejection(&mut self, look: &Look<'_>, invoice: &InvoiceId, findings: &mut Findings) {
+        let daemon = look.scene.daemon;
+        let Some(Bill::Invoice(nth)) = look.facts.bill_of(invoice.as_str()) else { return };
+        let agreement = &daemon.invoices()[nth].invoice.agreement;
+        let is_first = self.rejected.insert(agreement.clone());
+        let mut clusters = look.scene.durable.clusters().values();
+        let books = clusters.find_map(|cluster| cluster.account_of(agreement));
+        if !is_first || books.is_some_and(|(_, account)| account.invoice.is_some()) {
+            return;
+        }
+        let is_late = |book: &NoteBook| look.facts.awake_for(book.received) > READING_TIME;
+        let waits = |(nth, book): &(usize, &NoteBook)| {
+            book.note.agreement == *agreement
+                && is_late(book)
+                && !is_decided(look, Bill::Note(*nth))
+        };
+        if let Some((_, book)) = daemon.notes().iter().enumerate().find(waits) {
+            let what = format!("invoice {invoice} is rejected while note {} waits", book.note.id);
+            findings.violate("M6", look.now(), what);
+        }
+    }
+
     /// M6: in fair times no debit note waits for long; invoices are V3's.
     fn check_decisions(&mut self, look: &Look<'_>, findings: &mut Findings) {
         let daemon = look.scene.daemon;
@@ -172,21 +198,6 @@ pub(super) fn is_decided(look: &Look<'_>, bill: Bill) -> bool {
 /// An accepted invoice pays for the debit notes before it.
 fn is_covered(deal: &Deal, due: &BilledAmount) -> bool {
     !deal.invoices.is_empty() && due.glm().is_ok_and(|due| due <= deal.highest)
-}
-
-/// M6: after a rejection the daemon pays for no debit note of the agreement, so that those before it are decided first.
-fn check_rejection(look: &Look<'_>, invoice: &InvoiceId, findings: &mut Findings) {
-    let daemon = look.scene.daemon;
-    let Some(Bill::Invoice(nth)) = look.facts.bill_of(invoice.as_str()) else { return };
-    let agreement = &daemon.invoices()[nth].invoice.agreement;
-    let is_late = |book: &NoteBook| look.facts.awake_for(book.received) > READING_TIME;
-    let waits = |(nth, book): &(usize, &NoteBook)| {
-        book.note.agreement == *agreement && is_late(book) && !is_decided(look, Bill::Note(*nth))
-    };
-    if let Some((_, book)) = daemon.notes().iter().enumerate().find(waits) {
-        let what = format!("invoice {invoice} is rejected while note {} waits", book.note.id);
-        findings.violate("M6", look.now(), what);
-    }
 }
 
 /// M6: what the daemon has said to be accepted is not disputed.
