@@ -26,7 +26,10 @@ use crate::{
     served_lab::{self, HONEST},
 };
 
-/// So often a port is tried that is said to be closed, or is not opened in time.
+/// What the real daemon says now and then of an open port: that it is closed, or, when the machine is busy, that it has not
+/// answered in time.
+const NOT_YET: [u16; 2] = [400, 504];
+/// So often such a port is tried.
 const OPEN_TRIES: u32 = 5;
 
 /// How long something may take on a machine that does other things, too.
@@ -124,12 +127,11 @@ impl Site {
         format!("/net-api/v2/vpn/net/{}/tcp/{}/{port}", self.network, self.ip)
     }
 
-    /// Opens a websocket to a service of the node. The real daemon says now and then of an open port that it is closed, or,
-    /// when the machine is busy, that it has not answered in time.
+    /// Opens a websocket to a service of the node.
     pub(super) async fn open(&self, service: &str) -> Socket {
         for _ in 0..OPEN_TRIES {
             match self.try_open_port(self.port(service)).await {
-                Err(Error::Http(refused)) if [400, 504].contains(&refused.status().as_u16()) => {}
+                Err(Error::Http(refused)) if NOT_YET.contains(&refused.status().as_u16()) => {}
                 opened => return opened.expect("the node answers"),
             }
         }
@@ -232,8 +234,9 @@ impl Site {
                     timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a head"),
                 );
             }
-            if !head.starts_with(b"HTTP/1.1 400 ") {
-                assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+            let head = String::from_utf8_lossy(&head);
+            if !NOT_YET.iter().any(|status| head.starts_with(&format!("HTTP/1.1 {status} "))) {
+                assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
                 return stream;
             }
         }
