@@ -159,12 +159,14 @@ pub enum RequestError {
         /// How many bytes there may be.
         limit: usize,
     },
-    /// The disk has no room for what a cluster has to say. The machine is not asked then.
+    /// The disk takes no journal of another cluster, mostly as it is full. The machine is not asked then.
     #[error(
-        "the disk with the data directory is full, and no cluster is begun that could not be written of; make room, and \
-         run the command again"
+        "no cluster is begun whose journal cannot be kept: {why}; make room, and run the command again"
     )]
-    NoRoom,
+    NoRoom {
+        /// What the system said.
+        why: String,
+    },
     /// A cluster has one head.
     #[error("the cluster has a head node")]
     SecondHead,

@@ -458,7 +458,7 @@ pub(super) fn meaning(path: &Path) -> Option<(JournalId, &str)> {
 }
 
 /// Whether the disk, or what its user may have of it, is full.
-pub(super) fn is_full(error: &io::Error) -> bool {
+fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

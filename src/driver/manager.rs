@@ -241,7 +241,7 @@ where
                     // Who has an answer sees what it tells of.
                     self.publish();
                     if let Some(reply) = self.answers.remove(&id) {
-                        // Whoever asked may have gone.
+                        // The client may have gone.
                         let _ = reply.send(answer);
                     }
                 }
@@ -436,9 +436,10 @@ where
         if self.begins_cluster(&command) {
             match self.with_journals(Journals::make_room).await {
                 Err(ManagerError::Journals(error)) => {
-                    self.log.warn(WHO, &with_cause(&error));
-                    // Whoever asked may have gone.
-                    let _ = reply.send(Answer::NodesRequested(Err(RequestError::NoRoom)));
+                    let why = with_cause(&error);
+                    self.log.warn(WHO, &why);
+                    // The client may have gone.
+                    let _ = reply.send(Answer::NodesRequested(Err(RequestError::NoRoom { why })));
                     return Ok(None);
                 }
                 made => made?,

@@ -87,7 +87,7 @@ impl From<RequestError> for ApiError {
             | RequestError::OverTypeLimit { .. }
             | RequestError::TooManyNodes { .. }
             | RequestError::TagsTooLong { .. }
-            | RequestError::NoRoom
+            | RequestError::NoRoom { .. }
             | RequestError::SecondHead
             | RequestError::BudgetTooSmall { .. } => Self::Refused(error.to_string()),
         }

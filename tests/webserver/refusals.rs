@@ -131,8 +131,11 @@ async fn no_cluster_begins_where_its_journal_has_no_room() {
     let (status, said) = ask("second", "head").await;
 
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    let what = "the disk with the data directory is full, and no cluster is begun that could not be written of; \
-                make room, and run the command again";
+    let what = format!(
+        "no cluster is begun whose journal cannot be kept: cannot create `{}`: Is a directory (os error 21); make room, and \
+         run the command again",
+        next.display()
+    );
     assert_eq!(serde_json::from_str::<Value>(&said).expect("JSON"), json!({ "error": what }));
     assert_eq!(ask("first", "worker").await.0, StatusCode::OK, "others go on");
     std::fs::remove_dir(&next).expect("writable");
