@@ -33,26 +33,30 @@ struct Use {
     has_load: Option<bool>,
     connections: u32,
     had_worker: bool,
+    /// Until when use is entered.
+    settled: Timestamp,
     /// The last instant of which use is known, or at which there was nothing yet to use.
     last: Timestamp,
 }
 
 impl Default for Use {
     fn default() -> Self {
-        let last = Timestamp::EPOCH;
-        Self { looked: None, has_load: None, connections: 0, had_worker: false, last }
+        let [settled, last] = [Timestamp::EPOCH; 2];
+        Self { looked: None, has_load: None, connections: 0, had_worker: false, settled, last }
     }
 }
 
 impl Use {
-    /// Enters the use since the last event.
+    /// Enters the use since the last event. What was heard may have ceased to hold before that.
     fn settle(&mut self, now: Timestamp) {
+        let since = std::mem::replace(&mut self.settled, now);
         if self.connections > 0 {
             self.last = now;
-        } else if let Some(looked) = self.looked
+        } else if let Some(until) = self.looked.map(|looked| looked.plus(HEARD_FOR))
+            && until >= since
             && self.has_load.unwrap_or(self.had_worker)
         {
-            self.last = self.last.max(now.min(looked.plus(HEARD_FOR)));
+            self.last = self.last.max(now.min(until));
         }
     }
 }
@@ -140,7 +144,7 @@ impl Family for Usage {
         for (id, it) in &mut self.clusters {
             let had_worker =
                 look.facts.clusters.get(id).is_some_and(|it| it.live(NodeKind::Worker) > 0);
-            *it = Use { had_worker, last: look.now(), ..Use::default() };
+            *it = Use { had_worker, settled: look.now(), last: look.now(), ..Use::default() };
         }
     }
 }

@@ -315,7 +315,7 @@ impl Cluster {
             && (is_admitted || fx.planted(Bug::ListsIgnored));
         let is_hedge = node.agreement.is_some();
         let has_room = Promised::of(state).has_room(fx, terms, is_hedge);
-        is_wanted && is_free && is_trusted && has_room
+        is_wanted && is_free && is_trusted && has_room && self.may_hire(fx, work.node)
     }
 
     fn unsigned(&mut self, fx: &mut Effects, work: &SigningWork) {

@@ -68,6 +68,7 @@ impl Cluster {
         let state = fx.cluster(self.id);
         if state.ending.is_some() {
             self.usage.idle_since = None;
+            self.rest(fx, ClusterTimer::Usage);
             return;
         }
         let mut nodes = state.nodes.values();
@@ -92,11 +93,11 @@ impl Cluster {
             self.usage.is_silence_told = true;
             self.tell_of_silence(fx);
         }
-        self.review_usage(fx);
         let is_due = self.ends_by_itself_at(fx).is_some_and(|at| at <= fx.now);
         if is_due {
             self.end(fx, EndReason::Autostop);
         }
+        self.review_usage(fx);
     }
 
     /// When the cluster ends by itself, as far as is known now.
