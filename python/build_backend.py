@@ -76,7 +76,11 @@ def _options(settings: Settings) -> list[str]:
 
 
 def _build_simulator(settings: Settings) -> None:
-    """Has maturin build the simulator for the same machines, and puts it where maturin looks for data of ours."""
+    """Has maturin build the simulator for the same machines, and puts it where maturin looks for data of ours.
+
+    What an earlier build has left there must go first: maturin takes it for a second program of that name, and fails.
+    """
+    (SCRIPTS / SIMULATOR).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         options = ["--release", "--locked", "--manifest-path", "sim/Cargo.toml", "--out", directory]
         compatibility = [] if _options(settings) else ["--compatibility", "linux"]

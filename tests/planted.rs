@@ -16,10 +16,10 @@ use ray_on_golem::core::planted::Bug;
 const SEEDS: u64 = 5_000;
 /// Where rare bugs were seen last, which saves the search for them while that is so.
 const SEEN_AT: [(Bug, u64); 9] = [
+    (Bug::RejectedUnread, 81_089_906),
     (Bug::RaiseTrusted, 4_104),
-    (Bug::ClockTrusted, 1_222),
+    (Bug::ClockTrusted, 1_525),
     (Bug::NewcomersUnbounded, 913),
-    (Bug::RejectedUnread, 750),
     (Bug::TypeLimitIgnored, 384),
     (Bug::BusTrusted, 360),
     (Bug::BillsOrphaned, 252),

@@ -43,7 +43,7 @@ async fn transfers_of_all_sizes_arrive_whole() {
 }
 
 #[tokio::test]
-async fn fifty_mebibytes_arrive_file_by_file_by_rsync() {
+async fn a_tree_arrives_file_by_file_by_rsync() {
     a_tree_arrives_file_by_file(&Stage::start_with_sshd("frank").shell()).await;
 }
 

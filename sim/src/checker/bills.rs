@@ -118,7 +118,8 @@ impl Family for Bills {
 
 impl Bills {
     /// M6: after the rejection of its invoice the daemon pays for no debit note of an agreement, so that those before it
-    /// are decided first. By then an invoice that was accepted, or rejected, has decided them.
+    /// are decided first. By then an invoice that was accepted, or rejected, has decided them. A daemon that has told wrong
+    /// ids may not have listed them.
     fn check_rejection(&mut self, look: &Look<'_>, invoice: &InvoiceId, findings: &mut Findings) {
         let daemon = look.scene.daemon;
         let Some(Bill::Invoice(nth)) = look.facts.bill_of(invoice.as_str()) else { return };
@@ -126,7 +127,10 @@ impl Bills {
         let is_first = self.rejected.insert(agreement.clone());
         let mut clusters = look.scene.durable.clusters().values();
         let books = clusters.find_map(|cluster| cluster.account_of(agreement));
-        if !is_first || books.is_some_and(|(_, account)| account.invoice.is_some()) {
+        if !is_first
+            || look.scene.has_lied
+            || books.is_some_and(|(_, account)| account.invoice.is_some())
+        {
             return;
         }
         let is_late = |book: &NoteBook| look.facts.awake_for(book.received) > READING_TIME;

@@ -115,6 +115,8 @@ pub(in crate::core) struct Bills {
     decided: BTreeSet<BillId>,
     decided_order: VecDeque<BillId>,
     read_at: Timestamp,
+    /// No agreement that was seen open in this life has bills from before this, by the daemon's clock.
+    billed_since: Option<Timestamp>,
     /// Nothing is accepted before this.
     holds_until: Timestamp,
     /// Agreements of which an acceptance may still be under way, and until when.
@@ -144,6 +146,7 @@ impl Bills {
             decided: BTreeSet::new(),
             decided_order: VecDeque::new(),
             read_at: Timestamp::EPOCH,
+            billed_since: None,
             holds_until: Timestamp::EPOCH,
             quiet: BTreeMap::new(),
             is_allocation_doubtful: false,
@@ -215,8 +218,9 @@ impl Bills {
     /// Looks for bills that no event has told of. There are none from before the first agreement, which was made then
     /// by the daemon's clock. Debit notes are many, and the old ones of no use: an invoice pays for all of them.
     /// Without such an agreement only bills of those can be open that the daemon has forgotten.
-    pub(in crate::core) fn reconcile(&self, fx: &mut Effects, since: Option<Timestamp>) {
+    pub(in crate::core) fn reconcile(&mut self, fx: &mut Effects, since: Option<Timestamp>) {
         let since = since.map(|since| since.minus(PROVIDER_LATE));
+        self.billed_since = [self.billed_since, since].into_iter().flatten().min();
         let latest = self.notes.after.max(self.invoices.after);
         if since.is_none() && latest == Timestamp::EPOCH {
             return;

@@ -1,7 +1,7 @@
 //! What is not paid, and what goes before an invoice is rejected.
 
 use super::{
-    Bill, BillId, Bills, BillsCall, FETCH_PATIENCE, JobNo, PROVIDER_LATE, RECONCILE_BACK,
+    Bill, BillId, Bills, BillsCall, FETCH_PATIENCE, JobNo, RECONCILE_BACK,
     decide::{ACCEPT_PATIENCE, EARLY_PAUSE},
 };
 use crate::{
@@ -70,7 +70,7 @@ impl Bills {
                 true
             }
             Before::Unread | Before::None => {
-                self.list_notes_before(fx, number, job);
+                self.list_notes_before(fx, job);
                 false
             }
         }
@@ -88,11 +88,11 @@ impl Bills {
         before.max().unwrap_or(Before::None)
     }
 
-    fn list_notes_before(&mut self, fx: &mut Effects, number: AgreementNo, job: JobNo) {
-        let state = fx.cluster(self.cluster);
-        let signed = state.account(number).map_or(Timestamp::EPOCH, |account| account.signed);
-        let read = state.notes_read.minus(RECONCILE_BACK);
-        let request = Request::ListDebitNotes { after: read.max(signed.minus(PROVIDER_LATE)) };
+    /// Has the daemon list the debit notes that it dates, by its own clock, after those that are known to be read.
+    fn list_notes_before(&mut self, fx: &mut Effects, job: JobNo) {
+        let read = fx.cluster(self.cluster).notes_read.minus(RECONCILE_BACK);
+        let after = read.max(self.billed_since.unwrap_or(Timestamp::EPOCH));
+        let request = Request::ListDebitNotes { after };
         if let Some(work) = self.jobs.get_mut(&job) {
             work.is_asked = true;
             fx.call(self.purpose(BillsCall::ListBefore(job)), request, FETCH_PATIENCE);
