@@ -20,6 +20,8 @@ SIDE_BY_SIDE := 4
 
 RAY_TESTS = PROFILE=debug $(TARGET)/python/ray-2.60/bin/python -m unittest discover --start-directory tests/ray
 
+SOAK = $(PYTHON) tests/soak/soak.py --minutes 1 --programs $(TARGET)/debug
+
 headline = @printf '\n== %s\n' '$(1)'
 
 .NOTPARALLEL:
@@ -88,11 +90,12 @@ drills: programs ## the tests that go through thousands of clusters, in virtual 
 	$(call headline,a swarm of drills)
 	$(TARGET)/debug/golem-sim swarm --seeds 2000 --seed $(SEED) --require-marks
 
-# Clusters wait for Ray more than they compute: they live in three lanes beside each other.
+# Clusters wait for Ray more than they compute: they live in three lanes beside each other. A minute of soak, which waits, too,
+# is at the end of the shortest one.
 ray: programs ## the tests with clusters of real Ray
 	$(call headline,clusters of real Ray)
 	@$(RAY_TESTS) --pattern 'test_o*.py' >$(TARGET)/ray-versions.log 2>&1 & versions=$$!; \
-	$(RAY_TESTS) --pattern 'test_[!lo]*.py' >$(TARGET)/ray-others.log 2>&1 & others=$$!; \
+	{ $(RAY_TESTS) --pattern 'test_[!lo]*.py'; others=$$?; $(SOAK) && exit $$others; } >$(TARGET)/ray-others.log 2>&1 & others=$$!; \
 	trap 'kill $$versions $$others 2>/dev/null' EXIT; \
 	$(RAY_TESTS) --pattern 'test_l*.py'; result=$$?; \
 	wait $$versions || result=1; \

@@ -19,7 +19,10 @@ use ray_on_golem::{
         reputation::Reputation,
     },
     units::{Glm, Span, Timestamp},
-    yagna::{AgreementId, BilledAmount, DebitNoteId, InvoiceId, PlatformId, ProviderId, SessionId},
+    yagna::{
+        ActivityId, AgreementId, BilledAmount, DebitNoteId, InvoiceId, PaidFor, Payment,
+        PlatformId, ProviderId, SessionId,
+    },
 };
 use serde_json::json;
 
@@ -113,6 +116,10 @@ fn journal(random: &mut ChaCha8Rng) -> Vec<Vec<ClusterRecord>> {
         let mut line = vec![of(number, fact)];
         if random.random_bool(0.2) {
             line.push(ClusterRecord::Warned { at: at(nth), warning: "look".to_owned() });
+        }
+        // An early invoice is disputed, and once more when it is rejected.
+        if random.random_bool(0.2) {
+            lines.push(line.clone());
         }
         lines.push(line);
     }
@@ -235,6 +242,63 @@ fn a_store_that_was_lost_begins_anew_with_what_the_journal_knows() {
     );
     let mode = fs::metadata(&file).expect("the file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn payments_are_of_agreements_and_activities_of_ours_and_count_once() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut store = store(data.path());
+    let note = |note: &str, atto| AgreementFact::NoteAccepted {
+        note: note.into(),
+        total: Glm::from_atto(atto),
+    };
+    let made = |id: &str| AgreementFact::ActivityMade(ActivityId::from(id));
+    let lines = [
+        vec![opened()],
+        vec![of(0, signing(0)), of(0, made("x0"))],
+        vec![of(1, signing(1)), of(1, made("x1"))],
+        vec![of(0, note("n0", 300)), of(1, note("n1", 50))],
+    ];
+    let pay = |store: &mut Store, id: &str, secs: u64, shares: &[(PaidFor, u128)]| {
+        let shares = shares.iter().map(|(share, atto)| (share.clone(), Glm::from_atto(*atto)));
+        let payment = Payment {
+            id: id.to_owned(),
+            at: at(secs),
+            transaction: Some("0xcafe".to_owned()),
+            shares: shares.collect(),
+        };
+        store.pay(&[payment]).expect("it is writable");
+    };
+    let agreement = |id: &str| PaidFor::Agreement(id.into());
+    let activity = |id: &str| PaidFor::Activity(id.into());
+
+    assert_eq!(store.unpaid_since().expect("readable"), None);
+    store.take(&read(&lines, 0)).expect("it is writable");
+    let day_before = at(0).minus(Span::days(1));
+    assert_eq!(store.unpaid_since().expect("readable"), Some(day_before));
+    let first = [(activity("x0"), 100), (activity("x1"), 50), (agreement("another's"), 7)];
+    pay(&mut store, "p1", 20, &first);
+    pay(&mut store, "p1", 20, &first);
+    assert_eq!(
+        store.unpaid_since().expect("readable"),
+        Some(at(20).minus(Span::hours(1))),
+        "200 of the first agreement are missing"
+    );
+    pay(&mut store, "p2", 30, &[(agreement("a0"), 200)]);
+
+    assert_eq!(store.unpaid_since().expect("readable"), None);
+    let totals = &store.totals().expect("readable")["c"];
+    assert_eq!((totals.spent, totals.paid), (Glm::from_atto(350), Glm::from_atto(350)));
+    let bills = store.bills(at(5)).expect("readable");
+    let told: Vec<_> = bills
+        .iter()
+        .map(|bill| (bill.kind, bill.bill.as_str(), bill.paid(), bill.accepted()))
+        .collect();
+    let paid = |id, atto| (Kind::Payment, id, Glm::from_atto(atto), Glm::ZERO);
+    assert_eq!(told, [paid("p1", 100), paid("p1", 50), paid("p2", 200)]);
+    let provider = Some(("0x0".to_owned(), "one".to_owned()));
+    assert_eq!(bills[2].provider, provider);
+    assert_eq!(bills[2].verdict, Verdict::Paid(Glm::from_atto(200), Some("0xcafe".to_owned())));
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! Every bill that was accepted or disputed, kept for good: `DATA/bills.sqlite`.
+//! Every bill that was accepted or disputed, and every payment for them, kept for good: `DATA/bills.sqlite`.
 //!
 //! ```text
 //!   journals --Entry, in order--> +-------+ --Bill--> `ray-on-golem bills`
 //!                                 | store | --Totals--> `/metrics`
-//!   bills.ndjson (once) --------> +-------+ --pictures of closed clusters--> `/status`
+//!   bills.ndjson (once) --------> |       | --pictures of closed clusters--> `/status`
+//!   the daemon's payments ------> +-------+
 //! ```
 //!
 //! The store is a projection of the journals: it is written after them, and nothing decides by it. Each line of a journal
@@ -15,6 +16,7 @@
 
 mod import;
 mod open;
+mod pay;
 mod project;
 mod read;
 mod schema;
@@ -98,13 +100,13 @@ const fn is_of_interest(record: &ClusterRecord) -> bool {
         ClusterRecord::Agreement { fact, .. } => match fact {
             AgreementFact::Signing { .. }
             | AgreementFact::ActivityIntended { .. }
+            | AgreementFact::ActivityMade(_)
             | AgreementFact::Over { .. }
             | AgreementFact::NoteAccepted { .. }
             | AgreementFact::NoteDisputed(_)
             | AgreementFact::InvoiceAccepted { .. }
             | AgreementFact::InvoiceDisputed(_) => true,
             AgreementFact::Approved
-            | AgreementFact::ActivityMade(_)
             | AgreementFact::BatchIntended
             | AgreementFact::BatchMade(_)
             | AgreementFact::Bootstrapped

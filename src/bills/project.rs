@@ -20,6 +20,7 @@ use crate::{
     },
     sqlite::{self, count, instant, integer},
     units::{Glm, Timestamp},
+    yagna::{ActivityId, AgreementId},
 };
 
 /// A cluster, as its row is found.
@@ -223,8 +224,12 @@ fn apply_to_agreement(
         decide(connection, cluster, &Decided::disputed(agreement, kind, dispute))
     };
     match fact {
-        AgreementFact::Signing { node, terms, .. } => {
-            sign(connection, cluster, number, *node, terms)
+        AgreementFact::Signing { agreement, node, terms, .. } => {
+            sign(connection, cluster, number, agreement, *node, terms)
+        }
+        AgreementFact::ActivityMade(activity) => {
+            let making = "UPDATE agreement SET activity = ?3 WHERE cluster = ?1 AND number = ?2";
+            connection.execute(making, params![cluster.id, number.0, activity.as_str()]).map(drop)
         }
         AgreementFact::ActivityIntended { at } => {
             let beginning = "UPDATE agreement SET costs_since = coalesce(costs_since, ?3)
@@ -242,7 +247,6 @@ fn apply_to_agreement(
         AgreementFact::NoteDisputed(dispute) => disputed("debit-note", dispute),
         AgreementFact::InvoiceDisputed(dispute) => disputed("invoice", dispute),
         AgreementFact::Approved
-        | AgreementFact::ActivityMade(_)
         | AgreementFact::BatchIntended
         | AgreementFact::BatchMade(_)
         | AgreementFact::Bootstrapped
@@ -256,15 +260,17 @@ fn sign(
     connection: &Connection,
     cluster: &Cluster,
     number: AgreementNo,
+    id: &AgreementId,
     node: NodeId,
     terms: &Terms,
 ) -> rusqlite::Result<()> {
     let signing = "INSERT OR IGNORE INTO agreement
-         (cluster, number, node, provider, provider_name, start, per_second, accepted)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '0')";
+         (cluster, number, agreement, node, provider, provider_name, start, per_second, accepted)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '0')";
     let (start, per_second) = (terms.price.start.to_string(), terms.per_second().to_string());
     let (provider, name) = (terms.provider.as_str(), &terms.name);
-    let values = params![cluster.id, number.0, node.0, provider, name, start, per_second];
+    let (cluster, id) = (cluster.id, id.as_str());
+    let values = params![cluster, number.0, id, node.0, provider, name, start, per_second];
     connection.execute(signing, values).map(drop)
 }
 
@@ -341,11 +347,13 @@ fn restore_account(
     number: AgreementNo,
     account: &Account,
 ) -> rusqlite::Result<()> {
-    sign(connection, cluster, number, account.node, &account.terms)?;
+    sign(connection, cluster, number, &account.agreement, account.node, &account.terms)?;
     let timing =
-        "UPDATE agreement SET costs_since = ?3, over = ?4 WHERE cluster = ?1 AND number = ?2";
+        "UPDATE agreement SET costs_since = ?3, over = ?4, activity = coalesce(?5, activity)
+         WHERE cluster = ?1 AND number = ?2";
     let (since, over) = (account.costs_since.map(instant), account.over.map(instant));
-    connection.execute(timing, params![cluster.id, number.0, since, over])?;
+    let activity = account.activity.as_ref().map(ActivityId::as_str);
+    connection.execute(timing, params![cluster.id, number.0, since, over, activity])?;
     let reading = "SELECT accepted FROM agreement WHERE cluster = ?1 AND number = ?2";
     let known = connection
         .query_row(reading, params![cluster.id, number.0], |row| amount(row, "accepted"))?;

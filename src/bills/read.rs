@@ -5,26 +5,23 @@ use std::collections::BTreeMap;
 use rusqlite::{Row, params};
 use serde_json::Value;
 
-use super::{
-    Store, StoreError,
-    schema::{amount, read},
-};
+use super::{Store, StoreError, schema::amount};
 use crate::{
     core::ids::NodeId,
     sqlite::{count, instant, integer},
     units::{Glm, Timestamp},
 };
 
-/// A bill that was accepted or disputed.
+/// A bill that was accepted or disputed, or a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bill {
-    /// When that was decided.
+    /// When that was decided; of a payment, when it was made, by the daemon's clock.
     pub at: Timestamp,
     /// The name of its cluster.
     pub cluster: String,
     /// The number of its cluster.
     pub number: u32,
-    /// Whether nothing was paid, since the network was a simulated one.
+    /// Whether no money was paid, since the network was a simulated one.
     pub is_simulated: bool,
     /// The identity of the daemon, on the real network.
     pub identity: Option<String>,
@@ -38,7 +35,8 @@ pub struct Bill {
     pub kind: Kind,
     /// Its id at the daemon.
     pub bill: String,
-    /// What it asks for: the total of its agreement, in the words of its provider if it was disputed.
+    /// What it asks for: the total of its agreement, in the words of its provider if it was disputed. Of a payment, what
+    /// it comes to.
     pub billed: String,
     /// What was decided.
     pub verdict: Verdict,
@@ -53,6 +51,8 @@ pub enum Kind {
     Invoice,
     /// Several bills that were accepted.
     Earlier,
+    /// None: a payment for what was accepted.
+    Payment,
 }
 
 /// What was decided of a bill.
@@ -62,6 +62,8 @@ pub enum Verdict {
     Accepted(Glm),
     /// It was disputed, for this reason.
     Disputed(String),
+    /// It is a payment, of so much, by the transaction with this hash.
+    Paid(Glm, Option<String>),
 }
 
 /// What clusters of one name came to.
@@ -69,6 +71,8 @@ pub enum Verdict {
 pub struct Totals {
     /// What was accepted.
     pub spent: Glm,
+    /// What was paid of it.
+    pub paid: Glm,
     /// Bills that were accepted.
     pub accepted_bills: u64,
     /// Bills that were disputed.
@@ -82,7 +86,7 @@ pub struct Totals {
 }
 
 impl Store {
-    /// The bills that were decided at or after an instant, the oldest first.
+    /// The bills that were decided, and the payments that were made, at or after an instant; the oldest first.
     ///
     /// # Errors
     ///
@@ -90,13 +94,19 @@ impl Store {
     pub fn bills(&self, since: Timestamp) -> Result<Vec<Bill>, StoreError> {
         let read = || -> rusqlite::Result<Vec<Bill>> {
             let mut query = self.connection.prepare(
-                "SELECT bill.at, bill.kind, bill.bill, bill.verdict, bill.billed, bill.accepted, bill.reason,
-                     cluster.name, cluster.number, cluster.simulated, cluster.identity, cluster.platform,
-                     agreement.node, agreement.provider, agreement.provider_name
-                 FROM bill JOIN cluster ON cluster.id = bill.cluster
+                "SELECT bill.*, cluster.name, cluster.number, cluster.simulated, cluster.identity,
+                     cluster.platform, agreement.node, agreement.provider, agreement.provider_name
+                 FROM (
+                     SELECT at, 0 AS of, id, cluster, agreement, kind, bill, verdict, billed, accepted AS amount,
+                         reason AS more
+                     FROM bill WHERE at >= ?1
+                     UNION ALL
+                     SELECT at, 1 AS of, id, cluster, agreement, 'payment', payment, 'paid', amount, amount, hash
+                     FROM payment WHERE at >= ?1
+                 ) AS bill JOIN cluster ON cluster.id = bill.cluster
                  LEFT JOIN agreement
                      ON agreement.cluster = bill.cluster AND agreement.number = bill.agreement
-                 WHERE bill.at >= ?1 ORDER BY bill.at, bill.id",
+                 ORDER BY bill.at, bill.of, bill.id",
             )?;
             query.query_map([instant(since)], bill)?.collect()
         };
@@ -114,6 +124,7 @@ impl Store {
             let rows = query.query_map([], |row| {
                 let totals = Totals {
                     spent: amount(row, "spent")?,
+                    paid: amount(row, "paid")?,
                     accepted_bills: count(row, "accepted_bills")?,
                     disputed_bills: count(row, "disputed_bills")?,
                     warnings: count(row, "warnings")?,
@@ -175,13 +186,15 @@ fn bill(row: &Row<'_>) -> rusqlite::Result<Bill> {
         kind: match kind.as_str() {
             "debit-note" => Kind::DebitNote,
             "invoice" => Kind::Invoice,
+            "payment" => Kind::Payment,
             _ => Kind::Earlier,
         },
         bill: row.get("bill")?,
         billed: row.get("billed")?,
         verdict: match verdict.as_str() {
-            "accepted" => Verdict::Accepted(read(&row.get::<_, String>("accepted")?)),
-            _ => Verdict::Disputed(row.get::<_, Option<String>>("reason")?.unwrap_or_default()),
+            "accepted" => Verdict::Accepted(amount(row, "amount")?),
+            "paid" => Verdict::Paid(amount(row, "amount")?, row.get("more")?),
+            _ => Verdict::Disputed(row.get::<_, Option<String>>("more")?.unwrap_or_default()),
         },
     })
 }
@@ -194,6 +207,7 @@ impl Kind {
             Self::DebitNote => "debit-note",
             Self::Invoice => "invoice",
             Self::Earlier => "earlier",
+            Self::Payment => "payment",
         }
     }
 }
@@ -204,7 +218,16 @@ impl Bill {
     pub const fn accepted(&self) -> Glm {
         match self.verdict {
             Verdict::Accepted(more) => more,
-            Verdict::Disputed(_) => Glm::ZERO,
+            Verdict::Disputed(_) | Verdict::Paid(..) => Glm::ZERO,
+        }
+    }
+
+    /// How much was paid by it.
+    #[must_use]
+    pub const fn paid(&self) -> Glm {
+        match self.verdict {
+            Verdict::Paid(amount, _) => amount,
+            Verdict::Accepted(_) | Verdict::Disputed(_) => Glm::ZERO,
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) const USE: Use =
 
 /// What turns each version of the tables into the next one; an empty file has version 0. Instants are microseconds since
 /// the epoch, amounts GLM as decimal text.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = ["
     -- A data directory whose journals were thrown away counts its clusters from the beginning.
     CREATE TABLE cluster (
         id INTEGER PRIMARY KEY,
@@ -84,6 +84,35 @@ const MIGRATIONS: [&str; 1] = ["
 
     -- How often agreements came to nothing at each step.
     CREATE TABLE failure (step TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+", "
+    -- Unknown of agreements that were taken in before they were kept.
+    ALTER TABLE agreement ADD COLUMN agreement TEXT;
+    ALTER TABLE agreement ADD COLUMN activity TEXT;
+    -- What payments came to.
+    ALTER TABLE agreement ADD COLUMN paid TEXT NOT NULL DEFAULT '0';
+    CREATE INDEX agreement_by_id ON agreement (agreement);
+    CREATE INDEX agreement_by_activity ON agreement (activity);
+    CREATE INDEX agreement_unpaid ON agreement (cluster)
+        WHERE agreement IS NOT NULL AND accepted <> paid;
+
+    -- The shares of payments that are for agreements of ours.
+    CREATE TABLE payment (
+        id INTEGER PRIMARY KEY,
+        cluster INTEGER NOT NULL REFERENCES cluster,
+        agreement INTEGER NOT NULL,
+        -- By the daemon's clock.
+        at INTEGER NOT NULL,
+        payment TEXT NOT NULL,
+        -- The agreement, or the activity, that the share is for.
+        share TEXT NOT NULL,
+        amount TEXT NOT NULL,
+        -- The hash of the transaction, hexadecimal.
+        hash TEXT,
+        UNIQUE (payment, share)
+    ) STRICT;
+    CREATE INDEX payment_at ON payment (at);
+
+    ALTER TABLE total ADD COLUMN paid TEXT NOT NULL DEFAULT '0';
 "];
 
 /// An amount that a column has; what is none is nothing.

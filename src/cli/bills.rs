@@ -26,9 +26,11 @@ use crate::{
     units::{Glm, Timestamp},
 };
 
-const BILL_HEADINGS: [&str; 9] =
-    ["WHEN", "CLUSTER", "NODE", "PROVIDER", "BILL", "BILLED", "ACCEPTED", "PAID ON", "WHY NOT"];
-const SUM_HEADINGS: [&str; 4] = ["ACCEPTED", "BILLS", "DISPUTED", "PAID ON"];
+const BILL_HEADINGS: [&str; 10] = [
+    "WHEN", "CLUSTER", "NODE", "PROVIDER", "BILL", "BILLED", "ACCEPTED", "PAID", "PAID ON",
+    "WHY NOT",
+];
+const SUM_HEADINGS: [&str; 5] = ["ACCEPTED", "PAID", "BILLS", "DISPUTED", "PAID ON"];
 
 /// Arguments of `bills`.
 #[derive(Args, Debug)]
@@ -67,6 +69,7 @@ enum By {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sum {
     accepted: Glm,
+    paid: Glm,
     bills: u64,
     disputed: u64,
 }
@@ -124,6 +127,7 @@ impl Sum {
                 self.bills += 1;
             }
             Verdict::Disputed(_) => self.disputed += 1,
+            Verdict::Paid(amount, _) => self.paid = self.paid.plus(*amount),
         }
     }
 }
@@ -160,7 +164,8 @@ fn text(bills: &[Bill], by: Option<By>, is_terminal: bool) -> String {
             let mut row = ["-"; BILL_HEADINGS.len()].map(str::to_owned);
             row[0] = "total".to_owned();
             row[6] = sum.accepted.to_string();
-            row[7] = paid_on;
+            row[7] = sum.paid.to_string();
+            row[8] = paid_on;
             row.to_vec()
         };
         let rows: Vec<Vec<String>> = rows.chain(totals(bills).map(total)).collect();
@@ -168,9 +173,8 @@ fn text(bills: &[Bill], by: Option<By>, is_terminal: bool) -> String {
     };
     let headings: Vec<&str> = by.headings().iter().chain(&SUM_HEADINGS).copied().collect();
     let row = |mut key: Vec<String>, paid_on: String, sum: Sum| {
-        let counts = [sum.bills.to_string(), sum.disputed.to_string()];
-        key.push(sum.accepted.to_string());
-        key.extend(counts);
+        key.extend([sum.accepted.to_string(), sum.paid.to_string()]);
+        key.extend([sum.bills.to_string(), sum.disputed.to_string()]);
         key.push(paid_on);
         key.iter().map(|cell| plain(cell)).collect()
     };
@@ -187,9 +191,10 @@ fn text(bills: &[Bill], by: Option<By>, is_terminal: bool) -> String {
 
 fn row(bill: &Bill) -> Vec<String> {
     let (_, provider) = bill.provider.clone().unwrap_or_default();
-    let reason = match &bill.verdict {
-        Verdict::Accepted(_) => "-",
-        Verdict::Disputed(reason) => reason,
+    let (accepted, paid, reason) = match &bill.verdict {
+        Verdict::Accepted(more) => (more.to_string(), "-".to_owned(), "-"),
+        Verdict::Disputed(reason) => (Glm::ZERO.to_string(), "-".to_owned(), reason.as_str()),
+        Verdict::Paid(share, _) => ("-".to_owned(), share.to_string(), "-"),
     };
     [
         &written(bill.at),
@@ -198,7 +203,8 @@ fn row(bill: &Bill) -> Vec<String> {
         &provider,
         bill.kind.name(),
         &bill.billed,
-        &bill.accepted().to_string(),
+        &accepted,
+        &paid,
         &paid_on(bill),
         reason,
     ]
@@ -243,7 +249,7 @@ fn quoted(cell: &str) -> String {
 }
 
 /// The keys of a bill for programs, in their order.
-const BILL_KEYS: [&str; 15] = [
+const BILL_KEYS: [&str; 17] = [
     "at",
     "cluster_name",
     "cluster_number",
@@ -255,13 +261,16 @@ const BILL_KEYS: [&str; 15] = [
     "verdict",
     "billed_glm",
     "accepted_glm",
+    "paid_glm",
     "reason",
+    "transaction",
     "payment_platform",
     "simulated",
     "identity",
 ];
 /// The keys of a sum for programs, behind those of what it is of.
-const SUM_KEYS: [&str; 4] = ["accepted_glm", "accepted_bills", "disputed_bills", "paid_on"];
+const SUM_KEYS: [&str; 5] =
+    ["accepted_glm", "paid_glm", "accepted_bills", "disputed_bills", "paid_on"];
 
 impl By {
     /// As [`Self::headings`], for programs.
@@ -293,6 +302,7 @@ fn groups(bills: &[Bill], by: By) -> Vec<Value> {
 fn sum_document(keys: &[&str], key: &[String], paid_on: &str, sum: Sum) -> Value {
     let mut document = json!({
         "accepted_glm": sum.accepted.to_string(),
+        "paid_glm": sum.paid.to_string(),
         "accepted_bills": sum.bills,
         "disputed_bills": sum.disputed,
         "paid_on": paid_on,
@@ -304,9 +314,10 @@ fn sum_document(keys: &[&str], key: &[String], paid_on: &str, sum: Sum) -> Value
 }
 
 fn bill_document(bill: &Bill) -> Value {
-    let (verdict, reason) = match &bill.verdict {
-        Verdict::Accepted(_) => ("accepted", None),
-        Verdict::Disputed(reason) => ("disputed", Some(reason)),
+    let (verdict, reason, transaction) = match &bill.verdict {
+        Verdict::Accepted(_) => ("accepted", None, None),
+        Verdict::Disputed(reason) => ("disputed", Some(reason), None),
+        Verdict::Paid(_, transaction) => ("paid", None, transaction.as_ref()),
     };
     json!({
         "at": written(bill.at),
@@ -320,7 +331,9 @@ fn bill_document(bill: &Bill) -> Value {
         "verdict": verdict,
         "billed_glm": bill.billed,
         "accepted_glm": bill.accepted().to_string(),
+        "paid_glm": bill.paid().to_string(),
         "reason": reason,
+        "transaction": transaction,
         "payment_platform": bill.platform,
         "simulated": bill.is_simulated,
         "identity": bill.identity,
@@ -357,11 +370,13 @@ mod tests {
 
     fn bills() -> Vec<Bill> {
         let accepted = |atto| Verdict::Accepted(Glm::from_atto(atto));
+        let paid = |atto| Verdict::Paid(Glm::from_atto(atto), Some("0xcafe".to_owned()));
         vec![
             bill(0, 0, "0.000000000000000001", accepted(1)),
             bill(1, 1, "0.5", accepted(500_000_000_000_000_000)),
             bill(12, 1, "7e3", Verdict::Disputed("it is too much".to_owned())),
             Bill { is_simulated: true, ..bill(13, 0, "2", accepted(2_000_000_000_000_000_000)) },
+            Bill { kind: Kind::Payment, ..bill(14, 1, "0.25", paid(250_000_000_000_000_000)) },
         ]
     }
 
@@ -370,13 +385,14 @@ mod tests {
         assert_eq!(
             text(&bills(), None, true),
             "
-WHEN                  CLUSTER  NODE   PROVIDER  BILL        BILLED                ACCEPTED              PAID ON            WHY NOT
-2026-11-30T12:00:00Z  c        node0  a, \"b\"    debit-note  0.000000000000000001  0.000000000000000001  erc20-polygon-glm  -
-2026-11-30T13:00:00Z  c        node1  a, \"b\"    debit-note  0.5                   0.5                   erc20-polygon-glm  -
-2026-12-01T00:00:00Z  c        node1  a, \"b\"    debit-note  7e3                   0                     erc20-polygon-glm  it is too much
-2026-12-01T01:00:00Z  c        node0  a, \"b\"    debit-note  2                     2                     simulated          -
-total                 -        -      -         -           -                     0.500000000000000001  erc20-polygon-glm  -
-total                 -        -      -         -           -                     2                     simulated          -
+WHEN                  CLUSTER  NODE   PROVIDER  BILL        BILLED                ACCEPTED              PAID  PAID ON            WHY NOT
+2026-11-30T12:00:00Z  c        node0  a, \"b\"    debit-note  0.000000000000000001  0.000000000000000001  -     erc20-polygon-glm  -
+2026-11-30T13:00:00Z  c        node1  a, \"b\"    debit-note  0.5                   0.5                   -     erc20-polygon-glm  -
+2026-12-01T00:00:00Z  c        node1  a, \"b\"    debit-note  7e3                   0                     -     erc20-polygon-glm  it is too much
+2026-12-01T01:00:00Z  c        node0  a, \"b\"    debit-note  2                     2                     -     simulated          -
+2026-12-01T02:00:00Z  c        node1  a, \"b\"    payment     0.25                  -                     0.25  erc20-polygon-glm  -
+total                 -        -      -         -           -                     0.500000000000000001  0.25  erc20-polygon-glm  -
+total                 -        -      -         -           -                     2                     0     simulated          -
 "
         );
         assert_eq!(text(&[], None, true), "");
@@ -385,30 +401,30 @@ total                 -        -      -         -           -                   
     #[test]
     fn sums_are_by_node_cluster_provider_or_day() {
         let sums = |by| text(&bills(), Some(by), false);
-        let totals = "0.500000000000000001\t2\t1\terc20-polygon-glm\n";
+        let totals = "0.500000000000000001\t0.25\t2\t1\terc20-polygon-glm\n";
 
         assert_eq!(
             sums(By::Node),
             format!(
-                "c\tnode0\t0.000000000000000001\t1\t0\terc20-polygon-glm\n\
-                 c\tnode0\t2\t1\t0\tsimulated\n\
-                 c\tnode1\t0.5\t1\t1\terc20-polygon-glm\n\
-                 total\t-\t{totals}total\t-\t2\t1\t0\tsimulated\n"
+                "c\tnode0\t0.000000000000000001\t0\t1\t0\terc20-polygon-glm\n\
+                 c\tnode0\t2\t0\t1\t0\tsimulated\n\
+                 c\tnode1\t0.5\t0.25\t1\t1\terc20-polygon-glm\n\
+                 total\t-\t{totals}total\t-\t2\t0\t1\t0\tsimulated\n"
             )
         );
         assert_eq!(
             sums(By::Day),
             format!(
-                "2026-11-30\t0.500000000000000001\t2\t0\terc20-polygon-glm\n\
-                 2026-12-01\t0\t0\t1\terc20-polygon-glm\n\
-                 2026-12-01\t2\t1\t0\tsimulated\n\
-                 total\t{totals}total\t2\t1\t0\tsimulated\n"
+                "2026-11-30\t0.500000000000000001\t0\t2\t0\terc20-polygon-glm\n\
+                 2026-12-01\t0\t0.25\t0\t1\terc20-polygon-glm\n\
+                 2026-12-01\t2\t0\t1\t0\tsimulated\n\
+                 total\t{totals}total\t2\t0\t1\t0\tsimulated\n"
             )
         );
         assert!(
-            sums(By::Cluster).starts_with(&format!("c\t3\t{totals}c\t3\t2\t1\t0\tsimulated\n"))
+            sums(By::Cluster).starts_with(&format!("c\t3\t{totals}c\t3\t2\t0\t1\t0\tsimulated\n"))
         );
-        assert!(sums(By::Provider).starts_with("a, \"b\"\t0x0\t0.000000000000000001\t1\t0\t"));
+        assert!(sums(By::Provider).starts_with("a, \"b\"\t0x0\t0.000000000000000001\t0\t1\t0\t"));
     }
 
     #[test]
@@ -422,16 +438,24 @@ total                 -        -      -         -           -                   
             lines.next(),
             Some(
                 "2026-11-30T12:00:00Z,c,3,node0,0x0,\"a, \"\"b\"\"\",debit-note,bill-0,accepted,\
-                 0.000000000000000001,0.000000000000000001,,erc20-polygon-glm,false,0xabc"
+                 0.000000000000000001,0.000000000000000001,0,,,erc20-polygon-glm,false,0xabc"
             )
         );
-        assert_eq!(all.lines().count(), 5);
+        assert_eq!(
+            lines.last(),
+            Some(
+                "2026-12-01T02:00:00Z,c,3,node1,0x1,\"a, \"\"b\"\"\",payment,bill-14,paid,0.25,0,0.25,,0xcafe,\
+                 erc20-polygon-glm,false,0xabc"
+            )
+        );
+        assert_eq!(all.lines().count(), 6);
         assert_eq!(
             csv(&[], Some(By::Day)),
-            "day,accepted_glm,accepted_bills,disputed_bills,paid_on\n"
+            "day,accepted_glm,paid_glm,accepted_bills,disputed_bills,paid_on\n"
         );
         let document = document(&bills(), Some(By::Provider));
         assert_eq!(document["totals"][0]["accepted_glm"], "0.500000000000000001");
+        assert_eq!(document["totals"][0]["paid_glm"], "0.25");
         assert_eq!(document["sums"][0]["provider_id"], "0x0");
         assert_eq!(document["sums"].as_array().map(Vec::len), Some(3));
     }

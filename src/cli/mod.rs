@@ -62,7 +62,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Shows every bill that was accepted or disputed, or what they come to.
+    /// Shows every bill that was accepted or disputed and every payment, or what they come to.
     Bills(BillsArgs),
     /// Looks whether this machine has all that a cluster needs; ✘ with what to do.
     Doctor(Doctor),

@@ -429,8 +429,9 @@ impl Parts {
             tokio::join!(door.serve(), usage);
             Part::Door
         });
+        let paid = app.bills.clone().follow(watch.payments());
         tasks.spawn(async move {
-            watch.keep().await;
+            tokio::join!(watch.keep(), paid);
             Part::Alerts
         });
         for (listening, router) in

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 use url::Url;
 
-use super::{cli::DaemonCli, log::Log, wallet::Wallet};
+use super::{cli::DaemonCli, log::Log, payments::Payments, wallet::Wallet};
 use crate::{
     config::networks,
     http::{Outgoing, Transport, TransportError},
@@ -52,6 +52,14 @@ impl Watch {
         let mut url = base.clone();
         url.set_path(&format!("{}/payments/status", base.path().trim_end_matches('/')));
         Ok(Self { transport, url, key, wallet: wallet.clone(), alerts, log })
+    }
+
+    /// The payments of the same daemon.
+    #[must_use]
+    pub fn payments(&self) -> Payments {
+        let mut url = self.url.clone();
+        url.set_path(self.url.path().trim_end_matches("/status"));
+        Payments::new(self.transport.clone(), url, self.key.clone())
     }
 
     /// Never returns.

@@ -29,6 +29,7 @@ pub mod manager;
 pub mod mark;
 mod package;
 pub mod past;
+pub mod payments;
 mod peek;
 pub mod probe;
 pub mod process;

@@ -28,6 +28,7 @@ use crate::{
         journal::{Journals, JournalsError},
         log::Log,
         past::{Past, past},
+        payments::Payments,
     },
     journal::Said,
     units::{Glm, Timestamp},
@@ -35,6 +36,8 @@ use crate::{
 
 /// So long after a failure the store is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// Payments are looked for this often. The daemon makes them every few minutes on a testnet, and less often elsewhere.
+const PAYMENTS_EVERY: Duration = Duration::from_secs(15);
 /// So much news is taken in at once.
 const NEWS_MAX: usize = 10_000;
 const WHO: &str = "bills";
@@ -130,6 +133,35 @@ impl Bills {
                 self.log.error(WHO, &format!("a bug keeps bills from being kept: {error}"));
             }
         }
+    }
+
+    /// Asks the daemon for its payments while something is accepted that is not paid, and takes them in; never returns.
+    /// What cannot be taken in is there the next time, too.
+    pub async fn follow(self, payments: Payments) {
+        loop {
+            if let Some(after) = self.of_store(|store| store.unpaid_since().ok().flatten()).await
+                && let Some(paid) = payments.since(after).await
+            {
+                self.of_store(move |store| store.pay(&paid).ok()).await;
+            }
+            sleep(PAYMENTS_EVERY).await;
+        }
+    }
+
+    /// What is asked of the store, or done to it, if it can be used; the totals are those after it.
+    async fn of_store<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Store) -> Option<T> + Send + 'static,
+    ) -> Option<T> {
+        let bills = self.clone();
+        let act = move || {
+            let mut keeping = locked(&bills.store);
+            let store = keeping.store.as_mut()?;
+            let said = act(store)?;
+            locked(&bills.known).totals = store.totals().ok()?;
+            Some(said)
+        };
+        spawn_blocking(act).await.ok().flatten()
     }
 
     /// Whether all clusters are known that a board shows to be closed.

@@ -55,8 +55,9 @@ const GAUGES: [Gauge; 5] = [
 /// A number of each name: its name, what it is, and how it is read.
 type Counter = (&'static str, &'static str, fn(&Totals) -> String);
 
-const COUNTERS: [Counter; 2] = [
+const COUNTERS: [Counter; 3] = [
     ("spent_glm_total", "What was accepted in bills, in GLM.", |totals| totals.spent.to_string()),
+    ("paid_glm_total", "What the daemon has paid of it, in GLM.", |totals| totals.paid.to_string()),
     ("warnings_total", "Warnings about a cluster.", |totals| totals.warnings.to_string()),
 ];
 

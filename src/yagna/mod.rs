@@ -28,8 +28,8 @@ pub use model::{
     ActivityPhase, ActivityState, Agreement, AgreementEvent, AgreementEventKind, AgreementState,
     AgreementSummary, Allocation, BatchCycle, BillEvent, BillEventKind, BilledAmount,
     CommandResult, DebitNote, Decorations, DemandBody, DemandEvent, Deployment, DocumentState,
-    ExeCommand, Identity, Invoice, Network, NetworkPath, Properties, Proposal, ProposalState,
-    PublishedOffer, Rejection, RejectionReason, Subscription,
+    ExeCommand, Identity, Invoice, Network, NetworkPath, PaidFor, Payment, Properties, Proposal,
+    ProposalState, PublishedOffer, Rejection, RejectionReason, Subscription,
 };
 pub use request::{Endpoint, Request};
 pub use response::Response;

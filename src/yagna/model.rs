@@ -565,3 +565,25 @@ pub struct BatchCycle {
     /// The next payment.
     pub next: Option<Timestamp>,
 }
+
+/// A payment that the daemon has made: one for each payee, over all that is due then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Its id at the daemon.
+    pub id: String,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The hash of its transaction, hexadecimal, if the payment driver has told it.
+    pub transaction: Option<String>,
+    /// What it was for, with the amount of each.
+    pub shares: Vec<(PaidFor, Glm)>,
+}
+
+/// What a share of a payment is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PaidFor {
+    /// An invoice of this agreement.
+    Agreement(AgreementId),
+    /// A debit note of this activity.
+    Activity(ActivityId),
+}

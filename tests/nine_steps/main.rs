@@ -21,7 +21,7 @@ mod webserver;
 use std::time::Duration;
 
 use ray_on_golem::{
-    units::{Span, Timestamp},
+    units::{Glm, Rounding, Span, Timestamp},
     yagna::{
         ActivityPhase, AgreementState, AppKey, Client, DocumentState, Request, Response, Yagna as _,
     },
@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use crate::{
     lab::{Billing, Lab, Market},
     proxy::{bytes, sha256},
-    webserver::Webserver,
+    webserver::{Webserver, post},
 };
 
 const PATIENCE: Span = Span::secs(20);
@@ -39,19 +39,63 @@ const PATIENCE: Span = Span::secs(20);
 const LENGTH: usize = 4 << 20;
 
 #[test]
-fn a_node_comes_up_over_the_bus_and_is_paid() {
-    a_node_comes_up_and_is_paid("bus");
+fn a_node_comes_up_over_the_bus_and_what_is_paid_for_it_is_known() {
+    let lab = lab();
+    pay_at_once(&lab);
+    let webserver = a_node_comes_up(&lab, "bus");
+
+    webserver.post("/end_cluster", &json!({"cluster_name": "c"}));
+    let bills = webserver.bills_once("a payment", |bills| bills.iter().any(is_payment));
+
+    let amount = |bill: &Value, key: &str| {
+        let text = bill[key].as_str().expect("an amount");
+        Glm::parse(text, Rounding::Exact).expect("a decimal")
+    };
+    let sum = |key| bills.iter().fold(Glm::ZERO, |sum, bill| sum.plus(amount(bill, key)));
+    assert_eq!(sum("paid_glm"), sum("accepted_glm"), "{bills:#?}");
+    for payment in bills.iter().filter(|bill| is_payment(bill)) {
+        let hash = payment["transaction"].as_str().expect("a hash");
+        assert!(hash.starts_with("0x") && hash.len() == 66, "{payment}");
+        assert_eq!(payment["node_id"], "node0");
+        assert_eq!(payment["simulated"], false);
+    }
+    webserver.stop();
+    nothing_is_left(&lab);
 }
 
 #[test]
 fn a_node_comes_up_by_the_daemon_s_own_way_and_is_paid() {
-    a_node_comes_up_and_is_paid("daemon");
+    let lab = lab();
+    let webserver = a_node_comes_up(&lab, "daemon");
+
+    let said = webserver.stop();
+
+    assert!(said.contains("`c` cost "), "{said}");
+    nothing_is_left(&lab);
 }
 
-fn a_node_comes_up_and_is_paid(path: &str) {
+fn is_payment(bill: &Value) -> bool {
+    bill["kind"] == "payment"
+}
+
+fn lab() -> Lab {
     let billing = Some(Billing::every(Duration::from_secs(3)));
-    let lab = Lab::start_central(&Market { executes: true, billing, ..Market::of(2, 1) });
-    let webserver = Webserver::start(&lab);
+    Lab::start_central(&Market { executes: true, billing, ..Market::of(2, 1) })
+}
+
+/// Has the daemon pay every few seconds; by itself it does so every few minutes on a testnet, and less often elsewhere.
+fn pay_at_once(lab: &Lab) {
+    let facts = lab.facts();
+    let base: url::Url = facts.api_url.parse().expect("an address");
+    let cycle = json!({"platform": "erc20-hoodi-tglm", "intervalSec": 5, "extraPayTimeSec": 5});
+    let port = base.port().expect("a port of its own");
+    let set = post(port, &facts.app_key, "/payment-api/v1/batchCycle", &cycle);
+    assert!(set["Ok"].is_object(), "{set}");
+}
+
+/// A webserver with a cluster of a head, which is used.
+fn a_node_comes_up(lab: &Lab, path: &str) -> Webserver {
+    let webserver = Webserver::start(lab);
 
     let asked = webserver.post("/request_nodes", &head(path));
     assert_eq!(asked["requested_nodes"], json!(["node0"]));
@@ -68,10 +112,7 @@ fn a_node_comes_up_and_is_paid(path: &str) {
     assert_eq!(hash, format!("{}  -\n", sha256(&content)).into_bytes());
     let back = webserver.ssh(&node, "cat copy", &[]);
     assert_eq!(sha256(&back), sha256(&content));
-
-    let said = webserver.stop();
-    assert!(said.contains("`c` cost "), "{said}");
-    nothing_is_left(&lab);
+    webserver
 }
 
 /// The request that `ray up` sends for a head.

@@ -53,6 +53,29 @@ impl Webserver {
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     }
 
+    /// The bills of `bills --json`, once that is so.
+    pub(crate) fn bills_once(&self, what: &str, is_so: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let started = Instant::now();
+        loop {
+            let output = Command::new(PROGRAM)
+                .args(["bills", "--json", "--datadir"])
+                .arg(self.data.path())
+                .output()
+                .expect("the program runs");
+            let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            let bills = document["bills"].as_array().cloned().unwrap_or_default();
+            if is_so(&bills) {
+                return bills;
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "not in time: {what}: {document:#}\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+
     /// Its first node, once that is so.
     pub(crate) fn node_once(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let node = |status: &Value| status["clusters"][0]["nodes"][0].clone();
@@ -62,18 +85,7 @@ impl Webserver {
     /// Asks for something to be done, as Ray's node provider does.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         let token = fs::read_to_string(self.data.path().join("webserver.token")).expect("a token");
-        let (token, body) = (token.trim(), body.to_string());
-        let length = body.len();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\
-             Authorization: Bearer {token}\r\n\r\n{body}"
-        );
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
-        stream.write_all(request.as_bytes()).expect("written");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+        post(self.port, token.trim(), path, body)
     }
 
     /// Runs a command on the node by OpenSSH, through the proxy that the webserver names; what it printed.
@@ -147,6 +159,22 @@ impl Drop for Webserver {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Posts a document to a server of this machine; its answer.
+pub(crate) fn post(port: u16, token: &str, path: &str, body: &Value) -> Value {
+    let body = body.to_string();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\
+         Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n\r\n{body}"
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
 }
 
 fn command(name: &str, port: u16, data: &TempDir) -> Command {

@@ -62,13 +62,18 @@ class Cluster:
         data: str = "data",
         kind: str = "auto",
         path: str = "auto",
+        checkout: pathlib.Path | None = None,
     ) -> None:
         """Lays out files; nothing runs yet.
 
         Virtual environments are below `target`: the user's, and that of the nodes. The kind is what `--sim-nodes` takes,
-        the path what `network_path` does.
+        the path what `network_path` does. The programs are installed from another checkout, if one is named.
         """
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="ray-on-golem-"))
+        self.programs, self.package = PROGRAMS, ROOT / "python"
+        if checkout is not None:
+            self.programs, self.package = self.home / "installed" / "bin", self.home / "installed" / "python"
+            self.install(checkout)
         self.data = self.home / data
         self.venv = TARGET / venv
         # The nodes' is that of the user's `ray`, unless another one is named.
@@ -86,9 +91,9 @@ class Cluster:
         # Ray cuts paths short for its sockets, so its own temporary directory stays the usual one.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("YAGNA_", "RAY_"))}
         self.environment = inherited | {
-            "PATH": f"{PROGRAMS}:{self.venv}/bin:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT / "python"),
-            "RAY_ON_GOLEM_PATH": str(PROGRAMS / "ray-on-golem"),
+            "PATH": f"{self.programs}:{self.venv}/bin:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.package),
+            "RAY_ON_GOLEM_PATH": str(self.programs / "ray-on-golem"),
             "RAY_ON_GOLEM_DATADIR": str(self.data),
             "RAY_USAGE_STATS_ENABLED": "0",
             "TERM": os.environ.get("TERM", "xterm"),
@@ -115,6 +120,16 @@ class Cluster:
                 raise Failed(f"still mounted: {mounts}")
         finally:
             shutil.rmtree(self.home, ignore_errors=True)
+
+    def install(self, checkout: pathlib.Path) -> None:
+        """Puts the programs and the package of a checkout in the place of those that are installed; those may run."""
+        self.programs.mkdir(parents=True, exist_ok=True)
+        for name in ("ray-on-golem", "golem-sim"):
+            fresh = self.programs / f"{name}.fresh"
+            shutil.copy2(checkout / "target" / PROGRAMS.name / name, fresh)
+            fresh.replace(self.programs / name)
+        shutil.rmtree(self.package, ignore_errors=True)
+        shutil.copytree(checkout / "python" / "ray_on_golem", self.package / "ray_on_golem")
 
     def served(self) -> list[str]:
         """The options of a webserver with a simulated network, and with nodes that run Ray."""
@@ -143,7 +158,7 @@ class Cluster:
     def golem(self, command: str, *arguments: str, patience: float = 60) -> str:
         """Runs a command of ours, and returns what it printed."""
         common = ["--port", str(self.port), "--datadir", str(self.data)]
-        return self.run([str(PROGRAMS / "ray-on-golem"), command, *common, *arguments], patience)
+        return self.run([str(self.programs / "ray-on-golem"), command, *common, *arguments], patience)
 
     def ray(self, *arguments: str, patience: float = 240) -> str:
         """Runs a command of Ray's, and returns what it printed."""

@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import apart  # noqa: E402
-from cluster import PROGRAMS, Cluster, Failed, wait_until  # noqa: E402
+from cluster import ROOT, Cluster, Failed, wait_until  # noqa: E402
 
 SYSTEMD = pathlib.Path("/usr/lib/systemd/systemd")
 UNIT = "ray-on-golem.service"
@@ -37,7 +37,7 @@ class ByHand:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        text = cluster.run([str(PROGRAMS / "ray-on-golem"), "service", "install", *options(cluster), "--print"], 60)
+        text = cluster.run([str(cluster.programs / "ray-on-golem"), "service", "install", *options(cluster), "--print"], 60)
         self.words = words_of(re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)[0])
         set_there = [words_of(line)[0] for line in re.findall(r"^Environment=(.*)$", text, re.MULTILINE)]
         self.environment = {"HOME": os.path.expanduser("~")} | dict(pair.split("=", 1) for pair in set_there)
@@ -73,7 +73,7 @@ class BySystemd:
         self.run_time = cluster.home / "run"
         self.run_time.mkdir(mode=0o700)
         cluster.environment |= {"XDG_RUNTIME_DIR": str(self.run_time), "XDG_CONFIG_HOME": str(cluster.home / "config")}
-        cluster.run([str(PROGRAMS / "ray-on-golem"), "service", "install", *options(cluster)], 60)
+        cluster.run([str(cluster.programs / "ray-on-golem"), "service", "install", *options(cluster)], 60)
         apart.cover(BOOTED.parent.parent, "755")
         BOOTED.mkdir(parents=True)
         # It has nothing of what the user's terminal has.
@@ -103,8 +103,10 @@ class BySystemd:
 class Served(Cluster):
     """A cluster whose webserver is a service."""
 
-    def __init__(self, service: Callable[[Cluster], ByHand | BySystemd]) -> None:
-        super().__init__()
+    def __init__(
+        self, service: Callable[[Cluster], ByHand | BySystemd], checkout: pathlib.Path | None
+    ) -> None:
+        super().__init__(checkout=checkout)
         self.service = service(self)
 
     def __enter__(self) -> Served:
@@ -146,7 +148,7 @@ class Served(Cluster):
         return words in self.golem("exec", "ray job status long")
 
 
-def live(cluster: Served, seconds: float, restarts: int) -> None:
+def live(cluster: Served, seconds: float, restarts: int, *, is_upgrade: bool) -> None:
     """From `ray up` over the restarts to the end of the job, and to the last bill."""
     file = str(cluster.file)
     cluster.ray("up", file, "--yes", "--no-config-cache")
@@ -162,6 +164,8 @@ def live(cluster: Served, seconds: float, restarts: int) -> None:
         wait_until(f"restart {nth}", seconds, lambda at=at: time.monotonic() >= at and are(cluster, nodes))
         if not cluster.says_of_the_job("is currently running"):
             raise Failed("the job has ended before its time")
+        if nth == 1 and is_upgrade:
+            cluster.install(ROOT)
         cluster.restart()
         print(f"restart {nth} after {time.monotonic() - began:.0f} s: the same nodes, {', '.join(nodes)}", flush=True)
     is_over = f"the end of the job, {began + seconds - time.monotonic():.0f} s from now"
@@ -204,6 +208,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="how long the job runs (%(default)s)")
     parser.add_argument("--restarts", type=int, default=2, help="how often the webserver is restarted (%(default)s)")
+    parser.add_argument("--from", dest="checkout", type=pathlib.Path, help="begin with the version of this checkout")
     parser.add_argument("--by-hand", action="store_true", help="do without systemd")
     arguments = parser.parse_args()
     is_by_systemd = not arguments.by_hand and SYSTEMD.exists() and shutil.which("systemctl")
@@ -215,8 +220,8 @@ def main() -> int:
         flush=True,
     )
     try:
-        with Served(BySystemd if is_by_systemd else ByHand) as cluster:
-            live(cluster, 60 * arguments.minutes, arguments.restarts)
+        with Served(BySystemd if is_by_systemd else ByHand, arguments.checkout) as cluster:
+            live(cluster, 60 * arguments.minutes, arguments.restarts, is_upgrade=arguments.checkout is not None)
     except Failed as failed:
         print(f"failed\n\n{failed}", file=sys.stderr)
         return 1

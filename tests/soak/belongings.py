@@ -1,7 +1,10 @@
 """What the webserver has: descriptors, memory, connections, and files; and what of it may be more at the end.
 
-Both looks are at a webserver without clusters. Kept for good are the bills, what is known of providers, logs up to a size, and of
-each name of a cluster its key, its settings, and its law.
+Both looks are at a webserver without clusters. One that has worked keeps pages of what it has freed: the memory of a process
+that has lived for long is measured by what the same process had early.
+
+Kept for good are the bills, what is known of providers, logs up to a size, and of each name of a cluster its key, its settings,
+and its law.
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ import traces
 # A pool of connections to the daemon, and a database that was first opened later.
 DESCRIPTORS_MORE = 6
 THREADS_MORE = 8
-MEMORY_TIMES, MEMORY_MORE = 1.3, 16 << 20
+# Of one that has just begun, and of one that has worked for a while.
+MEMORY_TIMES, MEMORY_MORE, MEMORY_MORE_OF_WORKED = 1.3, 16 << 20, 2 << 20
+MEMORY_MAX = 64 << 20
+WORKED_MINUTES = 12
 # What is kept for good, by its path in the data directory, and the most bytes of it: for each bill, each name, or at all.
 BYTES_PER_BILL = 1_500
 LOG_BYTES = 20 << 20
@@ -73,6 +79,14 @@ class Belongings(NamedTuple):
         )
 
 
+def memory_max(before: int, worked: list[int]) -> int:
+    """The most memory at the end: of a process that has lived for long, by what it had in the first third of that time."""
+    if len(worked) < WORKED_MINUTES:
+        return int(before * MEMORY_TIMES) + MEMORY_MORE
+    early = worked[: len(worked) // 3]
+    return min(int(max(early) * MEMORY_TIMES) + MEMORY_MORE_OF_WORKED, MEMORY_MAX)
+
+
 def descriptors(process: traces.Process) -> dict[str, int]:
     """The open descriptors, by their kind, or by what file they are."""
     kinds: dict[str, int] = {}
@@ -94,15 +108,18 @@ def connections(places: list[str]) -> list[str]:
     return [f"{it[1]} {it[2]} {it[3]}" for it in live if it[1].partition(":")[2] in ports]
 
 
-def differences(before: Belongings, after: Belongings, bills: int, names: int) -> Iterator[str]:
-    """What is more at the end than may be."""
+def differences(
+    before: Belongings, worked: list[int], after: Belongings, bills: int, names: int
+) -> Iterator[str]:
+    """What is more at the end than may be. The process that ends has worked with so much memory, minute by minute."""
     if after.open > before.open + DESCRIPTORS_MORE:
         more = {kind: count for kind, count in after.descriptors.items() if count > before.descriptors.get(kind, 0)}
         yield f"{before.open} descriptors were open at the beginning, and {after.open} at the end; more of {more}"
     if after.threads > before.threads + THREADS_MORE:
         yield f"{before.threads} threads ran at the beginning, and {after.threads} at the end"
-    if after.memory > before.memory * MEMORY_TIMES + MEMORY_MORE:
-        yield f"memory has grown from {before.memory >> 10} to {after.memory >> 10} KiB"
+    if after.memory > memory_max(before.memory, worked):
+        minutes = [it >> 10 for it in worked]
+        yield f"memory has grown from {before.memory >> 10} to {after.memory >> 10} KiB, by way of {minutes}"
     for it in after.connections:
         yield f"a connection is left: {it}"
     kept_names: dict[re.Pattern[str], int] = {}

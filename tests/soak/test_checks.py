@@ -157,7 +157,7 @@ class WhatTheWebserverHas(unittest.TestCase):
 
     def found(self, **change: Any) -> list[str]:
         """What is found if this is different at the end."""
-        return list(belongings.differences(self.BEFORE, self.BEFORE._replace(**change), 10, 3))
+        return list(belongings.differences(self.BEFORE, [], self.BEFORE._replace(**change), 10, 3))
 
     def test_the_same_is_no_difference(self) -> None:
         self.assertEqual(self.found(), [])
@@ -171,6 +171,20 @@ class WhatTheWebserverHas(unittest.TestCase):
             {"connections": ["0100007F:1F90 0100007F:C350 01"]},
         ):
             self.assertEqual(len(self.found(**change)), 1, change)
+
+    def test_the_memory_of_a_process_that_worked_for_long_is_measured_by_its_own(self) -> None:
+        worked = [20 << 20, 25 << 20, 28 << 20, 24 << 20] + [29 << 20] * 8
+
+        def found(worked: list[int], end: int) -> list[str]:
+            after = self.BEFORE._replace(memory=end)
+            return list(belongings.differences(self.BEFORE._replace(memory=1 << 20), worked, after, 10, 3))
+
+        self.assertEqual(found(worked, 38 << 20), [])
+        self.assertEqual(len(found(worked, 39 << 20)), 1)
+        self.assertEqual(len(found([50 << 20] * 12, 65 << 20)), 1)
+        # One that has just begun has nothing of its own to be measured by.
+        self.assertEqual(found(worked[:6], 17 << 20), [])
+        self.assertEqual(len(found(worked[:6], 18 << 20)), 1)
 
     def test_what_is_kept_for_good_has_a_bound(self) -> None:
         kept = {"bills.sqlite": 1 << 20, "clusters/soak-1.law.json": 900, "webserver.log": 9 << 20}

@@ -16,7 +16,7 @@ const BELOW: &[(&str, &[&str])] = &[
     ("recording", &["units", "yagna", "core"]),
     ("config", &["units", "core"]),
     ("sqlite", &["units"]),
-    ("bills", &["units", "core", "sqlite"]),
+    ("bills", &["units", "yagna", "core", "sqlite"]),
     ("reputation", &["units", "yagna", "core", "config", "http", "sqlite"]),
     ("files", &["core"]),
     ("network", &["units", "yagna", "tcp", "files"]),

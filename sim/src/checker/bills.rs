@@ -110,6 +110,13 @@ impl Family for Bills {
     }
 
     fn on_round(&mut self, look: &Look<'_>, findings: &mut Findings) {
+        for (id, cluster) in look.scene.durable.clusters() {
+            let known = look.facts.clusters.get(id).map_or(0, |facts| facts.disputed.len());
+            if cluster.disputed > known as u64 {
+                let what = format!("{} disputes of {known} bills are counted", cluster.disputed);
+                findings.violate("M6", look.now(), what);
+            }
+        }
         if look.facts.fair_since.is_some() {
             self.check_decisions(look, findings);
         }

@@ -259,8 +259,7 @@ impl ClusterState {
                 (self.notes_read, self.invoices_read) = (*notes, *invoices);
             }
             ClusterRecord::Warned { at, warning } => {
-                self.warnings.push((*at, warning.clone()));
-                keep_last(&mut self.warnings, WARNINGS_MAX);
+                push_bounded(&mut self.warnings, (*at, warning.clone()), WARNINGS_MAX);
             }
             ClusterRecord::BudgetSet { total } => self.budget = *total,
             ClusterRecord::LawSet { law } => self.plan.law = Some((**law).clone()),
@@ -341,8 +340,7 @@ impl ClusterState {
                 node.tags.extend(tags.iter().map(|(key, value)| (key.clone(), value.clone())));
             }
             NodeFact::Logged(line) => {
-                node.log.push(line.clone());
-                keep_last(&mut node.log, LOG_LINES_MAX);
+                push_bounded(&mut node.log, line.clone(), LOG_LINES_MAX);
             }
             NodeFact::Running => {
                 node.advance(NodeState::Running);
@@ -453,10 +451,12 @@ impl ClusterState {
         }
     }
 
+    /// A bill that is disputed once more, as an early invoice is when it is rejected, counts once.
     fn dispute(&mut self, dispute: &Dispute) {
-        self.disputed = self.disputed.saturating_add(1);
-        self.disputes.push(dispute.clone());
-        keep_last(&mut self.disputes, DISPUTES_MAX);
+        if self.disputes.iter().all(|it| it.bill != dispute.bill) {
+            self.disputed = self.disputed.saturating_add(1);
+            push_bounded(&mut self.disputes, dispute.clone(), DISPUTES_MAX);
+        }
     }
 }
 
@@ -593,7 +593,8 @@ impl Network {
     }
 }
 
-fn keep_last<T>(list: &mut Vec<T>, max: usize) {
+fn push_bounded<T>(list: &mut Vec<T>, last: T, max: usize) {
+    list.push(last);
     let excess = list.len().saturating_sub(max);
     list.drain(..excess);
 }

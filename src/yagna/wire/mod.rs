@@ -10,11 +10,13 @@ mod bills;
 mod client_side;
 mod documents;
 mod events;
+mod payments;
 mod scans;
 mod server_side;
 mod target;
 
 pub use client_side::{decode_response, encode_request};
+pub use payments::read_payments;
 pub use server_side::{
     Malformed, decode_request, encode_malformed, encode_refusal, encode_response,
 };

@@ -138,12 +138,17 @@ impl Bills {
         let is_told = state.disputes.iter().any(|told| told.bill == id);
         // After a restart a bill is judged once more. That its invoice is rejected is news for the books.
         if !is_told || is_over && !is_rejected && matches!(bill, Bill::Invoice(_)) {
-            self.tell(
-                fx,
-                number,
-                bill,
-                Dispute { bill: id, amount, reason: reason.clone(), at: fx.now },
-            );
+            let dispute = Dispute { bill: id, amount, reason: reason.clone(), at: fx.now };
+            if !is_told {
+                self.tell(fx, &dispute);
+            }
+            let fact = match bill {
+                Bill::Note(_) => AgreementFact::NoteDisputed(dispute),
+                Bill::Invoice(_) => AgreementFact::InvoiceDisputed(dispute),
+            };
+            if !fx.planted(Bug::DisputeUnrecorded) {
+                fx.record(Record::agreement(self.cluster, number, fact));
+            }
         }
         if let Bill::Invoice(invoice) = bill
             && is_over
@@ -159,17 +164,10 @@ impl Bills {
         self.finish(fx, job);
     }
 
-    fn tell(&self, fx: &mut Effects, number: AgreementNo, bill: &Bill, dispute: Dispute) {
+    fn tell(&self, fx: &mut Effects, dispute: &Dispute) {
         let cluster = fx.cluster(self.cluster).name.clone();
         let (amount, reason) = (dispute.amount.as_str(), &dispute.reason);
         let what = format!("a bill of {amount} GLM is not paid: {reason}");
         fx.notify(Notice::Cluster { cluster, what });
-        let fact = match bill {
-            Bill::Note(_) => AgreementFact::NoteDisputed(dispute),
-            Bill::Invoice(_) => AgreementFact::InvoiceDisputed(dispute),
-        };
-        if !fx.planted(Bug::DisputeUnrecorded) {
-            fx.record(Record::agreement(self.cluster, number, fact));
-        }
     }
 }
